@@ -1,13 +1,13 @@
-//! How long the next fire time takes, for every kind, in UTC and in a zone with daylight saving time; beside the crates
-//! `cron-parser`, `croner` and `cron` alone, in the same run.
+//! How long the next fire time takes, for every kind, in UTC and in a zone with daylight saving time; beside
+//! the crates `cron-parser`, `croner` and `cron` alone, in the same run.
 //!
 //! ```text
 //! cargo bench --bench schedules               about half a minute
 //! cargo bench --bench schedules -- --quick    a smoke test of a second
 //! ```
 //!
-//! Each number is the median of some rounds, each of which asks for the next fire time from the one before, again and
-//! again. The ratio is that of the crate to Callsheet, for the same expression in the same zone.
+//! Each number is the median of some rounds, each of which asks for the next fire time from the one before,
+//! again and again. The ratio is that of the crate to Callsheet, for the same expression in the same zone.
 
 // A benchmark talks to a terminal.
 #![allow(clippy::print_stdout)]

@@ -6,8 +6,8 @@
 //! cargo bench --bench testkit --profile dev       as tests are built
 //! ```
 //!
-//! Each story has ten jobs that fire every hour, led by one node. The ratio is that of the processor time of three nodes
-//! to that of one: followers do next to nothing, and are to cost as little.
+//! Each story has ten jobs that fire every hour, led by one node. The ratio is that of the processor time of
+//! three nodes to that of one: followers do next to nothing, and are to cost as little.
 
 // A benchmark talks to a terminal.
 #![allow(clippy::print_stdout)]

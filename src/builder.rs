@@ -3,8 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use callsheet_actors::{
-    EndedRun, Engine, EngineOptions, Event, EventFilter, Faults, IntoRecipient, IntoRunResult, Job, MayLead,
-    Run, SkippedTicks, StartError, WhenFull,
+    Engine, EngineOptions, Event, EventFilter, Faults, FinishedRun, IntoRecipient, IntoRunResult, Job,
+    MayLead, Run, SkippedTicks, StartError, WhenFull,
     port::{Backend, Clock, RuntimeSpawner, Spawner, SystemClock},
 };
 
@@ -75,7 +75,7 @@ impl Builder {
         Fut: Future + Send + 'static,
         Fut::Output: IntoRunResult,
     {
-        self.options.hooks.before(hook);
+        self.options.hooks.before.add(hook);
         self
     }
 
@@ -90,11 +90,11 @@ impl Builder {
     /// dropped, and counted. A shutdown waits for them until its deadline.
     pub fn after_success<F, Fut>(mut self, hook: F) -> Self
     where
-        F: Fn(EndedRun) -> Fut + Send + Sync + 'static,
+        F: Fn(FinishedRun) -> Fut + Send + Sync + 'static,
         Fut: Future + Send + 'static,
         Fut::Output: IntoRunResult,
     {
-        self.options.hooks.after_success(hook);
+        self.options.hooks.after_success.add(hook);
         self
     }
 
@@ -105,11 +105,11 @@ impl Builder {
     /// [`after_success`](Self::after_success).
     pub fn after_failure<F, Fut>(mut self, hook: F) -> Self
     where
-        F: Fn(EndedRun) -> Fut + Send + Sync + 'static,
+        F: Fn(FinishedRun) -> Fut + Send + Sync + 'static,
         Fut: Future + Send + 'static,
         Fut::Output: IntoRunResult,
     {
-        self.options.hooks.after_failure(hook);
+        self.options.hooks.after_failure.add(hook);
         self
     }
 
@@ -121,7 +121,7 @@ impl Builder {
         Fut: Future + Send + 'static,
         Fut::Output: IntoRunResult,
     {
-        self.options.hooks.on_skip(hook);
+        self.options.hooks.on_skip.add(hook);
         self
     }
 
@@ -190,6 +190,18 @@ impl Builder {
     /// series. Jobs that fire once share `_once`. [`Job::metrics_label`] groups jobs under one label.
     pub fn job_labels_max(mut self, names: usize) -> Self {
         self.options.job_labels_max = names;
+        self
+    }
+
+    /// Sets how many bytes of a body's error with its causes, of the message of a panic, and of the veto of a hook
+    /// are quoted: in events, and in what hooks are told. From 256 to 262,144. Default: 16,384
+    /// ([`ERROR_BYTES_DEFAULT`](crate::ERROR_BYTES_DEFAULT)).
+    ///
+    /// A longer one is cut, and `… (cut at 16,384 bytes)` behind it says so. The whole text is never built. While
+    /// the errors of runs that have ended, and whose ends the store has not recorded yet, take 16 MiB of a node
+    /// ([`WAITING_ERROR_BYTES_MAX`](crate::WAITING_ERROR_BYTES_MAX)), further ones are cut at 256 bytes.
+    pub fn error_bytes_max(mut self, bytes: usize) -> Self {
+        self.options.error_bytes_max = bytes;
         self
     }
 
@@ -279,7 +291,7 @@ impl Builder {
     /// A name is out of use when it was removed, or when no node has held it while somebody led. Time counts
     /// only while somebody leads, so a cluster that is off forgets nothing. What has an open run, a pending
     /// retry or a pause is kept. Forgetting opens no tick again and lowers no token; a job that comes back
-    /// later owes ticks from then on. Nodes of one scope should be told the same.
+    /// later has ticks from then on. Nodes of one scope should be told the same.
     pub fn forget_after(mut self, after: Duration) -> Self {
         self.options.forget_after = after;
         self

@@ -8,7 +8,7 @@ use callsheet_actors::{
     HealthReport, IntoRecipient, Job, JobDetails, JobName, JobPage, JobStatus, ListJobs, Listen, ListenTo,
     NAME_MAX, NextFireTimes, Pause, PauseJobs, RemoveJobs, RescheduleJob, Resign, ResumeJobs, RunId,
     SelectError, Selector, ShutdownReport, SupervisorActor, TriggerJob, TriggeredRun, UpdateJob,
-    core::text::bounded, port::IntoSchedule,
+    adapter::bounded, port::IntoSchedule,
 };
 use chrono::{DateTime, Utc};
 

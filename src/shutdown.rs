@@ -136,7 +136,7 @@ impl fmt::Display for Shares {
 
 impl Callsheet {
     /// Makes a shutdown for `HttpServer::shutdown_signal`: it begins with a signal, and the server stops when
-    /// it is over, so that whatever a body uses still works while it drains. A connection that was opened by
+    /// it is over, so that all that a body uses still works while it drains. A connection that was opened by
     /// a request, for example, lives on the worker of the server that opened it.
     ///
     /// 1. With the first item of `signals` the node is not [ready](crate::HealthReport::ready) any more.
@@ -208,7 +208,7 @@ impl Callsheet {
         let shares = budget.shares(self.engine.shutdown_abort_after())?;
         tracing::info!(
             target: "callsheet",
-            "a shutdown takes at most {}: {shares}; whoever kills this process must wait for longer",
+            "a shutdown takes at most {}: {shares}; give this process more time than that before it is killed",
             DurationText(shares.total)
         );
         let jobs = self.clone();

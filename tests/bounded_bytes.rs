@@ -1,12 +1,16 @@
 //! Errors of ten megabytes by the hundred: texts are cut where they enter, and what waits is bounded in bytes
 //! as well.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{Arc, Mutex},
+};
 
 use actix::{Actor, Context, Handler, ResponseFuture};
 use callsheet::{
-    Event, EventFilter, EventKind, EventName, EventStream, Events, HOOK_CALL_BYTES_MAX, Job,
-    NODE_HOOK_CALL_BYTES_MAX, Operation, SUBSCRIBER_EVENT_BYTES_MAX, SUBSCRIBER_EVENTS_MAX, TEXT_MAX,
+    ERROR_BYTES_MAX, ERROR_BYTES_MIN, Event, EventFilter, EventKind, EventName, EventStream, Events,
+    HOOK_CALL_BYTES_MAX, Job, NODE_HOOK_CALL_BYTES_MAX, Operation, SUBSCRIBER_EVENT_BYTES_MAX,
+    SUBSCRIBER_EVENTS_MAX, TEXT_MAX, WAITING_ERROR_BYTES_MAX,
     schedule::every,
     testkit::{Rig, simulate},
 };
@@ -19,6 +23,8 @@ use common::{hours, node_with, secs};
 const START: &str = "2026-01-05T00:00:00Z";
 /// What stands behind a text that was cut.
 const MARK: &str = "… (cut at 16,384 bytes)";
+/// What stands behind one that found no room.
+const SHORT_MARK: &str = "… (cut at 256 bytes)";
 /// The longest text of an event.
 const CUT: usize = TEXT_MAX + MARK.len();
 
@@ -171,6 +177,116 @@ fn calls_that_wait_for_the_hooks_of_all_jobs_are_bounded_in_bytes() {
         let of_node = (NODE_HOOK_CALL_BYTES_MAX / (CUT - 1)) as u64;
         assert_eq!(failures(rig) as u64 - dropped, of_node);
     });
+}
+
+/// The errors of the runs that failed, in the order in which that was said.
+fn errors(rig: &Rig) -> Vec<Arc<str>> {
+    let kinds = rig.events().into_iter().map(|recorded| recorded.event.kind);
+    let errors = kinds.filter_map(|kind| match kind {
+        EventKind::RunFailed { error, .. } => Some(error),
+        _ => None,
+    });
+    errors.collect()
+}
+
+#[test]
+fn errors_of_runs_whose_ends_wait_for_the_store_are_bounded_in_bytes() {
+    const JOBS: usize = 1_500;
+    simulate(START, async |rig| {
+        let huge = Huge::new();
+        let hourly = |name: String| {
+            let huge = huge.clone();
+            Job::new(name, every(hours(1))).run(move |_| {
+                let huge = huge.clone();
+                async move { Err::<(), _>(huge) }
+            })
+        };
+        rig.node(node_with((0..JOBS).map(|nth| hourly(format!("fails-{nth}"))))).await;
+        rig.store().refuse([Operation::Complete], "the disk is full");
+
+        rig.advance(hours(1) + secs(60)).await;
+
+        assert_eq!(rig.store().held(), JOBS, "none of the ends is recorded");
+        rig.store().refuse_nothing();
+        rig.advance(secs(60)).await;
+        // What is said once the store has recorded the ends is what was kept until then.
+        let said = errors(rig);
+        assert_eq!(said.len(), JOBS, "no end is dropped");
+        let whole = said.iter().filter(|error| error.ends_with(MARK)).count();
+        assert_eq!(whole, WAITING_ERROR_BYTES_MAX / (CUT - 1), "as many as find room");
+        let short = said.iter().filter(|error| error.ends_with(SHORT_MARK)).count();
+        assert_eq!(whole + short, JOBS);
+        let bytes: usize = said.iter().map(|error| error.len()).sum();
+        let short_max = ERROR_BYTES_MIN + SHORT_MARK.len();
+        assert!(bytes <= WAITING_ERROR_BYTES_MAX + JOBS * short_max, "{bytes} bytes waited");
+
+        rig.advance(hours(1)).await;
+        let next = errors(rig).split_off(JOBS);
+        assert_eq!(next.len(), JOBS);
+        assert!(next[..100].iter().all(|error| error.ends_with(MARK)), "what was recorded makes room");
+    });
+}
+
+#[test]
+fn what_a_store_says_of_many_jobs_at_once_is_bounded_in_bytes() {
+    const JOBS: usize = 500;
+    simulate(START, async |rig| {
+        let hourly = |nth: usize| Job::new(format!("job-{nth}"), every(hours(1))).run(async |_| {});
+        rig.node(node_with((0..JOBS).map(hourly))).await;
+        rig.store().refuse([Operation::Claim], &Huge::new().0);
+
+        rig.advance(hours(1) + secs(1)).await;
+
+        let said = rig.events().into_iter().map(|recorded| recorded.event.kind);
+        let said: Vec<_> = said.filter(|kind| kind.name() == EventName::LockUnavailable).collect();
+        let bytes: usize = said.iter().filter_map(text_of).map(str::len).sum();
+        assert!(said.len() >= JOBS, "{}", said.len());
+        assert!(bytes / said.len() < 1_024, "{bytes} bytes in {} texts", said.len());
+        assert!(
+            said.iter().filter_map(text_of).any(|text| text.ends_with(MARK)),
+            "the first is said in full"
+        );
+        rig.store().refuse_nothing();
+        rig.advance(secs(60)).await;
+    });
+}
+
+#[test]
+fn an_error_is_quoted_to_as_many_bytes_as_told() {
+    for (longest, mark) in [(ERROR_BYTES_MIN, SHORT_MARK), (ERROR_BYTES_MAX, "… (cut at 262,144 bytes)")] {
+        simulate(START, async |rig| {
+            let heard: Arc<Mutex<Vec<Arc<str>>>> = Arc::default();
+            let told = heard.clone();
+            let panics = Job::new("panics", every(secs(1))).limit(1).run(async |_| {
+                if true {
+                    std::panic::panic_any(Huge::new().0.to_string())
+                }
+            });
+            let vetoed = Job::new("vetoed", every(secs(1))).limit(1);
+            let vetoed = vetoed.before(async |_| Err::<(), _>(Huge::new())).run(async |_| {});
+            let builder = node_with([failing("fails").limit(1), panics, vetoed]).error_bytes_max(longest);
+            let builder = builder.after_failure(move |run| {
+                told.lock().expect("no panic").extend(run.error);
+                async {}
+            });
+            rig.node(builder).await;
+
+            rig.advance(secs(10)).await;
+
+            let kinds = rig.events().into_iter().map(|recorded| recorded.event.kind);
+            let said = kinds.filter_map(|kind| match kind {
+                EventKind::RunFailed { error: text, .. }
+                | EventKind::RunPanicked { message: text, .. }
+                | EventKind::RunCancelled { reason: Some(text), .. } => Some(text),
+                _ => None,
+            });
+            let said: Vec<_> = said.chain(heard.lock().expect("no panic").drain(..)).collect();
+            assert!(said.len() >= 5, "three ends, and two of them by a hook: {}", said.len());
+            for text in said {
+                assert!(text.ends_with(mark) && text.len() <= longest + mark.len(), "{} bytes", text.len());
+            }
+        });
+    }
 }
 
 #[test]

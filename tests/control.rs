@@ -30,7 +30,7 @@ fn jobs_are_added_and_removed_while_it_runs() {
         rig.advance(Duration::from_millis(2_500)).await;
         rig.add(node, job("late")).await.expect("it is right");
         rig.advance(secs(3)).await;
-        assert_eq!(rig.started("late"), 3, "it owes ticks from its creation on");
+        assert_eq!(rig.started("late"), 3, "its ticks count from its creation on");
 
         let removed = rig.send(node, RemoveJobs("late".into())).await.expect("it is there");
         assert_eq!(removed.len(), 1);
@@ -39,7 +39,7 @@ fn jobs_are_added_and_removed_while_it_runs() {
 
         rig.add(node, job("late")).await.expect("the name is free again");
         rig.advance(secs(3)).await;
-        assert_eq!(rig.started("late"), 6, "it owes no tick of the time in which it was removed");
+        assert_eq!(rig.started("late"), 6, "no tick counts of the time in which it was removed");
         assert_eq!(rig.counter("callsheet_ticks_total", "outcome=misfire"), 0);
     });
 }

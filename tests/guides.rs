@@ -3,9 +3,9 @@
 use std::{collections::BTreeSet, fs, path::Path, time::Duration};
 
 use callsheet::{
-    BLOCKING_THREADS_DEFAULT, CLOCK_OFFSET_MAX_DEFAULT, CONNECT_TIMEOUT_DEFAULT, FORGET_AFTER_DEFAULT,
-    HOOK_TIMEOUT_DEFAULT, Operation, Policies, RESIGN_PAUSE_DEFAULT, SHUTDOWN_ABORT_AFTER_DEFAULT,
-    metrics::JOB_LABELS_DEFAULT, schedule::parse_duration,
+    BLOCKING_THREADS_DEFAULT, CLOCK_OFFSET_MAX_DEFAULT, CONNECT_TIMEOUT_DEFAULT, ERROR_BYTES_DEFAULT,
+    FORGET_AFTER_DEFAULT, HOOK_TIMEOUT_DEFAULT, Operation, Policies, RESIGN_PAUSE_DEFAULT,
+    SHUTDOWN_ABORT_AFTER_DEFAULT, metrics::JOB_LABELS_DEFAULT, schedule::parse_duration,
 };
 
 const README: &str = include_str!("../README.md");
@@ -224,6 +224,7 @@ fn the_configuration_names_the_defaults_that_are_in_force() {
 
     let numbers = [
         ("Builder::job_labels_max", JOB_LABELS_DEFAULT.to_string()),
+        ("Builder::error_bytes_max", ERROR_BYTES_DEFAULT.to_string()),
         ("Builder::blocking_threads", format!("at most {BLOCKING_THREADS_DEFAULT}")),
         ("Job::priority", priority.to_string()),
         ("Retry::attempts", retry.attempts.to_string()),

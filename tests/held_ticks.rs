@@ -51,7 +51,7 @@ fn skipped(rig: &mut Rig) -> u64 {
 
 fn cursor(rig: &Rig) -> Option<DateTime<Utc>> {
     let moved = rig.store().records().into_iter().filter_map(|record| match record {
-        Record::Moved { to, .. } => Some(to.instant()),
+        Record::Advanced { to, .. } => Some(to.instant()),
         _ => None,
     });
     moved.last()
@@ -217,7 +217,7 @@ fn an_update_keeps_what_is_held_and_another_schedule_lets_go_of_it() {
 
         rig.update(0, Job::new("nightly", daily().at("03:30")).run(async |_| {})).await.expect("it is there");
         rig.advance(secs(2)).await;
-        assert_eq!((said(rig).len(), gauge(rig), skipped(rig)), (1, 0.0, 0), "it owes that tick no more");
+        assert_eq!((said(rig).len(), gauge(rig), skipped(rig)), (1, 0.0, 0), "that tick is decided");
 
         rig.advance(hours(1)).await;
         assert_eq!((said(rig).last().map(String::as_str), gauge(rig)), (Some("n1 06 03:30"), 1.0));

@@ -253,12 +253,12 @@ fn a_status_says_who_fires_the_job_and_whether_by_another_schedule() {
         assert_eq!(scheduled(rig, leader, "other").await, Some(Scheduled::Here));
         assert_eq!(scheduled(rig, follower, "same").await, Some(Scheduled::ByLeader));
         assert_eq!(scheduled(rig, follower, "other").await, Some(Scheduled::OtherSchedule));
-        assert_eq!(scheduled(rig, follower, "own").await, Some(Scheduled::ByHolders));
+        assert_eq!(scheduled(rig, follower, "own").await, Some(Scheduled::WithoutLeader));
         let own = status(rig, follower, "other").await.next_fire_time.map(|at| at.instant());
         assert_eq!(own, Some(time("2026-01-05T00:00:40Z")), "by the schedule of the node that is asked");
         let page = rig.send(follower, ListJobs::default()).await;
         let listed: Vec<_> = page.jobs.iter().map(|job| job.scheduled.clone()).collect();
-        let expected = [Scheduled::OtherSchedule, Scheduled::ByHolders, Scheduled::ByLeader];
+        let expected = [Scheduled::OtherSchedule, Scheduled::WithoutLeader, Scheduled::ByLeader];
         assert_eq!(listed, expected.map(Some));
         let json = serde_json::to_value(&page.jobs[0]).expect("it is data");
         assert_eq!(json["scheduled"], "other_schedule");

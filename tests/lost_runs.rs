@@ -14,7 +14,7 @@ use common::{assert_golden, hours, mins, node_with, secs, starts};
 
 const START: &str = "2026-01-05T00:00:00Z";
 
-/// A job whose first run, at one o'clock, takes ten minutes, and is owed another attempt if it is lost.
+/// A job whose first run, at one o'clock, takes ten minutes, and is retried if it is lost.
 fn job() -> Job {
     Job::new("job", every(hours(1))).on_lost(OnLost::Retry).run(async |_| tokio::time::sleep(mins(10)).await)
 }
@@ -327,7 +327,7 @@ async fn led_by_another(rig: &mut Rig, fires: Fires) {
     rig.advance(secs(1)).await;
     for by_hand in [mins(10), secs(1)] {
         rig.node(node_with([often(fires, hours(1), by_hand)])).await;
-        // It is not at the same time that the leader looks for lost runs and the others ask what is owed.
+        // It is not at the same time that the leader looks for lost runs and the others ask for pending retries.
         rig.advance(secs(15)).await;
     }
     rig.advance(mins(1)).await;

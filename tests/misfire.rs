@@ -53,7 +53,7 @@ fn with_each_policy(situation: &str, story: impl AsyncFn(&mut Rig, &dyn Fn() -> 
     }
 }
 
-/// The only node that holds the job starts, and is killed before its first tick.
+/// The only node that has the job starts, and is killed before its first tick.
 async fn down_for(rig: &mut Rig, time: Duration, job: impl Fn() -> Job) {
     rig.node(node_with([job()])).await;
     rig.advance(Duration::from_millis(10)).await;

@@ -182,7 +182,7 @@ fn clocks_that_are_wrong_double_nothing_and_fire_nothing_early() {
         // A clock that is ahead makes its node ask too early, and be told to wait: it fires on time. One that
         // is behind fires late, and what it is late for by more than `misfire_after` are misfires.
         let fired_early = rig.store().records().into_iter().filter(|record| {
-            matches!(record, callsheet::testkit::Record::Moved { run: Some(_), to, .. } if to.instant() > rig.now())
+            matches!(record, callsheet::testkit::Record::Advanced { run: Some(_), to, .. } if to.instant() > rig.now())
         });
         assert_eq!(fired_early.count(), 0);
         assert!(rig.started("tick") >= 20);

@@ -94,7 +94,7 @@ fn of_a_batch_with_jobs_that_are_over_none_is_added_and_each_is_named() {
     });
 }
 
-/// A job owes ticks from the instant on at which it is added. `misfire_after` is for ticks of jobs that are
+/// The ticks of a job count from the instant at which it is added. `misfire_after` is for ticks of jobs that are
 /// there.
 #[test]
 fn a_fire_time_a_second_ago_is_over_as_well_and_one_in_a_moment_is_not() {

@@ -8,7 +8,7 @@ use callsheet::{
     RemoveJobs, ResumeJobs, RunError, SkipReason, TriggerError,
     schedule::every,
     testkit::{
-        BadData::{self, Claim, End, Enrolment, Move, Other, Pause},
+        BadData::{self, Advance, Claim, End, Enrolment, Other, Pause},
         Rig, simulate,
     },
 };
@@ -265,7 +265,7 @@ fn what_is_refused_of_everybody_parks_nobody() {
 #[test]
 fn a_move_that_is_refused_parks_its_job_and_no_skipped_tick_is_lost() {
     simulate(START, async |rig| {
-        rig.store().set_bad("bad", &[Move]);
+        rig.store().set_bad("bad", &[Advance]);
         let long = Job::new("bad", every(secs(10))).run(async |_| tokio::time::sleep(secs(15)).await);
         rig.node(node_with([long, job("good", 10)])).await;
 

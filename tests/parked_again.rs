@@ -7,7 +7,7 @@ use callsheet::{
     EventKind, Health, Job, JobState, Problem, RemoveJobs, SkipReason, TriggerError,
     schedule::every,
     testkit::{
-        BadData::{Claim, End, Enrolment, Move},
+        BadData::{Advance, Claim, End, Enrolment},
         Rig, simulate,
     },
 };
@@ -143,7 +143,7 @@ fn three_hundred_that_stay_bad_cost_ten_calls_a_second_and_come_back() {
 #[test]
 fn a_job_whose_skips_were_refused_goes_on_once_its_cursor_moves() {
     simulate(START, async |rig| {
-        rig.store().set_bad("bad", &[Move]);
+        rig.store().set_bad("bad", &[Advance]);
         let long = Job::new("bad", every(secs(10))).run(async |_| tokio::time::sleep(secs(15)).await);
         let node = rig.node(node_with([long, job("good", 10)])).await;
         rig.advance(secs(55)).await;

@@ -6,7 +6,7 @@ use callsheet::{
     EventKind, Fires, Job, JobDetails, JobState, ListJobs, Misfire, PAGE_MAX, PAUSE_NOTE_MAX, Pause,
     PauseError, PauseJobs, ResumeJobs, SelectError, Selector, TriggerJob,
     schedule::every,
-    testkit::{CallFault, NEWS_MAX, Rig, fakes::Period, simulate},
+    testkit::{CallFault, NOTIFICATIONS_MAX, Rig, fakes::Period, simulate},
 };
 use chrono::{DateTime, Utc};
 
@@ -59,7 +59,7 @@ async fn shown_as_paused(rig: &mut Rig, node: usize) -> usize {
     }
 }
 
-/// Two nodes that hold the job; the first one leads.
+/// Two nodes that have the job; the first one leads.
 async fn two_nodes(rig: &mut Rig) {
     rig.set_lease(secs(5));
     for _ in 0..2 {
@@ -216,12 +216,12 @@ fn a_node_that_was_cut_off_finds_out() {
     });
 }
 
-/// More jobs than news are kept for a node.
+/// More jobs than notifications are kept for a node.
 #[test]
 fn each_of_many_resumed_jobs_fires_though_notifications_are_dropped() {
     simulate(START, async |rig| {
         rig.set_lease(secs(5));
-        let names: Vec<_> = (0..NEWS_MAX + 100).map(|nth| format!("job {nth}")).collect();
+        let names: Vec<_> = (0..NOTIFICATIONS_MAX + 100).map(|nth| format!("job {nth}")).collect();
         for _ in 0..3 {
             rig.node(node_with(names.iter().map(|name| job(name)))).await;
         }
@@ -231,7 +231,7 @@ fn each_of_many_resumed_jobs_fires_though_notifications_are_dropped() {
 
         // The leader and a follower hear nothing for a moment.
         [0, 2].into_iter().for_each(|node| rig.cut_off(node));
-        // The news of it is the oldest, though its name comes last: a node tells its jobs page by page.
+        // The notification of it is the oldest, though its name comes last: a node tells its jobs page by page.
         rig.send(1, ResumeJobs("job 999".into())).await.expect("it is there");
         rig.send(1, ResumeJobs(Selector::All)).await.expect("it is there");
         rig.advance(secs(1)).await;
@@ -258,7 +258,7 @@ fn each_of_many_resumed_jobs_fires_though_notifications_are_dropped() {
 fn resuming_what_is_resumed_already_tells_a_node_that_did_not_hear_of_it() {
     simulate(START, async |rig| {
         rig.set_lease(secs(5));
-        let names: Vec<_> = (0..NEWS_MAX + 100).map(|nth| format!("job {nth}")).collect();
+        let names: Vec<_> = (0..NOTIFICATIONS_MAX + 100).map(|nth| format!("job {nth}")).collect();
         let rare = |name: &String| Job::new(name.as_str(), Period::hours(1)).run(async |_| {});
         for _ in 0..2 {
             rig.node(node_with(names.iter().map(rare))).await;

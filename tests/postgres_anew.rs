@@ -1,4 +1,4 @@
-//! What becomes of nodes whose tables are made anew, emptied, or restored from before, under their feet, on a
+//! What becomes of nodes whose tables are created again, emptied, or restored from before, under their feet, on a
 //! real PostgreSQL server.
 
 #[path = "common/postgres.rs"]

@@ -12,8 +12,8 @@ use callsheet::{
     FireTime, JobName, LockKey, NodeId, RunId,
     backend::Postgres,
     port::{
-        Authority, Backend, ClaimRequest, CursorMove, Enrolled, Enrolment, Inquiry, LockError, Locker,
-        ScheduleIdentity, Skips, TickClaim, Verdict,
+        Advanced, Authority, Backend, ClaimRequest, CursorAdvance, Enrolled, Enrolment, Inquiry, LockError,
+        Locker, ScheduleIdentity, Skips, TickClaim, Verdict,
     },
 };
 use chrono::{DateTime, TimeDelta, Utc};
@@ -62,33 +62,50 @@ async fn proxy((from, to): (&'static str, &'static str)) -> u16 {
 }
 
 fn job() -> JobName {
-    JobName::new("job").expect("a name")
+    named("job")
+}
+
+fn named(name: &str) -> JobName {
+    JobName::new(name).expect("a name")
 }
 
 /// Of a job that owes the ticks of a minute.
 async fn enrol(locker: &dyn Locker) -> Result<DateTime<Utc>, LockError> {
-    let mut enrolment = Enrolment::new(job(), ScheduleIdentity::of_text(SCHEDULE), Authority::Any);
-    enrolment.held_for = Duration::from_mins(1);
+    enrol_job(locker, job()).await
+}
+
+async fn enrol_job(locker: &dyn Locker, job: JobName) -> Result<DateTime<Utc>, LockError> {
+    let mut enrolment = Enrolment::new(job, ScheduleIdentity::of_text(SCHEDULE), Authority::Any);
+    enrolment.known_for = Duration::from_mins(1);
     let enrolled = locker.enrol(&[enrolment]).await?;
     let [Enrolled::Done { cursor, .. }] = enrolled[..] else { panic!("{enrolled:?}") };
     Ok(cursor)
 }
 
 fn claim(expected: DateTime<Utc>) -> ClaimRequest {
+    claim_of(job(), expected)
+}
+
+fn claim_of(job: JobName, expected: DateTime<Utc>) -> ClaimRequest {
     let fire_time = FireTime::new(expected + TimeDelta::milliseconds(1));
     let tick = TickClaim { fire_time, expected, skips: Skips::default(), authority: Authority::Any };
     let run = RunId::from(NodeId::random().as_uuid());
-    let request = ClaimRequest::new(job(), LockKey::new("job").expect("a key"), run);
+    let key = LockKey::new(job.as_str()).expect("a key");
+    let request = ClaimRequest::new(job, key, run);
     ClaimRequest { tick: Some(tick), ..request }
 }
 
-fn move_of(claim: &ClaimRequest) -> CursorMove {
+fn advance_of(claim: &ClaimRequest) -> CursorAdvance {
     let TickClaim { fire_time: to, expected, skips, authority } = claim.tick.expect("a tick");
-    CursorMove { id: claim.run.as_uuid(), job: claim.job.clone(), expected, to, skips, authority }
+    CursorAdvance { id: claim.run.as_uuid(), job: claim.job.clone(), expected, to, skips, authority }
 }
 
 fn assert_names<T: Debug>(answer: Result<T, LockError>, what: &str) {
     let Err(LockError::NotDone { reason }) = &answer else { panic!("{answer:?}") };
+    assert_says(reason, what);
+}
+
+fn assert_says(reason: &str, what: &str) {
     assert!(reason.contains("not understood") && reason.contains(what), "{reason}");
     assert!(reason.contains("; run one version"), "{reason}");
 }
@@ -114,7 +131,9 @@ async fn a_typo_in_a_move_is_an_error_that_names_it() {
     let node = node(&scope("move"), ("ELSE 'done'\n", "ELSE 'doen'\n")).await;
     let cursor = enrol(&*node).await.expect("it is enrolled");
 
-    assert_names(node.advance(&[move_of(&claim(cursor))]).await, "\"doen\"");
+    let advanced = node.advance(&[advance_of(&claim(cursor))]).await.expect("an answer");
+    let [Advanced::Unavailable { reason }] = &advanced[..] else { panic!("{advanced:?}") };
+    assert_says(reason, "\"doen\"");
 }
 
 #[tokio::test]
@@ -124,11 +143,30 @@ async fn a_claim_with_a_typo_is_an_error_and_can_be_asked_again() {
     let cursor = enrol(&*node).await.expect("it is enrolled");
     let claim = claim(cursor);
 
-    assert_names(node.claim(std::slice::from_ref(&claim)).await, "\"grantde\"");
+    let claimed = node.claim(std::slice::from_ref(&claim)).await.expect("an answer");
+    let [Verdict::Unavailable { reason }] = &claimed[..] else { panic!("{claimed:?}") };
+    assert_says(reason, "\"grantde\"");
 
     // The store has granted it, and says so in a word that is known.
     let again = node.claim(&[claim]).await.expect("an answer");
     assert!(matches!(again[..], [Verdict::Granted { .. }]), "{again:?}");
+}
+
+#[tokio::test]
+async fn a_typo_in_the_answer_to_one_claim_spoils_no_other() {
+    let node = node(&scope("one"), ("THEN 'moved'", "THEN 'mvoed'")).await;
+    let cursor = enrol(&*node).await.expect("it is enrolled");
+    let other = enrol_job(&*node, named("other")).await.expect("it is enrolled");
+    let claims = [claim_of(named("other"), other - TimeDelta::seconds(1)), claim(cursor)];
+
+    let round = node.round(&[], &claims, &[advance_of(&claims[0])]).await;
+
+    let claimed = round.claimed.expect("answers");
+    let [Verdict::Unavailable { reason }, Verdict::Granted { .. }] = &claimed[..] else {
+        panic!("{claimed:?}")
+    };
+    assert_says(reason, "\"mvoed\"");
+    assert!(matches!(round.advanced.expect("answers")[..], [Advanced::Elsewhere { .. }]));
 }
 
 #[tokio::test]

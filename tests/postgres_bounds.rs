@@ -114,7 +114,7 @@ async fn names_are_forgotten_at_once_or_never() {
     assert!(matches!(enrolled[..], [Enrolled::Done { .. }]), "{enrolled:?}");
     locker.retract(&[(&job).into()]).await.expect("an answer");
 
-    locker.hold(std::slice::from_ref(&job), Duration::MAX).await.expect("it may stay as it is");
+    locker.keep_names(std::slice::from_ref(&job), Duration::MAX).await.expect("it may stay as it is");
     let never = locker.forget(grant.term, Duration::MAX).await.expect("nothing is as old");
     assert_eq!((never.names, never.more), (0, false));
     let at_once = locker.forget(grant.term, Duration::ZERO).await.expect("it is out of use");

@@ -282,7 +282,7 @@ async fn waits(admin: &Client, scope: &str) -> i32 {
     timeout(DEADLINE, found).await.expect("a follower waits")
 }
 
-/// A statement that the server cuts short is begun anew by a follower only after a pause, on another connection.
+/// A statement that the server cuts short is begun again by a follower only after a pause, on another connection.
 #[tokio::test]
 async fn who_waits_for_the_lead_gets_it_whatever_statement_timeout_its_role_has() {
     let (scope, url) =

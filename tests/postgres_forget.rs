@@ -62,7 +62,7 @@ async fn forgetting_a_used_name_runs_no_tick_twice_and_lowers_no_token() {
             // As one that was held all the time: it would owe ticks of the last hour.
             let mut enrolment =
                 Enrolment::new(name("job"), ScheduleIdentity::of_text("a schedule"), Authority::Any);
-            enrolment.held_for = Duration::from_secs(3_600);
+            enrolment.known_for = Duration::from_secs(3_600);
             let enrolled = locker.enrol(&[enrolment]).await.expect("an answer");
             let [Enrolled::Done { cursor, .. }] = enrolled[..] else { continue };
             // Or it would be kept.
@@ -90,7 +90,7 @@ async fn forgetting_a_used_name_runs_no_tick_twice_and_lowers_no_token() {
                 }
                 [Verdict::Unknown] => unknown += 1,
                 // It was forgotten and enrolled before the claim, or its row is locked.
-                [Verdict::Moved { .. } | Verdict::Locked { .. }] => {}
+                [Verdict::Elsewhere { .. } | Verdict::Locked { .. }] => {}
                 other => panic!("{other:?}"),
             }
         }

@@ -25,26 +25,18 @@ use callsheet::{
 };
 use futures_util::{SinkExt, StreamExt};
 use tokio::time::{sleep, timeout};
-use tokio_postgres::{Client, NoTls};
+use tokio_postgres::Client;
 
 use self::{
     freeze::Frozen,
-    harness::{PASSWORD, Server, scope, server},
+    harness::{PASSWORD, Server, connect, scope, server},
     impostor::{Gate, Withholder, gate, withholder},
-    log::Log,
+    log::{Log, until},
 };
 
 const LEASE: Duration = Duration::from_secs(2);
 /// What a busy machine may add to a lease.
 const SLACK: Duration = Duration::from_secs(3);
-/// A net under every wait.
-const DEADLINE: Duration = Duration::from_secs(60);
-
-async fn connect(url: &str) -> Client {
-    let (client, connection) = tokio_postgres::connect(url, NoTls).await.expect("a connection");
-    tokio::spawn(connection);
-    client
-}
 
 async fn admin() -> Client {
     connect(&server().url()).await
@@ -86,14 +78,6 @@ impl Runs {
         let runs: Vec<_> = runs.iter().copied().filter(|run| *run > since).collect();
         let ends = runs.iter().copied().chain([Instant::now()]);
         [since].into_iter().chain(runs.iter().copied()).zip(ends).map(|(a, b)| b - a).max().expect("a gap")
-    }
-}
-
-async fn until(what: &str, is: impl AsyncFn() -> bool) {
-    let until = Instant::now() + DEADLINE;
-    while !is().await {
-        assert!(Instant::now() < until, "not {what}\n{}", Log::keep().text());
-        sleep(Duration::from_millis(10)).await;
     }
 }
 
@@ -143,7 +127,8 @@ async fn a_half_sent_statement_that_locks_the_leader_row_costs_a_lease() {
     way.withhold("session");
     let locker = victim.locker();
     let asks = tokio::spawn(async move {
-        let enrolment = Enrolment::new(name("other"), ScheduleIdentity::of_text("text"), Authority::Unled);
+        let enrolment =
+            Enrolment::new(name("other"), ScheduleIdentity::of_text("text"), Authority::Leaderless);
         let _ = locker.enrol(&[enrolment]).await;
     });
     is_half_asked(&admin, victims).await;

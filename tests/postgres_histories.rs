@@ -2,6 +2,8 @@
 
 #[path = "common/postgres.rs"]
 mod harness;
+#[path = "common/log.rs"]
+mod log;
 
 use std::{
     collections::BTreeSet,
@@ -9,7 +11,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use callsheet::{
@@ -20,29 +22,18 @@ use callsheet::{
     schedule::{at, every},
 };
 use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
-use tokio::time::{sleep, timeout};
-use tokio_postgres::{Client, NoTls};
+use tokio::time::timeout;
+use tokio_postgres::Client;
 
-use self::harness::{PASSWORD, Server, Stop, scope, server};
+use self::{
+    harness::{PASSWORD, Server, Stop, connect, scope, server},
+    log::until,
+};
 
 /// A net under every wait.
 const DEADLINE: Duration = Duration::from_secs(60);
 /// From when a job is added until its only tick: enough to cut the replication in between.
 const SOON: TimeDelta = TimeDelta::seconds(8);
-
-async fn connect(url: &str) -> Client {
-    let (client, connection) = tokio_postgres::connect(url, NoTls).await.expect("a connection");
-    tokio::spawn(connection);
-    client
-}
-
-async fn until(what: &str, is: impl AsyncFn() -> bool) {
-    let until = Instant::now() + DEADLINE;
-    while !is().await {
-        assert!(Instant::now() < until, "not {what}");
-        sleep(Duration::from_millis(20)).await;
-    }
-}
 
 async fn next(events: &mut EventStream) -> Event {
     timeout(DEADLINE, events.next()).await.expect("in time").expect("it runs")

@@ -12,7 +12,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicU64, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use callsheet::{
@@ -26,7 +26,7 @@ use tokio::time::{sleep, timeout};
 use self::{
     harness::{scope, server},
     impostor::{Slow, slow},
-    log::Log,
+    log::{Log, until},
 };
 
 /// A net under every wait.
@@ -47,14 +47,6 @@ async fn make_tables() {
     let backend = Postgres::new("tables", server().url());
     backend.locker().open().await.expect("a session opens");
     backend.locker().close().await;
-}
-
-async fn until(what: &str, is: impl AsyncFn() -> bool) {
-    let until = Instant::now() + DEADLINE;
-    while !is().await {
-        assert!(Instant::now() < until, "not {what}\n{}", Log::keep().text());
-        sleep(ms(20)).await;
-    }
 }
 
 async fn start(backend: Postgres, runs: &Arc<AtomicU64>) -> Result<Callsheet, StartError> {

@@ -98,7 +98,7 @@ impl Case {
         self.run("DROP TRIGGER refuse ON $.names").await;
     }
 
-    /// The node has to enrol its jobs anew.
+    /// The node has to enrol its jobs again.
     async fn end_session(&self) {
         self.run("SELECT pg_terminate_backend(pid) FROM $.sessions").await;
     }

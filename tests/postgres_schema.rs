@@ -16,18 +16,12 @@ use tokio::{
     sync::mpsc,
     time::{sleep, timeout},
 };
-use tokio_postgres::{Client, NoTls};
+use tokio_postgres::Client;
 
-use self::harness::{PASSWORD, scope, server};
+use self::harness::{PASSWORD, connect, scope, server};
 
 /// A net under every wait.
 const DEADLINE: Duration = Duration::from_secs(30);
-
-async fn connect(url: &str) -> Client {
-    let (client, connection) = tokio_postgres::connect(url, NoTls).await.expect("a connection");
-    tokio::spawn(connection);
-    client
-}
 
 async fn admin() -> Client {
     connect(&server().url()).await

@@ -332,7 +332,7 @@ async fn nothing_is_final_while_a_former_session_of_the_node_lives() {
     admin.execute(same, &[&scope, &of(&node), &of(&former)]).await.expect("an answer");
 
     let end = [Completion::new(job.clone(), key.clone(), run, token, Outcome::Succeeded)];
-    let unheard = ClaimRequest { settle: true, ..claim(RunId::from(NodeId::random().as_uuid())) };
+    let unheard = ClaimRequest { recheck: true, ..claim(RunId::from(NodeId::random().as_uuid())) };
     let ended = node.locker().complete(&end).await.expect("an answer");
     assert!(matches!(&ended[..], [Completed::Unavailable { .. }]), "{ended:?}");
     let released = node.locker().release(&end).await.expect("an answer");

@@ -19,17 +19,17 @@ use callsheet::{
     backend::Postgres,
     metrics::Prometheus,
     port::{
-        Authority, Backend, ClaimRequest, Clock, Completed, Completion, CursorMove, Enrolled, Enrolment,
-        Moved, Proof, ScheduleIdentity, Skips, SystemClock, Verdict,
+        Advanced, Authority, Backend, ClaimRequest, Clock, Completed, Completion, CursorAdvance, Enrolled,
+        Enrolment, Proof, ScheduleIdentity, Skips, SystemClock, Verdict,
     },
     prelude::*,
 };
 use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
 use tokio::time::sleep;
-use tokio_postgres::{Client, NoTls};
+use tokio_postgres::Client;
 
 use self::{
-    harness::{PASSWORD, Server, server},
+    harness::{PASSWORD, Server, connect, server},
     log::Log,
 };
 
@@ -43,12 +43,6 @@ struct Case {
     schema: String,
     admin: Client,
     url: String,
-}
-
-async fn connect(url: &str) -> Client {
-    let (client, connection) = tokio_postgres::connect(url, NoTls).await.expect("a connection");
-    tokio::spawn(connection);
-    client
 }
 
 impl Case {
@@ -372,7 +366,7 @@ async fn no_statement_that_changed_nothing_says_that_it_is_done() {
     let granted = locker.claim(&[claim("held", 1)]).await.expect("an answer");
     let [Verdict::Granted { token, .. }] = granted[..] else { panic!("{granted:?}") };
     let to = FireTime::new(cursor + TimeDelta::milliseconds(1));
-    let moved = CursorMove {
+    let advanced = CursorAdvance {
         id: NodeId::numbered(1).as_uuid(),
         job: name("job"),
         expected: cursor,
@@ -393,7 +387,7 @@ async fn no_statement_that_changed_nothing_says_that_it_is_done() {
     );
     assert_eq!(locker.claim(&[claim("job", 2)]).await.ok(), Some(vec![Verdict::Locked { holder: None }]));
     assert_eq!(locker.complete(std::slice::from_ref(&end)).await.ok(), Some(vec![Completed::Locked]));
-    assert_eq!(locker.advance(std::slice::from_ref(&moved)).await.ok(), Some(vec![Moved::Locked]));
+    assert_eq!(locker.advance(std::slice::from_ref(&advanced)).await.ok(), Some(vec![Advanced::Locked]));
     let pause = Pause { until: None, note: None };
     assert!(locker.pause(&[name("job")], Some(&pause)).await.is_err());
     assert!(locker.prove(Proof::default()).await.is_err());
@@ -401,7 +395,7 @@ async fn no_statement_that_changed_nothing_says_that_it_is_done() {
     for statement in fault("swallowed").mends {
         case.run(statement).await;
     }
-    assert_eq!(locker.advance(&[moved]).await.ok(), Some(vec![Moved::Done]));
+    assert_eq!(locker.advance(&[advanced]).await.ok(), Some(vec![Advanced::Done]));
     let completed = locker.complete(&[end]).await.expect("an answer");
     assert!(matches!(completed[..], [Completed::Recorded { .. }]), "{completed:?}");
     locker.prove(Proof::default()).await.expect("it could claim");

@@ -1,5 +1,5 @@
 //! What the size of the tables costs on a real PostgreSQL server: no statement reads more because there are
-//! names, runs and debts that are long gone. The server itself writes down each plan and how many buffers it
+//! names, runs and pending retries that are long gone. The server itself writes down each plan and how many buffers it
 //! read, while nodes do what nodes do.
 
 #[path = "common/postgres.rs"]
@@ -18,9 +18,9 @@ use callsheet::{
     FencingToken, FireTime, JobName, LockKey, NodeId, Outcome, RunId, SkipReason, Term,
     backend::Postgres,
     port::{
-        Authority, Backend, Campaign, ClaimRequest, Completion, CursorMove, Declaration, Elector, Enrolled,
-        Enrolment, GrantedRun, Inquiry, KnownHistory, Locker, Pause, ScheduleIdentity, Skips, TickClaim,
-        Verdict,
+        Authority, Backend, Campaign, ClaimRequest, Completion, CursorAdvance, Declaration, Elector,
+        Enrolled, Enrolment, GrantedRun, Inquiry, KnownHistory, Locker, Pause, ScheduleIdentity, Skips,
+        TickClaim, Verdict,
     },
 };
 use chrono::{DateTime, TimeDelta};
@@ -53,7 +53,7 @@ const EXPLAINED: &str = "?options=-c%20session_preload_libraries%3Dauto_explain%
                          -c%20plan_cache_mode%3Dforce_generic_plan";
 
 /// What nobody has touched for long: names that were claimed once by sessions of which nothing is left, or
-/// withdrawn, or only paused for a while; the runs of all of them, and debts that nobody takes up.
+/// withdrawn, or only paused for a while; the runs of all of them, and pending retries that no node resumes.
 const STALE: &str = "
 INSERT INTO names (scope, name, token, beacon, claimed_at, run_node, run_job, run_term, fire_time, cursor, cursor_run, term, withdrawn, runs)
 SELECT $1, 'stale-' || lpad(n::text, 7, '0'), n, CASE WHEN n % 3 > 0 THEN n % 7 + 1 END, now() - interval '1 month', gen_random_uuid(),
@@ -228,9 +228,9 @@ async fn live(url: &str, schema: &str, node: &Node, dies: &Node, tag: &str) {
     let mut any = enrolment("any", Authority::Any);
     any.retry_lost = true;
     let any = node.due(any).await;
-    let mine = node.due(enrolment("mine", Authority::Unled)).await;
+    let mine = node.due(enrolment("mine", Authority::Leaderless)).await;
     node.locker
-        .enrol(&[enrolment("plain", led), enrolment("mine", Authority::Unled)])
+        .enrol(&[enrolment("plain", led), enrolment("mine", Authority::Leaderless)])
         .await
         .expect("an answer");
     let asked = Declaration { job: name("keyed"), key: key("key"), overlap: callsheet::Overlap::Replace };
@@ -252,7 +252,7 @@ async fn live(url: &str, schema: &str, node: &Node, dies: &Node, tag: &str) {
     node.ends(&mine, |end| Completion { from_completion: true, pause_after: Some(1), ..end }).await;
     let manual = ClaimRequest::new(name("manual"), key("manual"), run());
     node.ends(&manual, |end| end).await;
-    node.locker.claim(&[ClaimRequest { settle: true, ..manual.clone() }]).await.expect("an answer");
+    node.locker.claim(&[ClaimRequest { recheck: true, ..manual.clone() }]).await.expect("an answer");
 
     // What dies is found and taken up.
     let lost = dies.locker.claim(&[any.clone(), ClaimRequest::new(name("held"), key("held"), run())]).await;
@@ -266,14 +266,14 @@ async fn live(url: &str, schema: &str, node: &Node, dies: &Node, tag: &str) {
     node.ends(&robbed, |end| end).await;
     let closed = node.locker.close_lost(100).await.expect("an answer");
     assert_eq!(closed.lost.iter().map(|lost| lost.run).collect::<Vec<_>>(), [any.run]);
-    node.locker.debts(None, 100).await.expect("an answer");
-    node.ends(&ClaimRequest { tick: None, retake: true, ..any.clone() }, |end| end).await;
+    node.locker.pending_retries(None, 100).await.expect("an answer");
+    node.ends(&ClaimRequest { tick: None, resume_lost: true, ..any.clone() }, |end| end).await;
 
-    let moved = node.due(enrolment("moved", led)).await.tick.expect("a tick");
+    let advanced = node.due(enrolment("moved", led)).await.tick.expect("a tick");
     let skips = Skips::new(SkipReason::Paused, 1, false);
-    let TickClaim { expected, fire_time: to, authority, .. } = moved;
+    let TickClaim { expected, fire_time: to, authority, .. } = advanced;
     let step =
-        CursorMove { id: NodeId::random().as_uuid(), job: name("moved"), expected, to, skips, authority };
+        CursorAdvance { id: NodeId::random().as_uuid(), job: name("moved"), expected, to, skips, authority };
     node.locker.advance(&[step]).await.expect("an answer");
     let pause = Pause { until: None, note: None };
     node.locker.pause(&[name("plain"), name("unknown")], Some(&pause)).await.expect("an answer");
@@ -281,7 +281,7 @@ async fn live(url: &str, schema: &str, node: &Node, dies: &Node, tag: &str) {
     pause_in_turn(url, schema, node, &name("plain")).await;
     node.locker.retract(&[key("key")]).await.expect("an answer");
     node.locker.withdraw(term, &[name("plain"), name("moved")]).await.expect("an answer");
-    node.locker.hold(&[name("keyed"), name("any")], Duration::ZERO).await.expect("an answer");
+    node.locker.keep_names(&[name("keyed"), name("any")], Duration::ZERO).await.expect("an answer");
     // One page of stale names, and the next one, which reads nothing of the first.
     let forgotten = node.locker.forget(term, Duration::ZERO).await.expect("an answer");
     assert!(tag == "before" || forgotten.names > 256, "{forgotten:?}");

@@ -18,7 +18,8 @@ use callsheet::{
     Callsheet, Job, JobName, JobState, LockKey, NodeId, RunId,
     backend::Postgres,
     port::{
-        Authority, Backend, Campaign, ClaimRequest, Enrolled, Enrolment, News, ScheduleIdentity, Verdict,
+        Authority, Backend, Campaign, ClaimRequest, Enrolled, Enrolment, Notification, ScheduleIdentity,
+        Verdict,
     },
     schedule::every,
 };
@@ -272,7 +273,7 @@ async fn a_dead_runs_beacon_in_a_strangers_hands_keeps_no_key() {
 }
 
 #[tokio::test]
-async fn no_stranger_sees_the_channel_and_news_is_checked_in_the_store() {
+async fn no_stranger_sees_the_channel_and_notifications_are_checked() {
     let scope = scope("channel");
     let node = open(&scope).await;
     let locker = node.locker();
@@ -304,9 +305,10 @@ async fn no_stranger_sees_the_channel_and_news_is_checked_in_the_store() {
     forge(r#"{"pause": {"job": "unknown", "pause": null}}"#.to_owned()).await;
     forge(r#"{"pause": {"job": "job", "pause": {"until": null, "note": "forged"}}}"#.to_owned()).await;
     let session = callsheet::port::Session(beacon_of(&admin, &scope).await.cast_unsigned());
-    let heard = tokio::time::timeout(DEADLINE, locker.news(session)).await.expect("something is heard");
+    let heard =
+        tokio::time::timeout(DEADLINE, locker.next_notification(session)).await.expect("something is heard");
 
-    assert_eq!(heard, News::Pause { job: name, pause: None });
+    assert_eq!(heard, Notification::PauseChanged { job: name, pause: None });
 }
 
 async fn beacon_of(admin: &Client, scope: &str) -> i64 {

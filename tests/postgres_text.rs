@@ -445,7 +445,7 @@ async fn numbers_and_instants_at_their_bounds_are_answered_or_refused_alone() {
     let held_for_ever = |job: &str| {
         let mut enrolment =
             Enrolment::new(name(job), ScheduleIdentity::of_text("words"), Authority::Term(grant.term));
-        enrolment.held_for = Duration::MAX;
+        enrolment.known_for = Duration::MAX;
         enrolment
     };
     let enrolled = locker.enrol(&[held_for_ever("a"), held_for_ever("b")]).await.expect("an answer");
@@ -489,8 +489,8 @@ async fn numbers_and_instants_at_their_bounds_are_answered_or_refused_alone() {
     let paused = locker.pause(&[name("a")], Some(&for_ever)).await.expect("an answer");
     assert_eq!(paused, [true]);
     let again = locker.enrol(&[held_for_ever("a")]).await.expect("an answer");
-    let [Enrolled::Done { kept, .. }] = &again[..] else { panic!("{again:?}") };
-    let kept = kept.pause.clone().expect("it is paused");
-    assert_eq!(kept.note, for_ever.note);
-    assert!(kept.until > Some(Utc::now()));
+    let [Enrolled::Done { stored, .. }] = &again[..] else { panic!("{again:?}") };
+    let stored = stored.pause.clone().expect("it is paused");
+    assert_eq!(stored.note, for_ever.note);
+    assert!(stored.until > Some(Utc::now()));
 }

@@ -35,7 +35,7 @@ fn any(name: &str, overlap: Overlap) -> Job {
 /// Who was told that it does not fire a job, in the order of the events.
 fn refused(rig: &Rig) -> Vec<String> {
     let refused = rig.events().into_iter().filter_map(|recorded| match recorded.event.kind {
-        EventKind::JobRefused { job, .. } => Some(format!("{} {job}", recorded.node)),
+        EventKind::JobConflicting { job, .. } => Some(format!("{} {job}", recorded.node)),
         _ => None,
     });
     refused.collect()
@@ -52,14 +52,14 @@ fn a_policy_that_contradicts_another_node_is_refused_until_that_stops() {
         assert_eq!(refused(rig), ["n2 two"], "once");
         assert_eq!((started_on(rig, "n1"), rig.started("two"), rig.started("other")), (12, 0, 12));
         let status = details(rig, second, "two").await;
-        assert_eq!(status.state, JobState::Refused);
+        assert_eq!(status.state, JobState::Conflicting);
         let reason = status.refused.expect("a reason");
         assert_eq!(
             &*reason,
             r#"job "two": overlap policy "allow 2": jobs that share the lock key "key" share one overlap policy, and that of other nodes is "skip"; choose the same, or another key, or remove the jobs that have it from the other nodes first"#
         );
         let triggered = trigger(rig, second, "two").await;
-        assert!(matches!(triggered, Err(TriggerError::Refused { .. })), "{triggered:?}");
+        assert!(matches!(triggered, Err(TriggerError::Conflicting { .. })), "{triggered:?}");
 
         rig.shutdown(first, secs(0)).await;
         rig.advance(mins(1)).await;
@@ -109,7 +109,7 @@ fn a_job_that_only_a_follower_holds_obeys_the_leaders_policy() {
         let follower = rig.node(node_with([keyed("alone", Overlap::Allow(2))])).await;
         rig.advance(secs(34)).await;
         assert_eq!(refused(rig), ["n2 alone"]);
-        assert_eq!(details(rig, follower, "alone").await.state, JobState::Refused);
+        assert_eq!(details(rig, follower, "alone").await.state, JobState::Conflicting);
 
         rig.update(follower, keyed("alone", Overlap::Skip)).await.expect("the same policy");
         rig.advance(secs(10)).await;
@@ -179,7 +179,7 @@ fn a_changed_policy_comes_in_when_the_last_node_has_it() {
         rig.advance(secs(20)).await;
         assert_eq!(
             (refused(rig), details(rig, first, "job").await.state),
-            (vec!["n1 job".to_owned()], JobState::Refused)
+            (vec!["n1 job".to_owned()], JobState::Conflicting)
         );
         assert_eq!(starts(rig, "job")[1..], ["n2 00:00:20", "n2 00:00:30"], "the other node goes on");
         rig.update(second, any(Overlap::Allow(2))).await.expect("its key is its own name");
@@ -218,7 +218,7 @@ fn a_node_declares_nothing_once_it_steps_down() {
         rig.advance(secs(1)).await;
         let second = rig.node(node_with([keyed("job", Overlap::Skip)])).await;
         rig.advance(secs(14)).await;
-        assert_eq!(starts(rig, "job"), ["n2 00:00:10"], "the leader does not hold it");
+        assert_eq!(starts(rig, "job"), ["n2 00:00:10"], "the leader does not have it");
         rig.shutdown(first, secs(0)).await;
         rig.advance(secs(5)).await;
         assert_eq!(rig.leader(), Some(second));
@@ -257,7 +257,7 @@ fn a_follower_that_leaves_a_job_to_the_leader_declares_nothing() {
     });
 }
 
-/// The leader holds the job by the time that its other holder changes it.
+/// The leader has the job by the time that its other holder changes it.
 #[test]
 fn a_changed_job_that_was_fired_without_a_leader_is_not_declared_there() {
     simulate(START, async |rig| {

@@ -1,4 +1,4 @@
-//! Who fires a job: the leader, any node, or the nodes that hold what the leader does not hold. Definitions
+//! Who fires a job: the leader, any node, or the nodes that have what the leader does not have. Definitions
 //! in code are each node's own. That no tick runs twice, and that each is accounted for, is checked after
 //! every story: see `Rig::verify`.
 
@@ -35,7 +35,7 @@ fn whoever_adds_a_job_is_told_who_fires_it() {
 
         assert_eq!(scheduled(rig.add(leader, job("late", 10)).await), Scheduled::Here);
         assert_eq!(scheduled(rig.add(follower, job("both", 10)).await), Scheduled::ByLeader);
-        assert_eq!(scheduled(rig.add(follower, job("alone", 10)).await), Scheduled::ByHolders);
+        assert_eq!(scheduled(rig.add(follower, job("alone", 10)).await), Scheduled::WithoutLeader);
         let local = job("local", 10).fires(Fires::Local);
         assert_eq!(scheduled(rig.add(follower, local).await), Scheduled::Here);
 
@@ -47,6 +47,23 @@ fn whoever_adds_a_job_is_told_who_fires_it() {
         rig.kill(leader);
         rig.advance(secs(20)).await;
         assert_eq!(rig.started("alone"), 4, "and goes on when it leads");
+    });
+}
+
+#[test]
+fn adding_a_job_on_a_follower_asks_the_store_once() {
+    simulate(START, async |rig| {
+        let leader = rig.node(node_with([job("both", 10)])).await;
+        rig.advance(secs(1)).await;
+        let follower = rig.node(node_with([])).await;
+        // Between two ticks, and between two questions of its own.
+        rig.advance(secs(3)).await;
+        let asked = rig.store().calls();
+
+        let added = rig.add(follower, job("both", 10)).await.expect("it is right");
+
+        assert_eq!((added.scheduled, rig.leader()), (Scheduled::ByLeader, Some(leader)));
+        assert_eq!(rig.store().calls() - asked, 1, "who fires it");
     });
 }
 
@@ -212,7 +229,7 @@ fn a_job_that_the_leader_gets_later_is_the_leader_s() {
             let node = rig.node(node_with([])).await;
             rig.advance(secs(1)).await;
             let added = rig.add(node, job("late", 10)).await.expect("it is right");
-            assert_eq!(added.scheduled, Scheduled::ByHolders);
+            assert_eq!(added.scheduled, Scheduled::WithoutLeader);
         }
         rig.advance(secs(25)).await;
         assert_eq!((rig.started("late"), started_on(rig, "n1")), (2, 0));
@@ -320,7 +337,11 @@ fn a_changed_policy_forgets_no_tick_of_a_job_that_the_leader_let_go() {
         rig.update(follower, job("held", 25)).await.expect("it is there");
         rig.advance(secs(30)).await;
         let last = starts(rig, "held").pop();
-        assert_eq!(last.as_deref(), Some("n2 00:00:50"), "another schedule owes ticks from the change on");
+        assert_eq!(
+            last.as_deref(),
+            Some("n2 00:00:50"),
+            "the ticks of another schedule count from the change on"
+        );
         assert_eq!(rig.counter(DUE, "name=held"), 3);
     });
 }
@@ -396,7 +417,7 @@ fn an_updated_job_that_the_leader_does_not_hold_goes_on_at_once() {
 
         let changed = job("alone", 10).timeout(secs(3));
         let updated = rig.send(follower, UpdateJob(changed)).await.expect("it is there");
-        assert_eq!(updated.scheduled, Scheduled::ByHolders);
+        assert_eq!(updated.scheduled, Scheduled::WithoutLeader);
         rig.advance(secs(5)).await;
         assert_eq!(rig.started("alone"), 3, "in time");
         rig.advance(secs(10)).await;

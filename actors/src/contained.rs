@@ -10,10 +10,7 @@ use std::{
 
 use tokio::time::timeout;
 
-use crate::{
-    CALL_DEADLINE,
-    core::text::{TEXT_MAX, bounded},
-};
+use crate::CALL_DEADLINE;
 
 /// Why a call brought no answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,11 +81,11 @@ impl<F> Drop for Caught<F> {
     }
 }
 
-/// The message of a panic, at most [`TEXT_MAX`] bytes of it.
-pub(crate) fn message_of(payload: &(dyn Any + Send)) -> String {
+/// The message of a panic.
+pub(crate) fn panic_text(payload: &(dyn Any + Send)) -> &str {
     let text = payload.downcast_ref::<&str>().copied();
     let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
-    bounded(text.unwrap_or("a panic without a message"), TEXT_MAX)
+    text.unwrap_or("a panic without a message")
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! What a job is: its name, schedule, policies and body.
 
+mod checked;
+
 use std::{
     future::Future,
     panic::{AssertUnwindSafe, catch_unwind},
@@ -7,21 +9,13 @@ use std::{
     time::Duration,
 };
 
-use chrono::{DateTime, TimeDelta, Utc};
-
+pub(crate) use self::checked::Definition;
 use crate::{
     body::{ActorBody, BlockingBody, FunctionBody, LocalBody},
-    core::{
-        duration::DurationText,
-        policy::{Fires, Misfire, OnLost, Overlap, Policies, Retry},
-        storable::storable,
-        text::{TEXT_MAX, bounded},
-    },
-    error::{Fault, Faults},
-    hooks::{EndedRun, Hooks, SkippedTicks},
-    labels::{JOB_LABEL_ONCE, JOB_LABEL_OTHER, Label},
-    name::{JobName, LockKey, Tag, check_name},
-    port::{Body, IntoSchedule, Schedule, ScheduleIdentity},
+    core::policy::{Fires, Misfire, OnLost, Overlap, Policies, Retry},
+    error::Faults,
+    hooks::{FinishedRun, Hooks, SkippedTicks},
+    port::{Body, IntoSchedule, Schedule},
     recipient::IntoRecipient,
     run::{IntoRunResult, Run},
 };
@@ -285,10 +279,10 @@ impl<B> Job<B> {
     /// attempts. [`JobRemoved`](crate::EventKind::JobRemoved) says so.
     ///
     /// For jobs that are added at runtime and fire once: their names are free again. A node removes the job
-    /// from itself only, in its process, and only while it fires the job. Another node that holds the job
+    /// from itself only, in its process, and only while it fires the job. Another node that has the job
     /// keeps it until it comes to fire it.
     ///
-    /// A job with a limit that is done is done on every node: the copies that nodes held before its last tick
+    /// A job with a limit that is done is done on every node: the copies that nodes had before its last tick
     /// go on with its count, find that it is reached, and are removed as well. A job that is added later
     /// begins a new count, unless such a copy, or [`Fires::AnyNode`], keeps the former one in the store:
     /// until it is forgotten ([`forget_after`](crate::EngineOptions::forget_after)).
@@ -353,7 +347,7 @@ impl<B> Job<B> {
         Fut: Future + Send + 'static,
         Fut::Output: IntoRunResult,
     {
-        self.hooks.get_or_insert_default().before(hook);
+        self.hooks.get_or_insert_default().before.add(hook);
         self
     }
 
@@ -368,11 +362,11 @@ impl<B> Job<B> {
     #[must_use]
     pub fn after_success<F, Fut>(mut self, hook: F) -> Self
     where
-        F: Fn(EndedRun) -> Fut + Send + Sync + 'static,
+        F: Fn(FinishedRun) -> Fut + Send + Sync + 'static,
         Fut: Future + Send + 'static,
         Fut::Output: IntoRunResult,
     {
-        self.hooks.get_or_insert_default().after_success(hook);
+        self.hooks.get_or_insert_default().after_success.add(hook);
         self
     }
 
@@ -384,11 +378,11 @@ impl<B> Job<B> {
     #[must_use]
     pub fn after_failure<F, Fut>(mut self, hook: F) -> Self
     where
-        F: Fn(EndedRun) -> Fut + Send + Sync + 'static,
+        F: Fn(FinishedRun) -> Fut + Send + Sync + 'static,
         Fut: Future + Send + 'static,
         Fut::Output: IntoRunResult,
     {
-        self.hooks.get_or_insert_default().after_failure(hook);
+        self.hooks.get_or_insert_default().after_failure.add(hook);
         self
     }
 
@@ -401,7 +395,7 @@ impl<B> Job<B> {
         Fut: Future + Send + 'static,
         Fut::Output: IntoRunResult,
     {
-        self.hooks.get_or_insert_default().on_skip(hook);
+        self.hooks.get_or_insert_default().on_skip.add(hook);
         self
     }
 
@@ -411,179 +405,5 @@ impl<B> Job<B> {
     pub fn hook_timeout(mut self, timeout: Duration) -> Self {
         self.hooks.get_or_insert_default().set_timeout(timeout);
         self
-    }
-}
-
-impl Job {
-    /// Checks the definition, as adding it does.
-    ///
-    /// # Errors
-    ///
-    /// Everything that is wrong with it, at once.
-    pub fn check(&self) -> Result<(), Faults> {
-        self.clone().define(Utc::now()).map(drop)
-    }
-
-    /// Checks the definition as of `now` and takes it apart.
-    pub(crate) fn define(self, now: DateTime<Utc>) -> Result<Definition, Faults> {
-        let mut faults = Vec::new();
-        let subject = format!("job {:?}", self.name.chars().take(40).collect::<String>());
-        let note = |fault: Fault, faults: &mut Vec<Fault>| faults.push(fault.within(&subject));
-
-        let name = JobName::new(&self.name).map_err(|fault| faults.push(fault)).ok();
-        let key = self.lock_key.map(LockKey::new).transpose().map_err(|fault| note(fault, &mut faults)).ok();
-        let tags: Vec<_> = self
-            .tags
-            .iter()
-            .filter_map(|tag| Tag::new(tag).map_err(|fault| note(fault, &mut faults)).ok())
-            .collect();
-        let metrics_label = self.metrics_label.as_deref().map(check_metrics_label).transpose();
-        let metrics_label = metrics_label.map_err(|fault| note(fault, &mut faults)).ok().flatten();
-        if tags.len() > TAGS_MAX {
-            let rule = format!("a job has at most {TAGS_MAX} tags");
-            note(Fault::new("tags", tags.len().to_string(), rule, "remove some"), &mut faults);
-        }
-        if let Some(timeout) = self.policies.timeout.filter(|timeout| *timeout < TIMEOUT_MIN) {
-            let rule = "a timeout is at least 1 ms";
-            let cure = "raise it, or leave it out for no limit";
-            note(Fault::new("timeout", DurationText(timeout).to_string(), rule, cure), &mut faults);
-        }
-        if let Some(fault) = self.hooks.as_ref().and_then(|hooks| hooks.fault()) {
-            note(fault, &mut faults);
-        }
-        for (what, value, rule) in self.policies.faults() {
-            note(Fault::new(what, value, format!("it is {rule}"), "choose another value"), &mut faults);
-        }
-        let schedule = match self.schedule.and_then(|schedule| check_schedule(schedule, now)) {
-            Ok(schedule) => Some(schedule),
-            Err(found) => {
-                found.into_vec().into_iter().for_each(|fault| note(fault, &mut faults));
-                None
-            }
-        };
-
-        match (name, key, schedule) {
-            (Some(name), Some(key), Some(Checked { schedule, description, identity, once }))
-                if faults.is_empty() =>
-            {
-                Ok(Definition {
-                    once: once || self.policies.limit == Some(1),
-                    metrics_label,
-                    key: key.unwrap_or_else(|| LockKey::from(&name)),
-                    name,
-                    tags: tags.into(),
-                    schedule,
-                    description,
-                    identity,
-                    policies: Arc::new(self.policies),
-                    hooks: self.hooks,
-                    remove_when_done: self.remove_when_done,
-                    body: self.body,
-                })
-            }
-            _ => Err(Faults::of(faults)),
-        }
-    }
-}
-
-const TIMEOUT_MIN: Duration = Duration::from_millis(1);
-
-/// A schedule that may be asked.
-struct Checked {
-    schedule: Arc<dyn Schedule>,
-    description: Arc<str>,
-    identity: ScheduleIdentity,
-    /// It has one fire time in all.
-    once: bool,
-}
-
-/// Refuses a label that no job can have, or that jobs share which have none of their own.
-fn check_metrics_label(label: &str) -> Result<Box<str>, Fault> {
-    const WHAT: &str = "metrics label";
-    check_name(WHAT, label)?;
-    if label.starts_with('_') {
-        let rule = format!("labels that begin with `_` are reserved: {JOB_LABEL_OTHER}, {JOB_LABEL_ONCE}");
-        return Err(Fault::new(WHAT, label, rule, "begin it with another character"));
-    }
-    Ok(label.into())
-}
-
-/// Refuses a schedule that never fires, and one that panics when it is asked: better now than in its actor.
-fn check_schedule(schedule: Arc<dyn Schedule>, now: DateTime<Utc>) -> Result<Checked, Faults> {
-    let asked = catch_unwind(AssertUnwindSafe(|| {
-        // A fire time at this very instant is neither before it nor after it.
-        let after_now = now.checked_add_signed(TimeDelta::milliseconds(1)).unwrap_or(now);
-        let fires = schedule.next_after(now).is_some() || schedule.previous_before(after_now).is_some();
-        let description: Arc<str> = storable(&bounded(&schedule, TEXT_MAX)).into();
-        (description, fires, schedule.identity(), schedule.fires_once())
-    }));
-    match asked {
-        Ok((description, true, identity, once)) => Ok(Checked { schedule, description, identity, once }),
-        Ok((description, false, ..)) => {
-            Err(Fault::new("schedule", &*description, "it never fires", "give it at least one fire time")
-                .into())
-        }
-        Err(_) => Err(Fault::new(
-            "schedule",
-            "a type of the application",
-            "it panicked when it was asked for its next fire time",
-            "mend its `next_after`, `previous_before`, `identity` or `Display`",
-        )
-        .into()),
-    }
-}
-
-/// A checked definition.
-pub(crate) struct Definition {
-    pub(crate) name: JobName,
-    pub(crate) key: LockKey,
-    pub(crate) tags: Box<[Tag]>,
-    /// The label in metrics that it was given.
-    metrics_label: Option<Box<str>>,
-    /// It fires once in all.
-    once: bool,
-    pub(crate) schedule: Arc<dyn Schedule>,
-    /// The schedule in words.
-    pub(crate) description: Arc<str>,
-    pub(crate) identity: ScheduleIdentity,
-    /// The job's machine shares them.
-    pub(crate) policies: Arc<Policies>,
-    pub(crate) hooks: Option<Box<Hooks>>,
-    pub(crate) remove_when_done: bool,
-    pub(crate) body: SharedBody,
-}
-
-impl Definition {
-    /// The same job by another schedule, checked as of `now`.
-    pub(crate) fn rescheduled(
-        &self,
-        schedule: Arc<dyn Schedule>,
-        now: DateTime<Utc>,
-    ) -> Result<Self, Faults> {
-        let schedule = schedule.for_job(self.name.as_str()).unwrap_or(schedule);
-        let Checked { schedule, description, identity, once } = check_schedule(schedule, now)?;
-        Ok(Self {
-            name: self.name.clone(),
-            key: self.key.clone(),
-            tags: self.tags.clone(),
-            metrics_label: self.metrics_label.clone(),
-            once: once || self.policies.limit == Some(1),
-            schedule,
-            description,
-            identity,
-            policies: self.policies.clone(),
-            hooks: self.hooks.clone(),
-            remove_when_done: self.remove_when_done,
-            body: self.body.clone(),
-        })
-    }
-
-    /// The label of its metrics.
-    pub(crate) fn label(&self) -> Label<'_> {
-        match &self.metrics_label {
-            Some(label) => Label::Own(label),
-            None if self.once => Label::Once,
-            None => Label::Own(self.name.as_str()),
-        }
     }
 }

@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 
 use crate::{
     core::{
-        job::{End, Ended},
+        job::{BodyEnd, RunEnded},
         text::FirstOf,
         time::FireTime,
     },
@@ -41,27 +41,28 @@ pub enum HowDrained {
 words!(HowDrained { Drained: "drained", Cancelled: "cancelled", Aborted: "aborted" });
 
 impl HowDrained {
-    pub(crate) fn of(ended: &Ended) -> Self {
+    pub(crate) fn of(ended: &RunEnded) -> Self {
         use crate::event::CancelReason::{NotStarted, Shutdown};
         match (&ended.cancelled, &ended.end) {
             _ if ended.aborted => Self::Aborted,
             // There was nothing to drop.
             (Some(NotStarted), _) => Self::Cancelled,
-            (_, End::Aborted) => Self::Aborted,
+            (_, BodyEnd::Aborted) => Self::Aborted,
             (Some(Shutdown), _) => Self::Cancelled,
             (
                 _,
-                End::Returned
-                | End::Failed { .. }
-                | End::Panicked(_)
-                | End::BetweenAttempts
-                | End::NotStarted { .. },
+                BodyEnd::Returned
+                | BodyEnd::Failed { .. }
+                | BodyEnd::Panicked(_)
+                | BodyEnd::BetweenAttempts
+                | BodyEnd::NotStarted { .. },
             ) => Self::Drained,
         }
     }
 }
 
-/// What became of the runs that were in progress when the engine was told to stop, and what it does not fire any more.
+/// What became of the runs that were in progress when the engine was told to stop, and what it does not fire
+/// any more.
 ///
 /// `Debug` shows the first ten of each list.
 #[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -79,13 +80,16 @@ pub struct ShutdownReport {
     pub stopped: Vec<(JobName, RunId, HowDrained)>,
     /// The jobs of the runs that have not ended yet; at most [`REPORTED_RUNS_MAX`].
     pub stuck: Vec<JobName>,
-    /// How many jobs this node was about to fire for the cluster: their fire times are left to the node that leads next. Jobs
-    /// that are [`Local`](crate::Fires::Local) do not count, nor those on a store of one node: nobody takes them over.
+    /// How many jobs this node was about to fire for the cluster: their fire times are left to the node that
+    /// leads next. Jobs that are [`Local`](crate::Fires::Local) do not count, nor those on a store of one
+    /// node: nobody takes them over.
     pub left_to_others: u64,
-    /// The jobs of these and the fire time of each that comes next, the soonest first; at most [`REPORTED_RUNS_MAX`].
+    /// The jobs of these and the fire time of each that comes next, the soonest first; at most
+    /// [`REPORTED_RUNS_MAX`].
     pub left: Vec<(JobName, FireTime)>,
-    /// The scheduler's thread did not answer: code of the application, such as a schedule, blocks it. Nothing is known
-    /// of any run, so nothing is counted, and the threads are left behind; they stop when that code returns.
+    /// The scheduler's thread did not answer: code of the application, such as a schedule, blocks it. Nothing
+    /// is known of any run, so nothing is counted, and the threads are left behind; they stop when that code
+    /// returns.
     pub unanswered: bool,
 }
 
@@ -135,8 +139,8 @@ impl fmt::Debug for ShutdownReport {
     }
 }
 
-/// Each job actor holds a share of it from the moment it hears of the shutdown until nothing of the job runs; the last
-/// share that is dropped ends the wait.
+/// Each job actor holds a share of it from the moment it hears of the shutdown until nothing of the job runs;
+/// the last share that is dropped ends the wait.
 pub(crate) struct Drain {
     tally: Arc<Mutex<Tally>>,
     /// There may be other nodes that fire the jobs.
@@ -154,7 +158,8 @@ pub(crate) struct Tally {
 }
 
 impl Drain {
-    /// The drain, its tally, and a receiver that resolves (with an error: nothing is ever sent) when it is over.
+    /// The drain, its tally, and a receiver that resolves (with an error: nothing is ever sent) when it is
+    /// over.
     pub(crate) fn new(others: bool) -> (Self, Arc<Mutex<Tally>>, oneshot::Receiver<()>) {
         let (sender, over) = oneshot::channel();
         let tally = Arc::<Mutex<Tally>>::default();

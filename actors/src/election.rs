@@ -1,18 +1,15 @@
 //! The election actor owns the term.
 //!
-//! It campaigns, renews and resigns through the elector port, and says when this node starts or stops
-//! to lead: by its [reports](Report), since it knows no other actor. Its answer to "does this node lead?" stands in
-//! [`Leadership`](crate::node::Leadership), so that nobody has to ask it. The supervisor tells it about sessions and refused
-//! terms. It is not started again when it dies:
-//! its node leads no more, and is not live.
+//! It campaigns, renews and resigns through the elector port, and says when this node starts or stops to
+//! lead: by its [reports](Report), since it knows no other actor. Its answer to "does this node lead?" stands
+//! in [`Leadership`](crate::node::Leadership), so that nobody has to ask it. The supervisor tells it about
+//! sessions and refused terms. It is not started again when it dies: its node leads no more, and is not live.
 
+mod candidacy;
 mod check;
 mod report;
 
-use std::{
-    sync::{Arc, PoisonError},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use actix::prelude::*;
 
@@ -20,10 +17,10 @@ use self::check::Check;
 pub(crate) use self::report::Report;
 use crate::{
     CALL_DEADLINE,
-    candidacy::{Candidacy, MayLead},
+    candidacy::MayLead,
     contained::contained_within,
     core::{
-        election::{Effect, Effects, ElectionMachine, Input, Outlook},
+        election::{Effect, Effects, ElectionMachine, Input},
         operation::Operation,
         text::{TEXT_MAX, bounded},
         zone_data::changed,
@@ -31,7 +28,7 @@ use crate::{
     event::{EventKind, StepDownReason},
     name::Term,
     node::Node,
-    port::{Campaign, Elector, Observation},
+    port::{Campaign, Elector},
 };
 
 /// The session with the store was opened or lost.
@@ -58,8 +55,8 @@ pub(crate) struct TermRefused(pub(crate) Term);
 #[rtype(result = "()")]
 pub(crate) struct EndCandidacy;
 
-/// Gives the term up and does not campaign for a while. Answers whether this node led, when the store knows that it does not any
-/// more, or does not answer.
+/// Gives the term up and does not campaign for a while. Answers whether this node led, when the store knows
+/// that it does not any more, or does not answer.
 #[derive(Message)]
 #[rtype(result = "bool")]
 pub(crate) struct StandAside;
@@ -79,7 +76,7 @@ pub(crate) struct PingElection;
 pub(crate) struct StopElection;
 
 /// How a node stands for the lead.
-pub(crate) struct Candidature {
+pub(crate) struct CandidacyOptions {
     pub(crate) may_lead: Option<MayLead>,
     pub(crate) prefer_not_to_lead: bool,
     pub(crate) resign_pause: Duration,
@@ -115,9 +112,9 @@ impl ElectionActor {
         node: Arc<Node>,
         elector: Arc<dyn Elector>,
         reports: Recipient<Report>,
-        candidature: Candidature,
+        candidature: CandidacyOptions,
     ) -> Self {
-        let Candidature { may_lead, prefer_not_to_lead, resign_pause, lease } = candidature;
+        let CandidacyOptions { may_lead, prefer_not_to_lead, resign_pause, lease } = candidature;
         node.meters.candidate.set(1);
         Self {
             node,
@@ -195,115 +192,6 @@ impl ElectionActor {
         }
     }
 
-    /// Whether there is anything to find out before this node campaigns.
-    fn considers(&self) -> bool {
-        self.check.is_some() || !self.announced || self.reluctance().is_some()
-    }
-
-    /// Why this node would rather not lead, if it would not.
-    fn reluctance(&self) -> Option<StepDownReason> {
-        if self.node.bodies.longest_silence() > self.stall_max {
-            return Some(StepDownReason::BodiesBlocked);
-        }
-        self.prefers_not.then_some(StepDownReason::Yielded)
-    }
-
-    /// Finds out whether this node is to lead: from the application, and from the store if there is anything to say to it or to
-    /// hear from it.
-    fn consider(&mut self, ctx: &mut Context<Self>) {
-        let now = self.node.clock.elapsed();
-        let leads = self.machine.term(now).is_some();
-        let (aside, reluctance) = (self.machine.is_aside(now), self.reluctance());
-        let unfit = !leads && self.examine(ctx).is_some();
-        let check = self.check.as_ref().map(|check| check.ask(&self.node));
-        let (elector, announced) = (self.elector.clone(), self.announced);
-        let call = async move {
-            let allowed = match check {
-                Some(check) => check.await,
-                None => Ok(()),
-            };
-            let stands = allowed.is_ok() && !aside && !unfit && reluctance.is_none();
-            let silent = leads && stands == announced && reluctance.is_none();
-            let observed = match silent {
-                true => None,
-                false => Some(answer_of(async { elector.observe(stands).await }).await),
-            };
-            (allowed, stands, observed)
-        };
-        let considered = call.into_actor(self).map(move |(allowed, stands, observed), actor, ctx| {
-            actor.considering = None;
-            let observed = observed.and_then(|answer| {
-                let observed = actor.noted(Operation::Observe, answer)?;
-                actor.announced = stands;
-                Some(observed)
-            });
-            let Observation { leader, candidate } = observed.unwrap_or_default();
-            let led = leader.filter(|leader| *leader != actor.node.id);
-            if let Some(leader) = led {
-                actor.node.leader.heard(leader, actor.node.clock.elapsed());
-            }
-            let yields = reluctance.filter(|_| candidate);
-            let withdrawn = match (aside, allowed, yields) {
-                (true, ..) => Some((StepDownReason::Requested, REQUESTED)),
-                (false, Err(reason), _) => Some((StepDownReason::Refused, reason)),
-                (false, Ok(()), Some(StepDownReason::BodiesBlocked)) => {
-                    Some((StepDownReason::BodiesBlocked, BODIES_BLOCKED))
-                }
-                (false, Ok(()), Some(why)) => Some((why, YIELDED)),
-                (false, Ok(()), None) => None,
-            };
-            actor.set_withdrawn(withdrawn);
-            let outlook = Outlook { refused: allowed.is_err(), led: led.is_some(), yields };
-            actor.step(Input::Considered(outlook), ctx);
-        });
-        if let Some(former) = self.considering.replace(ctx.spawn(considered)) {
-            ctx.cancel_future(former);
-        }
-    }
-
-    /// Considers it while this node leads, unless it still does: nothing is given up for being slow.
-    fn consider_leading(&mut self, ctx: &mut Context<Self>) {
-        if self.considers() && self.considering.is_none() {
-            self.consider(ctx);
-        }
-    }
-
-    fn reconsider_later(&mut self, ctx: &mut Context<Self>) {
-        let timer = ctx.run_later(self.lease / 2, |actor, ctx| {
-            actor.consider_leading(ctx);
-            actor.reconsider_later(ctx);
-        });
-        if let Some(former) = self.reconsider.replace(timer) {
-            ctx.cancel_future(former);
-        }
-    }
-
-    /// Shows whether, and why, this node does not campaign, and says so if it is news.
-    fn set_withdrawn(&self, withdrawn: Option<(StepDownReason, &'static str)>) {
-        let node = &self.node;
-        let mut candidacy = node.candidacy.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = match &*candidacy {
-            Candidacy::Withdrawn { reason, .. } => Some(&**reason),
-            Candidacy::Stands | Candidacy::Reluctant => None,
-        };
-        if known == withdrawn.map(|(_, reason)| reason) {
-            return;
-        }
-        *candidacy = match withdrawn {
-            Some((why, reason)) => {
-                Candidacy::Withdrawn { why, reason: reason.into(), since: node.clock.now() }
-            }
-            None if self.prefers_not => Candidacy::Reluctant,
-            None => Candidacy::Stands,
-        };
-        drop(candidacy);
-        node.meters.candidate.set(u8::from(withdrawn.is_none()));
-        node.publisher.publish(|| match withdrawn {
-            Some((why, reason)) => EventKind::CandidacyWithdrawn { why, reason: reason.into() },
-            None => EventKind::CandidacyRestored,
-        });
-    }
-
     fn campaign(&mut self, ctx: &mut Context<Self>) {
         let elector = self.elector.clone();
         let started = self.node.clock.elapsed();
@@ -341,8 +229,9 @@ impl ElectionActor {
         }
     }
 
-    /// How long a campaign may wait for the present leader. What may speak against this node, except its clock, is
-    /// looked at between two campaigns only; and who leads is to be known again well within the lease.
+    /// How long a campaign may wait for the present leader. What may speak against this node, except its
+    /// clock, is looked at between two campaigns only; and who leads is to be known again well within the
+    /// lease.
     fn patience(&self) -> Duration {
         let of_lease = self.lease * 3 / 5;
         match self.considers() || self.node.job_threads.exist() {
@@ -447,10 +336,6 @@ impl ElectionActor {
     }
 }
 
-const REQUESTED: &str = "it was asked to resign";
-const YIELDED: &str = "it prefers not to lead, and another node stands as a candidate";
-const BODIES_BLOCKED: &str = "no body starts here, and another node stands as a candidate";
-
 /// A leader whose job actors have not answered for so many leases leaves the lead to another node.
 const STALL_LEASES: u32 = 2;
 /// The same for a node that never led.
@@ -480,8 +365,8 @@ impl Actor for ElectionActor {
     type Context = Context<Self>;
 
     fn stopped(&mut self, _: &mut Self::Context) {
-        // It was told to, and has given the term up before. Or it dies of a panic, and nobody renews the term any more:
-        // during the unwinding nothing here may panic again, as clocks and metrics of others may.
+        // It was told to, and has given the term up before. Or it dies of a panic, and nobody renews the term
+        // any more: during the unwinding nothing here may panic again, as clocks and metrics of others may.
         if let Some(term) = self.machine.abandon() {
             self.node.leadership.set(None, None);
             self.reports.do_send(Report::Died(term));
@@ -545,21 +430,13 @@ impl Handler<EndCandidacy> for ElectionActor {
     }
 }
 
-impl Handler<StandAside> for ElectionActor {
-    type Result = ResponseActFuture<Self, bool>;
-
-    fn handle(&mut self, _: StandAside, ctx: &mut Self::Context) -> Self::Result {
-        self.set_withdrawn(Some((StepDownReason::Requested, REQUESTED)));
-        let until = self.node.clock.elapsed().saturating_add(self.resign_pause);
-        self.give_up(Input::StandAside { until }, ctx)
-    }
-}
-
 impl ElectionActor {
-    /// Gives the term up, if there is one. Answers whether there was, when the store knows, or does not answer.
+    /// Gives the term up, if there is one. Answers whether there was, when the store knows, or does not
+    /// answer.
     fn give_up(&mut self, input: Input, ctx: &mut Context<Self>) -> ResponseActFuture<Self, bool> {
-        // The call under way goes on: a renewal that is given up half-way may have been made, and an elector that gave up its
-        // connection with it could not end the term any more; a term that is won now is given back.
+        // The call under way goes on: a renewal that is given up half-way may have been made, and an elector
+        // that gave up its connection with it could not end the term any more; a term that is won now is
+        // given back.
         let term = self.machine.term(self.node.clock.elapsed()).map(|(term, _)| term);
         let effects = self.machine.step(self.node.clock.elapsed(), input);
         self.show();

@@ -119,9 +119,9 @@ impl Engine {
 
     /// Stops the engine, and answers when every thread has ended or is left behind: see [`Shutdown`].
     ///
-    /// An engine on threads of its own whose supervisor does not answer, because code of the application blocks its
-    /// thread, is left behind [`SHUTDOWN_END_MAX`] after the runs were to be aborted; the report is
-    /// [unanswered](ShutdownReport::unanswered). It stops when it can.
+    /// An engine on threads of its own whose supervisor does not answer, because code of the application
+    /// blocks its thread, is left behind [`SHUTDOWN_END_MAX`] after the runs were to be aborted; the report
+    /// is [unanswered](ShutdownReport::unanswered). It stops when it can.
     ///
     /// # Cancel safety
     ///
@@ -142,7 +142,8 @@ impl Engine {
 
     async fn end(&self, mut asked: Asked, aborted_after: Duration) -> ShutdownReport {
         let Some(coordination) = &self.coordination else {
-            // The only error is that there is nothing to stop any more. The report comes from the engine's end.
+            // The only error is that there is nothing to stop any more. The report comes from the engine's
+            // end.
             let _ = asked.await;
             return self.stopped().await;
         };
@@ -171,7 +172,8 @@ impl Engine {
         }
     }
 
-    /// Resolves when the engine has stopped and its threads have ended, or are left behind because they are blocked.
+    /// Resolves when the engine has stopped and its threads have ended, or are left behind because they are
+    /// blocked.
     ///
     /// # Cancel safety
     ///
@@ -233,7 +235,8 @@ fn run_threads(
     let report = system.block_on(async {
         match start_actors(options, threads, ready.closed()).await {
             Ok((Started { supervisor, publisher }, over)) => {
-                // If nobody waits for it, or gives up before he has read it, nobody could ever stop the engine.
+                // If nobody waits for it, or gives up before he has read it, nobody could ever stop the
+                // engine.
                 let supervisor = StopOnDrop(Some(supervisor));
                 let _ = ready.send(Ok(Ready { supervisor, publisher, coordination }));
                 let report = over.await.unwrap_or_default();
@@ -254,8 +257,8 @@ fn run_threads(
     report
 }
 
-/// Waits for the answer to a shutdown; not for ever if the supervisor `answers` nothing else. While it does, another
-/// shutdown may be under way, which takes longer than this one would.
+/// Waits for the answer to a shutdown; not for ever if the supervisor `answers` nothing else. While it does,
+/// another shutdown may be under way, which takes longer than this one would.
 async fn ends<A>(
     mut asked: impl Future + Unpin,
     aborted_after: Duration,

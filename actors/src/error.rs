@@ -95,8 +95,8 @@ pub enum AddError {
     /// The definitions are right, but jobs of these names exist.
     #[error("{0}")]
     Exists(Faults),
-    /// The definitions are right, but the last fire times of these jobs have passed: they would never run. At least
-    /// one.
+    /// The definitions are right, but the last fire times of these jobs have passed: they would never run. At
+    /// least one.
     #[error("{}", AllOver(.0))]
     Over(Vec<Over>),
     /// The engine shuts down or has stopped.
@@ -116,9 +116,9 @@ impl AddError {
     }
 }
 
-/// A job whose last fire time has passed, so that it would never run: a job owes ticks only from the instant on at
-/// which it was added, or got its schedule. A fire time at that very instant, and one a moment before, have passed as
-/// well.
+/// A job whose last fire time has passed, so that it would never run: the ticks of a job count only from the
+/// instant on at which it was added, or got its schedule. A fire time at that very instant, and one a moment
+/// before, have passed as well.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Over {
@@ -362,9 +362,9 @@ pub enum TriggerError {
         /// What happened, and the cure.
         reason: Arc<str>,
     },
-    /// The node does not fire the job: see [`JobState::Refused`](crate::JobState::Refused).
+    /// The node does not fire the job: see [`JobState::Conflicting`](crate::JobState::Conflicting).
     #[error("job {job:?} was not started: {reason}")]
-    Refused {
+    Conflicting {
         /// The job.
         job: JobName,
         /// The key, both policies, and what would mend it.
@@ -391,9 +391,10 @@ impl TriggerError {
         match self {
             Self::UnknownJob { .. } => ErrorKind::NotFound,
             Self::Overlap { .. } | Self::Concurrency { .. } | Self::Cancelled { .. } => ErrorKind::Busy,
-            Self::Unavailable { .. } | Self::Broken { .. } | Self::Refused { .. } | Self::Parked { .. } => {
-                ErrorKind::Unavailable
-            }
+            Self::Unavailable { .. }
+            | Self::Broken { .. }
+            | Self::Conflicting { .. }
+            | Self::Parked { .. } => ErrorKind::Unavailable,
             Self::ShuttingDown => ErrorKind::Stopped,
         }
     }

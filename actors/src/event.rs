@@ -1,9 +1,12 @@
 //! What happened, in the past tense: one event per step of a job, a run, a term and the engine.
 
+mod line;
+mod size;
+
 use std::{fmt, sync::Arc, time::Duration};
 
 use actix::Message;
-use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 
 pub use crate::core::{
@@ -18,8 +21,8 @@ use crate::{
 
 /// Something that happened, where and when.
 ///
-/// Events are for people and for reactions that may miss some: a listener that does not keep up loses events, and they
-/// are counted. What must not be lost (the counts of ticks and runs) never depends on events.
+/// Events are for people and for reactions that may miss some: a listener that does not keep up loses events,
+/// and they are counted. What must not be lost (the counts of ticks and runs) never depends on events.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Message)]
 #[rtype(result = "()")]
 #[non_exhaustive]
@@ -35,18 +38,20 @@ pub struct Event {
 
 /// What happened.
 ///
-/// Each event is also a line of the log, through `tracing` with the target `callsheet`, whether or not anybody listens:
+/// Each event is also a line of the log, through `tracing` with the target `callsheet`, whether or not
+/// anybody listens:
 ///
 /// | level | events |
 /// |---|---|
 /// | ERROR | `RunPanicked`, `JobRestarted`, `JobBroken` |
-/// | WARN | `HistoryDiverged`, `RunFailed`, `RunTimedOut`, `RunLost`, `LockLost`, `JobRefused`, `JobParked`, `ClockStepped`, `LeaseTooShort`, `ZoneDataChanged`, `ZoneDataDiffers`, `TickSkipped` by `Misfire` |
+/// | WARN | `HistoryDiverged`, `RunFailed`, `RunTimedOut`, `RunLost`, `LockLost`, `JobConflicting`, `JobParked`, `ClockStepped`, `LeaseTooShort`, `ZoneDataChanged`, `ZoneDataDiffers`, `TickSkipped` by `Misfire` |
 /// | INFO | `LeadershipGained`, `LeadershipLost`, `LeaseLongEnough`, `CandidacyWithdrawn`, `CandidacyRestored`, `JobPaused`, `JobResumed`, `JobRevived`, `JobUnparked`, `JobUpdated`, `TickHeld`, `RunRetried`, `RunCancelled`, `ShutdownStarted`, `ShutdownFinished` |
 /// | DEBUG | `JobAdded`, `JobRemoved`, `TickSkipped`, `RunStarted`, `RunSucceeded`, `LockContended`, `LockUnavailable`, `LeadershipUnavailable` |
 ///
-/// At INFO, WARN and ERROR, at most [`JOB_LINES_MAX`](crate::JOB_LINES_MAX) events of a kind are logged of a job in a
-/// minute, and of at most [`JOBS_LOGGED_MAX`](crate::JOBS_LOGGED_MAX) jobs. DEBUG is not bounded. When the minute is over a line
-/// says how many were left out: `RunFailed mail: … 41 more in the last minute`.
+/// At INFO, WARN and ERROR, at most [`JOB_LINES_MAX`](crate::JOB_LINES_MAX) events of a kind are logged of a
+/// job in a minute, and of at most [`JOBS_LOGGED_MAX`](crate::JOBS_LOGGED_MAX) jobs. DEBUG is not bounded.
+/// When the minute is over a line says how many were left out: `RunFailed mail: … 41 more in the last
+/// minute`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 #[non_exhaustive]
@@ -102,9 +107,9 @@ pub enum EventKind {
         /// The job.
         job: JobName,
     },
-    /// A node does not fire a job, because other nodes declare another [overlap policy](crate::Overlap) for its lock key. Said once, by
-    /// that node, until it does. It asks again about every half minute.
-    JobRefused {
+    /// A node does not fire a job, because other nodes declare another [overlap policy](crate::Overlap) for
+    /// its lock key. Said once, by that node, until it does. It asks again about every half minute.
+    JobConflicting {
         /// The job.
         job: JobName,
         /// The key, both policies, and what would mend it.
@@ -297,8 +302,8 @@ pub enum EventKind {
         /// What happened.
         reason: String,
     },
-    /// Round trips to the store take too long for the lease: terms and sessions may be lost although nothing is wrong. It is said
-    /// once, until [`LeaseLongEnough`](Self::LeaseLongEnough).
+    /// Round trips to the store take too long for the lease: terms and sessions may be lost although nothing
+    /// is wrong. It is said once, until [`LeaseLongEnough`](Self::LeaseLongEnough).
     LeaseTooShort {
         /// What a round trip takes.
         #[serde(with = "crate::serde::duration")]
@@ -313,8 +318,8 @@ pub enum EventKind {
         #[serde(with = "crate::serde::duration")]
         round_trip: Duration,
     },
-    /// The node's wall clock was set, or the machine slept, or the clock has drifted away: it has moved against the monotonic
-    /// one. Every timer that follows it is armed anew.
+    /// The node's wall clock was set, or the machine slept, or the clock has drifted away: it has moved
+    /// against the monotonic one. Every timer that follows it is set again.
     ClockStepped {
         /// How much more it reads than it would have; negative: less.
         #[serde(with = "crate::serde::duration")]
@@ -337,9 +342,10 @@ pub enum EventKind {
         /// That node; there may be more.
         other_node: NodeId,
     },
-    /// The store does not know what it granted to this node before: a database that was promoted without the last commits, or put back
-    /// from a backup. What it does not know may run once more. Said when a session is opened anew, and again of ticks that have then
-    /// run twice. See the [guide](https://docs.rs/callsheet/latest/callsheet/guide/database/#two-histories).
+    /// The store does not know what it granted to this node before: a database that was promoted without the
+    /// last commits, or put back from a backup. What it does not know may run once more. Said when a session
+    /// is opened again, and again of ticks that have then run twice. See the
+    /// [guide](https://docs.rs/callsheet/latest/callsheet/guide/database/#two-histories).
     HistoryDiverged {
         /// The newest term that this node was granted, if the store knows no term so new.
         term: Option<Term>,
@@ -410,7 +416,7 @@ event_names! {
     JobRestarted,
     JobBroken,
     JobRevived,
-    JobRefused,
+    JobConflicting,
     JobParked,
     JobUnparked,
     TickHeld,
@@ -459,7 +465,7 @@ impl EventKind {
             | Self::JobRestarted { job, .. }
             | Self::JobBroken { job, .. }
             | Self::JobRevived { job }
-            | Self::JobRefused { job, .. }
+            | Self::JobConflicting { job, .. }
             | Self::JobParked { job, .. }
             | Self::JobUnparked { job }
             | Self::TickHeld { job, .. }
@@ -489,175 +495,5 @@ impl EventKind {
             | Self::ShutdownStarted { .. }
             | Self::ShutdownFinished { .. } => None,
         }
-    }
-}
-
-impl EventKind {
-    /// How many bytes its texts take, but for the name of the job, which it shares with the job.
-    pub(crate) fn text_bytes(&self) -> usize {
-        match self {
-            Self::JobPaused { pause, .. } => pause.note.as_ref().map_or(0, String::len),
-            Self::JobBroken { reason: text, .. }
-            | Self::JobRefused { reason: text, .. }
-            | Self::JobParked { reason: text, .. }
-            | Self::RunRetried { error: text, .. }
-            | Self::RunFailed { error: text, .. }
-            | Self::RunPanicked { message: text, .. }
-            | Self::CandidacyWithdrawn { reason: text, .. } => text.len(),
-            Self::RunCancelled { reason, .. } => reason.as_ref().map_or(0, |text| text.len()),
-            Self::LockUnavailable { reason, .. } | Self::LeadershipUnavailable { reason } => reason.len(),
-            Self::ZoneDataChanged { from, to } => from.len() + to.len(),
-            Self::ZoneDataDiffers { own, other, .. } => own.len() + other.len(),
-            Self::HistoryDiverged { runs, .. } => {
-                runs.iter().map(|run| size_of::<DivergedRun>() + run.job.as_str().len()).sum()
-            }
-            Self::JobAdded { .. }
-            | Self::JobRemoved { .. }
-            | Self::JobUpdated { .. }
-            | Self::JobResumed { .. }
-            | Self::JobRestarted { .. }
-            | Self::JobRevived { .. }
-            | Self::JobUnparked { .. }
-            | Self::TickHeld { .. }
-            | Self::TickSkipped { .. }
-            | Self::RunStarted { .. }
-            | Self::RunSucceeded { .. }
-            | Self::RunTimedOut { .. }
-            | Self::RunLost { .. }
-            | Self::LockContended { .. }
-            | Self::LockLost { .. }
-            | Self::LeadershipGained { .. }
-            | Self::LeadershipLost { .. }
-            | Self::CandidacyRestored
-            | Self::LeaseTooShort { .. }
-            | Self::LeaseLongEnough { .. }
-            | Self::ClockStepped { .. }
-            | Self::ShutdownStarted { .. }
-            | Self::ShutdownFinished { .. } => 0,
-        }
-    }
-}
-
-/// One readable line, without the instant and the node: `RunSucceeded hello took 1.2ms`.
-impl fmt::Display for EventKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name().as_str())?;
-        if let Some(job) = self.job() {
-            write!(f, " {job}")?;
-        }
-        match self {
-            Self::JobAdded { .. }
-            | Self::JobRemoved { .. }
-            | Self::JobUpdated { .. }
-            | Self::JobResumed { .. }
-            | Self::JobRevived { .. }
-            | Self::JobUnparked { .. }
-            | Self::LockLost { .. }
-            | Self::CandidacyRestored => Ok(()),
-            Self::JobPaused { pause, .. } => {
-                if let Some(until) = pause.until {
-                    write!(f, " until {}", until.to_rfc3339_opts(SecondsFormat::AutoSi, true))?;
-                }
-                pause.note.as_ref().map_or(Ok(()), |note| write!(f, ": {note}"))
-            }
-            Self::JobRefused { reason, .. } | Self::JobBroken { reason, .. } => write!(f, ": {reason}"),
-            Self::TickHeld { fire_time, reason, .. } => write!(f, " {fire_time} {reason}"),
-            Self::JobParked { reason, .. } => {
-                write!(
-                    f,
-                    ": the store refuses its data; update it, or mend the store and resume it: {reason}"
-                )
-            }
-            Self::JobRestarted { restarts, .. } => write!(f, " restarts {restarts}"),
-            Self::TickSkipped { fire_time, reason, count, at_least, .. } => {
-                let at_least = if *at_least { "at least " } else { "" };
-                write!(f, " {fire_time} {reason} {at_least}{count}")
-            }
-            Self::RunStarted { fire_time, lateness, attempt, .. } => {
-                match fire_time {
-                    Some(fire_time) => write!(f, " {fire_time} late {lateness:.1?}")?,
-                    None => f.write_str(" triggered")?,
-                }
-                if *attempt > 1 { write!(f, ", attempt {attempt}") } else { Ok(()) }
-            }
-            Self::RunRetried { attempt, outcome, took, pause, error, .. } => {
-                write!(f, " attempt {attempt} {outcome}, took {took:.1?}, next in {pause:.1?}: {error}")
-            }
-            Self::RunSucceeded { took, .. } | Self::RunTimedOut { took, .. } => write!(f, " took {took:.1?}"),
-            Self::RunFailed { took, error: text, .. } | Self::RunPanicked { took, message: text, .. } => {
-                write!(f, " took {took:.1?}: {text}")
-            }
-            Self::RunCancelled { took, why, reason: None, .. } => write!(f, " took {took:.1?}: {why}"),
-            Self::RunCancelled { took, why, reason: Some(reason), .. } => {
-                write!(f, " took {took:.1?}: {why}: {reason}")
-            }
-            Self::RunLost { fire_time: Some(fire_time), .. } => write!(f, " {fire_time}"),
-            Self::RunLost { fire_time: None, .. } => f.write_str(" triggered"),
-            Self::LockContended { holder: Some(holder), .. } => write!(f, " held by {holder}"),
-            Self::LockContended { holder: None, .. } => Ok(()),
-            Self::LockUnavailable { reason, .. } | Self::LeadershipUnavailable { reason } => {
-                write!(f, ": {reason}")
-            }
-            Self::LeadershipGained { term } => write!(f, " term {term}"),
-            Self::LeadershipLost { term, why } => write!(f, " term {term}: {why}"),
-            Self::CandidacyWithdrawn { reason, .. } => write!(f, ": {reason}"),
-            Self::LeaseTooShort { round_trip, lease_min } => {
-                write!(
-                    f,
-                    ": a round trip to the store takes {round_trip:.1?}; give all nodes a lease of at least {lease_min:?}"
-                )
-            }
-            Self::LeaseLongEnough { round_trip } => {
-                write!(f, ": a round trip to the store takes {round_trip:.1?}")
-            }
-            Self::ClockStepped { by } => {
-                let direction = if *by < TimeDelta::zero() { "back" } else { "ahead" };
-                write!(f, " {:.1?} {direction}", by.abs().to_std().unwrap_or_default())
-            }
-            Self::ZoneDataChanged { from, to } => {
-                let effect = "a tick whose instant differs between them may run twice, or be skipped";
-                write!(f, " from {from} to {to}: {effect}")
-            }
-            Self::ZoneDataDiffers { own, other, other_node } => {
-                write!(f, " {own} here, {other} on node {other_node}: give all nodes the same")
-            }
-            Self::HistoryDiverged { term, count, runs } => write_diverged(f, *term, *count, runs),
-            Self::ShutdownStarted { deadline } => write!(f, " deadline {deadline:.1?}"),
-            Self::ShutdownFinished { drained, cancelled, aborted } => {
-                write!(f, " drained {drained}, cancelled {cancelled}, aborted {aborted}")
-            }
-        }
-    }
-}
-
-/// How many runs a line names.
-const DIVERGED_RUNS_SHOWN: usize = 5;
-
-fn write_diverged(
-    f: &mut fmt::Formatter<'_>,
-    term: Option<Term>,
-    count: u64,
-    runs: &[DivergedRun],
-) -> fmt::Result {
-    f.write_str(": the store does not know what it granted to this node:")?;
-    if let Some(term) = term {
-        write!(f, " term {term};")?;
-    }
-    write!(f, " {count} runs")?;
-    for (nth, run) in runs.iter().rev().take(DIVERGED_RUNS_SHOWN).enumerate() {
-        let DivergedRun { job, run, fire_time, token, token_also, tick_also } = run;
-        write!(f, "{} {job}", if nth == 0 { ":" } else { "," })?;
-        fire_time.map_or(Ok(()), |fire_time| write!(f, " {fire_time}"))?;
-        write!(f, " run {run} token {token}")?;
-        token_also.map_or(Ok(()), |other| write!(f, ", which run {other} has as well"))?;
-        tick_also.map_or(Ok(()), |other| write!(f, ", whose tick ran as run {other} as well"))?;
-    }
-    f.write_str("; see that no node can reach the former database, and check what these runs did")
-}
-
-/// One readable line with the instant: `2026-01-01T00:00:00.000Z RunSucceeded hello took 1.2ms`.
-impl fmt::Display for Event {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.at.to_rfc3339_opts(SecondsFormat::Millis, true), self.kind)
     }
 }

@@ -20,7 +20,7 @@ use crate::event::{EventKind, EventName};
 pub struct EventFilter {
     /// `None`: every kind.
     kinds: Option<Kinds>,
-    /// `None`: whatever the job, and events that are about none.
+    /// `None`: events of all jobs, and those that are about none.
     jobs: Option<Jobs>,
     buffer: Option<usize>,
 }

@@ -1,7 +1,7 @@
 //! What of the events is logged, and at which level.
 //!
-//! The log is independent of those who listen. Below WARN the lines tell what a healthy node does now and then; what it does
-//! all the time is at DEBUG, and not even looked at unless somebody wants it.
+//! The log is independent of those who listen. Below WARN the lines tell what a healthy node does now and
+//! then; what it does all the time is at DEBUG, and not even looked at unless somebody wants it.
 
 use std::{
     fmt,
@@ -61,7 +61,7 @@ impl EventKind {
             | Self::RunTimedOut { .. }
             | Self::RunLost { .. }
             | Self::LockLost { .. }
-            | Self::JobRefused { .. }
+            | Self::JobConflicting { .. }
             | Self::JobParked { .. }
             | Self::ClockStepped { .. }
             | Self::LeaseTooShort { .. }
@@ -123,7 +123,7 @@ impl EventLog {
     }
 
     /// Logs an event. If it is the first one in its minute that is left out, answers how long until the
-    /// [minute is over](Self::settle).
+    /// [minute is over](Self::close_period).
     pub(crate) fn event(&self, now: Duration, kind: &EventKind) -> Option<Duration> {
         self.log(now, kind.name().as_str(), kind.level(), kind.job(), kind)
     }
@@ -146,18 +146,18 @@ impl EventLog {
             return None;
         }
         let mut budget = self.budget.lock().unwrap_or_else(PoisonError::into_inner);
-        let Asked { logged, over, settle_in } = budget.ask(now, kind, level, job);
+        let Asked { logged, over, close_in } = budget.ask(now, kind, level, job);
         drop(budget);
         self.left_out(&over);
         if logged {
             level.write(self.node, &one_line(line, LINE_MAX));
         }
-        settle_in
+        close_in
     }
 
     /// Says what was left out of a minute that is over.
-    pub(crate) fn settle(&self, now: Duration) {
-        let over = self.budget.lock().unwrap_or_else(PoisonError::into_inner).settle(now);
+    pub(crate) fn close_period(&self, now: Duration) {
+        let over = self.budget.lock().unwrap_or_else(PoisonError::into_inner).close_period(now);
         self.left_out(&over);
     }
 
@@ -210,7 +210,7 @@ pub(crate) mod tests {
             EventName::JobRestarted => EventKind::JobRestarted { job, restarts: 1 },
             EventName::JobBroken => EventKind::JobBroken { job, reason: text },
             EventName::JobRevived => EventKind::JobRevived { job },
-            EventName::JobRefused => EventKind::JobRefused { job, reason: text },
+            EventName::JobConflicting => EventKind::JobConflicting { job, reason: text },
             EventName::JobParked => EventKind::JobParked { job, reason: text },
             EventName::JobUnparked => EventKind::JobUnparked { job },
             EventName::TickHeld => {

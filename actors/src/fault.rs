@@ -85,8 +85,8 @@ impl fmt::Debug for Fault {
 
 /// Everything that is wrong with what was given, all at once; never empty.
 ///
-/// `Display` and `Debug` show the first ten. Those that are equal but for the job's name share a line. The data,
-/// [`as_slice`](Self::as_slice), holds all.
+/// `Display` and `Debug` show the first ten. Those that are equal but for the job's name share a line. The
+/// data, [`as_slice`](Self::as_slice), holds all.
 ///
 /// ```
 /// use callsheet_actors::{Fault, Faults};

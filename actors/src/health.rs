@@ -1,9 +1,11 @@
 //! How a node is, in three answers.
 
+mod data;
+
 use std::{borrow::Cow, fmt, time::Duration};
 
 use chrono::{DateTime, SubsecRound, Utc};
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use serde::{Deserialize, Serialize};
 
 use crate::{
     candidacy::Candidacy,
@@ -16,8 +18,8 @@ use crate::{
 /// The most jobs that a problem names; it counts all of them.
 pub const PROBLEM_JOBS_MAX: usize = 10;
 
-/// A part of the engine that does not answer for longer is stalled for good, as far as can be told. Less may be a machine without
-/// processor time, which a restart would make worse.
+/// A part of the engine that does not answer for longer is stalled for good, as far as can be told. Less may
+/// be a machine without processor time, which a restart would make worse.
 pub const STALL_MAX: Duration = Duration::from_secs(5);
 
 /// How a node is.
@@ -38,15 +40,15 @@ pub struct HealthReport {
     pub candidacy: Candidacy,
     /// The version of the time zone data by which it computes fire times; empty if it is not known.
     pub zone_data: String,
-    /// How many jobs it holds.
+    /// How many jobs it has.
     pub jobs: usize,
-    /// Its threads and actors answer, or have not been asked for longer than [`STALL_MAX`]. If they do not, only another process
-    /// helps. A store that is away does not matter.
+    /// Its threads and actors answer, or have not been asked for longer than [`STALL_MAX`]. If they do not,
+    /// only another process helps. A store that is away does not matter.
     pub live: bool,
     /// It is live, has a session with the store, and does not shut down. A follower is ready.
     pub ready: bool,
-    /// It is ready, some node leads, every due tick is decided, and no operation has failed for longer than a lease: there are
-    /// no problems.
+    /// It is ready, some node leads, every due tick is decided, and no operation has failed for longer than a
+    /// lease: there are no problems.
     pub healthy: bool,
     /// What is wrong.
     pub problems: Vec<Problem>,
@@ -91,7 +93,8 @@ impl fmt::Display for Part {
     }
 }
 
-/// Jobs that have one problem: the first [`PROBLEM_JOBS_MAX`] in the order of their names, and how many there are.
+/// Jobs that have one problem: the first [`PROBLEM_JOBS_MAX`] in the order of their names, and how many there
+/// are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ProblemJobs {
@@ -129,7 +132,8 @@ impl fmt::Display for ProblemJobs {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Problem {
-    /// A part of the engine does not answer within a second: if it goes on for [`STALL_MAX`], the node is not live.
+    /// A part of the engine does not answer within a second: if it goes on for [`STALL_MAX`], the node is not
+    /// live.
     Stalled {
         /// Which one.
         part: Part,
@@ -159,7 +163,8 @@ pub enum Problem {
         /// Since when this node knows of it.
         since: DateTime<Utc>,
     },
-    /// Round trips to the store take too long for the lease: terms and sessions may be lost although nothing is wrong.
+    /// Round trips to the store take too long for the lease: terms and sessions may be lost although nothing
+    /// is wrong.
     LeaseTooShort {
         /// What they take, and the shortest lease that works.
         reason: String,
@@ -198,8 +203,8 @@ pub enum Problem {
         /// Since when the first of them is due.
         since: DateTime<Utc>,
     },
-    /// No leader has said for two leases and the [time of a call](crate::CALL_DEADLINE) that what is due is decided, whoever led
-    /// meanwhile, and nothing else tells why.
+    /// No leader has said for two leases and the [time of a call](crate::CALL_DEADLINE) that what is due is
+    /// decided, even if the leader changed, and nothing else tells why.
     Undecided {
         /// When one said so last. Time without a session does not count.
         since: DateTime<Utc>,
@@ -214,7 +219,8 @@ pub enum Problem {
         /// Which jobs.
         jobs: ProblemJobs,
     },
-    /// Jobs are not fired by this node, because other nodes declare another overlap policy for their lock keys.
+    /// Jobs are not fired by this node, because other nodes declare another overlap policy for their lock
+    /// keys.
     Conflicting {
         /// Which jobs.
         jobs: ProblemJobs,
@@ -373,123 +379,6 @@ impl fmt::Display for Problem {
 
 pub(crate) const NO_SESSION: &str = "there is no session with the store";
 const FAILING_CURE: &str = "look at the store's log; the node asks again by itself";
-
-/// The JSON of a [`Problem`].
-#[derive(Serialize, Deserialize)]
-#[serde(expecting = "a problem of a node")]
-struct Shown<'a> {
-    problem: Cow<'a, str>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    part: Option<Part>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    threads: Option<BodyThreads>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    operation: Option<Operation>,
-    reason: Cow<'a, str>,
-    cure: Cow<'a, str>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    since: Option<DateTime<Utc>>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    last: Option<DateTime<Utc>>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    count: Option<u64>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    jobs: Option<Cow<'a, [JobName]>>,
-}
-
-impl Serialize for Problem {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let reason = match self {
-            Self::Failing { reason, .. } => Cow::Borrowed(&**reason),
-            _ => self.reason(),
-        };
-        let (last, count) = match self {
-            Self::Failing { last, count, .. } => (Some(*last), Some(*count)),
-            _ => (None, None),
-        };
-        let jobs = match self {
-            Self::Overdue { jobs, .. }
-            | Self::Broken { jobs }
-            | Self::Parked { jobs }
-            | Self::Conflicting { jobs } => Some(jobs),
-            _ => None,
-        };
-        let part = match self {
-            Self::Stalled { part, .. } => Some(*part),
-            _ => None,
-        };
-        let threads = match self {
-            Self::BodiesBlocked { threads, .. } => Some(*threads),
-            _ => None,
-        };
-        let shown = Shown {
-            problem: self.name().into(),
-            part,
-            threads,
-            operation: self.operation(),
-            reason,
-            cure: self.cure().into(),
-            since: self.since(),
-            last,
-            count: count.or_else(|| jobs.map(|jobs| jobs.count as u64)),
-            jobs: jobs.map(|jobs| jobs.first.as_slice().into()),
-        };
-        shown.serialize(serializer)
-    }
-}
-
-impl<'de> Deserialize<'de> for Problem {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        fn there<T, E: de::Error>(field: Option<T>, name: &'static str) -> Result<T, E> {
-            field.ok_or_else(|| E::missing_field(name))
-        }
-        let shown = Shown::deserialize(deserializer)?;
-        let since = || there(shown.since, "since");
-        let jobs = || -> Result<ProblemJobs, D::Error> {
-            let first = there(shown.jobs.as_deref(), "jobs")?.to_vec();
-            let count = there(shown.count, "count")?;
-            // The node that counted them may have wider words than this one.
-            Ok(ProblemJobs { first, count: usize::try_from(count).unwrap_or(usize::MAX) })
-        };
-        Ok(match &*shown.problem {
-            "stalled" => Self::Stalled { part: there(shown.part, "part")?, since: since()? },
-            "shutting_down" => Self::ShuttingDown,
-            "no_session" => {
-                let told = shown.reason.strip_prefix(NO_SESSION).and_then(|rest| rest.strip_prefix(": "));
-                Self::NoSession { reason: told.map(str::to_owned), since: since()? }
-            }
-            "store_silent" => Self::StoreSilent { since: since()? },
-            "obstructed" => Self::Obstructed {
-                reason: shown.reason.into_owned(),
-                cure: shown.cure.into_owned(),
-                since: since()?,
-            },
-            "lease_too_short" => Self::LeaseTooShort { reason: shown.reason.into_owned(), since: since()? },
-            "no_leader" => Self::NoLeader { since: since()? },
-            "failing" => Self::Failing {
-                operation: there(shown.operation, "operation")?,
-                reason: shown.reason.into_owned(),
-                cure: (shown.cure != FAILING_CURE).then(|| shown.cure.into_owned()),
-                since: there(shown.since, "since")?,
-                last: there(shown.last, "last")?,
-                count: there(shown.count, "count")?,
-            },
-            "overdue" => Self::Overdue { jobs: jobs()?, since: since()? },
-            "overdue_on_leader" => Self::OverdueOnLeader { since: since()? },
-            "undecided" => Self::Undecided { since: since()? },
-            "broken" => Self::Broken { jobs: jobs()? },
-            "parked" => Self::Parked { jobs: jobs()? },
-            "conflicting" => Self::Conflicting { jobs: jobs()? },
-            "bodies_blocked" => {
-                Self::BodiesBlocked { threads: there(shown.threads, "threads")?, since: since()? }
-            }
-            other => {
-                let other = de::Unexpected::Str(other);
-                return Err(de::Error::invalid_value(other, &"the name of a problem"));
-            }
-        })
-    }
-}
 
 /// The instant that was `ago` before `now`.
 pub(crate) fn before(now: DateTime<Utc>, ago: Duration) -> DateTime<Utc> {

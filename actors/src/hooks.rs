@@ -2,6 +2,7 @@
 
 use std::{
     mem::take,
+    ops::Deref,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
     time::Duration,
@@ -36,7 +37,7 @@ pub const NODE_HOOK_CALL_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// A run that ended, for the `after_success` and `after_failure` hooks.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
-pub struct EndedRun {
+pub struct FinishedRun {
     /// The run, as its last attempt saw it.
     pub run: Run,
     /// How it ended.
@@ -68,57 +69,51 @@ pub struct SkippedTicks {
 /// One hook.
 pub(crate) type Hook<T> = Arc<dyn Fn(T) -> BoxFuture<'static, RunResult> + Send + Sync>;
 
-/// Hooks in the order in which they were added.
+/// Hooks of one kind, in the order in which they were added.
+#[derive(Clone)]
+pub struct HookList<T>(Vec<Hook<T>>);
+
+impl<T: 'static> HookList<T> {
+    /// Adds one: an async closure or function that returns nothing or a `Result`.
+    pub fn add<F, Fut>(&mut self, hook: F)
+    where
+        F: Fn(T) -> Fut + Send + Sync + 'static,
+        Fut: Future + Send + 'static,
+        Fut::Output: IntoRunResult,
+    {
+        self.0.push(Arc::new(move |told| hook(told).map(IntoRunResult::into_run_result).boxed()));
+    }
+}
+
+impl<T> Default for HookList<T> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<T> Deref for HookList<T> {
+    type Target = [Hook<T>];
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+
+/// The hooks of all jobs, or of one.
 #[derive(Clone, Default)]
 pub struct Hooks {
-    pub(crate) before: Vec<Hook<Run>>,
-    pub(crate) after_success: Vec<Hook<EndedRun>>,
-    pub(crate) after_failure: Vec<Hook<EndedRun>>,
-    pub(crate) on_skip: Vec<Hook<SkippedTicks>>,
+    /// Called once before the body of each run. An error vetoes the run.
+    pub before: HookList<Run>,
+    /// Called after each run that succeeded.
+    pub after_success: HookList<FinishedRun>,
+    /// Called after each run that started and did not succeed.
+    pub after_failure: HookList<FinishedRun>,
+    /// Called when ticks were skipped.
+    pub on_skip: HookList<SkippedTicks>,
     pub(crate) timeout: Option<Duration>,
 }
 
 impl Hooks {
-    /// Adds a hook that is called once before the body of each run, and may veto it by an error.
-    pub fn before<F, Fut>(&mut self, hook: F)
-    where
-        F: Fn(Run) -> Fut + Send + Sync + 'static,
-        Fut: Future + Send + 'static,
-        Fut::Output: IntoRunResult,
-    {
-        self.before.push(boxed(hook));
-    }
-
-    /// Adds a hook that is called after each run that succeeded.
-    pub fn after_success<F, Fut>(&mut self, hook: F)
-    where
-        F: Fn(EndedRun) -> Fut + Send + Sync + 'static,
-        Fut: Future + Send + 'static,
-        Fut::Output: IntoRunResult,
-    {
-        self.after_success.push(boxed(hook));
-    }
-
-    /// Adds a hook that is called after each run that started and did not succeed.
-    pub fn after_failure<F, Fut>(&mut self, hook: F)
-    where
-        F: Fn(EndedRun) -> Fut + Send + Sync + 'static,
-        Fut: Future + Send + 'static,
-        Fut::Output: IntoRunResult,
-    {
-        self.after_failure.push(boxed(hook));
-    }
-
-    /// Adds a hook that is called when ticks were skipped.
-    pub fn on_skip<F, Fut>(&mut self, hook: F)
-    where
-        F: Fn(SkippedTicks) -> Fut + Send + Sync + 'static,
-        Fut: Future + Send + 'static,
-        Fut::Output: IntoRunResult,
-    {
-        self.on_skip.push(boxed(hook));
-    }
-
     /// How long each of these hooks may take.
     pub fn set_timeout(&mut self, timeout: Duration) {
         self.timeout = Some(timeout);
@@ -150,13 +145,4 @@ impl Drop for Hooks {
             tracing::error!(target: "callsheet", "what a hook captured panicked when it was dropped");
         }
     }
-}
-
-fn boxed<T, F, Fut>(hook: F) -> Hook<T>
-where
-    F: Fn(T) -> Fut + Send + Sync + 'static,
-    Fut: Future + Send + 'static,
-    Fut::Output: IntoRunResult,
-{
-    Arc::new(move |told| hook(told).map(IntoRunResult::into_run_result).boxed())
 }

@@ -3,20 +3,22 @@
 //! | who | does what |
 //! |---|---|
 //! | supervisor | starts, resumes, suspends and stops the actor, by [`JobMessage`] |
-//! | lock actor | answers what the job [asks](Ask) |
+//! | lock actor | answers what the job [asks](Ask), or leaves it to a store that [answers at once](AnswersAtOnce) |
 //! | task of a run | reports the end of its body |
 //!
-//! The job knows no other actor. It has two outlets: what it [asks](Ask) goes to whoever serves claims, what it
-//! [reports](JobReport) to whoever supervises it. When its actor dies, a [snapshot](JobSnapshot) is reported, and another
-//! actor is started with it: machine, runs and cursor survive.
+//! The job knows no other actor. It has two outlets: what it [asks](Ask) goes to whoever serves claims, what
+//! it [reports](JobReport) to whoever supervises it. When its actor dies, a [snapshot](JobSnapshot) is
+//! reported, and another actor is started with it: machine, runs and cursor survive.
 //!
-//! These files are one group: the handle holds the address of the actor, since one that is not typed would cost each job two
-//! allocations more.
+//! These files are one group: the handle holds the address of the actor, since one that is not typed would
+//! cost each job two allocations more.
 
 mod actor;
 mod alarm;
 mod ask;
 mod conclude;
+mod effects;
+mod former_keys;
 mod handle;
 mod hook_calls;
 mod host;
@@ -27,11 +29,12 @@ mod run_task;
 mod scheduled;
 mod snapshot;
 mod status;
+mod told;
 mod triggered;
 
 pub(crate) use self::{
     actor::JobActor,
-    ask::{AdvanceCursor, Ask, Asks, AsksWait, ClaimRun, CompleteRun},
+    ask::{AdvanceCursor, Answers, AnswersAtOnce, Ask, Asks, AsksWait, ClaimRun, RecordEnd},
     conclude::Conclusion,
     handle::{JobHandle, OnTrial, RefusedStep, WakeTime},
     hook_calls::HookCalls,

@@ -1,8 +1,8 @@
 //! Which `name` label the metrics of a job have.
 //!
-//! A series, once made, stays in the recorder for the life of the process. So two numbers are bounded: how many labels are in use
-//! at once, and how many there ever were. The label of a removed job is free for another one; whoever comes back under a label
-//! that there was goes on with its series.
+//! A series, once made, stays in the recorder for the life of the process. So two numbers are bounded: how
+//! many labels are in use at once, and how many there ever were. The label of a removed job is free for
+//! another one; a job that comes back under a former label goes on with its series.
 
 use std::{
     collections::HashMap,
@@ -80,8 +80,8 @@ impl<T> Labels<T> {
 
     /// The series of a label, or of that of all others if none is free.
     ///
-    /// A label that `keeps` its place is not free again when its jobs are removed: those that the application starts with come
-    /// back, and an alert watches them.
+    /// A label that `keeps` its place is not free again when its jobs are removed: those that the application
+    /// starts with come back, and an alert watches them.
     pub(crate) fn of(
         &mut self,
         label: Label<'_>,

@@ -1,8 +1,8 @@
 //! The engine and the ports of Callsheet, a job scheduler for actix applications.
 //!
-//! Applications use the package `callsheet`, which re-exports what they need. This one is for those who implement a
-//! port: a [`Schedule`](port::Schedule), a [`Body`](port::Body), a [`Backend`](port::Backend), and check it with the
-//! suites of `testkit` (feature `testkit`).
+//! Applications use the package `callsheet`, which re-exports what they need. This one is for those who
+//! implement a port: a [`Schedule`](port::Schedule), a [`Body`](port::Body), a [`Backend`](port::Backend),
+//! and check it with the suites of `testkit` (feature `testkit`).
 //!
 //! ```text
 //!  application ── AddJob, TriggerJob … ──▶ SupervisorActor ◀── the term ── ElectionActor ──▶ port Elector
@@ -15,21 +15,22 @@
 //!  every actor ── events ──▶ ListenerActor ──▶ subscribers; metrics are counted where things are decided
 //! ```
 //!
-//! A job asks nobody whether its node leads: the supervisor resumes it with the term. The guide `guide::architecture` of the
-//! package `callsheet` tells the life of a tick, an election and a claim.
+//! A job asks nobody whether its node leads: the supervisor resumes it with the term. The guide
+//! `guide::architecture` of the package `callsheet` tells the life of a tick, an election and a claim.
 //!
-//! [`core`] decides and does nothing; the actors do and decide nothing.
+//! The module `core` decides and does nothing; the actors do and decide nothing. What of it an adapter of a
+//! port needs is in [`adapter`].
 
 // docs.rs, which builds on nightly, marks what a feature brings.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+pub mod adapter;
 mod body;
 mod body_watch;
-mod byte_budget;
 mod candidacy;
 mod coalesced;
 mod contained;
-pub mod core;
+mod core;
 mod deadline;
 mod definition;
 mod drain;
@@ -76,13 +77,14 @@ pub use crate::{
     candidacy::{Candidacy, MAY_LEAD_TIMEOUT, MayLead, RESIGN_PAUSE_DEFAULT, RESIGN_PAUSE_MIN},
     core::{
         duration::{DurationText, parse_duration},
+        end_text::{ERROR_BYTES_DEFAULT, ERROR_BYTES_MAX, ERROR_BYTES_MIN, WAITING_ERROR_BYTES_MAX},
         job::RunPhase,
         log_budget::{JOB_LINES_MAX, JOBS_LOGGED_MAX},
         operation::Operation,
         pause::{PAUSE_NOTE_MAX, Pause},
         policy::{
-            ALLOW_MAX, CATCH_UP_PACE, DEBTS_MAX, Fires, LOSSES_MAX, MISFIRE_ALL_MAX, MISFIRE_WITHIN_MAX,
-            MISFIRE_WITHIN_MIN, Misfire, OnLost, Overlap, Policies, QUEUE_MAX, Retry,
+            ALLOW_MAX, CATCH_UP_PACE, Fires, LOSSES_MAX, MISFIRE_ALL_MAX, MISFIRE_WITHIN_MAX,
+            MISFIRE_WITHIN_MIN, Misfire, OnLost, Overlap, PENDING_RETRIES_MAX, Policies, QUEUE_MAX, Retry,
         },
         skip::SkipReason,
         text::TEXT_MAX,
@@ -103,8 +105,8 @@ pub use crate::{
     event_filter::EventFilter,
     health::{HealthReport, PROBLEM_JOBS_MAX, Part, Problem, ProblemJobs, STALL_MAX},
     hooks::{
-        EndedRun, HOOK_CALL_BYTES_MAX, HOOK_CALLS_MAX, HOOK_TIMEOUT_DEFAULT, HOOK_TIMEOUT_MAX, Hooks,
-        NODE_HOOK_CALL_BYTES_MAX, SkippedTicks,
+        FinishedRun, HOOK_CALL_BYTES_MAX, HOOK_CALLS_MAX, HOOK_TIMEOUT_DEFAULT, HOOK_TIMEOUT_MAX, HookList,
+        Hooks, NODE_HOOK_CALL_BYTES_MAX, SkippedTicks,
     },
     job::{
         ActiveRunStatus, HeldStatus, JobState, JobStatus, LastRunStatus, Scheduled, Triggered, TriggeredRun,

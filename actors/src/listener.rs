@@ -1,8 +1,9 @@
 //! The listener actor fans events out.
 //!
-//! Every actor publishes to it through a [`Publisher`], which knows what the subscribers want, so that nothing is queued
-//! in vain; the supervisor passes [`ListenTo`] on. A subscriber that is slow loses its own events, which are counted, and
-//! one that is gone is forgotten; nobody else notices. Nothing of it survives a restart of the engine.
+//! Every actor publishes to it through a [`Publisher`], which knows what the subscribers want, so that
+//! nothing is queued in vain; the supervisor passes [`ListenTo`] on. A subscriber that is slow loses its own
+//! events, which are counted, and one that is gone is forgotten; nobody else notices. Nothing of it survives
+//! a restart of the engine.
 
 mod publisher;
 mod stream;
@@ -14,14 +15,14 @@ use actix::prelude::*;
 use tokio::sync::oneshot;
 
 pub(crate) use self::publisher::Publisher;
+use self::{
+    publisher::{CloseLogPeriod, Publish},
+    subscriber::{Delivery, Subscriber, Waiting},
+};
 pub use self::{
     publisher::{EVENT_BYTES_MAX, EVENTS_MAX},
     stream::EventStream,
     subscriber::{EVENT_BUFFER_DEFAULT, SUBSCRIBER_EVENT_BYTES_MAX, SUBSCRIBER_EVENTS_MAX},
-};
-use self::{
-    publisher::{Publish, SettleLog},
-    subscriber::{Delivery, Subscriber, Waiting},
 };
 use crate::{event::Event, event_filter::EventFilter};
 
@@ -87,8 +88,8 @@ impl Handler<ListenTo> for ListenerActor {
 
     fn handle(&mut self, ListenTo { filter, listener }: ListenTo, _: &mut Self::Context) {
         let (subscriber, mut deliveries) = Subscriber::actor(filter);
-        // A task of its own that waits for each event to be handled, so that a slow subscriber is seen as slow: a
-        // mailbox takes any number of messages that are sent without waiting.
+        // A task of its own that waits for each event to be handled, so that a slow subscriber is seen as
+        // slow: a mailbox takes any number of messages that are sent without waiting.
         actix_rt::spawn(async move {
             while let Some(delivery) = deliveries.recv().await {
                 match delivery {
@@ -126,11 +127,11 @@ impl Handler<Publish> for ListenerActor {
     }
 }
 
-impl Handler<SettleLog> for ListenerActor {
+impl Handler<CloseLogPeriod> for ListenerActor {
     type Result = ();
 
-    fn handle(&mut self, SettleLog(time): SettleLog, ctx: &mut Self::Context) {
-        ctx.run_later(time, |actor, _| actor.publisher.0.log.settle(actor.publisher.0.clock.elapsed()));
+    fn handle(&mut self, CloseLogPeriod(time): CloseLogPeriod, ctx: &mut Self::Context) {
+        ctx.run_later(time, |actor, _| actor.publisher.0.log.close_period(actor.publisher.0.clock.elapsed()));
     }
 }
 

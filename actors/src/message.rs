@@ -23,14 +23,15 @@ pub const PAGE_MAX: usize = 1_024;
 
 /// Adds one job to this node, and answers who fires it.
 ///
-/// Definitions in code are each node's own. A job that the leader does not hold is fired by the nodes that hold it. One whose lock key
-/// is not its name is refused if other nodes declare another [overlap policy](crate::Overlap) for it, as far as the store answers.
+/// Definitions in code are each node's own. A job that the leader does not have is fired by the nodes that
+/// hold it. One whose lock key is not its name is refused if other nodes declare another [overlap
+/// policy](crate::Overlap) for it, as far as the store answers.
 ///
-/// A job owes ticks from the instant on at which it is added. One whose last fire time has passed by then, be it by a
-/// moment, would never run: it is refused as [`Over`](crate::AddError::Over), on every node, whatever its misfire
-/// policy. A job that the engine starts with is not: if the store knows it from before, its misfire policy decides what
-/// it missed; otherwise it is
-/// [`Exhausted`](crate::JobState::Exhausted), and a warning in the log says so.
+/// The ticks of a job count from the instant at which it is added. One whose last fire time has passed by
+/// then, be it by a moment, would never run: it is refused as [`Over`](crate::AddError::Over), on every node,
+/// whatever its misfire policy. A job that the engine starts with is not: if the store knows it from before,
+/// its misfire policy decides what it missed; otherwise it is [`Exhausted`](crate::JobState::Exhausted), and
+/// a warning in the log says so.
 #[derive(Message)]
 #[rtype(result = "Result<Added, AddError>")]
 pub struct AddJob(pub Job);
@@ -81,32 +82,34 @@ impl From<&JobName> for Selector {
     }
 }
 
-/// Removes jobs from this node, and answers their names. A run in progress goes on to its end, holds its lock key until then, and can
-/// be [seen](JobDetails) and [cancelled](CancelRun); triggers that are queued are
-/// dropped: [`RunCancelled`](crate::EventKind::RunCancelled) says so of each. If a job of the same name is added meanwhile, its ticks and
-/// triggers overlap with that run, as its [overlap policy](crate::Overlap) says; its details show the run as
-/// [one of a former job](crate::JobStatus::former_runs).
+/// Removes jobs from this node, and answers their names. A run in progress goes on to its end, holds its lock
+/// key until then, and can be [seen](JobDetails) and [cancelled](CancelRun); triggers that are queued are
+/// dropped: [`RunCancelled`](crate::EventKind::RunCancelled) says so of each. If a job of the same name is
+/// added meanwhile, its ticks and triggers overlap with that run, as its [overlap policy](crate::Overlap)
+/// says; its details show the run as [one of a former job](crate::JobStatus::former_runs).
 ///
-/// Definitions in code are each node's own: a job that is removed on one node goes on firing on the others that hold it. If that
-/// node led, the others find it out within half a minute, and their [misfire policy](crate::Misfire) decides the ticks that came
-/// due until then. Remove it on all of them, or [pause](PauseJobs) it. A job that is added again owes ticks from then on.
+/// Definitions in code are each node's own: a job that is removed on one node goes on firing on the others
+/// that hold it. If that node led, the others find it out within half a minute, and their [misfire
+/// policy](crate::Misfire) decides the ticks that came due until then. Remove it on all of them, or
+/// [pause](PauseJobs) it. The ticks of a job that is added again count from then on.
 #[derive(Message)]
 #[rtype(result = "Result<Vec<JobName>, SelectError>")]
 pub struct RemoveJobs(pub Selector);
 
-/// Gives a job of this node another definition. It keeps its name, its cursor and its history; the attempts in progress go on
-/// under the former definition. Ticks run by another [overlap policy](crate::Overlap) once the store has compared it with those of
-/// other nodes; one that is known to contradict them is refused as for [`AddJob`]. A schedule of another
-/// [identity](crate::port::Schedule::identity) owes ticks from the change on, as does a job that was
-/// [`Local`](crate::Fires::Local); one whose last fire time has passed is refused as
-/// [`Over`](crate::UpdateError::Over). A [broken](crate::JobState::Broken) job fires again; a
+/// Gives a job of this node another definition. It keeps its name, its cursor and its history; the attempts
+/// in progress go on under the former definition. Ticks run by another [overlap policy](crate::Overlap) once
+/// the store has compared it with those of other nodes; one that is known to contradict them is refused as
+/// for [`AddJob`]. A schedule of another [identity](crate::port::Schedule::identity) owes ticks from the
+/// change on, as does a job that was [`Local`](crate::Fires::Local); one whose last fire time has passed is
+/// refused as [`Over`](crate::UpdateError::Over). A [broken](crate::JobState::Broken) job fires again; a
 /// [parked](crate::JobState::Parked) one is tried again.
 #[derive(Message)]
 #[rtype(result = "Result<Added, UpdateError>")]
 pub struct UpdateJob(pub Job);
 
-/// Gives a job of this node another schedule, and leaves the rest of its definition as it is: its body, policies, hooks, tags and lock
-/// key. Otherwise as [`UpdateJob`]: it owes ticks by the new schedule from the change on.
+/// Gives a job of this node another schedule, and leaves the rest of its definition as it is: its body,
+/// policies, hooks, tags and lock key. Otherwise as [`UpdateJob`]: it owes ticks by the new schedule from the
+/// change on.
 #[derive(Message)]
 #[rtype(result = "Result<Added, UpdateError>")]
 pub struct RescheduleJob {
@@ -121,13 +124,13 @@ impl RescheduleJob {
     }
 }
 
-/// Pauses jobs on all nodes: their ticks do not run until they are [resumed](ResumeJobs), or until the pause is over. Runs in
-/// progress go on, and manual triggers run. A tick that comes due meanwhile is *held*: it runs if the job is resumed within its
-/// misfire window, and is skipped with the reason `paused` once that is over or a newer tick takes its place: see
-/// [`Misfire`](crate::Misfire).
+/// Pauses jobs on all nodes: their ticks do not run until they are [resumed](ResumeJobs), or until the pause
+/// is over. Runs in progress go on, and manual triggers run. A tick that comes due meanwhile is *held*: it
+/// runs if the job is resumed within its misfire window, and is skipped with the reason `paused` once that is
+/// over or a newer tick takes its place: see [`Misfire`](crate::Misfire).
 ///
-/// Answers the jobs that were not paused in this way before: asking twice is harmless. A [`Local`](crate::Fires::Local) job is
-/// paused on this node.
+/// Answers the jobs that were not paused in this way before: asking twice is harmless. A
+/// [`Local`](crate::Fires::Local) job is paused on this node.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<Vec<JobName>, PauseError>")]
 #[non_exhaustive]
@@ -166,15 +169,16 @@ impl PauseJobs {
     }
 }
 
-/// Ends the pause of jobs, on all nodes. Those of this node that are [broken](crate::JobState::Broken) fire again, with a new
-/// budget of restarts, and those that are [parked](crate::JobState::Parked) are tried again. What they missed is decided by
-/// their misfire policies. Answers those that were paused, broken or parked.
+/// Ends the pause of jobs, on all nodes. Those of this node that are [broken](crate::JobState::Broken) fire
+/// again, with a new budget of restarts, and those that are [parked](crate::JobState::Parked) are tried
+/// again. What they missed is decided by their misfire policies. Answers those that were paused, broken or
+/// parked.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<Vec<JobName>, PauseError>")]
 pub struct ResumeJobs(pub Selector);
 
-/// Starts a run now, on this node, under the job's lock key, without moving the schedule. Answers what really happened, once
-/// it is decided: the overlap policy and the node's bound of runs hold for it as for ticks.
+/// Starts a run now, on this node, under the job's lock key, without moving the schedule. Answers what really
+/// happened, once it is decided: the overlap policy and the node's bound of runs hold for it as for ticks.
 #[derive(Message)]
 #[rtype(result = "Result<TriggeredRun, TriggerError>")]
 pub struct TriggerJob(pub String);
@@ -188,8 +192,9 @@ pub struct TriggerJob(pub String);
 #[rtype(result = "Result<Vec<(JobName, RunId)>, SelectError>")]
 pub struct CancelRuns(pub Selector);
 
-/// Asks one run to stop that is in progress on this node, or that waits here for its turn, whether its job is still there or was
-/// removed. Answers whose run it is. It ends as for [`CancelRuns`]; the other runs of its job go on.
+/// Asks one run to stop that is in progress on this node, or that waits here for its turn, whether its job is
+/// still there or was removed. Answers whose run it is. It ends as for [`CancelRuns`]; the other runs of its
+/// job go on.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "Result<JobName, UnknownRun>")]
 pub struct CancelRun(pub RunId);
@@ -205,8 +210,8 @@ pub struct NextFireTimes {
     pub count: usize,
 }
 
-/// Lists jobs in the order of their names. A page costs one question to the actor of each of its jobs, however many jobs
-/// there are and whatever the filter.
+/// Lists jobs in the order of their names. A page costs one question to the actor of each of its jobs,
+/// however many jobs there are and whatever the filter.
 ///
 /// The default is the first page of all jobs.
 #[derive(Debug, Clone, Default, Message)]
@@ -217,9 +222,10 @@ pub struct ListJobs {
     pub prefix: Option<String>,
     /// Only jobs with this tag.
     pub tag: Option<String>,
-    /// Only jobs in this state, as this node sees them; those that were [removed](JobState::Removed) are listed only if they are asked for so. The actor of each job has to be asked for it, so that one page looks at
-    /// [`PAGE_MAX`] jobs with the prefix and the tag and no more: it may hold fewer jobs than `limit`, or none, and still
-    /// have a next one.
+    /// Only jobs in this state, as this node sees them; those that were [removed](JobState::Removed) are
+    /// listed only if they are asked for so. The actor of each job has to be asked for it, so that one page
+    /// looks at [`PAGE_MAX`] jobs with the prefix and the tag and no more: it may have fewer jobs than
+    /// `limit`, or none, and still have a next one.
     pub state: Option<JobState>,
     /// Only names after this one: [`JobPage::next`] of the page before.
     pub after: Option<String>,
@@ -269,8 +275,8 @@ pub struct JobPage {
     pub next: Option<String>,
 }
 
-/// Asks for one job. One that was removed while runs of it were in progress is answered, as [removed](JobState::Removed), until the
-/// last of them has ended.
+/// Asks for one job. One that was removed while runs of it were in progress is answered, as
+/// [removed](JobState::Removed), until the last of them has ended.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Option<JobStatus>")]
 pub struct JobDetails(pub String);
@@ -280,9 +286,10 @@ pub struct JobDetails(pub String);
 #[rtype(result = "HealthReport")]
 pub struct Health;
 
-/// Asks this node to leave the lead to another one, and answers whether it led. When it answers, the node does not lead. It
-/// does not campaign again before another node leads, or
-/// [`resign_pause`](crate::EngineOptions::resign_pause) is over. Its runs go on, under their keys; no tick is lost.
+/// Asks this node to leave the lead to another one, and answers whether it led. When it answers, the node
+/// does not lead. It does not campaign again before another node leads, or
+/// [`resign_pause`](crate::EngineOptions::resign_pause) is over. Its runs go on, under their keys; no tick is
+/// lost.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "bool")]
 pub struct Resign;

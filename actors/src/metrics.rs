@@ -1,7 +1,7 @@
 //! What a scraper sees, through the `metrics` facade only.
 //!
-//! Ticks and runs are counted where they are decided, never from events, which may be dropped. Handles are looked up
-//! when the engine starts and when a job is added, so a recorder must be installed before.
+//! Ticks and runs are counted where they are decided, never from events, which may be dropped. Handles are
+//! looked up when the engine starts and when a job is added, so a recorder must be installed before.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -68,7 +68,7 @@ const JOB_ACTOR_RESTARTS: &str = "callsheet_job_actor_restarts_total";
 fn describe() {
     use metrics::{describe_counter as counter, describe_gauge as gauge, describe_histogram as histogram};
 
-    gauge!(JOBS, Unit::Count, "Jobs that this node holds");
+    gauge!(JOBS, Unit::Count, "Jobs that this node has");
     counter!(TICKS_DUE, Unit::Count, "Ticks that were decided: the sum of callsheet_ticks_total");
     counter!(TICKS, Unit::Count, "Ticks by what became of them: started, or the reason of the skip");
     gauge!(TICKS_HELD, Unit::Count, "Ticks that are due and wait for the end of a pause");
@@ -83,7 +83,7 @@ fn describe() {
     histogram!(TICK_LATENESS, Unit::Seconds, "From a tick's fire time to the start of its body");
     gauge!(RUNS_IN_PROGRESS, Unit::Count, "Runs whose body has not ended");
     gauge!(LEADER, Unit::Count, "1 while this node leads, else 0");
-    gauge!(CANDIDATE, Unit::Count, "1 while this node leads or would, 0 while it does not campaign");
+    gauge!(CANDIDATE, Unit::Count, "1 while this node leads or is a candidate, else 0");
     gauge!(TERM, Unit::Count, "The newest term that this node won");
     counter!(LEADERSHIP_CHANGES, Unit::Count, "How often this node gained or lost leadership");
     gauge!(
@@ -91,20 +91,12 @@ fn describe() {
         Unit::Seconds,
         "How much this node's clock is ahead of the store's; negative: behind"
     );
-    gauge!(
-        STORE_ROUND_TRIP,
-        Unit::Seconds,
-        "What the shortest of the last three round trips to the store took"
-    );
-    counter!(
-        CLOCK_STEPS,
-        Unit::Count,
-        "How often this node's clock was seen to be set, or to have drifted away"
-    );
+    gauge!(STORE_ROUND_TRIP, Unit::Seconds, "The shortest of the last three round trips to the store");
+    counter!(CLOCK_STEPS, Unit::Count, "How often this node found that its clock was set or had drifted");
     gauge!(
         SNAPSHOT_AGE,
         Unit::Seconds,
-        "For how long one snapshot has kept the store from dropping dead versions of rows"
+        "Age of the oldest snapshot, which keeps the store from removing dead row versions"
     );
     histogram!(CLAIM_DURATION, Unit::Seconds, "One round trip of claims to the store");
     gauge!(LOCKS_HELD, Unit::Count, "Lock keys that runs of this node hold");
@@ -112,7 +104,7 @@ fn describe() {
     counter!(
         HISTORIES_DIVERGED,
         Unit::Count,
-        "How often the store was found not to know what it had granted to this node"
+        "How often the store no longer knew what it had granted to this node"
     );
     counter!(
         COORDINATION_ERRORS,
@@ -152,7 +144,8 @@ impl Meters {
         let scope = SharedString::from(scope);
         let counter = |name: &'static str| counter!(name, "scope" => scope.clone());
         let gauge = |name: &'static str| gauge!(name, "scope" => scope.clone());
-        // Zero from the first scrape on: a series that first appears with the first error has no increase to alert on.
+        // Zero from the first scrape on: a series that first appears with the first error has no increase to
+        // alert on.
         Operation::ALL.iter().for_each(|operation| {
             coordination_errors(&scope, *operation).increment(0);
         });
@@ -183,7 +176,8 @@ impl Meters {
         }
     }
 
-    /// The metrics of a job, under the label that it is to have if that is free. Whether it is the first one for which none is.
+    /// The metrics of a job, under the label that it is to have if that is free. Whether it is the first one
+    /// for which none is.
     pub(crate) fn of_job(&self, label: Label<'_>, keeps: bool) -> (Arc<Labelled<JobMeters>>, bool) {
         let mut labels = self.labels();
         let exceeded = labels.are_exceeded();
@@ -191,7 +185,7 @@ impl Meters {
         (meters, labels.are_exceeded() && !exceeded)
     }
 
-    /// The metrics of a job that this node does not hold: those of its label if some job of this process had
+    /// The metrics of a job that this node does not have: those of its label if some job of this process had
     /// it, else those of `_other`. Which names a store holds is not for this node to say, so that they take
     /// no label of their own.
     pub(crate) fn of_stranger(&self, job: &JobName) -> Arc<JobMeters> {
@@ -319,7 +313,8 @@ impl JobMeters {
         }
     }
 
-    /// Counts ticks whose decision the store has committed. Those of a parked job were counted when they were skipped.
+    /// Counts ticks whose decision the store has committed. Those of a parked job were counted when they were
+    /// skipped.
     pub(crate) fn committed(&self, started: u64, skips: &Skips) {
         self.decided(started, &skips.without(SkipReason::Parked));
     }

@@ -58,8 +58,8 @@ macro_rules! name {
             ///
             /// # Errors
             ///
-            /// A [`Fault`] if it is empty, longer than [`NAME_MAX`] bytes, holds a control character, or starts or
-            /// ends with white space.
+            /// A [`Fault`] if it is empty, longer than [`NAME_MAX`] bytes, holds a control character, or
+            /// starts or ends with white space.
             pub fn new(name: impl AsRef<str>) -> Result<Self, Fault> {
                 check_name($what, name.as_ref()).map(|()| Self(name.as_ref().into()))
             }
@@ -207,8 +207,9 @@ impl RunIds {
 
     /// The next id, stamped with the clock's reading.
     pub fn next(&self, now: DateTime<Utc>) -> RunId {
-        // A count, not random bits: cheaper than a generator, and 2^32 runs of one node within one millisecond do
-        // not happen. The count's low bits come first behind version and variant, which overwrite six bits.
+        // A count, not random bits: cheaper than a generator, and 2^32 runs of one node within one
+        // millisecond do not happen. The count's low bits come first behind version and variant, which
+        // overwrite six bits.
         let count = self.count.fetch_add(1, Ordering::Relaxed);
         let [a, b, c, d] = count.to_be_bytes();
         let [u, v, w, x, y, z] = self.node;
@@ -245,9 +246,9 @@ macro_rules! number {
     ($(#[$doc:meta])* $type:ident) => {
         $(#[$doc])*
         ///
-        /// As data it is a text of digits, `"42"`, and read from a number as well: some JSON parsers, those of browsers
-        /// among them, keep no more than 53 bits of a number. Compare it as a number (`BigInt` in JavaScript), since
-        /// `"9"` is not less than `"10"` as a text.
+        /// As data it is a text of digits, `"42"`, and read from a number as well: some JSON parsers, those
+        /// of browsers among them, keep no more than 53 bits of a number. Compare it as a number (`BigInt` in
+        /// JavaScript), since `"9"` is not less than `"10"` as a text.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub struct $type(pub u64);
 
@@ -282,8 +283,8 @@ number! {
 }
 
 impl LockKey {
-    /// The key of one of its slots, from 0: the first is the key itself. Names hold no control characters, so that no job can
-    /// have the key of a slot.
+    /// The key of one of its slots, from 0: the first is the key itself. Names hold no control characters, so
+    /// that no job can have the key of a slot.
     pub(crate) fn slot(&self, slot: u32) -> Self {
         if slot == 0 { self.clone() } else { Self(format!("{}\u{1f}{slot}", self.as_str()).into()) }
     }

@@ -99,8 +99,8 @@ impl Node {
         sleep(duration)
     }
 
-    /// Reads what the session measured last: how much the node's wall clock is ahead of the store's. Answers whether the store's
-    /// clock has moved against the monotonic one.
+    /// Reads what the session measured last: how much the node's wall clock is ahead of the store's. Answers
+    /// whether the store's clock has moved against the monotonic one.
     #[must_use]
     pub(crate) fn measure_store_clock(&self) -> bool {
         let ahead = self.locker.clock_ahead();

@@ -1,7 +1,7 @@
 //! The jobs of a node whose due ticks the store does not decide.
 //!
-//! A job says so itself, when the store has refused or not answered what it asked: those that are well cost nothing, and nobody looks
-//! at a million jobs to find one.
+//! A job says so itself, when the store has refused or not answered what it asked: those that are well cost
+//! nothing, and nobody looks at a million jobs to find one.
 
 use std::{
     collections::BTreeMap,
@@ -21,13 +21,14 @@ use crate::{
 
 /// The most jobs that are known by name; the others are counted.
 const NAMED_MAX: usize = 10_000;
-/// In how many different seconds jobs may have been marked that are counted. Beyond it they count from the newest of these.
+/// In how many different seconds jobs may have been marked that are counted. Beyond it they count from the
+/// newest of these.
 const SECONDS_MAX: usize = 1_000;
 
 /// For how long nobody may have said that what is due is decided: two leases and the time of a call.
 ///
-/// A leader says so nine tenths of a lease after it did last. If it dies just before, the next one leads a lease and a second later,
-/// enrols its jobs, has their claims answered and says it.
+/// A leader says so nine tenths of a lease after it did last. If it dies just before, the next one leads a
+/// lease and a second later, enrols its jobs, has their claims answered and says it.
 pub(crate) fn undecided_max(lease: Duration) -> Duration {
     lease * 2 + CALL_DEADLINE
 }
@@ -44,8 +45,9 @@ pub(crate) struct Overdue {
 struct Said {
     /// Since when, as the present one says, a tick is due and not decided.
     overdue_since: Option<DateTime<Utc>>,
-    /// When a leader said last that all is decided, by the monotonic clock, and the mark of that. It stays when the leader changes: the
-    /// next one has to say it anew. What was before the session was opened counts from then. `None`: not known.
+    /// When a leader said last that all is decided, by the monotonic clock, and the mark of that. It stays
+    /// when the leader changes: the next one has to say it again. What was before the session was opened
+    /// counts from then. `None`: not known.
     decided: Option<(u64, Duration)>,
     /// When the store was asked last, or the session was opened.
     asked_at: Duration,
@@ -171,8 +173,8 @@ impl Overdue {
         said.asked_at = asked_at;
     }
 
-    /// A session was opened, after a time without one. Nothing could be heard in it: it does not count, but what was before counts on, so
-    /// that sessions which come and go hide nothing.
+    /// A session was opened, after a time without one. Nothing could be heard in it: it does not count, but
+    /// what was before counts on, so that sessions which come and go hide nothing.
     pub(crate) fn on_opened(&self, now: Duration, away: Duration) {
         let mut said = self.said();
         said.decided = said.decided.map(|(mark, at)| (mark, (at + away).min(now)));

@@ -24,7 +24,8 @@ use crate::{
     starts::{BodyThreads, Place, Starts},
 };
 
-/// The threads of bodies that do not run where the others do: those that are not `Send`, and those that block.
+/// The threads of bodies that do not run where the others do: those that are not `Send`, and those that
+/// block.
 #[derive(Clone)]
 pub(crate) enum OwnThreads {
     /// Of the engine.

@@ -10,13 +10,14 @@ use crate::core::job::PermitAnswer;
 
 /// What happens to a run that finds as many others in progress on its node as may be.
 ///
-/// A claim takes a permit before it goes out. While it has no answer the permit is free for others; a run that is granted
-/// after all waits for a permit with its key held, in either mode, as an attempt after a failure does.
+/// A claim takes a permit before it goes out. While it has no answer the permit is free for others; a run
+/// that is granted after all waits for a permit with its key held, in either mode, as an attempt after a
+/// failure does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum WhenFull {
-    /// It waits for the end of one: first the greater [priority](crate::Policies::priority), then who came first. At most one
-    /// tick of each job waits (more if its policies say so, but only one of them asks).
+    /// It waits for the end of one: first the greater [priority](crate::Policies::priority), then who came
+    /// first. At most one tick of each job waits (more if its policies say so, but only one of them asks).
     #[default]
     Wait,
     /// A tick is skipped, reason `concurrency`, and a manual trigger is refused.
@@ -55,7 +56,7 @@ impl<W> Permits<W> {
             return PermitAnswer::Granted;
         }
         match self.when_full {
-            WhenFull::Skip => PermitAnswer::Refused,
+            WhenFull::Skip => PermitAnswer::NotAdmitted,
             WhenFull::Wait => {
                 let nth = permits.asked;
                 permits.asked += 1;
@@ -120,7 +121,7 @@ mod tests {
         let permits = Permits::new(Some(1), WhenFull::Skip);
         assert_eq!(permits.ask(0, || "first"), PermitAnswer::Granted);
 
-        assert_eq!(permits.ask(9, || "second"), PermitAnswer::Refused);
+        assert_eq!(permits.ask(9, || "second"), PermitAnswer::NotAdmitted);
 
         assert_eq!(permits.release(), None);
         assert_eq!(permits.ask(9, || "second"), PermitAnswer::Granted);

@@ -62,8 +62,8 @@ impl<M: Deliver> Placement<M> {
 
     /// Starts the `nth` actor by calling `start` where it is to live.
     ///
-    /// It is made there: what waits for a busy thread is small, and nothing is copied from the memory of one thread to
-    /// that of another.
+    /// It is made there: what waits for a busy thread is small, and nothing is copied from the memory of one
+    /// thread to that of another.
     pub(crate) fn start(&self, nth: u64, start: impl FnOnce() + Send + 'static) {
         match self.inbox_of(nth) {
             Some(inbox) => drop(inbox.arbiter.spawn_fn(start)),
@@ -86,8 +86,8 @@ impl<M: Deliver> Placement<M> {
     }
 }
 
-/// A thread is to hand the messages in its inbox on. If it never does, they are dropped with this: they may hold what holds the
-/// inbox.
+/// A thread is to hand the messages in its inbox on. If it never does, they are dropped with this: they may
+/// hold what holds the inbox.
 struct Pickup<M>(Option<Arc<Inbox<M>>>);
 
 impl<M> Pickup<M> {

@@ -2,7 +2,8 @@
 
 use actix::prelude::*;
 
-/// An actor of the application that handles a message, as an address or a recipient: a listener of events, or the body of a job.
+/// An actor of the application that handles a message, as an address or a recipient: a listener of events, or
+/// the body of a job.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not an actor that handles `{M}`",
     label = "the address of an actor is expected here",

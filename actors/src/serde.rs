@@ -2,4 +2,4 @@
 
 pub mod duration;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

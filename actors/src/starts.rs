@@ -49,7 +49,8 @@ struct Waiting {
     since: Duration,
 }
 
-/// A body that waits for its thread, until that [takes](Self::take) it. Dropped, it was given up: nothing started.
+/// A body that waits for its thread, until that [takes](Self::take) it. Dropped, it was given up: nothing
+/// started.
 pub(crate) struct Place {
     starts: Starts,
     clock: Arc<dyn Clock>,

@@ -1,9 +1,9 @@
 //! The supervisor actor owns the jobs, by name, and is the one address that an application talks to.
 //!
-//! It validates definitions, starts a job actor for each, and keeps definition and generation. When a job actor dies it
-//! gets a snapshot of it and starts another one within a restart budget. When this node starts to lead, it enrols its jobs
-//! with the store page by page and resumes each from its cursor. It shuts the node down in order. Nothing of it
-//! survives a restart of the engine but what the store keeps.
+//! It validates definitions, starts a job actor for each, and keeps definition and generation. When a job
+//! actor dies it gets a snapshot of it and starts another one within a restart budget. When this node starts
+//! to lead, it enrols its jobs with the store page by page and resumes each from its cursor. It shuts the
+//! node down in order. Nothing of it survives a restart of the engine but what the store keeps.
 
 mod adding;
 mod cancelling;
@@ -28,7 +28,7 @@ mod updating;
 mod zone_data;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, BTreeSet},
     ops::Bound,
     sync::Arc,
     time::Duration,
@@ -41,32 +41,31 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
+pub(crate) use self::adding::{AddFirstJobs, define_all};
 #[cfg(any(test, feature = "testkit"))]
 pub(crate) use self::leading::KillElection;
 pub(crate) use self::shutdown::JOIN_MAX;
 pub use self::shutdown::{SHUTDOWN_ABORT_AFTER_DEFAULT, SHUTDOWN_END_MAX};
-pub(crate) use self::{
-    adding::{AddFirstJobs, define_all},
-    key_policies::conflicts,
-};
 use self::{
-    clock::Rearming,
-    enrolment::{ENROL_AGAIN_MAX, ENROL_AGAIN_MIN, LOCKED_AGAIN_MAX},
-    key_policies::Keys,
-    outlook::LintLog,
-    parking::Parked,
-    questions::WaitingQuestions,
-    removing::Leaving,
-    restarts::Deaths,
-    tags::Tags,
+    clock::Rearming, outlook::LintLog, parking::Parked, questions::WaitingQuestions, removing::Leaving,
+    restarts::Deaths, tags::Tags,
 };
 pub use crate::core::restarts::{RESTART_PERIOD, RESTARTS_MAX};
 use crate::{
     CALL_DEADLINE,
     contained::caught,
     core::{
-        backoff::Backoff, clock::ClockWatch, job::Input, policy::Fires, suspects::Suspects, sweep::Sweep,
-        trials::Trials, zone_data::ZoneDataWatch,
+        backoff::Backoff,
+        clock::ClockWatch,
+        enrolling::{ENROL_AGAIN_MAX, ENROL_AGAIN_MIN, Enrolling},
+        firing::{Firing, NodeState},
+        job::Input,
+        key_policies::Keys,
+        policy::Fires,
+        suspects::Suspects,
+        sweep::Sweep,
+        trials::Trials,
+        zone_data::ZoneDataWatch,
     },
     definition::Definition,
     drain::ShutdownReport,
@@ -95,23 +94,13 @@ pub(crate) const ANSWER_DEADLINE: Duration = Duration::from_secs(1);
 struct Entry {
     job: Arc<JobHandle>,
     /// Since when, by the monotonic clock, this node has held the job with its schedule.
-    held_since: Duration,
-    /// As its definition says: at hand for those who look at very many.
-    fires: Fires,
+    known_since: Duration,
+    /// On what basis this node fires it, and what it has declared for it.
+    firing: Firing,
     /// `None` if its actor has not died.
     deaths: Option<Box<Deaths>>,
-    /// Why it does not fire until it is resumed or updated.
-    broken: Option<Arc<str>>,
-    /// The leader does not hold the job, so this node claims its ticks.
-    unled: bool,
-    /// This session may declare the policy of the job's key without a term.
-    declares: bool,
-    /// Why this node may not fire it: others declare another policy for its key.
-    refused: Option<Arc<str>>,
     /// The store refuses it for its data: it is neither enrolled nor started, unless it is on trial.
     parked: Option<Box<Parked>>,
-    /// It is to be enrolled, and the store has not answered yet.
-    awaits_enrolment: bool,
 }
 
 /// How many bytes a supervisor takes for a job, besides its name and what others share.
@@ -155,7 +144,7 @@ pub struct SupervisorActor {
     asked_parts: [Option<Duration>; Part::ALL.len()],
     /// Jobs that may be broken or refused; whether they still are is to be seen at themselves.
     troubled: BTreeSet<JobName>,
-    to_enrol: VecDeque<JobName>,
+    enrolling: Enrolling,
     /// Of pages that the store refused for their data.
     suspects: Suspects,
     /// When the next group of them, or of parked jobs, is to be enrolled, and the timer for it.
@@ -164,14 +153,6 @@ pub struct SupervisorActor {
     trials: Trials,
     /// The job that was enrolled last as a witness.
     last_witness: Option<JobName>,
-    enrolling: bool,
-    /// Of how many enrolments in a row something was locked.
-    enrolments_locked: u32,
-    /// How many pages have jobs that were locked, and are to be enrolled after a pause.
-    pages_locked: u32,
-    /// Enrolments that were not made are tried again after these pauses, and so are those whose rows others have locked.
-    enrol_backoff: Backoff,
-    locked_backoff: Backoff,
     close_lost_backoff: Backoff,
     /// It asks now and then whether the leader holds its jobs.
     inquiring: bool,
@@ -181,13 +162,12 @@ pub struct SupervisorActor {
     asking_refused: bool,
     /// Which jobs it asks about next: whether the leader holds them.
     inquiry: Sweep<JobName>,
-    /// It asks now and then what its jobs owe.
-    asking_debts: bool,
-    /// What is still to account for the ticks before it was removed, or got another schedule; what is to be withdrawn once it has.
+    /// It asks now and then for pending retries.
+    asks_pending_retries: bool,
+    /// What is still to account for the ticks before it was removed, or got another schedule; what is to be
+    /// withdrawn once it has.
     leaving: BTreeMap<JobName, Leaving>,
     to_withdraw: Vec<JobName>,
-    /// How many withdrawals are under way.
-    withdrawing: usize,
     /// What it knows of the time zone data of other nodes, and the timer of its next look.
     zone_data: ZoneDataWatch,
     looking_at_zone_data: Option<SpawnHandle>,
@@ -232,25 +212,19 @@ impl SupervisorActor {
             connected_since: elapsed,
             asked_parts: [None; Part::ALL.len()],
             troubled: BTreeSet::new(),
-            to_enrol: VecDeque::new(),
+            enrolling: Enrolling::new(seed),
             suspects: Suspects::new(backoff, PAGE_MAX),
             next_group: None,
             trials: Trials::new(PAGE_MAX),
             last_witness: None,
-            enrolling: false,
-            enrolments_locked: 0,
-            pages_locked: 0,
-            enrol_backoff: backoff,
-            locked_backoff: Backoff::new(ENROL_AGAIN_MIN, LOCKED_AGAIN_MAX, seed),
             close_lost_backoff: backoff,
             inquiring: false,
             holding: false,
             asking_refused: false,
             inquiry: Sweep::default(),
-            asking_debts: false,
+            asks_pending_retries: false,
             leaving: BTreeMap::new(),
             to_withdraw: Vec::new(),
-            withdrawing: 0,
             zone_data: ZoneDataWatch::default(),
             looking_at_zone_data: None,
             rearming: None,
@@ -323,31 +297,24 @@ impl SupervisorActor {
     fn resume(&mut self, job: &Arc<JobHandle>, cursor: DateTime<Utc>) {
         let name = &job.definition.name;
         if job.definition.policies.fires == Fires::Local {
-            job.send(Input::Resume { cursor, authority: None, kept: Box::default() });
+            job.send(Input::Resume { cursor, authority: None, stored: Box::default() });
         } else {
-            self.to_enrol.push_back(name.clone());
+            self.enrolling.push(name.clone());
             if let Some(entry) = self.jobs.get_mut(name) {
-                entry.awaits_enrolment = true;
+                entry.firing.await_enrolment();
             }
         }
     }
 
-    /// By what right this node decides the ticks of a job, if it does.
+    /// On what basis this node decides the ticks of a job, if it does.
     fn authority(&self, entry: &Entry) -> Option<Authority> {
-        self.right(entry).filter(|_| entry.parked.as_ref().is_none_or(|parked| parked.is_on_trial))
+        self.basis(entry).filter(|_| entry.parked.as_ref().is_none_or(|parked| parked.is_on_trial))
     }
 
     /// The same, whether the store takes the job or not.
-    fn right(&self, entry: &Entry) -> Option<Authority> {
-        match entry.job.definition.policies.fires {
-            _ if entry.broken.is_some() || !self.connected || !matches!(self.phase, Phase::Running) => None,
-            Fires::Local => None,
-            Fires::AnyNode => Some(Authority::Any),
-            Fires::Leader => match self.term {
-                Some(term) => Some(Authority::Term(term)),
-                None => entry.unled.then_some(Authority::Unled),
-            },
-        }
+    fn basis(&self, entry: &Entry) -> Option<Authority> {
+        let is_running = matches!(self.phase, Phase::Running);
+        entry.firing.basis(NodeState { term: self.term, is_connected: self.connected, is_running })
     }
 
     fn select(&self, selector: &Selector) -> Result<Vec<JobName>, SelectError> {
@@ -399,11 +366,11 @@ impl Handler<TriggerJob> for SupervisorActor {
             return refused(TriggerError::UnknownJob { name: given_name(&name) });
         };
         let job = job.clone();
-        if let Some(reason) = entry.broken.clone() {
+        if let Some(reason) = entry.firing.broken().cloned() {
             return refused(TriggerError::Broken { job, reason });
         }
-        if let Some(reason) = entry.refused.clone() {
-            return refused(TriggerError::Refused { job, reason });
+        if let Some(reason) = entry.firing.refused().cloned() {
+            return refused(TriggerError::Conflicting { job, reason });
         }
         if let Some(Parked { reason, .. }) =
             entry.parked.as_deref().filter(|parked| !parked.is_tried_by_claims())
@@ -428,8 +395,8 @@ impl Handler<TriggerJob> for SupervisorActor {
 }
 
 impl SupervisorActor {
-    /// Does something after `pause`, or later, once it may be worthwhile: it looks at what this node may not have been
-    /// told.
+    /// Does something after `pause`, or later, once it may be worthwhile: it looks at what this node may not
+    /// have been told.
     fn look_again(
         &self,
         pause: Duration,

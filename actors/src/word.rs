@@ -1,5 +1,5 @@
-//! Public values that are one word: the same in texts, in JSON and in metrics, so that whoever reads one can
-//! search for it.
+//! Public values that are one word: the same in texts, in JSON and in metrics, so that one can search
+//! for it.
 
 /// The word of each variant, and [`Display`](std::fmt::Display) by it.
 macro_rules! words {
@@ -25,3 +25,124 @@ macro_rules! words {
 }
 
 pub(crate) use words;
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        collections::BTreeSet,
+        fmt::{Debug, Display},
+        fs,
+        path::{Path, PathBuf},
+        time::Duration,
+    };
+
+    use chrono::DateTime;
+
+    use crate::{
+        BodyThreads, ErrorKind, Event, EventName, Fault, Faults, FireTime, JobName, NodeId, Operation, Part,
+        ProblemJobs, RunError, RunIds, Scheduled, ShutdownReport,
+        core::contract::Breach,
+        error::Over,
+        event_log::tests::sample,
+        port::ScheduleIdentity,
+        serde::tests::{overlaps, problems},
+    };
+
+    /// They are no values of the public interface, but parts of the texts of others.
+    const PARTS: [&str; 8] =
+        ["AllOver", "AndMore", "DurationText", "Excerpt", "Failure", "Grouped", "LeftOut", "Line"];
+
+    /// What `Debug` writes, and a text for people does not.
+    const NO_WORDS: [&str; 8] = ["Some(", "None", "Ok(", "Err(", " {", "::", "[\"", "Duration"];
+
+    #[derive(Default)]
+    struct Shown(BTreeSet<String>);
+
+    impl Shown {
+        fn are_words<T: Display + Debug>(&mut self, values: impl IntoIterator<Item = T>) {
+            let path = std::any::type_name::<T>();
+            self.0.insert(path.rsplit("::").next().unwrap_or(path).to_owned());
+            for value in values {
+                let text = value.to_string();
+                assert!(!text.is_empty(), "{value:?}");
+                // An event without data is its name, as filters and JSON have it.
+                let is_name = EventName::ALL.iter().any(|name| name.as_str() == text);
+                let is_variant = text == format!("{value:?}") && text.starts_with(char::is_uppercase);
+                assert!(is_name || !is_variant, "{text}");
+                let found: Vec<_> = NO_WORDS.into_iter().filter(|mark| text.contains(mark)).collect();
+                assert!(found.is_empty(), "{found:?} in {text}");
+            }
+        }
+    }
+
+    fn sources(dir: &Path) -> Vec<PathBuf> {
+        let entries =
+            fs::read_dir(dir).expect("the sources are there").map(|entry| entry.expect("an entry").path());
+        let (dirs, files): (Vec<_>, Vec<_>) = entries.partition(|path| path.is_dir());
+        dirs.iter().flat_map(|dir| sources(dir)).chain(files).collect()
+    }
+
+    /// The types that say by hand how they are shown. Those of one word have a macro, and names are texts.
+    fn shown_by_hand() -> BTreeSet<String> {
+        let files = sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"));
+        let files = files.iter().filter(|path| !path.iter().any(|part| part == "testkit"));
+        let files = files.filter(|path| !path.to_string_lossy().contains("tests"));
+        files
+            .flat_map(|path| {
+                let text = fs::read_to_string(path).expect("it is text");
+                let lines = text.lines().filter(|line| line.starts_with("impl"));
+                let names = lines.filter_map(|line| line.split_once("fmt::Display for ")).map(|(_, name)| {
+                    name.chars().take_while(|letter| letter.is_alphanumeric()).collect::<String>()
+                });
+                names.collect::<Vec<_>>()
+            })
+            .filter(|name| !PARTS.contains(&name.as_str()))
+            .collect()
+    }
+
+    #[test]
+    fn every_value_is_shown_in_words() {
+        let at = DateTime::UNIX_EPOCH + Duration::from_micros(1_500);
+        let node = NodeId::numbered(1);
+        let job = || JobName::new("mail").expect("a good name");
+        let fault = || Fault::new("cron", "?", "too short", "write five fields");
+        let kinds = || EventName::ALL.iter().map(|name| sample(*name));
+        let mut shown = Shown::default();
+
+        shown.are_words(kinds());
+        shown.are_words(kinds().map(|kind| Event { at, node, kind }));
+        shown.are_words(problems());
+        shown.are_words(overlaps());
+        shown.are_words([ProblemJobs { first: vec![job()], count: 7 }]);
+        shown.are_words(Operation::ALL);
+        shown.are_words(Part::ALL);
+        shown.are_words(ErrorKind::ALL);
+        shown.are_words([BodyThreads::Body, BodyThreads::Blocking, BodyThreads::Local]);
+        shown.are_words([
+            Scheduled::Here,
+            Scheduled::ByLeader,
+            Scheduled::NoLeader,
+            Scheduled::WithoutLeader,
+            Scheduled::OtherSchedule,
+            Scheduled::Unknown { reason: "no answer".to_owned() },
+        ]);
+        shown.are_words([ShutdownReport::default()]);
+        shown.are_words([RunError::from("out of paper")]);
+        shown.are_words([fault()]);
+        shown.are_words([Faults::of(vec![fault(), fault()])]);
+        shown.are_words([Over { job: job(), last: at, now: at }]);
+        shown.are_words([
+            Breach::NotLater { after: at, answer: at },
+            Breach::NotEarlier { before: at, answer: at },
+            Breach::Fraction { answer: at },
+            Breach::Contradiction { after: at, next: None, before: at, previous: Some(at) },
+        ]);
+        shown.are_words([ScheduleIdentity::of_text("0 3 * * *")]);
+        shown.are_words([FireTime::new(at)]);
+        shown.are_words([node]);
+        shown.are_words([RunIds::of(node).next(at)]);
+        shown.are_words(EventName::ALL.iter().copied());
+
+        assert_eq!(shown.0, shown_by_hand());
+    }
+}

@@ -19,7 +19,7 @@ use callsheet::{
 use chrono::{DateTime, TimeDelta, Utc};
 use tokio::runtime::{self, Runtime};
 
-use super::{Case, await_armed, processor_time};
+use crate::{case::Case, instruments::processor_time, timers::await_armed};
 
 /// How far apart the instants are to which the clock is set.
 const HOUR: Duration = Duration::from_hours(1);
@@ -27,7 +27,7 @@ const HOUR: Duration = Duration::from_hours(1);
 const STEPS: u32 = 8;
 /// Of these, so many while somebody keeps asking the supervisor, which takes processor time as well.
 const ASKED: u32 = 2;
-/// Longer than the engine takes to arm all timers anew.
+/// Longer than the engine takes to arm all timers again.
 const REARMED_WITHIN: Duration = Duration::from_secs(13);
 /// How long each body gets to start.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -36,7 +36,7 @@ static AHEAD_MICROS: AtomicI64 = AtomicI64::new(0);
 
 /// The clock that the program sets.
 #[derive(Debug, Default)]
-pub(super) struct Settable(SystemClock);
+pub(crate) struct Settable(SystemClock);
 
 impl Settable {
     fn set(at: DateTime<Utc>) {
@@ -54,8 +54,9 @@ impl Clock for Settable {
     }
 }
 
-/// Sets the clock of an engine that holds nothing but idle jobs. Prints what it found, a name and a number a line.
-pub(super) fn measure(
+/// Sets the clock of an engine that holds nothing but idle jobs. Prints what it found, a name and a number a
+/// line.
+pub(crate) fn measure(
     case: &Case,
     start: DateTime<Utc>,
     engine: &Callsheet,

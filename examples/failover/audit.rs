@@ -75,8 +75,9 @@ impl Audit {
         until: DateTime<Utc>,
     ) -> BTreeMap<Tick, Decision> {
         let mut cursors: HashMap<&str, i64> = HashMap::new();
+        let plans: HashMap<&str, &JobPlan> = jobs.iter().map(|plan| (plan.name.as_str(), plan)).collect();
         let mut decisions = BTreeMap::new();
-        for one in &books.moves {
+        for one in &books.advances {
             let job = &one.job;
             let (from, to) = (one.from.map(|from| from.timestamp_micros()), one.to.timestamp_micros());
             let cursor = cursors.insert(job, to);
@@ -87,7 +88,7 @@ impl Audit {
             if claimed_in.is_some() && claimed_in != one.term {
                 self.broken(format!("{job} was claimed in term {claimed_in:?} during term {:?}", one.term));
             }
-            let (Some(from), Some(plan)) = (from, jobs.iter().find(|plan| plan.name == *job)) else {
+            let (Some(from), Some(plan)) = (from, plans.get(job.as_str())) else {
                 continue;
             };
             let mut ticks: Vec<_> = due(plan, from, to).collect();

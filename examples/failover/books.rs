@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use tokio_postgres::{Client, Error, Row};
 
-use super::history::{BodyMark, Books, Claimed, Move};
+use super::history::{Advance, BodyMark, Books, Claimed};
 
 /// Makes the tables of the scheduler (`ddl`), and writes down every move of a cursor in the transaction that makes it.
 pub(crate) async fn prepare(client: &Client, ddl: &str, schema: &str) -> anyhow::Result<()> {
@@ -61,9 +61,10 @@ pub(crate) async fn decided(client: &Client, schema: &str, until: DateTime<Utc>)
 
 /// The books of the scheduler.
 pub(crate) async fn read(client: &Client, schema: &str) -> anyhow::Result<Books> {
-    let moves = format!("SELECT job, moved_from, moved_to, run::text, term FROM {schema}.moves ORDER BY nth");
-    let read_move = |row: &Row| -> Result<_, Error> {
-        Ok(Move {
+    let advances =
+        format!("SELECT job, moved_from, moved_to, run::text, term FROM {schema}.moves ORDER BY nth");
+    let read_advance = |row: &Row| -> Result<_, Error> {
+        Ok(Advance {
             job: row.try_get(0)?,
             from: row.try_get(1)?,
             to: row.try_get(2)?,
@@ -71,7 +72,7 @@ pub(crate) async fn read(client: &Client, schema: &str) -> anyhow::Result<Books>
             term: row.try_get(4)?,
         })
     };
-    let moves = client.query(&moves, &[]).await?.iter().map(read_move).collect::<Result<_, _>>()?;
+    let advances = client.query(&advances, &[]).await?.iter().map(read_advance).collect::<Result<_, _>>()?;
     let runs = format!(
         "SELECT run::text, job, key, token, term, fire_time, claimed_at, ended_at, outcome, node::text
          FROM {schema}.runs
@@ -94,7 +95,7 @@ pub(crate) async fn read(client: &Client, schema: &str) -> anyhow::Result<Books>
         })
     };
     let runs = client.query(&runs, &[]).await?.iter().map(read_run).collect::<Result<_, _>>()?;
-    Ok(Books { moves, runs })
+    Ok(Books { advances, runs })
 }
 
 /// What the bodies wrote.

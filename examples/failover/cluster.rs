@@ -1,6 +1,7 @@
 //! The processes of the cluster, and everything they say.
 
 use std::{
+    collections::HashSet,
     io::{BufRead, BufReader, Write},
     os::unix::process::CommandExt,
     process::{Child, Command, ExitStatus, Stdio},
@@ -34,13 +35,15 @@ pub(crate) struct Cluster {
     receiver: mpsc::UnboundedReceiver<(usize, Said)>,
     /// Everything that was heard so far, in the order of hearing.
     pub(crate) heard: Vec<(usize, Said)>,
+    /// The nodes whose ends were heard.
+    ended: HashSet<usize>,
 }
 
 impl Cluster {
     /// A cluster without nodes.
     pub(crate) fn new() -> Self {
         let (sender, receiver) = mpsc::unbounded_channel();
-        Self { nodes: Vec::new(), sender, receiver, heard: Vec::new() }
+        Self { nodes: Vec::new(), sender, receiver, heard: Vec::new(), ended: HashSet::new() }
     }
 
     /// Starts another node and waits until it is one. The command makes a process a node once it is given a plan.
@@ -84,6 +87,9 @@ impl Cluster {
             let next = timeout_at(until, self.receiver.recv()).await.ok().flatten();
             let (node, said) = next.with_context(|| format!("{what} was not seen in {DEADLINE:?}"))?;
             self.heard.push((node, said.clone()));
+            if said.event == ENDED {
+                self.ended.insert(node);
+            }
             if wanted(node, &said) {
                 return Ok((node, said));
             }
@@ -125,7 +131,7 @@ impl Cluster {
 
     /// Whether the end of a node was heard.
     pub(crate) fn has_ended(&self, node: usize) -> bool {
-        self.heard.iter().any(|(by, said)| *by == node && said.event == ENDED)
+        self.ended.contains(&node)
     }
 }
 

@@ -15,13 +15,13 @@ pub(crate) type Tick = (String, i64);
 /// What the store has: every move of every cursor, in order, and every run.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Books {
-    pub(crate) moves: Vec<Move>,
+    pub(crate) advances: Vec<Advance>,
     pub(crate) runs: Vec<Claimed>,
 }
 
 /// A move of a job's cursor.
 #[derive(Debug, Clone)]
-pub(crate) struct Move {
+pub(crate) struct Advance {
     pub(crate) job: String,
     /// `None`: the job was created.
     pub(crate) from: Option<DateTime<Utc>>,

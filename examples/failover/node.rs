@@ -24,6 +24,9 @@ pub(crate) const FROM_INPUT: &str = "from input";
 /// How long a node that is told to stop lets its runs drain.
 const DRAIN: Duration = Duration::from_secs(10);
 
+/// The jobs that have metrics of their own: what is read of them are sums.
+const LABELS_MAX: usize = 32;
+
 /// What a node is told.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Plan {
@@ -80,6 +83,7 @@ async fn run(plan: Plan, started: impl FnOnce(&Callsheet)) -> anyhow::Result<()>
         .backend(plan.backend())
         .jobs(plan.jobs.iter().map(job))
         .body_threads(2)
+        .job_labels_max(LABELS_MAX)
         .listen(Printer.start())
         .start()
         .await?;

@@ -1,18 +1,21 @@
 //! The embedded backend: one process, in memory.
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
 use callsheet_actors::{
     JobName, RunId, Term,
-    core::ledger::Ledger,
+    adapter::Ledger,
     metrics::SCOPE_LABEL_LOCAL,
     port::{
-        Backend, Campaign, ClaimRequest, Clock, ClosedRuns, Completed, Completion, CursorMove, Debt,
-        ElectError, Elector, Enrolled, Enrolment, Forgotten, Grant, Inquiry, LockError, Locker, Moved, News,
-        Observation, Pause, Renewal, Session, Standing, Verdict,
+        Advanced, AtOnce, Backend, Campaign, ClaimRequest, Clock, ClosedRuns, Completed, Completion,
+        CursorAdvance, ElectError, Elector, Enrolled, Enrolment, Forgotten, Grant, Inquiry, LeaderView,
+        LockError, Locker, Notification, Observation, Pause, PendingRetryOfJob, Renewal, Session, Verdict,
     },
 };
 use chrono::{DateTime, Utc};
@@ -32,8 +35,10 @@ use tokio::sync::Notify;
 #[derive(Debug, Clone)]
 pub struct Local {
     state: Arc<Mutex<State>>,
+    /// The session that is open, 0 if none is. Only whoever has locked the state changes it.
+    open: Arc<AtomicU64>,
     clock: Arc<dyn Clock>,
-    /// There may be news.
+    /// There may be a notification.
     told: Arc<Notify>,
 }
 
@@ -46,11 +51,21 @@ struct State {
 impl Local {
     /// Makes an empty store whose time is the time of `clock`.
     pub fn new(clock: Arc<dyn Clock>) -> Self {
-        Self { state: Arc::default(), clock, told: Arc::default() }
+        Self { state: Arc::default(), open: Arc::default(), clock, told: Arc::default() }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Does something on the session that is open, if one is.
+    fn on_session<T>(&self, work: impl FnOnce(&mut Ledger, Session, DateTime<Utc>) -> T) -> Option<T> {
+        let State { ledger, session } = &mut *self.state();
+        let answer = work(ledger, (*session)?, self.clock.now());
+        if ledger.take_told() {
+            self.told.notify_waiters();
+        }
+        Some(answer)
     }
 
     /// A call on the open session.
@@ -58,18 +73,18 @@ impl Local {
         &self,
         work: impl FnOnce(&mut Ledger, Session, DateTime<Utc>) -> T,
     ) -> BoxFuture<'a, Result<T, LockError>> {
+        let lost = || LockError::SessionLost { reason: "it was closed".to_owned() };
+        ready(self.on_session(work).ok_or_else(lost)).boxed()
+    }
+
+    /// Ends the session that is open, and opens this one if there is one.
+    fn change_session(&self, change: impl FnOnce(&mut Ledger) -> Option<Session>) {
         let State { ledger, session } = &mut *self.state();
-        let answer = match session {
-            Some(session) => {
-                let answer = work(ledger, *session, self.clock.now());
-                if ledger.take_told() {
-                    self.told.notify_waiters();
-                }
-                Ok(answer)
-            }
-            None => Err(LockError::SessionLost { reason: "it was closed".to_owned() }),
-        };
-        ready(answer).boxed()
+        if let Some(former) = session.take() {
+            ledger.end_session(former);
+        }
+        *session = change(ledger);
+        self.open.store(session.map_or(0, |Session(number)| number), Ordering::Release);
     }
 }
 
@@ -119,12 +134,11 @@ impl Elector for Local {
 
 impl Locker for Local {
     fn open(&self) -> BoxFuture<'_, Result<Session, LockError>> {
-        let State { ledger, session } = &mut *self.state();
-        if let Some(former) = session.take() {
-            ledger.end_session(former);
-        }
-        let opened = ledger.open_session();
-        *session = Some(opened);
+        let mut opened = Session(0);
+        self.change_session(|ledger| {
+            opened = ledger.open_session();
+            Some(opened)
+        });
         ready(Ok(opened)).boxed()
     }
 
@@ -134,14 +148,12 @@ impl Locker for Local {
     }
 
     fn trusts(&self, session: Session) -> bool {
-        self.state().session == Some(session)
+        // Asked before each attempt of a run: whoever claims meanwhile is not in the way.
+        self.open.load(Ordering::Acquire) == session.0
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {
-        let State { ledger, session } = &mut *self.state();
-        if let Some(session) = session.take() {
-            ledger.end_session(session);
-        }
+        self.change_session(|_| None);
         ready(()).boxed()
     }
 
@@ -149,7 +161,7 @@ impl Locker for Local {
         self.call(|ledger, session, now| jobs.iter().map(|job| ledger.enrol(now, session, job)).collect())
     }
 
-    fn inquire<'a>(&'a self, jobs: &'a [Inquiry]) -> BoxFuture<'a, Result<Vec<Standing>, LockError>> {
+    fn inquire<'a>(&'a self, jobs: &'a [Inquiry]) -> BoxFuture<'a, Result<Vec<LeaderView>, LockError>> {
         self.call(|ledger, _, _| jobs.iter().map(|job| ledger.standing(job)).collect())
     }
 
@@ -167,10 +179,17 @@ impl Locker for Local {
         self.call(|ledger, session, now| ends.iter().map(|end| ledger.complete(now, session, end)).collect())
     }
 
-    fn advance<'a>(&'a self, moves: &'a [CursorMove]) -> BoxFuture<'a, Result<Vec<Moved>, LockError>> {
+    fn advance<'a>(
+        &'a self,
+        advances: &'a [CursorAdvance],
+    ) -> BoxFuture<'a, Result<Vec<Advanced>, LockError>> {
         self.call(|ledger, session, now| {
-            moves.iter().map(|asked| ledger.advance(session, asked, now)).collect()
+            advances.iter().map(|asked| ledger.advance(session, asked, now)).collect()
         })
+    }
+
+    fn at_once(&self) -> Option<&dyn AtOnce> {
+        Some(self)
     }
 
     fn pause<'a>(
@@ -181,14 +200,14 @@ impl Locker for Local {
         self.call(|ledger, _, now| jobs.iter().map(|job| ledger.pause(now, job, pause)).collect())
     }
 
-    fn news(&self, session: Session) -> BoxFuture<'_, News> {
+    fn next_notification(&self, session: Session) -> BoxFuture<'_, Notification> {
         async move {
             loop {
                 // Before the look: what comes in between wakes it.
                 let told = self.told.notified();
-                let news = self.state().ledger.take_news(session);
-                match news {
-                    Some(news) => return news,
+                let notification = self.state().ledger.take_notification(session);
+                match notification {
+                    Some(notification) => return notification,
                     None => told.await,
                 }
             }
@@ -204,7 +223,25 @@ impl Locker for Local {
         self.call(|ledger, _, now| ledger.forget(now, term, after))
     }
 
-    fn debts(&self, after: Option<RunId>, limit: usize) -> BoxFuture<'_, Result<Vec<Debt>, LockError>> {
-        self.call(|ledger, _, _| ledger.debts(after, limit))
+    fn pending_retries(
+        &self,
+        after: Option<RunId>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<PendingRetryOfJob>, LockError>> {
+        self.call(|ledger, _, _| ledger.pending_retries(after, limit))
+    }
+}
+
+impl AtOnce for Local {
+    fn claim_now(&self, request: &ClaimRequest) -> Option<(Session, Verdict)> {
+        self.on_session(|ledger, session, now| (session, ledger.claim(now, session, request)))
+    }
+
+    fn complete_now(&self, end: &Completion) -> Option<Completed> {
+        self.on_session(|ledger, session, now| ledger.complete(now, session, end))
+    }
+
+    fn advance_now(&self, asked: &CursorAdvance) -> Option<Advanced> {
+        self.on_session(|ledger, session, now| ledger.advance(session, asked, now))
     }
 }

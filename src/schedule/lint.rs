@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use callsheet_actors::{Faults, core::text::Grouped};
+use callsheet_actors::{Faults, adapter::Grouped};
 use chrono::{DateTime, NaiveDateTime, TimeDelta, Utc};
 
 use super::{

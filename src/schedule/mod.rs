@@ -70,8 +70,8 @@
 //!
 //! # One schedule, or another
 //!
-//! A job that missed ticks owes them as long as its schedule has the same [identity](Schedule::identity).
-//! With another one the schedule has changed, and the job owes ticks from the change on. The identity of a
+//! The ticks that a job missed count as long as its schedule has the same [identity](Schedule::identity).
+//! With another one the schedule has changed, and its ticks count from the change on. The identity of a
 //! [`Definition`] is a digest of its form as data, which is written in one way before:
 //!
 //! * A value has one notation: `9:00` is `09:00`, `90s` is `1m30s`, an instant is in UTC. A cron expression

@@ -32,23 +32,32 @@ pub(crate) const LAYERS: &[Layer] = &[
     // Values and state machines: they decide, and do nothing.
     Layer {
         name: "core",
-        files: &["actors/src/core/*.rs", "actors/src/core/job/*.rs"],
-        chapters: &[&["actors/src/core/job.rs", "actors/src/core/job/*.rs"]],
+        files: &["actors/src/core/*.rs", "actors/src/core/{job,ledger}/*.rs"],
+        chapters: &[
+            &["actors/src/core/job.rs", "actors/src/core/job/*.rs"],
+            &["actors/src/core/ledger.rs", "actors/src/core/ledger/*.rs"],
+        ],
         never: &[],
     },
     // What others implement, and what that needs.
-    layer("ports", &["actors/src/{run,own_threads,starts,event}.rs", "actors/src/port/*.rs"]),
-    // What is no actor, and is used by several of them.
     layer(
-        "shared",
-        &[
-            "actors/src/{event_filter,event_log,byte_budget,contained,coalesced,labels,metrics,hooks,body}.rs",
+        "ports",
+        &["actors/src/{run,own_threads,starts,event}.rs", "actors/src/event/*.rs", "actors/src/port/*.rs"],
+    ),
+    // What is no actor, and is used by several of them.
+    Layer {
+        name: "shared",
+        files: &[
+            "actors/src/{event_filter,event_log,contained,coalesced,labels,metrics,hooks,body}.rs",
             "actors/src/{recipient,definition,job_config,error,drain,candidacy,health,failure_log,overdue}.rs",
             "actors/src/{permits,placement,body_watch,node}.rs",
             "actors/src/listener/{publisher,stream,subscriber}.rs",
-            "actors/src/node/*.rs",
+            "actors/src/{node,definition,health}/*.rs",
         ],
-    ),
+        // A job as it is written, and as it was checked.
+        chapters: &[&["actors/src/definition.rs", "actors/src/definition/*.rs"]],
+        never: &[],
+    },
     // Its handle has the address of its actor, which is typed: see `job.rs`.
     Layer {
         name: "job",
@@ -92,7 +101,7 @@ pub(crate) const LAYERS: &[Layer] = &[
         ],
         never: &[],
     },
-    layer("surface", &["actors/src/lib.rs"]),
+    layer("surface", &["actors/src/{lib,adapter}.rs"]),
     Layer {
         name: "schedules",
         files: &["src/schedule/**"],
@@ -110,7 +119,7 @@ pub(crate) const LAYERS: &[Layer] = &[
             &["src/backend/postgres/{batch,claims,completions}.rs"],
             &["src/backend/postgres/statement.rs", "src/backend/postgres/statement/*.rs"],
             // To end a process of the server takes another connection.
-            &["src/backend/postgres/{connection,former}.rs"],
+            &["src/backend/postgres/{connection,former_connections}.rs"],
             &["src/backend/postgres/{settings,credentials,failure,cure}.rs"],
         ],
         never: &["job", "lock", "election", "listener", "supervisor", "engine", "schedules"],
@@ -125,7 +134,7 @@ pub(crate) const LAYERS: &[Layer] = &[
 
 /// The modules of the engine that the facade may name. All other public items stand at the engine's root.
 pub(crate) const SURFACE: &[&str] =
-    &["port", "core", "metrics", "serde", "testkit", "actix", "chrono", "tracing", "uuid"];
+    &["port", "adapter", "metrics", "serde", "testkit", "actix", "chrono", "tracing", "uuid"];
 
 /// Files that only compute: the same answer for the same question, whenever and wherever it is asked.
 pub(crate) const PURE: &[&str] = &["actors/src/core/**", "actors/src/port/schedule.rs", "src/schedule/**"];

@@ -38,8 +38,18 @@ fn options_out_of_range_are_refused_together() {
         .body_threads(usize::MAX)
         .local_body_threads(257)
         .blocking_threads(usize::MAX)
-        .hook_timeout(Duration::MAX);
-    assert_eq!(refused(too_much).matches("it is at least 1 and at most 256").count(), 4);
+        .hook_timeout(Duration::MAX)
+        .error_bytes_max(262_145);
+    let refused = refused(too_much);
+    assert_eq!(refused.matches("it is at least 1 and at most 256;").count(), 4);
+    let quoted = "an error is quoted to at least 256 and at most 262,144 bytes; choose a number in this range; 16,384 is the \
+                  default";
+    assert!(refused.contains(&format!("error_bytes_max \"262,145\": {quoted}")), "{refused}");
+    for (bytes, shown) in [(0, "0"), (255, "255"), (usize::MAX, "18,446,744,073,709,551,615")] {
+        let checked = Callsheet::builder().error_bytes_max(bytes).check();
+        let refused = checked.expect_err("out of range").to_string();
+        assert_eq!(refused, format!("error_bytes_max \"{shown}\": {quoted}"));
+    }
 }
 
 #[test]
@@ -53,6 +63,7 @@ fn options_at_their_ends_work() {
             .clock_offset_max(MILLI)
             .forget_after(hours(1))
             .resign_pause(secs(1))
+            .error_bytes_max(256)
             .shutdown_abort_after(Duration::ZERO)
     };
     let most = || {
@@ -65,6 +76,7 @@ fn options_at_their_ends_work() {
             .clock_offset_max(Duration::MAX)
             .forget_after(Duration::MAX)
             .resign_pause(Duration::MAX)
+            .error_bytes_max(262_144)
             .shutdown_abort_after(Duration::MAX)
     };
     for (options, label) in [(least as fn() -> Builder, "_other"), (most, "job")] {
@@ -115,7 +127,7 @@ fn a_shutdown_waits_for_as_long_as_it_is_told() {
         (Duration::MAX, Duration::MAX, (1, 0, 0)),
     ] {
         simulate(START, async |rig| {
-            let long = job().limit(1).run(async |_| tokio::time::sleep(hours(48)).await);
+            let long = job().limit(1).run(async |_| tokio::time::sleep(mins(48)).await);
             let node = rig.node(node_with([long]).shutdown_abort_after(abort_after)).await;
             rig.advance(secs(11)).await;
             let before = rig.now();
@@ -127,7 +139,7 @@ fn a_shutdown_waits_for_as_long_as_it_is_told() {
                 expected,
                 "{deadline:?} {abort_after:?}"
             );
-            let took = (rig.now() - before).num_hours();
+            let took = (rig.now() - before).num_minutes();
             assert_eq!(took, if expected.2 == 1 { 0 } else { 47 }, "{deadline:?} {abort_after:?}");
         });
     }
@@ -244,7 +256,7 @@ fn a_pause_until_any_instant_is_one_or_is_refused() {
             assert!(refused.contains("in the future"), "{refused}");
         }
         rig.send(node, PauseJobs::new("job").until(DateTime::<Utc>::MAX_UTC)).await.expect("it is to come");
-        rig.advance(hours(24)).await;
+        rig.advance(hours(1)).await;
         let status = details(rig, node, "job").await;
         assert_eq!((status.state, rig.started("job")), (JobState::Paused, 0));
         assert_eq!(rig.count(|kind| matches!(kind, EventKind::JobPaused { .. })), 1);

@@ -1,36 +1,21 @@
 //! Holds what is known of a cluster afterwards against what was promised: the books of every tick, as `audit`
 //! of the example does, and what is to be seen from outside at every instant.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::{
     audit::{Audit, audit},
-    history::{BodyMark, Books, Claimed, Said, id_of},
+    history::{BodyMark, Books, Claimed, Said},
     node::JobPlan,
     pace::{Load, Wait, slowness},
     stage::{Round, ended_at},
     watch::Sample,
 };
 
-/// Connections that coordinate, and advisory locks, of a node.
-const CONNECTIONS_MAX: i64 = 2;
-const LOCKS_MAX: i64 = 2;
-/// The most connections at any instant: those of a session that is lost and not ended yet, those of the next
-/// one, and the one that only terminates.
-const CONNECTIONS_AT_ONCE_MAX: i64 = 5;
-/// How much more memory, and how many more descriptors, a node may have in its last samples than in its first
-/// ones.
-const MEMORY_GROWTH_MAX: u64 = 64 << 20;
-const DESCRIPTORS_GROWTH_MAX: usize = 32;
-/// The server ends a session a lease after it heard of it last. It is looked at four times a second, and the
-/// look takes its time.
-const LOOKED_LATE: TimeDelta = TimeDelta::milliseconds(500);
 /// How long a node waits for an answer of the store.
 const CALL: TimeDelta = TimeDelta::seconds(callsheet::CALL_DEADLINE.as_secs().cast_signed());
-/// A node is itself only some time after it has started.
-const SETTLED_AFTER: TimeDelta = TimeDelta::seconds(5);
 
 /// Everything that is known.
 #[derive(Debug, Clone, Default)]
@@ -155,8 +140,8 @@ impl History {
 
     /// When a body ended, at the latest: with its node, if it did not say so. A body that is dropped when its
     /// run is cancelled says nothing, and its end is recorded afterwards.
-    fn end_of(&self, body: &BodyMark) -> DateTime<Utc> {
-        let run = || self.books.runs.iter().find(|run| run.run == body.run);
+    fn end_of(&self, body: &BodyMark, runs: &HashMap<&str, &Claimed>) -> DateTime<Utc> {
+        let run = || runs.get(body.run.as_str());
         let dropped = || run().filter(|run| run.outcome.as_deref() == Some("cancelled"))?.ended_at;
         let ended = body.ended_at.or_else(dropped).or_else(|| ended_at(&self.heard, body.node));
         ended.unwrap_or(self.stopping_at)
@@ -171,7 +156,7 @@ impl History {
     }
 
     /// What it cost that the machine kept everybody waiting between two instants. Whoever waits for longer
-    /// than the margin of a lease may lose its term or its session, and begins anew: that costs another
+    /// than the margin of a lease may lose its term or its session, and begins again: that costs another
     /// lease.
     fn cost_of_waiting(&self, from: DateTime<Utc>, until: DateTime<Utc>) -> TimeDelta {
         let mut cost = self.kept_waiting(from, until);
@@ -199,7 +184,7 @@ impl History {
 }
 
 impl Verdict {
-    fn broken(&mut self, at: impl Into<Option<DateTime<Utc>>>, what: String) {
+    pub(super) fn broken(&mut self, at: impl Into<Option<DateTime<Utc>>>, what: String) {
         self.broken.push(Broken { at: at.into(), what });
     }
 
@@ -253,7 +238,7 @@ impl Verdict {
         let mut bodies: Vec<_> = history.bodies.iter().collect();
         bodies.sort_by_key(|body| body.started_at);
         for body in bodies {
-            let end = history.end_of(body);
+            let end = history.end_of(body, &runs);
             if let Some((former, free_at)) = last.get(body.key.as_str()) {
                 let is_lost = lost_at(former).is_some();
                 // A lost run may go on for a while after its key was given away.
@@ -299,6 +284,7 @@ impl Verdict {
             .collect();
         let bodies: HashMap<&str, &BodyMark> =
             history.bodies.iter().map(|body| (body.run.as_str(), body)).collect();
+        let runs = history.runs();
         for run in history.books.runs.iter().filter(|run| run.is_lost()) {
             let (Some(body), Some(closed_at)) = (bodies.get(run.run.as_str()), run.ended_at) else {
                 continue;
@@ -306,7 +292,7 @@ impl Verdict {
             // Of a node that died, its end is known from outside, a moment later.
             let allowed =
                 if history.was_struck(closed_at) { history.hears_within() } else { TimeDelta::zero() };
-            let goes_on = history.awake(body.node, closed_at, history.end_of(body)) > allowed;
+            let goes_on = history.awake(body.node, closed_at, history.end_of(body, &runs)) > allowed;
             if goes_on && !told.contains(&(body.node, run.run.as_str())) {
                 let (node, key) = (body.node, &run.key);
                 let ms = |at: DateTime<Utc>| (at - body.started_at).num_milliseconds();
@@ -364,105 +350,6 @@ impl Verdict {
                     format!(
                         "{}: nothing ran for {ms} ms, {bound} at most, {waited} of them the machine's",
                         round.fault
-                    ),
-                );
-            }
-        }
-    }
-
-    /// Few connections and locks per node, whatever is done to it.
-    fn check_holdings(&mut self, history: &History) {
-        let held = history.lease + LOOKED_LATE;
-        let mut since: BTreeMap<&str, DateTime<Utc>> = BTreeMap::new();
-        for sample in &history.samples {
-            let mut over = BTreeSet::new();
-            for holding in &sample.holdings {
-                let (node, connections, locks) = (&holding.node, holding.connections, holding.locks);
-                if connections > CONNECTIONS_AT_ONCE_MAX {
-                    self.broken(sample.at, format!("node {node} had {connections} connections"));
-                }
-                if connections > CONNECTIONS_MAX || locks > LOCKS_MAX {
-                    over.insert(node.as_str());
-                    let first = since.entry(node).or_insert(sample.at);
-                    let lasts = sample.at - *first;
-                    if lasts - history.kept_waiting(*first, sample.at) > held {
-                        let ms = lasts.num_milliseconds();
-                        *first = sample.at;
-                        self.broken(
-                            sample.at,
-                            format!(
-                                "node {node} had {connections} connections and {locks} locks for {ms} ms"
-                            ),
-                        );
-                    }
-                }
-            }
-            since.retain(|node, _| over.contains(node));
-        }
-    }
-
-    /// What a process takes does not grow with the faults.
-    fn check_processes(&mut self, history: &History) {
-        let mut first_seen: BTreeMap<usize, DateTime<Utc>> = BTreeMap::new();
-        let mut seen: BTreeMap<usize, Vec<(u64, usize)>> = BTreeMap::new();
-        for sample in &history.samples {
-            for one in &sample.processes {
-                let first = first_seen.entry(one.node).or_insert(sample.at);
-                if sample.at - *first > SETTLED_AFTER {
-                    seen.entry(one.node).or_default().push((one.memory, one.descriptors));
-                }
-            }
-        }
-        for (node, all) in seen {
-            let (Some(first), Some(last)) = (all.first(), all.last()) else { continue };
-            let descriptors = last.1.saturating_sub(first.1);
-            if last.0 > first.0 + MEMORY_GROWTH_MAX || descriptors > DESCRIPTORS_GROWTH_MAX {
-                self.broken(
-                    None,
-                    format!("node {node} grew from {first:?} to {last:?} (bytes, descriptors)"),
-                );
-            }
-        }
-    }
-
-    /// What a node has counted, once it has ended in order, is what became of its ticks, and what its bodies
-    /// wrote.
-    fn check_counters(&mut self, history: &History) {
-        for (node, said) in history.heard.iter().filter(|(_, said)| said.event == "counted") {
-            let Some(counters) = &said.counters else { continue };
-            let sum = |prefix: &str| -> u64 {
-                let of_kind = counters.iter().filter(|(name, _)| name.starts_with(prefix));
-                of_kind.map(|(_, count)| count).sum()
-            };
-            let (due, ticks) = (sum("callsheet_ticks_due_total"), sum("callsheet_ticks_total"));
-            if due != ticks {
-                self.broken(
-                    said.heard_at,
-                    format!("node {node} counted {due} due ticks, and {ticks} decisions"),
-                );
-            }
-            let bodies: BTreeSet<_> = history.bodies.iter().map(|body| body.run.as_str()).collect();
-            let id = id_of(&history.heard, *node);
-            let own = |run: &&Claimed| {
-                !bodies.contains(run.run.as_str()) && run.node.as_deref() == id && run.fire_time.is_some()
-            };
-            let without: Vec<_> = history.books.runs.iter().filter(own).collect();
-            // What it was granted, and lost before the body began, is a tick that was started: it said so.
-            let said_so = |run: &&&Claimed| {
-                let of_run = |said: &Said| said.run.as_ref() == Some(&run.run);
-                let mut heard = history.heard.iter().filter(|(by, said)| by == node && of_run(said));
-                heard.any(|(_, said)| said.event == "lock_lost" || said.why.as_deref() == Some("not_started"))
-            };
-            let least = without.iter().filter(said_so).count() as u64;
-            // The answer to another claim was lost: it counts the tick once it knows that it was granted.
-            let most = without.len() as u64;
-            let started = sum("callsheet_ticks_total started");
-            let wrote = history.bodies.iter().filter(|body| body.node == *node).count() as u64;
-            if !(wrote + least..=wrote + most).contains(&started) {
-                self.broken(
-                    said.heard_at,
-                    format!(
-                        "node {node} counted {started} runs, its bodies wrote {wrote}, and {least} to {most} had none"
                     ),
                 );
             }

@@ -1,165 +1,15 @@
 //! Histories in which one thing is wrong: the auditor sees each kind of violation.
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::TimeDelta;
 
 use super::{
     auditor::{History, Standstill},
+    calm::{at, broken, calm, round, run_of, said, silence},
     faults::Fault,
-    history::{BodyMark, Books, Claimed, ENDED, Move, Said},
-    node::JobPlan,
+    history::{Claimed, ENDED, Said},
     pace::Wait,
     report,
-    stage::Round,
-    store::Holding,
-    watch::{Footprint, Sample},
 };
-
-const PERIOD: u64 = 1_000;
-const TICKS: i64 = 60;
-/// The id of node 0.
-const NODE: &str = "00000000-0000-0000-0000-000000000001";
-
-pub(crate) fn at(millis: i64) -> DateTime<Utc> {
-    DateTime::from_timestamp_millis(1_700_000_000_000 + millis).expect("an instant")
-}
-
-fn run_of(tick: i64) -> String {
-    format!("run {tick}")
-}
-
-fn said(heard_at: DateTime<Utc>, event: &str) -> Said {
-    Said { at: heard_at, heard_at, event: event.to_owned(), ..Said::default() }
-}
-
-/// A minute of one job that runs each second on node 0, but for the tenth tick, which overlaps. Nothing is
-/// wrong with it.
-fn calm() -> History {
-    let fire_time = |tick: i64| at(tick * 1_000);
-    let mut books = Books::default();
-    let mut bodies = Vec::new();
-    let node = Some(NODE.to_owned());
-    let gained = Said { node, term: Some(callsheet::Term(1)), ..said(at(0), "leadership_gained") };
-    let mut heard = vec![(0, gained)];
-    books.moves.push(Move { job: "job".into(), from: None, to: at(500), run: None, term: Some(1) });
-    let mut from = at(500);
-    for tick in 1..=TICKS {
-        let (run, to) = (run_of(tick), fire_time(tick));
-        let skipped = tick == 10;
-        let term = Some(1);
-        let claimed = (!skipped).then(|| run.clone());
-        books.moves.push(Move { job: "job".into(), from: Some(from), to, run: claimed, term });
-        from = to;
-        let event = if skipped { "tick_skipped" } else { "run_started" };
-        heard.push((
-            0,
-            Said {
-                job: Some("job".into()),
-                run: (!skipped).then(|| run.clone()),
-                fire_time: Some(to),
-                reason: skipped.then(|| "overlap".into()),
-                count: skipped.then_some(1),
-                ..said(to, event)
-            },
-        ));
-        heard.push((0, Said { healthy: Some(true), ..said(to + TimeDelta::milliseconds(500), "health") }));
-        if skipped {
-            continue;
-        }
-        let ended_at = Some(to + TimeDelta::milliseconds(100));
-        books.runs.push(Claimed {
-            run: run.clone(),
-            job: "job".into(),
-            key: "key".into(),
-            token: tick,
-            term,
-            fire_time: Some(to),
-            claimed_at: to + TimeDelta::milliseconds(1),
-            ended_at,
-            outcome: Some("succeeded".into()),
-            node: Some(NODE.into()),
-        });
-        bodies.push(BodyMark {
-            node: 0,
-            job: "job".into(),
-            key: "key".into(),
-            run,
-            token: tick,
-            fire_time: Some(to),
-            started_at: to + TimeDelta::milliseconds(2),
-            ended_at,
-        });
-    }
-    let counters = [
-        ("callsheet_ticks_due_total", 60),
-        ("callsheet_ticks_total started", 59),
-        ("callsheet_ticks_total overlap", 1),
-    ];
-    let counters = counters.map(|(name, count)| (name.to_owned(), count)).into();
-    let end = at(61_000);
-    heard.push((0, said(end, "shutdown_finished")));
-    heard.push((0, Said { counters: Some(counters), ..said(end, "counted") }));
-    heard.push((0, said(end, ENDED)));
-    let sample = |nth: i64| Sample {
-        at: at(nth * 250),
-        holdings: vec![Holding { node: "0".into(), connections: 2, locks: 2 }],
-        processes: vec![Footprint { node: 0, memory: 20 << 20, descriptors: 30 }],
-    };
-    History {
-        jobs: vec![JobPlan {
-            name: "job".into(),
-            key: "key".into(),
-            period_ms: PERIOD,
-            takes_ms: 100,
-            any_node: false,
-        }],
-        lease: TimeDelta::seconds(2),
-        books,
-        bodies,
-        heard,
-        samples: (0..240).map(sample).collect(),
-        rounds: Vec::new(),
-        standstills: Vec::new(),
-        waits: Vec::new(),
-        loads: Vec::new(),
-        until: fire_time(TICKS),
-        stopping_at: at(60_500),
-    }
-}
-
-fn round(fault: Fault, struck: i64, healed: i64) -> Round {
-    Round {
-        fault,
-        node: Some(0),
-        struck_at: at(struck),
-        healed_at: at(healed),
-        recovered_at: Some(at(healed + 1_000)),
-        unwell: None,
-        not_run: None,
-    }
-}
-
-/// What is wrong with a calm history once something of it was changed.
-pub(crate) fn broken(doctor: impl FnOnce(&mut History)) -> Vec<String> {
-    let mut history = calm();
-    doctor(&mut history);
-    history.judge().broken.into_iter().map(|broken| broken.what).collect()
-}
-
-/// Takes everything out that ran between two ticks, as if the ticks had been misfired, and said so.
-fn silence(history: &mut History, from: i64, to: i64) {
-    let gone = |run: &str| (from..to).any(|tick| run == run_of(tick));
-    history.bodies.retain(|body| !gone(&body.run));
-    history.books.runs.retain(|run| !gone(&run.run));
-    for one in &mut history.books.moves {
-        one.run.take_if(|run| gone(run));
-    }
-    for (_, said) in &mut history.heard {
-        if said.run.take_if(|run| gone(run)).is_some() {
-            (said.reason, said.count) = (Some("misfire".into()), Some(1));
-        }
-    }
-    history.heard.retain(|(_, said)| said.event != "counted");
-}
 
 #[test]
 fn nothing_is_wrong_with_a_calm_history() {
@@ -192,11 +42,11 @@ fn each_kind_of_violation_is_seen() {
         (|it| it.books.runs[5].ended_at = Some(at(30_000)), "while another one held the key"),
         (|it| it.books.runs[5].outcome = Some("lost".into()), "the run was lost in silence"),
         (|it| drop(it.books.runs.remove(5)), "was not claimed for it"),
-        (|it| it.books.moves[5].run = None, "was skipped, and nobody said why"),
-        (|it| drop(it.books.moves.remove(5)), "the cursor of job jumped"),
-        (|it| it.books.moves.truncate(30), "ticks of job are not decided"),
-        (|it| it.books.moves.clear(), "job was never scheduled"),
-        (|it| it.books.moves[5].to += TimeDelta::microseconds(1), "which is no tick"),
+        (|it| it.books.advances[5].run = None, "was skipped, and nobody said why"),
+        (|it| drop(it.books.advances.remove(5)), "the cursor of job jumped"),
+        (|it| it.books.advances.truncate(30), "ticks of job are not decided"),
+        (|it| it.books.advances.clear(), "job was never scheduled"),
+        (|it| it.books.advances[5].to += TimeDelta::microseconds(1), "which is no tick"),
         (|it| it.bodies[5].ended_at = None, "succeeded before its body ended"),
         // Tokens.
         (|it| it.books.runs[5].token = 1, "the key key had the token"),

@@ -82,6 +82,8 @@ faults! {
     FreezeBriefly "leader frozen briefly" => processes::freeze_briefly,
     /// SIGSTOP to a follower.
     FreezeFollower "follower frozen" => processes::freeze_follower,
+    /// SIGSTOP to half of the nodes, the leader among them, for longer than their lease.
+    FreezeHalf "half of the nodes frozen" => processes::freeze_half,
     /// The leader's wall clock is ten minutes ahead for a while.
     ClockAhead "leader's clock ahead" => processes::clock_ahead,
     /// The leader's wall clock is ten minutes behind for a while.
@@ -143,7 +145,7 @@ faults! {
     ShareLeaderRow "leader row held for share" => servers::share_leader_row,
     /// A foreign transaction holds the rows of all jobs.
     HoldJobRows "rows of jobs held" => servers::hold_job_rows,
-    /// The role gets a short statement_timeout, and all nodes connect anew.
+    /// The role gets a short statement_timeout, and all nodes connect again.
     StatementTimeout "statement_timeout of the role" => servers::statement_timeout,
     /// The role may connect no more, and its connections are ended.
     NoConnections "role without connections" => servers::no_connections,
@@ -213,6 +215,7 @@ impl Fault {
             | Self::ShareLeaderRow
             | Self::HalfSentProof
             | Self::FreezeLeader
+            | Self::FreezeHalf
             | Self::FreezeBriefly
             | Self::ClockAhead
             | Self::ClockBehind

@@ -1,7 +1,8 @@
 //! Histories in which a node that stood still begins what it had lost meanwhile.
 
 use super::{
-    doctored::{at, broken, frozen, has, lost_to_another},
+    calm::{at, broken},
+    doctored::{frozen, has, lost_to_another},
     history::BodyMark,
 };
 

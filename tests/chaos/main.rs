@@ -11,12 +11,14 @@ mod audit;
 mod auditor;
 #[path = "../../examples/failover/books.rs"]
 mod books;
+mod calm;
 mod clock;
 #[path = "../../examples/failover/cluster.rs"]
 mod cluster;
 mod crowd;
 mod doctored;
 mod faults;
+mod footprints;
 #[path = "../common/freeze.rs"]
 mod freeze;
 #[path = "../common/postgres.rs"]

@@ -28,7 +28,7 @@ use super::{
 
 /// How many nodes there are between two faults, unless told otherwise.
 const NODES: usize = 3;
-/// The lease of the nodes.
+/// The lease of the nodes, unless told otherwise.
 pub(crate) const LEASE: Duration = Duration::from_secs(2);
 /// How long a node rests between two faults.
 const CALM: Duration = Duration::from_millis(500);
@@ -97,14 +97,15 @@ impl Stage {
     /// Starts everything, and waits until jobs run. Protections are taken out of the statements of the nodes
     /// by `rewrites`.
     pub(crate) async fn start(name: &str, rewrites: &[Rewrite]) -> anyhow::Result<Self> {
-        Self::start_with(name, jobs(), NODES, rewrites).await
+        Self::start_with(name, jobs(), NODES, LEASE, rewrites).await
     }
 
-    /// The same with other jobs on so many nodes.
+    /// The same with other jobs on so many nodes with a lease of their own.
     pub(crate) async fn start_with(
         name: &str,
         jobs: Vec<JobPlan>,
         nodes: usize,
+        lease: Duration,
         rewrites: &[Rewrite],
     ) -> anyhow::Result<Self> {
         pace::watch();
@@ -116,7 +117,7 @@ impl Stage {
             url: store.url(store.address()),
             bodies_url: witness_server.url(),
             schema: name.to_owned(),
-            lease: LEASE,
+            lease,
             jobs,
         };
         store.prepare(&plan).await?;

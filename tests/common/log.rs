@@ -1,9 +1,25 @@
 //! Everything that is logged in a test process.
 
+// Each test binary uses its own part of it.
+#![allow(dead_code)]
+
 use std::{
     io::Write,
     sync::{Arc, Mutex, Once, OnceLock},
+    time::{Duration, Instant},
 };
+
+/// How long a test waits for what is to happen in real time.
+const UNTIL_MAX: Duration = Duration::from_secs(60);
+
+/// Waits until something is so. What was logged says why it is not.
+pub(crate) async fn until(what: &str, is: impl AsyncFn() -> bool) {
+    let until = Instant::now() + UNTIL_MAX;
+    while !is().await {
+        assert!(Instant::now() < until, "not {what}\n{}", Log::keep().text());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
 
 /// Everything that is logged in this process.
 #[derive(Clone, Default)]

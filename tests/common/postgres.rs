@@ -35,6 +35,14 @@ pub(crate) const PASSWORD: &str = "never-to-be-seen";
 /// How long the server may take to start or to stop, in seconds.
 const DEADLINE: u32 = 60;
 
+/// A connection to a server that is there.
+pub(crate) async fn connect(url: &str) -> tokio_postgres::Client {
+    let (client, connection) =
+        tokio_postgres::connect(url, tokio_postgres::NoTls).await.expect("a connection");
+    tokio::spawn(connection);
+    client
+}
+
 /// The server of this test binary, started by the first test that asks.
 pub(crate) fn server() -> &'static Server {
     static SERVER: OnceLock<Server> = OnceLock::new();

@@ -66,7 +66,7 @@ fn a_leader_whose_election_actor_dies_says_so_and_another_node_leads() {
 }
 
 #[test]
-fn a_manual_claim_without_an_answer_is_settled_although_the_actor_died() {
+fn a_manual_claim_without_an_answer_is_rechecked_by_the_next_actor() {
     simulate(START, async |rig| {
         let tenth = rig.now() + secs(10);
         let schedule = PanickingSchedule::new(Period::seconds(10), tenth, 1);

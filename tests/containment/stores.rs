@@ -52,8 +52,9 @@ mod panicking_store {
         JobName,
         backend::Local,
         port::{
-            Backend, ClaimRequest, ClosedRuns, Completed, Completion, CursorMove, Debt, Elector, Enrolled,
-            Enrolment, Inquiry, LockError, Locker, Moved, News, Pause, Session, Standing, Verdict,
+            Advanced, Backend, ClaimRequest, ClosedRuns, Completed, Completion, CursorAdvance, Elector,
+            Enrolled, Enrolment, Inquiry, LeaderView, LockError, Locker, Notification, Pause,
+            PendingRetryOfJob, Session, Verdict,
         },
     };
     use futures_util::future::BoxFuture;
@@ -104,7 +105,7 @@ mod panicking_store {
         fn enrol<'a>(&'a self, jobs: &'a [Enrolment]) -> BoxFuture<'a, Result<Vec<Enrolled>, LockError>> {
             self.local.enrol(jobs)
         }
-        fn inquire<'a>(&'a self, jobs: &'a [Inquiry]) -> BoxFuture<'a, Result<Vec<Standing>, LockError>> {
+        fn inquire<'a>(&'a self, jobs: &'a [Inquiry]) -> BoxFuture<'a, Result<Vec<LeaderView>, LockError>> {
             self.local.inquire(jobs)
         }
         fn withdraw<'a>(&'a self, term: Term, jobs: &'a [JobName]) -> BoxFuture<'a, Result<(), LockError>> {
@@ -127,8 +128,11 @@ mod panicking_store {
         ) -> BoxFuture<'a, Result<Vec<Completed>, LockError>> {
             self.local.complete(ends)
         }
-        fn advance<'a>(&'a self, moves: &'a [CursorMove]) -> BoxFuture<'a, Result<Vec<Moved>, LockError>> {
-            self.local.advance(moves)
+        fn advance<'a>(
+            &'a self,
+            advances: &'a [CursorAdvance],
+        ) -> BoxFuture<'a, Result<Vec<Advanced>, LockError>> {
+            self.local.advance(advances)
         }
         fn pause<'a>(
             &'a self,
@@ -137,15 +141,19 @@ mod panicking_store {
         ) -> BoxFuture<'a, Result<Vec<bool>, LockError>> {
             self.local.pause(jobs, pause)
         }
-        fn news(&self, session: Session) -> BoxFuture<'_, News> {
-            self.local.news(session)
+        fn next_notification(&self, session: Session) -> BoxFuture<'_, Notification> {
+            self.local.next_notification(session)
         }
         fn close_lost(&self, limit: usize) -> BoxFuture<'_, Result<ClosedRuns, LockError>> {
             self.local.close_lost(limit)
         }
 
-        fn debts(&self, after: Option<RunId>, limit: usize) -> BoxFuture<'_, Result<Vec<Debt>, LockError>> {
-            self.local.debts(after, limit)
+        fn pending_retries(
+            &self,
+            after: Option<RunId>,
+            limit: usize,
+        ) -> BoxFuture<'_, Result<Vec<PendingRetryOfJob>, LockError>> {
+            self.local.pending_retries(after, limit)
         }
     }
 }

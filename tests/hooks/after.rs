@@ -57,7 +57,7 @@ fn a_slow_after_hook_delays_neither_the_key_nor_the_schedule() {
     simulate(START, async |rig| {
         let calls = Calls::default();
         let noted = calls.clone();
-        let hook = move |ended: EndedRun| {
+        let hook = move |ended: FinishedRun| {
             let calls = noted.clone();
             async move {
                 tokio::time::sleep(secs(3)).await;
@@ -195,7 +195,7 @@ fn a_shutdown_waits_for_after_hooks_within_its_deadline() {
         simulate(START, async |rig| {
             let calls = Calls::default();
             let noted = calls.clone();
-            let after = move |_: EndedRun| {
+            let after = move |_: FinishedRun| {
                 let calls = noted.clone();
                 async move {
                     tokio::time::sleep(secs(hook)).await;
@@ -218,7 +218,7 @@ fn a_shutdown_waits_for_after_hooks_within_its_deadline() {
 #[test]
 fn a_shutdown_that_waits_for_after_hooks_is_live() {
     simulate(START, async |rig| {
-        let after = async |_: EndedRun| tokio::time::sleep(secs(10)).await;
+        let after = async |_: FinishedRun| tokio::time::sleep(secs(10)).await;
         let job = hourly("report").after_success(after).hook_timeout(secs(60)).run(async |_| {});
         let node = rig.node(node_with([job])).await;
         rig.send(node, TriggerJob("report".to_owned())).await.expect("nothing runs");

@@ -11,7 +11,7 @@ use std::{
 
 use actix::prelude::*;
 use callsheet::{
-    CancelReason, CancelRuns, EndedRun, EventFilter, EventKind, EventName, Fires, HOOK_CALLS_MAX,
+    CancelReason, CancelRuns, EventFilter, EventKind, EventName, FinishedRun, Fires, HOOK_CALLS_MAX,
     HOOK_TIMEOUT_DEFAULT, Health, Job, Problem, RemoveJobs, Retry, Run, RunResult, Selector, Shutdown,
     SkippedTicks, SupervisorActor, TriggerJob,
     port::Spawner,
@@ -61,10 +61,10 @@ impl Calls {
     fn ends(
         &self,
         what: &'static str,
-    ) -> impl Fn(EndedRun) -> std::future::Ready<()> + Send + Sync + 'static {
+    ) -> impl Fn(FinishedRun) -> std::future::Ready<()> + Send + Sync + 'static {
         let calls = self.clone();
         move |ended| {
-            let EndedRun { run, outcome, error, cancelled, took, .. } = ended;
+            let FinishedRun { run, outcome, error, cancelled, took, .. } = ended;
             let error = error.as_deref().unwrap_or("-");
             let cancelled = cancelled.map_or("-".to_owned(), |why| format!("{why:?}"));
             calls.note(format!("{what} {} {outcome} {error} {cancelled} {took:?}", run.job()));
@@ -122,7 +122,7 @@ fn hooks_of_all_jobs_come_first_and_each_is_called_once_for_a_run() {
 fn slow(
     calls: &Calls,
     name: &'static str,
-) -> impl Fn(EndedRun) -> BoxFuture<'static, ()> + Send + Sync + 'static {
+) -> impl Fn(FinishedRun) -> BoxFuture<'static, ()> + Send + Sync + 'static {
     let calls = calls.clone();
     move |ended| {
         let calls = calls.clone();

@@ -71,7 +71,7 @@ impl Spawner for Refusing {
 #[actix::test]
 async fn a_runtime_that_drops_a_call_of_a_hook_does_not_end_the_calls() {
     let (told, mut calls) = tokio::sync::mpsc::unbounded_channel();
-    let after = move |ended: EndedRun| {
+    let after = move |ended: FinishedRun| {
         told.send(ended.run.id()).expect("the test goes on");
         std::future::ready(())
     };

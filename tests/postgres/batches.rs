@@ -187,8 +187,8 @@ async fn an_end_is_of_one_run_and_one_token() {
     node.locker.close().await;
     node.locker.open().await.expect("a session opens again");
     assert_eq!(node.locker.close_lost(10).await.expect("an answer").lost.len(), 1);
-    // A run that was lost and is owed is granted once more.
-    let run = ClaimRequest { retake: true, ..run };
+    // A lost run that is to be retried is granted once more.
+    let run = ClaimRequest { resume_lost: true, ..run };
     let second = end_of(&run, &node.claim(&run).await);
     assert!(second.token > first.token);
     let complete = async |end: &Completion| {

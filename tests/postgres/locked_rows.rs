@@ -53,20 +53,20 @@ async fn enrolments_moves_and_withdrawals_of_a_locked_row_fail_alone() {
     };
     let jobs = [enrol("held"), enrol("free"), enrol("new")];
     let enrolled = leader.locker.enrol(&jobs).await.expect("an answer");
-    let moves = [held, free].map(|claim| move_of(&claim));
-    let moved = leader.locker.advance(&moves).await.expect("an answer");
+    let advances = [held, free].map(|claim| advance_of(&claim));
+    let advanced = leader.locker.advance(&advances).await.expect("an answer");
     leader.locker.withdraw(leader.term, &[name("held"), name("free")]).await.expect("an answer");
 
     assert!(
         matches!(enrolled[..], [Enrolled::Locked, Enrolled::Done { .. }, Enrolled::Done { .. }]),
         "{enrolled:?}"
     );
-    assert_eq!(moved, [Moved::Locked, Moved::Done]);
+    assert_eq!(advanced, [Advanced::Locked, Advanced::Done]);
     let withdrawn = "SELECT name FROM callsheet.names WHERE scope = $1 AND withdrawn";
     let withdrawn = cluster.admin.query(withdrawn, &[&cluster.scope]).await.expect("an answer");
     assert_eq!(withdrawn.iter().map(|row| row.get(0)).collect::<Vec<&str>>(), ["free"]);
     holder.batch_execute("ROLLBACK").await.expect("an answer");
-    assert_eq!(leader.locker.advance(&moves[..1]).await.expect("an answer"), [Moved::Done]);
+    assert_eq!(leader.locker.advance(&advances[..1]).await.expect("an answer"), [Advanced::Done]);
 }
 
 #[tokio::test]
@@ -103,10 +103,10 @@ async fn an_application_that_locks_a_key_stops_no_cursor_and_is_named() {
         .await;
 
     let busy = other.claim(&manual("job")).await;
-    let moved = leader.locker.advance(&[move_of(&due)]).await.expect("an answer");
+    let advanced = leader.locker.advance(&[advance_of(&due)]).await.expect("an answer");
 
     assert_eq!(busy, Verdict::Locked { holder: Some(run.run) });
-    assert_eq!(moved, [Moved::Done]);
+    assert_eq!(advanced, [Advanced::Done]);
     drop(guard);
 }
 

@@ -14,8 +14,8 @@ use callsheet::{
     Callsheet, FencingToken, FireTime, JobName, LockKey, NodeId, Outcome, RunId, StartError, Term,
     backend::Postgres,
     port::{
-        Authority, Backend, Campaign, ClaimRequest, Completed, Completion, CursorMove, Enrolled, Enrolment,
-        LockError, Locker, LostRun, Moved, ScheduleIdentity, Session, Skips, TickClaim, Verdict,
+        Advanced, Authority, Backend, Campaign, ClaimRequest, Completed, Completion, CursorAdvance, Enrolled,
+        Enrolment, LockError, Locker, LostRun, ScheduleIdentity, Session, Skips, TickClaim, Verdict,
     },
     testkit::conformance::{self, Cluster},
 };
@@ -203,9 +203,9 @@ fn end_of(request: &ClaimRequest, verdict: &Verdict) -> Completion {
 }
 
 /// A move of the cursor over the tick of a claim.
-fn move_of(claim: &ClaimRequest) -> CursorMove {
+fn advance_of(claim: &ClaimRequest) -> CursorAdvance {
     let TickClaim { fire_time: to, expected, skips, authority } = claim.tick.expect("a tick");
-    CursorMove { id: claim.run.as_uuid(), job: claim.job.clone(), expected, to, skips, authority }
+    CursorAdvance { id: claim.run.as_uuid(), job: claim.job.clone(), expected, to, skips, authority }
 }
 
 fn manual(key: &str) -> ClaimRequest {

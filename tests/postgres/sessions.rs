@@ -35,7 +35,7 @@ async fn a_claim_whose_reply_was_lost_is_closed_once_with_its_dead_session() {
     leader.locker.open().await.expect("a session opens again");
     let leader = leader.leading().await;
 
-    let settled = leader.claim(&ClaimRequest { settle: true, ..request.clone() }).await;
+    let settled = leader.claim(&ClaimRequest { recheck: true, ..request.clone() }).await;
     let tick = request.tick.map(|tick| TickClaim { authority: Authority::Term(leader.term), ..tick });
     let again = leader.claim(&ClaimRequest { run: manual("x").run, tick, ..request.clone() }).await;
     let lost = leader.locker.close_lost(10).await.expect("an answer").lost;
@@ -60,7 +60,7 @@ async fn a_run_of_a_former_session_is_neither_granted_again_nor_ended_but_lost()
     node.locker.close().await;
     node.locker.open().await.expect("a session opens again");
 
-    let settled = node.claim(&ClaimRequest { settle: true, ..run.clone() }).await;
+    let settled = node.claim(&ClaimRequest { recheck: true, ..run.clone() }).await;
     let again = node.claim(&run).await;
     let ended = node.locker.complete(&[end]).await.expect("an answer");
     let lost = node.locker.close_lost(10).await.expect("an answer").lost;

@@ -35,13 +35,13 @@ async fn an_old_term_waits_for_a_takeover_under_way_and_changes_nothing() {
     let jobs = [name("job")];
     let withdrawal = leader.locker.withdraw(leader.term, &jobs);
     cluster.across_a_takeover(withdrawal).await.expect("an answer");
-    let moves = [move_of(&due)];
-    let moved = cluster.across_a_takeover(leader.locker.advance(&moves)).await.expect("an answer");
+    let advances = [advance_of(&due)];
+    let advanced = cluster.across_a_takeover(leader.locker.advance(&advances)).await.expect("an answer");
     let jobs =
         [Enrolment::new(name("job"), ScheduleIdentity::of_text("another"), Authority::Term(leader.term))];
     let enrolled = cluster.across_a_takeover(leader.locker.enrol(&jobs)).await.expect("an answer");
 
-    assert_eq!(moved, [Moved::Deposed { term: second }]);
+    assert_eq!(advanced, [Advanced::Deposed { term: second }]);
     assert_eq!(enrolled, [Enrolled::Deposed { term: third }]);
     assert_eq!(row().await, before);
 }
@@ -56,12 +56,12 @@ async fn a_term_that_is_over_decides_nothing_though_nobody_succeeded() {
     cluster.admin.execute(end, &[&cluster.scope]).await.expect("an answer");
 
     let claimed = leader.claim(&due).await;
-    let moved = leader.locker.advance(&[move_of(&due)]).await.expect("an answer");
+    let advanced = leader.locker.advance(&[advance_of(&due)]).await.expect("an answer");
     let job = Enrolment::new(name("job"), ScheduleIdentity::of_text("another"), Authority::Term(term));
     let enrolled = leader.locker.enrol(&[job]).await.expect("an answer");
 
     assert_eq!(claimed, Verdict::Deposed { term });
-    assert_eq!(moved, [Moved::Deposed { term }]);
+    assert_eq!(advanced, [Advanced::Deposed { term }]);
     assert_eq!(enrolled, [Enrolled::Deposed { term }]);
 }
 

@@ -104,7 +104,7 @@ impl Victim {
         assert_eq!(self.process.end().0, None, "it was killed");
     }
 
-    /// Another node that holds the job hears of the loss. Answers the tick of the run.
+    /// Another node that has the job hears of the loss. Answers the tick of the run.
     async fn is_lost_to(&self, node: &mut Node) -> Option<DateTime<Utc>> {
         let lost = |kind: &EventKind| matches!(kind, EventKind::RunLost { run, .. } if *run == self.run);
         let EventKind::RunLost { fire_time, .. } = node.hears("the run is lost", lost).await.kind else {
@@ -173,11 +173,11 @@ async fn each_of_several_runs_whose_process_is_killed_goes_on() {
     }
     again.into_iter().for_each(Begun::succeeds);
     cluster.close([node]).await;
-    let debts = "SELECT count(*) FROM callsheet.debts WHERE scope = $1";
-    assert_eq!(cluster.number(debts, &[&cluster.scope]).await, 0, "they are settled");
+    let pending_retries = "SELECT count(*) FROM callsheet.debts WHERE scope = $1";
+    assert_eq!(cluster.number(pending_retries, &[&cluster.scope]).await, 0, "they are resumed");
 }
 
-/// Long before a node that was not told asks what is owed, a minute after it has enrolled its jobs.
+/// Long before a node that was not told asks for pending retries, a minute after it has enrolled its jobs.
 const TOLD_WITHIN: Duration = Duration::from_secs(20);
 
 /// Whoever closes it, all nodes are told.
@@ -227,7 +227,7 @@ async fn a_run_whose_process_is_killed_is_recorded_and_not_retried_by_default() 
     assert_eq!(killed.is_lost_to(&mut node).await, None);
     node.leads().await;
     cluster.leader_schedules().await;
-    // What is owed would go first.
+    // A pending retry would go first.
     let started = triggered(&node.jobs).await;
 
     let Ok(Triggered::Started(next)) = started else { panic!("the key is free: {started:?}") };

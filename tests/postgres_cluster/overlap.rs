@@ -23,11 +23,11 @@ async fn a_job_that_contradicts_the_leaders_policy_of_its_key_is_refused() {
     let keyed = Job::new("keyed", every(PERIOD)).lock_key(JOB).overlap(Overlap::Allow(2));
     let added = follower.jobs.add(keyed.run(async |_| {})).await;
     assert!(matches!(added, Err(Error::Add(AddError::Invalid(_)))), "{added:?}");
-    assert_eq!(ran.on(&follower, job().overlap(Overlap::Allow(2))).await, Scheduled::ByHolders);
-    follower.hears("it is refused", |kind| matches!(kind, EventKind::JobRefused { .. })).await;
-    assert_eq!(follower.status().await.state, JobState::Refused);
+    assert_eq!(ran.on(&follower, job().overlap(Overlap::Allow(2))).await, Scheduled::WithoutLeader);
+    follower.hears("it is refused", |kind| matches!(kind, EventKind::JobConflicting { .. })).await;
+    assert_eq!(follower.status().await.state, JobState::Conflicting);
     let triggered = triggered(&follower.jobs).await;
-    assert!(matches!(triggered, Err(Error::Trigger(TriggerError::Refused { .. }))), "{triggered:?}");
+    assert!(matches!(triggered, Err(Error::Trigger(TriggerError::Conflicting { .. }))), "{triggered:?}");
     ran.await_on(&leader, 3).await;
     assert!(ran.on_after(&follower, DateTime::UNIX_EPOCH).is_empty(), "the key is the leader's");
 

@@ -63,7 +63,7 @@ async fn a_job_of_a_follower_runs_there_until_the_leader_holds_it_too() {
     let events =
         [&leader, &follower].map(|node| node.jobs.events(EventFilter::new().job(JOB).buffer(100_000)));
 
-    assert_eq!(ran.on(&follower, job()).await, Scheduled::ByHolders);
+    assert_eq!(ran.on(&follower, job()).await, Scheduled::WithoutLeader);
     ran.await_on(&follower, 5).await;
     assert_eq!(ran.on(&leader, job()).await, Scheduled::Here);
     let led = ran.await_on(&leader, 10).await;

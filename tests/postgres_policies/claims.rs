@@ -4,15 +4,15 @@ use super::*;
 
 #[tokio::test]
 async fn a_claim_that_began_before_the_leaders_enrolment_sees_its_mark() {
-    let nodes = Nodes::of("unled-mark").await;
+    let nodes = Nodes::of("leaderless-mark").await;
     let (leader, other) = (nodes.open().await, nodes.open().await);
     leader.leads().await;
-    let cursor = other.enrol(enrolment("job", Authority::Unled)).await;
+    let cursor = other.enrol(enrolment("job", Authority::Leaderless)).await;
     due().await;
     // As a renewal of the term does: the claim has begun, and waits.
     let leading = nodes.transaction("UPDATE callsheet.leader SET node = node WHERE scope = $1").await;
 
-    let claim = tick(Authority::Unled, cursor, "job", "job");
+    let claim = tick(Authority::Leaderless, cursor, "job", "job");
     let mark = async {
         nodes.somebody_waits().await;
         let mark = "UPDATE callsheet.names n SET term = l.epoch FROM callsheet.leader l
@@ -23,18 +23,18 @@ async fn a_claim_that_began_before_the_leaders_enrolment_sees_its_mark() {
     let raced = async { tokio::join!(other.claim(&claim), mark) };
     let (verdict, ()) = timeout(DEADLINE, raced).await.expect("the claim waits for the leader row");
 
-    assert_eq!(verdict, Verdict::Led);
+    assert_eq!(verdict, Verdict::HasLeader);
 }
 
 #[tokio::test]
 async fn a_claim_waits_for_the_renewal_of_a_term_that_is_almost_over() {
-    let nodes = Nodes::of("unled-renewal").await;
+    let nodes = Nodes::of("leaderless-renewal").await;
     let (leader, other) = (nodes.open().await, nodes.open().await);
     let term = leader.leads().await;
     let cursor = leader.enrol(enrolment("job", Authority::Term(term))).await;
     let renewal = nodes.renewal_of_a_term_that_is_over().await;
 
-    let claim = tick(Authority::Unled, cursor, "job", "job");
+    let claim = tick(Authority::Leaderless, cursor, "job", "job");
     let commit = async {
         nodes.somebody_waits().await;
         renewal.batch_execute("COMMIT").await.expect("an answer");
@@ -42,7 +42,7 @@ async fn a_claim_waits_for_the_renewal_of_a_term_that_is_almost_over() {
     let raced = async { tokio::join!(other.claim(&claim), commit) };
     let (verdict, ()) = timeout(DEADLINE, raced).await.expect("the claim waits for the leader row");
 
-    assert_eq!(verdict, Verdict::Led);
+    assert_eq!(verdict, Verdict::HasLeader);
 }
 
 #[tokio::test]

@@ -135,7 +135,7 @@ async fn an_enrolment_whose_key_somebody_else_is_just_making_fails_alone() {
     );
 }
 
-/// Followers that hold the job may fire it only when the leader's mark is off.
+/// Followers that have the job may fire it only when the leader's mark is off.
 #[tokio::test]
 async fn a_job_whose_key_is_contradicted_keeps_no_mark_of_the_leader() {
     let nodes = Nodes::of("contradicted-mark").await;
@@ -179,10 +179,10 @@ async fn an_enrolment_that_changes_nothing_forgives_nothing() {
     let (enrolled, ()) = timeout(DEADLINE, raced).await.expect("it waits for the leader row");
 
     assert_eq!(enrolled.expect("an answer"), [Enrolled::Locked]);
-    let owed = node.locker.debts(None, 10).await.expect("an answer");
-    assert_eq!(owed.iter().map(|debt| debt.owed.run).collect::<Vec<_>>(), [run.run]);
+    let retry = node.locker.pending_retries(None, 10).await.expect("an answer");
+    assert_eq!(retry.iter().map(|pending| pending.retry.run).collect::<Vec<_>>(), [run.run]);
     node.enrol(forgives[0].clone()).await;
-    assert_eq!(node.locker.debts(None, 10).await.expect("an answer"), []);
+    assert_eq!(node.locker.pending_retries(None, 10).await.expect("an answer"), []);
 }
 
 /// Ticks that are due while the statement waits are owed.

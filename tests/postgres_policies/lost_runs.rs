@@ -2,22 +2,22 @@
 
 use super::*;
 
-fn retake(run: &ClaimRequest, key: &str) -> ClaimRequest {
-    ClaimRequest { retake: true, key: LockKey::new(key).expect("a key"), ..run.clone() }
+fn resume_lost(run: &ClaimRequest, key: &str) -> ClaimRequest {
+    ClaimRequest { resume_lost: true, key: LockKey::new(key).expect("a key"), ..run.clone() }
 }
 
 #[tokio::test]
 async fn of_two_nodes_that_take_up_a_lost_run_at_once_one_gets_it() {
     const LOSSES: usize = 10;
-    let nodes = Nodes::of("retake-race").await;
+    let nodes = Nodes::of("resume-race").await;
     let (one, two) = (nodes.open().await, nodes.open().await);
     // With keys of their own, nothing but the row of the job decides.
     for keys in [["job", "job"], ["one", "two"]] {
         for _ in 0..LOSSES {
             let run = nodes.dead_run("job", "job").await;
             let lost = one.locker.close_lost(10).await.expect("an answer").lost;
-            assert!(matches!(lost[..], [LostRun { owed: Some(_), .. }]), "{lost:?}");
-            let [first, second] = keys.map(|key| retake(&run, key));
+            assert!(matches!(lost[..], [LostRun { retry: Some(_), .. }]), "{lost:?}");
+            let [first, second] = keys.map(|key| resume_lost(&run, key));
 
             let (first_verdict, second_verdict) = tokio::join!(one.decided(&first), two.decided(&second));
 
@@ -74,16 +74,16 @@ async fn a_run_that_moves_a_cursor_is_not_closed_while_its_job_is_locked() {
     let thief = manual("another", "key");
     let verdict = node.claim(&thief).await;
     let Verdict::Granted { token, lost: Some(lost) } = verdict else { panic!("{verdict:?}") };
-    assert_eq!(lost.owed.map(|owed| owed.run), Some(run.run));
+    assert_eq!(lost.retry.map(|retry| retry.run), Some(run.run));
     node.ends(&thief, token).await;
 
     for row in ["job", "key"] {
         let holder = nodes.locked(row).await;
-        let locked = node.claim(&retake(&run, "key")).await;
+        let locked = node.claim(&resume_lost(&run, "key")).await;
         assert_eq!(locked, Verdict::Locked { holder: None }, "{row} is locked");
         holder.batch_execute("ROLLBACK").await.expect("an answer");
     }
-    let verdict = node.claim(&retake(&run, "key")).await;
+    let verdict = node.claim(&resume_lost(&run, "key")).await;
     let Verdict::Granted { token, .. } = verdict else { panic!("{verdict:?}") };
     node.ends(&run, token).await;
 }
@@ -107,7 +107,7 @@ async fn two_runs_of_a_job_lost_to_one_batch_are_both_closed() {
             };
             let Verdict::Granted { token, lost: robbed } = verdict else { panic!("{verdict:?}") };
             if let Some(robbed) = robbed {
-                assert_eq!(robbed.owed.map(|owed| owed.run), Some(robbed.run), "written with the loss");
+                assert_eq!(robbed.retry.map(|retry| retry.run), Some(robbed.run), "written with the loss");
                 lost.push(robbed.run);
             }
             node.ends(thief, token).await;
@@ -121,50 +121,52 @@ async fn two_runs_of_a_job_lost_to_one_batch_are_both_closed() {
 }
 
 #[tokio::test]
-async fn a_debt_that_somebody_else_has_locked_is_as_good_as_settled() {
-    let nodes = Nodes::of("debt-locked").await;
+async fn a_pending_retry_that_is_locked_is_as_good_as_resumed() {
+    let nodes = Nodes::of("retry-locked").await;
     let node = nodes.open().await;
     let run = nodes.dead_run("job", "job").await;
     node.locker.close_lost(10).await.expect("an answer");
     let holder = nodes.transaction("SELECT FROM callsheet.debts WHERE scope = $1 FOR UPDATE").await;
 
     for key in ["job", "key"] {
-        assert_eq!(node.claim(&retake(&run, key)).await, Verdict::NotGranted);
+        assert_eq!(node.claim(&resume_lost(&run, key)).await, Verdict::NotGranted);
     }
 
     holder.batch_execute("ROLLBACK").await.expect("an answer");
-    let Verdict::Granted { token, .. } = node.claim(&retake(&run, "job")).await else {
+    let Verdict::Granted { token, .. } = node.claim(&resume_lost(&run, "job")).await else {
         panic!("not granted")
     };
     node.ends(&run, token).await;
     let left = "SELECT count(*) FROM callsheet.debts WHERE scope = $1";
     let left: i64 = nodes.admin.query_one(left, &[&nodes.scope]).await.expect("an answer").get(0);
-    assert_eq!(left, 0, "it is settled");
+    assert_eq!(left, 0, "it is resumed");
 }
 
 /// The many are written by hand: to lose so many runs would take long.
 #[tokio::test]
-async fn of_too_many_debts_those_of_the_oldest_runs_are_dropped() {
-    let nodes = Nodes::of("deep-in-debt").await;
+async fn of_too_many_pending_retries_the_oldest_are_dropped() {
+    let nodes = Nodes::of("many-retries").await;
     let node = nodes.open().await;
-    for (prefix, owed, left) in [("00000000", true, DEBTS_MAX - 1), ("ffffffff", false, DEBTS_MAX)] {
+    for (prefix, retry, left) in
+        [("00000000", true, PENDING_RETRIES_MAX - 1), ("ffffffff", false, PENDING_RETRIES_MAX)]
+    {
         let run = nodes.dead_run("job", "job").await;
         let clear = "DELETE FROM callsheet.debts WHERE scope = $1";
         nodes.admin.execute(clear, &[&nodes.scope]).await.expect("an answer");
         let many = "INSERT INTO callsheet.debts (scope, run, job, losses, token)
                     SELECT $1, ($2 || '-0000-7000-8000-' || lpad(to_hex(n), 12, '0'))::uuid, 'job', 1, 1
                     FROM generate_series(1, $3::int8) AS n";
-        let debts = i64::try_from(DEBTS_MAX).expect("few");
-        nodes.admin.execute(many, &[&nodes.scope, &prefix, &debts]).await.expect("an answer");
+        let pending_retries = i64::try_from(PENDING_RETRIES_MAX).expect("few");
+        nodes.admin.execute(many, &[&nodes.scope, &prefix, &pending_retries]).await.expect("an answer");
 
         let closed = node.locker.close_lost(10).await.expect("an answer").lost;
 
         assert_eq!(closed.len(), 1);
-        assert_eq!(closed[0].owed.is_some(), owed, "{prefix}");
-        let kept = node.locker.debts(None, 2 * DEBTS_MAX).await.expect("an answer");
-        assert_eq!(kept.len(), DEBTS_MAX);
-        assert_eq!(kept.iter().filter(|debt| debt.owed.run != run.run).count(), left);
-        let oldest = kept[0].owed.run.to_string();
-        assert_eq!(oldest.ends_with("000000000002"), owed, "the oldest is dropped: {oldest}");
+        assert_eq!(closed[0].retry.is_some(), retry, "{prefix}");
+        let kept = node.locker.pending_retries(None, 2 * PENDING_RETRIES_MAX).await.expect("an answer");
+        assert_eq!(kept.len(), PENDING_RETRIES_MAX);
+        assert_eq!(kept.iter().filter(|pending| pending.retry.run != run.run).count(), left);
+        let oldest = kept[0].retry.run.to_string();
+        assert_eq!(oldest.ends_with("000000000002"), retry, "the oldest is dropped: {oldest}");
     }
 }

@@ -6,12 +6,12 @@ mod harness;
 use std::{sync::Arc, time::Duration};
 
 use callsheet::{
-    CALL_DEADLINE, DEBTS_MAX, FencingToken, FireTime, JobName, LockKey, NodeId, Outcome, Overlap, RunId,
-    Term,
+    CALL_DEADLINE, FencingToken, FireTime, JobName, LockKey, NodeId, Outcome, Overlap, PENDING_RETRIES_MAX,
+    RunId, Term,
     backend::Postgres,
     port::{
         Authority, Backend, Campaign, ClaimRequest, Completed, Completion, Enrolled, Enrolment, LockError,
-        Locker, LostRun, News, Pause, ScheduleIdentity, Session, Skips, TickClaim, Verdict,
+        Locker, LostRun, Notification, Pause, ScheduleIdentity, Session, Skips, TickClaim, Verdict,
     },
 };
 use chrono::{DateTime, TimeDelta, Utc};

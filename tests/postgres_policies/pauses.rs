@@ -158,20 +158,24 @@ async fn what_anybody_else_notifies_the_nodes_of_does_them_no_harm() {
     node.locker.pause(&[name("job")], Some(&FOR_GOOD)).await.expect("an answer");
 
     let heard = async {
-        [node.locker.news(session).await, node.locker.news(session).await, node.locker.news(session).await]
+        [
+            node.locker.next_notification(session).await,
+            node.locker.next_notification(session).await,
+            node.locker.next_notification(session).await,
+        ]
     };
     let heard = timeout(DEADLINE, heard).await.expect("it hears what can be read");
-    let held = News::Pause { job: name("held"), pause: Some(FOR_GOOD) };
-    let paused = News::Pause { job: name("job"), pause: Some(FOR_GOOD) };
+    let held = Notification::PauseChanged { job: name("held"), pause: Some(FOR_GOOD) };
+    let paused = Notification::PauseChanged { job: name("job"), pause: Some(FOR_GOOD) };
     assert_eq!(heard, [held.clone(), held, paused], "as the store says");
     stranger.locker.pause(&[name("strange")], Some(&FOR_GOOD)).await.expect("an answer");
-    let heard = timeout(DEADLINE, stranger.locker.news(of_stranger)).await.expect("its own");
-    let own = News::Pause { job: name("strange"), pause: Some(FOR_GOOD) };
+    let heard = timeout(DEADLINE, stranger.locker.next_notification(of_stranger)).await.expect("its own");
+    let own = Notification::PauseChanged { job: name("strange"), pause: Some(FOR_GOOD) };
     assert_eq!(heard, own, "another scope hears nothing of it");
 }
 
 #[tokio::test]
-async fn of_too_much_news_the_oldest_is_dropped() {
+async fn of_too_many_notifications_the_oldest_are_dropped() {
     const SENT: usize = 3_000;
     let nodes = Nodes::of("flood").await;
     let node = nodes.open().await;
@@ -187,14 +191,18 @@ async fn of_too_much_news_the_oldest_is_dropped() {
     node.locker.pause(&[name("last")], None).await.expect("an answer");
 
     let mut heard = Vec::new();
-    let last = News::Pause { job: name("job"), pause: Some(FOR_GOOD) };
+    let last = Notification::PauseChanged { job: name("job"), pause: Some(FOR_GOOD) };
     while heard.last() != Some(&last) {
-        heard.push(timeout(DEADLINE, node.locker.news(node.session)).await.expect("the newest are kept"));
+        heard.push(
+            timeout(DEADLINE, node.locker.next_notification(node.session))
+                .await
+                .expect("the newest are kept"),
+        );
     }
 
     assert!(heard.len() < SENT, "{} were kept", heard.len());
-    assert!(heard.contains(&News::Missed), "it is told that there was more");
-    let newest = News::Pause { job: name("3000"), pause: None };
+    assert!(heard.contains(&Notification::Lagged), "it is told that there was more");
+    let newest = Notification::PauseChanged { job: name("3000"), pause: None };
     assert_eq!(heard[heard.len() - 2], newest);
 }
 
@@ -209,10 +217,10 @@ async fn who_wants_a_key_reaches_its_holder_on_another_node_and_nobody_else() {
     other.locker.pause(&[name("after")], Some(&FOR_GOOD)).await.expect("an answer");
 
     assert_eq!(busy, Verdict::Busy { holder: Some(held.run) });
-    let after = News::Pause { job: name("after"), pause: Some(FOR_GOOD) };
-    let told = timeout(DEADLINE, holder.locker.news(holder.session)).await.expect("it is told");
-    assert_eq!(told, News::Stop { run: held.run });
-    let told = timeout(DEADLINE, other.locker.news(other.session)).await.expect("it is told");
+    let after = Notification::PauseChanged { job: name("after"), pause: Some(FOR_GOOD) };
+    let told = timeout(DEADLINE, holder.locker.next_notification(holder.session)).await.expect("it is told");
+    assert_eq!(told, Notification::Stop { run: held.run });
+    let told = timeout(DEADLINE, other.locker.next_notification(other.session)).await.expect("it is told");
     assert_eq!(told, after, "the other one has nothing to stop");
     holder.ends(&held, token).await;
 }

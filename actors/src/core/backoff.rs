@@ -6,7 +6,7 @@ use std::time::Duration;
 const JITTER_PART: u32 = 4;
 
 /// The pause after `failures` in a row: `min` after none, then twice the one before, up to `max`.
-pub fn doubled(min: Duration, failures: u32, max: Duration) -> Duration {
+pub(crate) fn doubled(min: Duration, failures: u32, max: Duration) -> Duration {
     min.saturating_mul(1 << failures.min(16)).min(max)
 }
 

@@ -1,6 +1,6 @@
 //! Finds the items for which a store refuses whole batches.
 //!
-//! A batch that was refused is halved, and each half is asked anew, until the bad items stand alone. What is
+//! A batch that was refused is halved, and each half is asked again, until the bad items stand alone. What is
 //! asked for that comes on top of everything else, so it is paced: at most log₂ n of it a second, n being the
 //! size of the batch. The largest group goes first: it has the most items that are not to blame. Of those
 //! that are as large the oldest does.
@@ -19,7 +19,7 @@ const URGENT_MAX: usize = 1_024;
 
 /// The items of refused batches, in groups that are to be asked one by one.
 #[derive(Debug)]
-pub struct Bisect<T> {
+pub(crate) struct Bisect<T> {
     /// None is empty.
     groups: Vec<Vec<T>>,
     /// The time between the starts of two groups.
@@ -35,8 +35,9 @@ impl<T> Default for Bisect<T> {
 }
 
 impl<T> Bisect<T> {
-    /// A batch was refused, by the monotonic reading `now`. Answers its item, if it stood alone: that is the bad one.
-    pub fn refused(&mut self, now: Duration, mut batch: Vec<T>) -> Option<T> {
+    /// A batch was refused, by the monotonic reading `now`. Answers its item, if it stood alone: that is the
+    /// bad one.
+    pub(crate) fn refused(&mut self, now: Duration, mut batch: Vec<T>) -> Option<T> {
         if batch.len() < 2 {
             return batch.pop();
         }
@@ -47,7 +48,7 @@ impl<T> Bisect<T> {
     }
 
     /// Adds a group that is to be asked by itself: some of its items may be bad.
-    pub fn add(&mut self, now: Duration, group: Vec<T>) {
+    pub(crate) fn add(&mut self, now: Duration, group: Vec<T>) {
         if !group.is_empty() {
             // Many small ones are as urgent as one that holds them all.
             self.set_pace(now, group.len().max((self.groups.len() + 1).min(URGENT_MAX)));
@@ -58,14 +59,14 @@ impl<T> Bisect<T> {
     /// So many items come at once.
     fn set_pace(&mut self, now: Duration, items: usize) {
         // The first group after all others were done.
-        let anew = self.groups.is_empty() && now >= self.not_before;
+        let starts_over = self.groups.is_empty() && now >= self.not_before;
         // Rounded up.
         let pace = Duration::from_secs(1) / ceil_log2(items).max(1) + Duration::from_nanos(1);
-        self.pace = if anew { pace } else { self.pace.min(pace) };
+        self.pace = if starts_over { pace } else { self.pace.min(pace) };
     }
 
     /// The group to be asked now, if it is time for one. Whatever becomes of it, it is not kept.
-    pub fn take(&mut self, now: Duration) -> Option<Vec<T>> {
+    pub(crate) fn take(&mut self, now: Duration) -> Option<Vec<T>> {
         if now < self.not_before {
             return None;
         }
@@ -76,17 +77,12 @@ impl<T> Bisect<T> {
     }
 
     /// When the next group is to be asked, if there is one.
-    pub fn wake_at(&self) -> Option<Duration> {
+    pub(crate) fn wake_at(&self) -> Option<Duration> {
         (!self.groups.is_empty()).then_some(self.not_before)
     }
 
-    /// Nothing is to be asked.
-    pub fn is_empty(&self) -> bool {
-        self.groups.is_empty()
-    }
-
     /// Everything that is left, which is not to be asked any more.
-    pub fn drain(&mut self) -> impl Iterator<Item = T> {
+    pub(crate) fn drain(&mut self) -> impl Iterator<Item = T> {
         std::mem::take(&mut self.groups).into_iter().flatten()
     }
 }
@@ -178,7 +174,7 @@ mod tests {
 
         assert_eq!(bisect.drain().collect::<Vec<_>>(), [3]);
 
-        assert!(bisect.is_empty() && bisect.wake_at().is_none());
+        assert!(bisect.groups.is_empty() && bisect.wake_at().is_none());
         assert_eq!(bisect.refused(Duration::ZERO, Vec::new()), None);
     }
 

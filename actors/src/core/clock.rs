@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-/// A clock that moves further than this against the monotonic one is taken as set: 100 ms. Timers are off by no more.
-pub const CLOCK_STEP_MIN: TimeDelta = TimeDelta::milliseconds(100);
+/// A clock that moves further than this against the monotonic one is taken as set: 100 ms. Timers are off by
+/// no more.
+pub(crate) const CLOCK_STEP_MIN: TimeDelta = TimeDelta::milliseconds(100);
 
-/// Notices that a clock and the monotonic one move apart: at once, when somebody sets it or the machine sleeps, or little by
-/// little.
+/// Notices that a clock and the monotonic one move apart: at once, when somebody sets it or the machine
+/// sleeps, or little by little.
 ///
 /// ```text
 /// clock       0    1    2         9   10   11     it is set from 3 to 9, or the machine sleeps
@@ -16,21 +17,21 @@ pub const CLOCK_STEP_MIN: TimeDelta = TimeDelta::milliseconds(100);
 /// look        -    -    -        +6s   -    -
 /// ```
 #[derive(Debug)]
-pub struct ClockWatch {
+pub(crate) struct ClockWatch {
     /// What the clock read when the monotonic one read zero, as it stood when timers were right.
     origin: DateTime<Utc>,
 }
 
 impl ClockWatch {
     /// A watch to which `clock` and `elapsed`, read at one instant, belong together.
-    pub fn new(clock: DateTime<Utc>, elapsed: Duration) -> Self {
-        Self { origin: origin(clock, elapsed) }
+    pub(crate) fn new(clock: DateTime<Utc>, elapsed: Duration) -> Self {
+        Self { origin: clock_origin(clock, elapsed) }
     }
 
-    /// By how much the clock has moved since it was seen to move last, if by more than [`CLOCK_STEP_MIN`]: every timer that
-    /// follows it has to be armed anew.
-    pub fn look(&mut self, clock: DateTime<Utc>, elapsed: Duration) -> Option<TimeDelta> {
-        let origin = origin(clock, elapsed);
+    /// By how much the clock has moved since it was seen to move last, if by more than [`CLOCK_STEP_MIN`]:
+    /// every timer that follows it has to be set again.
+    pub(crate) fn look(&mut self, clock: DateTime<Utc>, elapsed: Duration) -> Option<TimeDelta> {
+        let origin = clock_origin(clock, elapsed);
         let by = origin - self.origin;
         if by.abs() <= CLOCK_STEP_MIN {
             return None;
@@ -41,7 +42,7 @@ impl ClockWatch {
 }
 
 /// What a clock read, or would have read, when the monotonic one read zero.
-pub fn origin(clock: DateTime<Utc>, elapsed: Duration) -> DateTime<Utc> {
+pub fn clock_origin(clock: DateTime<Utc>, elapsed: Duration) -> DateTime<Utc> {
     let elapsed = TimeDelta::from_std(elapsed).unwrap_or(TimeDelta::MAX);
     clock.checked_sub_signed(elapsed).unwrap_or(DateTime::<Utc>::MIN_UTC)
 }

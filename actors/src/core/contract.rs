@@ -11,7 +11,7 @@ use crate::{core::time::FireTime, port::Schedule};
 /// Its text names the question, the answer and the rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Breach {
+pub(crate) enum Breach {
     /// `next_after` answered an instant that is not later.
     NotLater {
         /// What was asked.
@@ -71,7 +71,7 @@ impl fmt::Display for Breach {
 }
 
 /// The first tick after `after`.
-pub fn next_after(schedule: &dyn Schedule, after: DateTime<Utc>) -> Result<Option<FireTime>, Breach> {
+pub(crate) fn next_after(schedule: &dyn Schedule, after: DateTime<Utc>) -> Result<Option<FireTime>, Breach> {
     match schedule.next_after(after) {
         Some(answer) if answer <= after => Err(Breach::NotLater { after, answer }),
         answer => answer.map(whole).transpose(),
@@ -79,7 +79,10 @@ pub fn next_after(schedule: &dyn Schedule, after: DateTime<Utc>) -> Result<Optio
 }
 
 /// The last tick before `before`.
-pub fn previous_before(schedule: &dyn Schedule, before: DateTime<Utc>) -> Result<Option<FireTime>, Breach> {
+pub(crate) fn previous_before(
+    schedule: &dyn Schedule,
+    before: DateTime<Utc>,
+) -> Result<Option<FireTime>, Breach> {
     match schedule.previous_before(before) {
         Some(answer) if answer >= before => Err(Breach::NotEarlier { before, answer }),
         answer => answer.map(whole).transpose(),
@@ -87,7 +90,7 @@ pub fn previous_before(schedule: &dyn Schedule, before: DateTime<Utc>) -> Result
 }
 
 /// Refuses a tick that `previous_before` named, unless `next_after` names it as well.
-pub fn confirm(schedule: &dyn Schedule, tick: FireTime, before: DateTime<Utc>) -> Result<(), Breach> {
+pub(crate) fn confirm(schedule: &dyn Schedule, tick: FireTime, before: DateTime<Utc>) -> Result<(), Breach> {
     let Some(after) = tick.instant().checked_sub_signed(MILLISECOND) else { return Ok(()) };
     let next = next_after(schedule, after)?;
     if next == Some(tick) {
@@ -98,7 +101,7 @@ pub fn confirm(schedule: &dyn Schedule, tick: FireTime, before: DateTime<Utc>) -
 }
 
 /// The shortest time between two ticks.
-pub const MILLISECOND: TimeDelta = TimeDelta::milliseconds(1);
+pub(crate) const MILLISECOND: TimeDelta = TimeDelta::milliseconds(1);
 
 fn whole(answer: DateTime<Utc>) -> Result<FireTime, Breach> {
     let tick = FireTime::new(answer);

@@ -22,14 +22,15 @@ const CURE: &str =
 
 /// Reads a duration such as `1h30m`, `500ms`, `2s` or `1d`.
 ///
-/// Whole numbers, each with its unit: `w` (7 days), `d` (24 hours), `h`, `m` (minutes), `s`, `ms`, `us` (microseconds),
-/// `ns`; each unit at most once, largest first, with or without blanks between the parts. There are no months and
-/// years, which have no fixed length, and no fractions. Zero is a duration (`0s`), though not a period.
+/// Whole numbers, each with its unit: `w` (7 days), `d` (24 hours), `h`, `m` (minutes), `s`, `ms`, `us`
+/// (microseconds), `ns`; each unit at most once, largest first, with or without blanks between the parts.
+/// There are no months and years, which have no fixed length, and no fractions. Zero is a duration (`0s`),
+/// though not a period.
 ///
 /// # Errors
 ///
-/// A [`Fault`] that says what is wrong and what to write instead: an empty text, a sign, a number without a unit, an
-/// unknown unit, units out of order, or 2⁶⁴ s and more.
+/// A [`Fault`] that says what is wrong and what to write instead: an empty text, a sign, a number without a
+/// unit, an unknown unit, units out of order, or 2⁶⁴ s and more.
 ///
 /// ```
 /// use std::time::Duration;

@@ -11,22 +11,23 @@ use crate::{
     port::{Campaign, Grant, Lease, Renewal},
 };
 
-/// The pause before a campaign or a resignation that got no answer is tried again, doubling up to [`RETRY_MAX`].
-pub const RETRY_MIN: Duration = Duration::from_millis(250);
+/// The pause before a campaign or a resignation that got no answer is tried again, doubling up to
+/// [`RETRY_MAX`].
+pub(crate) const RETRY_MIN: Duration = Duration::from_millis(250);
 /// The longest pause before a campaign that got no answer is tried again.
-pub const RETRY_MAX: Duration = Duration::from_secs(5);
+pub(crate) const RETRY_MAX: Duration = Duration::from_secs(5);
 /// How long a renewal may at least wait for its answer, if the lease is long enough.
-pub const RENEWAL_ANSWER: Duration = Duration::from_millis(1_750);
+pub(crate) const RENEWAL_ANSWER: Duration = Duration::from_millis(1_750);
 /// A node that does not campaign looks so often whether it should, and who leads.
-pub const LOOK_EVERY: Duration = Duration::from_secs(1);
+pub(crate) const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// A term is renewed after this part of its lease at the earliest, in hundredths.
-pub const RENEW_MIN: u32 = 33;
+pub(crate) const RENEW_MIN: u32 = 33;
 /// A term is renewed after this part of its lease at the latest, in hundredths.
-pub const RENEW_MAX: u32 = 45;
+pub(crate) const RENEW_MAX: u32 = 45;
 
 /// What the machine is told. Instants are readings of the monotonic clock.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Input {
+pub(crate) enum Input {
     /// A session with the store is open.
     SessionOpened,
     /// The session with the store is gone.
@@ -58,7 +59,7 @@ pub enum Input {
         why: StepDownReason,
     },
     /// The node considered whether it is to lead.
-    Considered(Outlook),
+    Considered(Objections),
     /// Somebody asked this node not to lead until then, or until another node does.
     StandAside {
         /// The monotonic clock's reading.
@@ -72,18 +73,18 @@ pub enum Input {
 
 /// What a node sees when it considers whether it is to lead.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Outlook {
+pub(crate) struct Objections {
     /// The application says that this node must not lead.
-    pub refused: bool,
+    pub(crate) refused: bool,
     /// Another node leads.
-    pub led: bool,
+    pub(crate) led: bool,
     /// Another node stands as a candidate, and this one would rather not lead: why.
-    pub yields: Option<StepDownReason>,
+    pub(crate) yields: Option<StepDownReason>,
 }
 
 /// What the shell must do.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Effect {
+pub(crate) enum Effect {
     /// Find out whether this node is to lead.
     Consider,
     /// Ask the store for a term.
@@ -99,7 +100,7 @@ pub enum Effect {
 }
 
 /// The effects of one step, in order.
-pub type Effects = SmallVec<[Effect; 2]>;
+pub(crate) type Effects = SmallVec<[Effect; 2]>;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
@@ -136,7 +137,7 @@ struct Leading {
 /// renewals                 r
 /// ```
 #[derive(Debug)]
-pub struct ElectionMachine {
+pub(crate) struct ElectionMachine {
     state: State,
     resigned: bool,
     unanswered: u32,
@@ -145,37 +146,38 @@ pub struct ElectionMachine {
     /// It was asked not to campaign until then, or until another node leads.
     aside_until: Option<Duration>,
     /// Since when it has yielded to candidates of whom none leads.
-    unled_since: Option<Duration>,
+    leaderless_since: Option<Duration>,
     /// For so long at most.
     yields_max: Duration,
 }
 
 impl ElectionMachine {
-    /// A machine without a session. A node that would rather not lead waits at most `yields_max` for a candidate to lead.
-    pub fn new(yields_max: Duration) -> Self {
+    /// A machine without a session. A node that would rather not lead waits at most `yields_max` for a
+    /// candidate to lead.
+    pub(crate) fn new(yields_max: Duration) -> Self {
         Self {
             state: State::Idle,
             resigned: false,
             unanswered: 0,
             considers: false,
             aside_until: None,
-            unled_since: None,
+            leaderless_since: None,
             yields_max,
         }
     }
 
     /// Whether there is anything to consider before a campaign.
-    pub fn set_considers(&mut self, considers: bool) {
+    pub(crate) fn set_considers(&mut self, considers: bool) {
         self.considers = considers;
     }
 
     /// Whether the node was asked not to campaign at `now`.
-    pub fn is_aside(&self, now: Duration) -> bool {
+    pub(crate) fn is_aside(&self, now: Duration) -> bool {
         self.aside_until.is_some_and(|until| now < until)
     }
 
     /// Feeds one input; `now` is the monotonic clock's reading.
-    pub fn step(&mut self, now: Duration, input: Input) -> Effects {
+    pub(crate) fn step(&mut self, now: Duration, input: Input) -> Effects {
         let mut effects = Effects::new();
         match input {
             Input::SessionOpened => {
@@ -215,7 +217,7 @@ impl ElectionMachine {
     }
 
     /// How long until the machine has something to decide; `None` if only an input can change anything.
-    pub fn wake_in(&self, now: Duration) -> Option<Duration> {
+    pub(crate) fn wake_in(&self, now: Duration) -> Option<Duration> {
         let at = match self.state {
             State::Idle | State::Considering | State::Campaigning => None,
             State::Aside { until } | State::Waiting { until } => Some(until),
@@ -225,19 +227,19 @@ impl ElectionMachine {
     }
 
     /// The term in which this node leads, and up to when that may be trusted (`None`: for ever).
-    pub fn term(&self, now: Duration) -> Option<(Term, Option<Duration>)> {
+    pub(crate) fn term(&self, now: Duration) -> Option<(Term, Option<Duration>)> {
         let leading = self.leading()?;
         let trusted = leading.trusted_until.is_none_or(|until| now < until);
         trusted.then_some((leading.term, leading.trusted_until))
     }
 
     /// The lease of the term in which this node leads.
-    pub fn lease(&self) -> Option<Lease> {
+    pub(crate) fn lease(&self) -> Option<Lease> {
         self.leading().and_then(|leading| leading.lease)
     }
 
     /// Nobody feeds the machine any more: lets go of its term, and answers which it was.
-    pub fn abandon(&mut self) -> Option<Term> {
+    pub(crate) fn abandon(&mut self) -> Option<Term> {
         let term = self.leading().map(|leading| leading.term);
         self.state = State::Idle;
         term
@@ -313,7 +315,8 @@ impl ElectionMachine {
         answer: Option<Renewal>,
         effects: &mut Effects,
     ) {
-        // First: others may have seen the trust run out before this answer was read, and nothing brings it back.
+        // First: others may have seen the trust run out before this answer was read, and nothing brings it
+        // back.
         self.expire(now, effects);
         let State::Leading(leading) = &mut self.state else { return };
         let Some(lease) = leading.lease.filter(|_| leading.term == term) else { return };
@@ -352,8 +355,8 @@ impl ElectionMachine {
         }
     }
 
-    fn on_considered(&mut self, now: Duration, outlook: Outlook, effects: &mut Effects) {
-        let Outlook { refused, led, yields } = outlook;
+    fn on_considered(&mut self, now: Duration, outlook: Objections, effects: &mut Effects) {
+        let Objections { refused, led, yields } = outlook;
         if let State::Leading(Leading { term, .. }) = self.state {
             if let Some(why) = refused.then_some(StepDownReason::Refused).or(yields) {
                 self.step_down(why, effects);
@@ -371,18 +374,18 @@ impl ElectionMachine {
             return;
         }
         // A candidate who does not come to lead must not keep everybody from it.
-        let unled_since = *self.unled_since.get_or_insert(now);
+        let leaderless_since = *self.leaderless_since.get_or_insert(now);
         if led || yields.is_none() {
-            self.unled_since = None;
+            self.leaderless_since = None;
         }
-        let waited = !led && now.saturating_sub(unled_since) > self.yields_max;
+        let waited = !led && now.saturating_sub(leaderless_since) > self.yields_max;
         if self.is_aside(now) || refused || (yields.is_some() && !waited) {
             let look_at = now.saturating_add(LOOK_EVERY);
             let until = self.aside_until.map_or(look_at, |until| look_at.min(until.max(now)));
             self.state = State::Aside { until };
         } else {
             self.aside_until = None;
-            self.unled_since = None;
+            self.leaderless_since = None;
             self.campaign(effects);
         }
     }
@@ -474,304 +477,4 @@ fn trusted_until(started: Duration, lease: Lease) -> Duration {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const TERM: Term = Term(7);
-    const LEASE: Lease = Lease { duration: Duration::from_secs(6), margin: Duration::from_secs(1) };
-
-    fn s(seconds: u64) -> Duration {
-        Duration::from_secs(seconds)
-    }
-
-    fn won(started: Duration) -> Input {
-        let grant = Grant { term: TERM, lease: Some(LEASE), waited: Duration::ZERO, former_zone_data: None };
-        Input::CampaignEnded { started, answer: Some(Campaign::Won(grant)) }
-    }
-
-    fn leader() -> ElectionMachine {
-        let mut machine = ElectionMachine::new(LEASE.duration);
-        assert_eq!(machine.step(s(0), Input::SessionOpened)[..], [Effect::Campaign]);
-        assert_eq!(machine.step(s(0), won(s(0)))[..], [Effect::Gained(TERM, None)]);
-        machine
-    }
-
-    #[test]
-    fn trust_is_counted_from_the_start_of_the_attempt() {
-        let mut machine = ElectionMachine::new(LEASE.duration);
-        machine.step(s(10), Input::SessionOpened);
-
-        let effects = machine.step(s(13), won(s(10)));
-
-        assert_eq!(effects[..], [Effect::Gained(TERM, None)]);
-        assert_eq!(machine.term(s(14)), Some((TERM, Some(s(15)))));
-        assert_eq!(machine.term(s(15)), None);
-    }
-
-    #[test]
-    fn a_grant_that_comes_after_its_trust_is_given_back() {
-        let mut machine = ElectionMachine::new(LEASE.duration);
-        machine.step(s(10), Input::SessionOpened);
-
-        let effects = machine.step(s(15), won(s(10)));
-
-        assert_eq!(effects[..], [Effect::Resign(TERM)]);
-        assert_eq!(machine.term(s(15)), None);
-    }
-
-    #[test]
-    fn a_leader_renews_before_half_of_the_lease() {
-        let mut machine = leader();
-        let pause = Duration::from_millis(2_700);
-        assert_eq!(machine.wake_in(s(0)), Some(pause));
-
-        assert_eq!(machine.step(s(2), Input::WakeUp)[..], []);
-        assert_eq!(machine.step(s(3), Input::WakeUp)[..], [Effect::Renew(TERM)]);
-        machine.step(s(4), Input::RenewalEnded { term: TERM, started: s(3), answer: Some(Renewal::Renewed) });
-
-        assert_eq!(machine.term(s(4)), Some((TERM, Some(s(8)))));
-        assert_eq!(machine.wake_in(s(4)), Some(pause - s(1)));
-    }
-
-    const ALLOWED: Outlook = Outlook { refused: false, led: false, yields: None };
-
-    fn considers() -> ElectionMachine {
-        let mut machine = ElectionMachine::new(LEASE.duration);
-        machine.set_considers(true);
-        assert_eq!(machine.step(s(0), Input::SessionOpened)[..], [Effect::Consider]);
-        machine
-    }
-
-    #[test]
-    fn a_node_that_may_not_lead_looks_again_and_campaigns_when_it_may() {
-        let mut machine = considers();
-
-        assert_eq!(machine.step(s(0), Input::Considered(Outlook { refused: true, ..ALLOWED }))[..], []);
-        assert_eq!(machine.wake_in(s(0)), Some(LOOK_EVERY));
-        assert_eq!(machine.step(s(1), Input::WakeUp)[..], [Effect::Consider]);
-        assert_eq!(machine.step(s(1), Input::Considered(ALLOWED))[..], [Effect::Campaign]);
-    }
-
-    #[test]
-    fn a_leader_that_may_not_lead_resigns() {
-        let mut machine = leader();
-
-        assert_eq!(machine.step(s(1), Input::Considered(ALLOWED))[..], []);
-        let effects = machine.step(s(1), Input::Considered(Outlook { refused: true, ..ALLOWED }));
-
-        let lost = Effect::Lost(TERM, StepDownReason::Refused);
-        assert_eq!(effects[..], [lost, Effect::Resign(TERM), Effect::Consider]);
-        assert_eq!(machine.term(s(1)), None);
-    }
-
-    #[test]
-    fn a_node_that_was_asked_to_resign_campaigns_after_the_pause() {
-        let mut machine = leader();
-
-        let effects = machine.step(s(1), Input::StandAside { until: s(3) });
-
-        let lost = Effect::Lost(TERM, StepDownReason::Requested);
-        assert_eq!(effects[..], [lost, Effect::Resign(TERM), Effect::Consider]);
-        assert_eq!(machine.step(s(1), Input::Considered(ALLOWED))[..], []);
-        assert_eq!(machine.step(s(2), Input::WakeUp)[..], [Effect::Consider]);
-        assert_eq!(machine.step(s(2), Input::Considered(ALLOWED))[..], []);
-        assert_eq!(machine.step(s(3), Input::WakeUp)[..], [Effect::Consider]);
-        assert_eq!(machine.step(s(3), Input::Considered(ALLOWED))[..], [Effect::Campaign]);
-    }
-
-    #[test]
-    fn a_node_that_was_asked_to_resign_stands_again_once_another_one_leads() {
-        let mut machine = leader();
-        machine.step(s(1), Input::StandAside { until: s(30) });
-        let led = Outlook { led: true, ..ALLOWED };
-
-        assert_eq!(machine.step(s(2), Input::Considered(led))[..], [Effect::Consider], "others hear of it");
-        assert!(!machine.is_aside(s(2)));
-        assert_eq!(machine.step(s(2), Input::Considered(led))[..], [Effect::Campaign]);
-    }
-
-    #[test]
-    fn a_term_that_is_won_after_the_node_was_asked_to_resign_is_given_back() {
-        let mut machine = ElectionMachine::new(LEASE.duration);
-        machine.step(s(0), Input::SessionOpened);
-
-        assert_eq!(machine.step(s(1), Input::StandAside { until: s(30) })[..], [Effect::Consider]);
-        assert_eq!(machine.step(s(2), won(s(0)))[..], [Effect::Resign(TERM)]);
-        assert_eq!(machine.term(s(2)), None);
-    }
-
-    #[test]
-    fn a_node_yields_to_a_candidate_that_does_not_come_to_lead_for_a_lease() {
-        let mut machine = considers();
-        let yields = Outlook { yields: Some(StepDownReason::Yielded), ..ALLOWED };
-        let mut campaigned = None;
-
-        for second in 0..60 {
-            let effects = machine.step(s(second), Input::Considered(yields));
-            if effects[..] == [Effect::Campaign] {
-                campaigned = Some(second);
-                break;
-            }
-            assert_eq!(effects[..], []);
-            assert_eq!(machine.step(s(second + 1), Input::WakeUp)[..], [Effect::Consider]);
-        }
-
-        assert_eq!(campaigned, Some(7), "the lease is 6 s");
-    }
-
-    #[test]
-    fn a_short_lease_is_renewed_at_a_third_of_it() {
-        // The lease, its margin, the pause.
-        let cases = [(1_000, 200, 330), (3_000, 600, 990), (5_000, 1_000, 2_250), (60_000, 12_000, 27_000)];
-        for (duration, margin, pause) in cases {
-            let [duration, margin, pause] = [duration, margin, pause].map(Duration::from_millis);
-            assert_eq!(renew_at(s(7), Lease { duration, margin }), s(7) + pause, "{duration:?}");
-        }
-    }
-
-    #[test]
-    fn what_a_campaign_waited_before_it_asked_is_no_part_of_the_attempt() {
-        let mut machine = ElectionMachine::new(LEASE.duration);
-        machine.step(s(10), Input::SessionOpened);
-        let grant = Grant { term: TERM, lease: Some(LEASE), waited: s(3), former_zone_data: None };
-
-        let effects =
-            machine.step(s(16), Input::CampaignEnded { started: s(10), answer: Some(Campaign::Won(grant)) });
-
-        assert_eq!(effects[..], [Effect::Gained(TERM, None)]);
-        assert_eq!(machine.term(s(16)), Some((TERM, Some(s(18)))));
-    }
-
-    #[test]
-    fn a_renewal_without_an_answer_does_not_stretch_the_trust() {
-        let mut machine = leader();
-        machine.step(s(2), Input::WakeUp);
-
-        let effects = machine.step(s(4), Input::RenewalEnded { term: TERM, started: s(2), answer: None });
-
-        assert_eq!(effects[..], []);
-        assert_eq!(machine.wake_in(s(4)), Some(RETRY_MIN));
-        assert_eq!(machine.term(s(4)), Some((TERM, Some(s(5)))));
-    }
-
-    #[test]
-    fn a_leader_whose_trust_ran_out_steps_down_before_it_does_anything_else() {
-        let mut machine = leader();
-        machine.step(s(2), Input::WakeUp);
-
-        let effects = machine.step(s(5), Input::WakeUp);
-
-        assert_eq!(effects[..], [Effect::Lost(TERM, StepDownReason::TrustExpired), Effect::Campaign]);
-    }
-
-    #[test]
-    fn a_renewal_that_succeeds_after_the_trust_ran_out_does_not_bring_it_back() {
-        let mut machine = leader();
-        machine.step(s(2), Input::WakeUp);
-
-        let effects = machine
-            .step(s(9), Input::RenewalEnded { term: TERM, started: s(2), answer: Some(Renewal::Renewed) });
-
-        assert_eq!(effects[..], [Effect::Lost(TERM, StepDownReason::TrustExpired), Effect::Campaign]);
-    }
-
-    #[test]
-    fn an_answer_about_a_former_term_changes_nothing() {
-        let mut machine = leader();
-        machine.step(s(2), Input::WakeUp);
-
-        let answer = Some(Renewal::Deposed);
-        let effects = machine.step(s(3), Input::RenewalEnded { term: Term(6), started: s(2), answer });
-
-        assert_eq!(effects[..], []);
-        assert_eq!(machine.term(s(3)), Some((TERM, Some(s(5)))));
-    }
-
-    #[test]
-    fn a_deposed_leader_steps_down_at_once() {
-        let mut machine = leader();
-        assert_eq!(machine.step(s(1), Input::Deposed { term: Term(6) })[..], []);
-
-        let effects = machine.step(s(1), Input::Deposed { term: TERM });
-
-        assert_eq!(effects[..], [Effect::Lost(TERM, StepDownReason::Deposed)]);
-        assert_eq!(machine.step(s(2), Input::WakeUp)[..], [Effect::Campaign]);
-    }
-
-    #[test]
-    fn a_leader_that_is_not_fit_gives_its_term_back_and_campaigns_later() {
-        let mut machine = leader();
-        let why = StepDownReason::Stalled;
-
-        let effects = machine.step(s(1), Input::Unfit { why });
-
-        assert_eq!(effects[..], [Effect::Lost(TERM, why), Effect::Resign(TERM)]);
-        assert_eq!(machine.step(s(1), Input::Unfit { why })[..], []);
-        assert_eq!(machine.wake_in(s(1)), Some(RETRY_MIN));
-    }
-
-    #[test]
-    fn a_leader_hears_by_which_time_zone_data_the_one_before_went() {
-        let mut machine = ElectionMachine::new(LEASE.duration);
-        machine.step(s(0), Input::SessionOpened);
-        let grant = Grant {
-            term: TERM,
-            lease: Some(LEASE),
-            waited: Duration::ZERO,
-            former_zone_data: Some("2031a".into()),
-        };
-        let answer = Some(Campaign::Won(grant));
-
-        let effects = machine.step(s(1), Input::CampaignEnded { started: s(0), answer });
-
-        assert_eq!(effects[..], [Effect::Gained(TERM, Some("2031a".into()))]);
-    }
-
-    #[test]
-    fn a_lost_session_ends_the_term_until_another_one_is_open() {
-        let mut machine = leader();
-
-        let effects = machine.step(s(1), Input::SessionLost);
-
-        assert_eq!(effects[..], [Effect::Lost(TERM, StepDownReason::SessionLost)]);
-        assert_eq!(machine.wake_in(s(1)), None);
-        assert_eq!(machine.step(s(3), Input::SessionOpened)[..], [Effect::Campaign]);
-    }
-
-    #[test]
-    fn a_node_that_resigned_neither_leads_nor_campaigns() {
-        let mut machine = leader();
-
-        let effects = machine.step(s(1), Input::Resign);
-
-        assert_eq!(effects[..], [Effect::Lost(TERM, StepDownReason::Resigned), Effect::Resign(TERM)]);
-        assert_eq!(machine.step(s(2), Input::SessionOpened)[..], []);
-    }
-
-    #[test]
-    fn a_term_that_is_won_while_resigning_is_given_back() {
-        let mut machine = ElectionMachine::new(LEASE.duration);
-        machine.step(s(0), Input::SessionOpened);
-        assert_eq!(machine.step(s(1), Input::Resign)[..], []);
-
-        assert_eq!(machine.step(s(2), won(s(0)))[..], [Effect::Resign(TERM)]);
-    }
-
-    #[test]
-    fn campaigns_without_an_answer_are_tried_again_with_growing_pauses() {
-        let mut machine = ElectionMachine::new(LEASE.duration);
-        machine.step(s(0), Input::SessionOpened);
-        let mut now = s(0);
-        let mut pauses = Vec::new();
-
-        for _ in 0..7 {
-            machine.step(now, Input::CampaignEnded { started: now, answer: None });
-            let pause = machine.wake_in(now).unwrap();
-            pauses.push(pause.as_millis());
-            now += pause;
-            assert_eq!(machine.step(now, Input::WakeUp)[..], [Effect::Campaign]);
-        }
-
-        assert_eq!(pauses, [250, 500, 1_000, 2_000, 4_000, 5_000, 5_000]);
-    }
-}
+mod tests;

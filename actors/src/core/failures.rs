@@ -11,17 +11,17 @@ use std::{collections::VecDeque, time::Duration};
 use crate::core::{operation::Operation, text::bounded};
 
 /// A reason that was logged is not logged again for this long.
-pub const AGAIN_AFTER: Duration = Duration::from_secs(60);
+pub(crate) const AGAIN_AFTER: Duration = Duration::from_secs(60);
 /// The most reasons of one operation that are logged within [`AGAIN_AFTER`].
-pub const REASONS_MAX: usize = 4;
+pub(crate) const REASONS_MAX: usize = 4;
 /// The most bytes of a reason that are kept; where it was longer, a mark behind them says so.
-pub const REASON_BYTES_MAX: usize = 512;
+pub(crate) const REASON_BYTES_MAX: usize = 512;
 /// An operation that has not been asked for so long is taken to work again once a claim would be possible.
-pub const QUIET_MAX: Duration = Duration::from_secs(120);
+pub(crate) const QUIET_MAX: Duration = Duration::from_secs(120);
 
 /// An operation that fails. Instants are readings of the monotonic clock.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Failing {
+pub(crate) struct Failing {
     /// What fails.
     pub operation: Operation,
     /// Why it failed last: at most [`REASON_BYTES_MAX`] bytes of it.
@@ -47,7 +47,7 @@ impl Failing {
 
 /// Something worth a line in the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Note {
+pub(crate) enum Note {
     /// The operation fails, or fails for another reason than before.
     Fails {
         /// Why.
@@ -100,14 +100,14 @@ impl Said {
 
 /// The last failure of each operation.
 #[derive(Debug, Default)]
-pub struct Failures {
+pub(crate) struct Failures {
     failing: [Option<Failing>; Operation::ALL.len()],
     said: [Said; Operation::ALL.len()],
 }
 
 impl Failures {
     /// An operation failed, or was refused.
-    pub fn failed(&mut self, now: Duration, operation: Operation, reason: &str) -> Option<Note> {
+    pub(crate) fn failed(&mut self, now: Duration, operation: Operation, reason: &str) -> Option<Note> {
         let reason = &*bounded(reason, REASON_BYTES_MAX);
         let failing = self.failing[operation as usize].get_or_insert_with(|| Failing {
             operation,
@@ -123,7 +123,7 @@ impl Failures {
             failing.reason = reason.into();
         }
         let before = self.said[operation as usize].say(reason, now)?;
-        // Not if it succeeded meanwhile: then it fails anew.
+        // Not if it succeeded meanwhile: then it fails again.
         let still = before && failing.said;
         failing.said = true;
         let (reason, lasts, count) = (reason.into(), now.saturating_sub(failing.since), failing.count);
@@ -131,18 +131,19 @@ impl Failures {
     }
 
     /// An operation succeeded.
-    pub fn succeeded(&mut self, now: Duration, operation: Operation) -> Option<Note> {
+    pub(crate) fn succeeded(&mut self, now: Duration, operation: Operation) -> Option<Note> {
         let Failing { since, count, said, .. } = self.failing[operation as usize].take()?;
         said.then(|| Note::Over { took: now.saturating_sub(since), count })
     }
 
     /// An operation is not asked any more, whether it would succeed or not.
-    pub fn dropped(&mut self, operation: Operation) {
+    pub(crate) fn dropped(&mut self, operation: Operation) {
         self.failing[operation as usize] = None;
     }
 
-    /// A claim would be possible: what has not been asked for long is taken to work again. Answers what that ends.
-    pub fn proved(&mut self, now: Duration) -> Vec<(Operation, Note)> {
+    /// A claim would be possible: what has not been asked for long is taken to work again. Answers what that
+    /// ends.
+    pub(crate) fn proved(&mut self, now: Duration) -> Vec<(Operation, Note)> {
         let quiet = |failing: &Failing| now.saturating_sub(failing.last) > QUIET_MAX;
         let over = Operation::ALL.into_iter().filter_map(|operation| {
             let failing = self.failing[operation as usize].take_if(|failing| quiet(failing))?;
@@ -153,17 +154,18 @@ impl Failures {
     }
 
     /// Whether an operation fails at present.
-    pub fn fails(&self, operation: Operation) -> bool {
+    #[cfg(test)]
+    pub(crate) fn fails(&self, operation: Operation) -> bool {
         self.failing[operation as usize].is_some()
     }
 
     /// Whatever fails at present.
-    pub fn all(&self) -> impl Iterator<Item = &Failing> {
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Failing> {
         self.failing.iter().flatten()
     }
 
     /// Whatever has been failing for longer than `bound`.
-    pub fn longer_than(&self, now: Duration, bound: Duration) -> impl Iterator<Item = &Failing> {
+    pub(crate) fn longer_than(&self, now: Duration, bound: Duration) -> impl Iterator<Item = &Failing> {
         self.all().filter(move |failing| failing.lasts(now) > bound)
     }
 }

@@ -6,10 +6,10 @@ use super::text::Grouped;
 use crate::name::JobName;
 
 /// The time for which lines are counted.
-pub const LOG_PERIOD: Duration = Duration::from_mins(1);
-/// The most lines of one kind about one job in a [`LOG_PERIOD`].
+pub(crate) const LOG_PERIOD: Duration = Duration::from_mins(1);
+/// The most lines of one kind about one job in a minute.
 pub const JOB_LINES_MAX: u32 = 5;
-/// The most jobs about which lines of one kind are logged in a [`LOG_PERIOD`].
+/// The most jobs about which lines of one kind are logged in a minute.
 pub const JOBS_LOGGED_MAX: usize = 256;
 /// The most jobs of which is said how many lines of one kind were left out.
 const JOBS_COUNTED_MAX: usize = 10;
@@ -17,8 +17,8 @@ const JOBS_COUNTED_MAX: usize = 10;
 /// Decides which lines are logged: at most [`JOB_LINES_MAX`] of a kind about a job in a minute, about at most
 /// [`JOBS_LOGGED_MAX`] jobs. The others are counted.
 ///
-/// `L` is what a kind of lines is logged at. The budget holds nothing of the minutes before, so its size is bounded by the
-/// number of kinds.
+/// `L` is what a kind of lines is logged at. The budget holds nothing of the minutes before, so its size is
+/// bounded by the number of kinds.
 ///
 /// ```text
 /// event    F  F  F  F  F  F  F  ·········  (minute over)         F
@@ -56,8 +56,9 @@ pub struct Asked<L> {
     pub logged: bool,
     /// What was left out of the former lines, if their time is over. To be said before this line.
     pub over: Vec<LeftOut<L>>,
-    /// This is the first line that is left out: [`settle`](LogBudget::settle) is to be called after this time.
-    pub settle_in: Option<Duration>,
+    /// This is the first line that is left out: [`close_period`](LogBudget::close_period) is to be called
+    /// after this time.
+    pub close_in: Option<Duration>,
 }
 
 /// Lines that were left out.
@@ -106,19 +107,19 @@ impl<L> Default for LogBudget<L> {
 impl<L: Copy> LogBudget<L> {
     /// Whether a line of a kind about a job, or about the node, is logged at the monotonic reading `now`.
     pub fn ask(&mut self, now: Duration, kind: &'static str, level: L, job: Option<&JobName>) -> Asked<L> {
-        let over = self.settle(now);
+        let over = self.close_period(now);
         let since = *self.since.get_or_insert(now);
         let kind =
             self.kinds.entry(kind).or_insert_with(|| Kind { level, jobs: HashMap::new(), of_other_jobs: 0 });
         let logged = kind.ask(job);
         let first = !logged && !self.left_out;
         self.left_out |= !logged;
-        let settle_in = first.then(|| LOG_PERIOD.saturating_sub(now.saturating_sub(since)));
-        Asked { logged, over, settle_in }
+        let close_in = first.then(|| LOG_PERIOD.saturating_sub(now.saturating_sub(since)));
+        Asked { logged, over, close_in }
     }
 
     /// What was left out, if the minute is over. A new one then begins with the next line.
-    pub fn settle(&mut self, now: Duration) -> Vec<LeftOut<L>> {
+    pub fn close_period(&mut self, now: Duration) -> Vec<LeftOut<L>> {
         match self.since {
             Some(since) if now.saturating_sub(since) >= LOG_PERIOD => self.close(),
             Some(_) | None => Vec::new(),
@@ -196,11 +197,11 @@ mod tests {
 
         assert_eq!(logged(&mut budget, secs(10), "a", 46), 5);
         assert_eq!(logged(&mut budget, secs(20), "b", 5), 5);
-        assert!(budget.settle(secs(69)).is_empty(), "the minute is not over");
-        let said: Vec<_> = budget.settle(secs(70)).iter().map(ToString::to_string).collect();
+        assert!(budget.close_period(secs(69)).is_empty(), "the minute is not over");
+        let said: Vec<_> = budget.close_period(secs(70)).iter().map(ToString::to_string).collect();
 
         assert_eq!(said, ["RunFailed a: … 41 more in the last minute"]);
-        assert!(budget.settle(secs(200)).is_empty(), "it is said once");
+        assert!(budget.close_period(secs(200)).is_empty(), "it is said once");
         assert_eq!(logged(&mut budget, secs(200), "a", 6), 5, "a new minute");
     }
 
@@ -212,19 +213,19 @@ mod tests {
         let [first, second] =
             [secs(25), secs(30)].map(|now| budget.ask(now, "RunFailed", (), Some(&job("a"))));
 
-        assert_eq!(first, Asked { logged: false, over: Vec::new(), settle_in: Some(secs(45)) });
-        assert_eq!(second, Asked { logged: false, over: Vec::new(), settle_in: None });
+        assert_eq!(first, Asked { logged: false, over: Vec::new(), close_in: Some(secs(45)) });
+        assert_eq!(second, Asked { logged: false, over: Vec::new(), close_in: None });
     }
 
     #[test]
-    fn what_nobody_settled_is_said_with_the_next_line() {
+    fn what_was_not_closed_is_said_with_the_next_line() {
         let mut budget = LogBudget::default();
         logged(&mut budget, secs(0), "a", 7);
 
         let asked = budget.ask(secs(600), "RunLost", (), Some(&job("a")));
 
         let left_out = LeftOut { kind: "RunFailed", level: (), about: About::Job(job("a")), count: 2 };
-        assert_eq!(asked, Asked { logged: true, over: vec![left_out], settle_in: None });
+        assert_eq!(asked, Asked { logged: true, over: vec![left_out], close_in: None });
     }
 
     #[test]

@@ -15,11 +15,11 @@ use crate::{
 };
 
 /// Missed ticks are counted one by one up to this number; beyond it the count means "at least".
-pub const OVERDUE_MAX: u64 = 10_000;
+pub(crate) const OVERDUE_MAX: u64 = 10_000;
 
 /// The ticks that are due at one instant: at least one.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Due {
+pub(crate) struct Due {
     /// The newest of them, at least one, in their order.
     pub newest: SmallVec<[FireTime; 1]>,
     /// How many there are before these.
@@ -34,7 +34,7 @@ pub struct Due {
 
 impl Due {
     /// The ticks from `first`, which is due, up to and including `now`; up to `keep` of them one by one.
-    pub fn collect(
+    pub(crate) fn collect(
         schedule: &dyn Schedule,
         first: FireTime,
         now: DateTime<Utc>,
@@ -62,7 +62,8 @@ impl Due {
             before = Some(tick.instant());
         }
         if newest.is_empty() {
-            // It may have given up its search. It knows a tick right before the instant that it is asked with, though.
+            // It may have given up its search. It knows a tick right before the instant that it is asked
+            // with, though.
             known(schedule, beyond)?;
             due.following = next_after(schedule, now)?;
         } else {
@@ -80,9 +81,10 @@ impl Due {
         Ok(Self { at_least: true, ..due })
     }
 
-    /// As [`collect`](Self::collect), of a schedule that counts from the end of runs: the first tick that is admitted is the only
-    /// one. Each before it counts from the one before that. `admits` gets a tick and the one that would follow it.
-    pub fn first_admitted(
+    /// As [`collect`](Self::collect), of a schedule that counts from the end of runs: the first tick that is
+    /// admitted is the only one. Each before it counts from the one before that. `admits` gets a tick and the
+    /// one that would follow it.
+    pub(crate) fn first_admitted(
         schedule: &dyn Schedule,
         first: FireTime,
         now: DateTime<Utc>,

@@ -1,33 +1,39 @@
 //! Decides: values and state machines. No actix, no tokio, no clock, no I/O.
 //!
-//! It is public for those who read and simulate the decisions, and may change in any release.
+//! What adapters of ports need of it is public in [`adapter`](crate::adapter); what applications name, at the
+//! root of this crate.
 
-pub mod backoff;
-pub mod bisect;
-pub mod clock;
-pub mod contract;
-pub mod duration;
-pub mod election;
-pub mod failures;
-pub mod job;
-pub mod ledger;
-pub mod log_budget;
-pub mod misfire;
-pub mod operation;
-pub mod outcome;
-pub mod pause;
-pub mod policy;
-pub mod restarts;
-pub mod round_trip;
-pub mod seldom;
-pub mod skip;
-pub mod step_down;
-pub mod storable;
-pub mod suspects;
-pub mod sweep;
-pub mod text;
-pub mod time;
-pub mod trials;
-pub mod undelivered;
-pub mod witnesses;
-pub mod zone_data;
+pub(crate) mod backoff;
+pub(crate) mod bisect;
+pub(crate) mod byte_budget;
+pub(crate) mod clock;
+pub(crate) mod contract;
+pub(crate) mod duration;
+pub(crate) mod election;
+pub(crate) mod end_text;
+pub(crate) mod enrolling;
+pub(crate) mod failures;
+pub(crate) mod firing;
+pub(crate) mod job;
+pub(crate) mod key_policies;
+pub(crate) mod ledger;
+pub(crate) mod log_budget;
+pub(crate) mod misfire;
+pub(crate) mod operation;
+pub(crate) mod outcome;
+pub(crate) mod pause;
+pub(crate) mod policy;
+pub(crate) mod restarts;
+pub(crate) mod round_trip;
+pub(crate) mod seldom;
+pub(crate) mod skip;
+pub(crate) mod step_down;
+pub(crate) mod storable;
+pub(crate) mod suspects;
+pub(crate) mod sweep;
+pub(crate) mod text;
+pub(crate) mod time;
+pub(crate) mod trials;
+pub(crate) mod undelivered;
+pub(crate) mod witnesses;
+pub(crate) mod zone_data;

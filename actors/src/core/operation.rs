@@ -48,11 +48,11 @@ pub enum Operation {
     /// Closing the runs of dead sessions.
     CloseLost,
     /// Asking which lost runs are to be retried.
-    Debts,
+    PendingRetries,
     /// Forgetting names that nobody uses any more.
     Forget,
-    /// Saying which jobs this node holds, so that they are not forgotten.
-    Hold,
+    /// Saying which jobs this node has, so that their names are not forgotten.
+    KeepNames,
     /// Asking whether the store knows what it granted to this node before.
     Compare,
 }
@@ -79,9 +79,9 @@ impl Operation {
         Self::Pause,
         Self::Notification,
         Self::CloseLost,
-        Self::Debts,
+        Self::PendingRetries,
         Self::Forget,
-        Self::Hold,
+        Self::KeepNames,
         Self::Compare,
     ];
 
@@ -107,15 +107,15 @@ impl Operation {
             Self::Pause => "pause",
             Self::Notification => "notification",
             Self::CloseLost => "close_lost",
-            Self::Debts => "debts",
+            Self::PendingRetries => "pending_retries",
             Self::Forget => "forget",
-            Self::Hold => "hold",
+            Self::KeepNames => "keep_names",
             Self::Compare => "compare",
         }
     }
 
-    /// The engine asks only when somebody wants it to, or once in hours, and does not ask again by itself until it
-    /// succeeds.
+    /// The engine asks only when somebody wants it to, or once in hours, and does not ask again by itself
+    /// until it succeeds.
     pub(crate) fn is_on_demand(self) -> bool {
         match self {
             Self::Resign
@@ -123,7 +123,7 @@ impl Operation {
             | Self::Withdraw
             | Self::StaleCompletion
             | Self::Pause
-            | Self::Hold
+            | Self::KeepNames
             | Self::Compare => true,
             Self::Open
             | Self::Session
@@ -139,7 +139,7 @@ impl Operation {
             | Self::Advance
             | Self::Notification
             | Self::CloseLost
-            | Self::Debts
+            | Self::PendingRetries
             | Self::Forget => false,
         }
     }

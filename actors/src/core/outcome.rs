@@ -55,8 +55,8 @@ pub enum CancelReason {
     Shutdown,
     /// The body was dropped by its runtime.
     Dropped,
-    /// The run was not wanted any more before its body started: the claim was granted too late, or what was queued was dropped.
-    /// Or its node was frozen after the grant, until its session was trusted no more.
+    /// The run was not wanted any more before its body started: the claim was granted too late, or what was
+    /// queued was dropped. Or its node was frozen after the grant, until its session was trusted no more.
     NotStarted,
     /// A `before` hook vetoed it; the body never started.
     Vetoed,

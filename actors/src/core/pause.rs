@@ -16,7 +16,7 @@ pub const PAUSE_NOTE_MAX: usize = 1_000;
 pub struct Pause {
     /// Until when, by the store's clock; `None`: until it is resumed.
     pub until: Option<DateTime<Utc>>,
-    /// Why, in the words of whoever paused it, at most [`PAUSE_NOTE_MAX`] bytes.
+    /// Why, in the words of the person or the program that paused it, at most [`PAUSE_NOTE_MAX`] bytes.
     pub note: Option<String>,
 }
 
@@ -26,7 +26,8 @@ impl Pause {
         Self { until: None, note: None }
     }
 
-    /// Until an instant, by the store's clock, or until the job is resumed before. The instant is in the future: others are refused.
+    /// Until an instant, by the store's clock, or until the job is resumed before. The instant is in the
+    /// future: others are refused.
     pub fn until(instant: DateTime<Utc>) -> Self {
         Self { until: Some(instant), note: None }
     }
@@ -48,7 +49,7 @@ impl Pause {
         Self { until: None, note: Some(bounded(note, PAUSE_NOTE_MAX - MARK_MAX)) }
     }
 
-    /// As it is kept, whoever wrote it into the store: of a note that is too long, the start.
+    /// As it is kept, also if another program wrote it into the store: of a note that is too long, the start.
     pub(crate) fn cut(mut self) -> Self {
         if let Some(note) = self.note.as_mut().filter(|note| note.len() > PAUSE_NOTE_MAX) {
             cut(note, PAUSE_NOTE_MAX - MARK_MAX);

@@ -11,9 +11,9 @@ use serde::{Deserialize, Serialize};
 use crate::{core::duration::DurationText, name::RunId, word::words};
 
 /// The default of [`Policies::misfire_after`].
-pub const MISFIRE_AFTER_DEFAULT: Duration = Duration::from_secs(1);
+pub(crate) const MISFIRE_AFTER_DEFAULT: Duration = Duration::from_secs(1);
 /// The default of [`Policies::abort_after`].
-pub const ABORT_AFTER_DEFAULT: Duration = Duration::from_secs(5);
+pub(crate) const ABORT_AFTER_DEFAULT: Duration = Duration::from_secs(5);
 /// The shortest time within which [`Misfire::Auto`] makes up for a tick.
 pub const MISFIRE_WITHIN_MIN: Duration = Duration::from_mins(5);
 /// The longest time within which [`Misfire::Auto`] makes up for a tick.
@@ -25,10 +25,10 @@ pub const MISFIRE_WITHIN_MAX: Duration = Duration::from_hours(12);
 /// |---|---|---|---|
 /// | `Leader` | yes | yes | starts at most once |
 /// | `AnyNode` | no | yes | starts at most once, on whichever node claims it first |
-/// | `Local` | no | no | starts on every node that holds the job: n times |
+/// | `Local` | no | no | starts on every node that has the job: n times |
 ///
-/// A `Leader` job that the leader does not hold is claimed by the nodes that hold it, as an `AnyNode` job is,
-/// until a leader holds it.
+/// A `Leader` job that the leader does not have is claimed by the nodes that have it, as an `AnyNode` job is,
+/// until a leader has it.
 ///
 /// ```text
 /// tick            |        |        |
@@ -48,7 +48,7 @@ pub enum Fires {
     /// The leader only, and only with a claim that the store granted.
     #[default]
     Leader,
-    /// Every node that holds the job holds its timer, and the first claim wins: no election, so that no tick
+    /// Every node that has the job has its timer, and the first claim wins: no election, so that no tick
     /// waits for one, but each tick costs a claim on every node. Those that come second count the tick as
     /// `elsewhere`.
     AnyNode,
@@ -63,10 +63,10 @@ words!(Fires { Leader: "leader", AnyNode: "any_node", Local: "local" });
 /// Jobs that share a lock key share one policy, on all nodes. A node that fires a job declares the policy of
 /// its key to the store; a leader does so until its term is over, other nodes until their session is. Another
 /// policy is refused for as long: adding such a job fails, or the job stays added and is
-/// [`Refused`](crate::JobState::Refused) until nobody declares the other one. Then it fires, and its misfire
-/// policy decides what it missed. A new leader decides anew, so that another policy comes in with a rolling
-/// deployment. A [`Local`](Fires::Local) job shares its key with nobody. A manual trigger on a node that does
-/// not fire the job follows that node's own policy, which nobody compares.
+/// [`Conflicting`](crate::JobState::Conflicting) until nobody declares the other one. Then it fires, and its
+/// misfire policy decides what it missed. A new leader decides again, so that another policy comes in with a
+/// rolling deployment. A [`Local`](Fires::Local) job shares its key with nobody. A manual trigger on a node
+/// that does not fire the job follows that node's own policy, which nobody compares.
 ///
 /// | the key is | `Skip` | `Queue(max)` | `Replace` | `Allow(max)` |
 /// |---|---|---|---|---|
@@ -226,20 +226,20 @@ pub const CATCH_UP_PACE: Duration = Duration::from_millis(100);
 ///
 /// ```text
 /// node 1  [run 7 ====x           (killed)
-/// node 2              RunLost, written by whoever takes over
+/// node 2              RunLost, written by the next leader
 /// Retry               [run 7, attempt 2 ====]
 /// ```
 ///
-/// What `Retry` owes:
+/// What `Retry` retries:
 ///
 /// | | the lost run |
 /// |---|---|
 /// | several runs of the job are lost, as with [`Overlap::Allow`] | each goes on, the oldest first |
 /// | another run of the job has started or ended since | goes on all the same, when the overlap policy lets it |
-/// | the leader does not hold the job, or any node fires it | goes on on one node that fires it |
+/// | the leader does not have the job, or any node fires it | goes on on one node that fires it |
 /// | nobody fires the job at that time | goes on once a node does |
 /// | it was lost [`LOSSES_MAX`] times | stays lost, since it may be what kills the nodes |
-/// | the job owes more than [`DEBTS_MAX`] runs | the oldest stay lost |
+/// | the job has more than [`PENDING_RETRIES_MAX`] pending retries | the oldest stay lost |
 /// | the leader removed the job, or it was changed to `Record` | stays lost |
 /// | the job was removed in another way: by nodes that do not lead, or any node fires it | goes on once the job is added again |
 /// | it waits to go on, and its node is told [`CancelRuns`](crate::CancelRuns) | ends as `cancelled` when its turn comes |
@@ -264,8 +264,8 @@ words!(OnLost { Record: "record", Retry: "retry" });
 
 /// A run that was lost so often is not tried again.
 pub const LOSSES_MAX: u32 = 5;
-/// The most lost runs that one job owes another attempt: as many as [`Overlap::Allow`] may lose at once.
-pub const DEBTS_MAX: usize = ALLOW_MAX as usize;
+/// The most pending retries of one job: as many as [`Overlap::Allow`] may lose at once.
+pub const PENDING_RETRIES_MAX: usize = ALLOW_MAX as usize;
 
 /// What happens when an attempt of a run fails: it returns an error, panics, or takes longer than the
 /// timeout.
@@ -319,9 +319,9 @@ pub struct Retry {
 }
 
 /// The most attempts of one run.
-pub const ATTEMPTS_MAX: u32 = 1_000;
+pub(crate) const ATTEMPTS_MAX: u32 = 1_000;
 /// The greatest [`Retry::factor`].
-pub const RETRY_FACTOR_MAX: f64 = 1_000.0;
+pub(crate) const RETRY_FACTOR_MAX: f64 = 1_000.0;
 
 impl Default for Retry {
     fn default() -> Self {

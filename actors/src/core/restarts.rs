@@ -9,7 +9,7 @@ pub const RESTART_PERIOD: Duration = Duration::from_secs(60);
 
 /// The deaths of one actor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Restarts {
+pub(crate) struct Restarts {
     /// When the period began, by the monotonic clock.
     since: Duration,
     count: u32,
@@ -17,7 +17,7 @@ pub struct Restarts {
 
 /// What follows from a death.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AfterDeath {
+pub(crate) enum AfterDeath {
     /// Another actor is started, for so many deaths now.
     Restart(u32),
     /// It died this often within the period: it is given up.
@@ -26,7 +26,7 @@ pub enum AfterDeath {
 
 impl Restarts {
     /// It died at `now`, by the monotonic clock.
-    pub fn died(&mut self, now: Duration) -> AfterDeath {
+    pub(crate) fn died(&mut self, now: Duration) -> AfterDeath {
         if now.saturating_sub(self.since) > RESTART_PERIOD {
             *self = Self { since: now, count: 0 };
         }

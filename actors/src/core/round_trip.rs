@@ -6,14 +6,15 @@
 //!          |--------------|===== its answer comes ========|-----------|
 //! ```
 //!
-//! So an answer that takes 47 hundredths of the lease is too late. A quarter leaves room for one that takes twice as long.
+//! So an answer that takes 47 hundredths of the lease is too late. A quarter leaves room for one that takes
+//! twice as long.
 
 use std::time::Duration;
 
 use crate::core::election::RENEW_MIN;
 
 /// A lease in which fewer round trips fit is too short.
-pub const ROUND_TRIPS_MIN: u32 = 4;
+pub(crate) const ROUND_TRIPS_MIN: u32 = 4;
 /// The trust in a lease ends after this part of it, in hundredths.
 const TRUST: u32 = 80;
 /// The shortest lease is told in whole steps of this.
@@ -48,7 +49,8 @@ impl LeaseFit {
     }
 }
 
-/// The shortest lease that works when a round trip takes so long: four times as long, in whole tenths of a second.
+/// The shortest lease that works when a round trip takes so long: four times as long, in whole tenths of a
+/// second.
 pub fn lease_min(round_trip: Duration) -> Duration {
     let steps = (round_trip * ROUND_TRIPS_MIN).as_nanos().div_ceil(LEASE_STEP.as_nanos());
     LEASE_STEP.saturating_mul(u32::try_from(steps).unwrap_or(u32::MAX))
@@ -76,7 +78,7 @@ impl RoundTrips {
 
 /// A lease that is too short for the network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LeaseTooShort {
+pub(crate) struct LeaseTooShort {
     /// What a round trip takes.
     pub round_trip: Duration,
     /// The shortest lease that works.
@@ -87,29 +89,29 @@ pub struct LeaseTooShort {
 
 /// What a look at the network has changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LeaseChange {
+pub(crate) enum LeaseChange {
     /// The lease is too short from now on.
     TooShort(LeaseTooShort),
     /// It is long enough again.
     Enough,
 }
 
-/// Says once when a lease gets too short for the network, and once when it is long enough again: also for round trips that take a
-/// quarter longer, so that it is not said again and again.
+/// Says once when a lease gets too short for the network, and once when it is long enough again: also for
+/// round trips that take a quarter longer, so that it is not said again and again.
 #[derive(Debug)]
-pub struct LeaseWatch {
+pub(crate) struct LeaseWatch {
     lease: Duration,
     short: Option<LeaseTooShort>,
 }
 
 impl LeaseWatch {
     /// Of a lease that is taken to be long enough.
-    pub fn new(lease: Duration) -> Self {
+    pub(crate) fn new(lease: Duration) -> Self {
         Self { lease, short: None }
     }
 
     /// Looks at what a round trip takes at `now`, by the monotonic clock.
-    pub fn look(&mut self, now: Duration, round_trip: Duration) -> Option<LeaseChange> {
+    pub(crate) fn look(&mut self, now: Duration, round_trip: Duration) -> Option<LeaseChange> {
         let lease_min = lease_min(round_trip);
         let of = if self.short.is_some() { round_trip + round_trip / AGAIN_PART } else { round_trip };
         if LeaseFit::of(self.lease, of) == LeaseFit::Enough {
@@ -122,12 +124,12 @@ impl LeaseWatch {
     }
 
     /// Nothing is known of the network any more.
-    pub fn forget(&mut self) {
+    pub(crate) fn forget(&mut self) {
         self.short = None;
     }
 
     /// Whether, and since when, the lease is too short.
-    pub fn short(&self) -> Option<LeaseTooShort> {
+    pub(crate) fn short(&self) -> Option<LeaseTooShort> {
         self.short
     }
 }

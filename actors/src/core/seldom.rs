@@ -5,11 +5,11 @@ use std::ops::{Deref, DerefMut};
 /// A list that is nearly always empty, and as small as a pointer until it is filled for the first time.
 #[derive(Debug)]
 #[allow(clippy::box_collection, reason = "there are many, and a vector takes three times as much in each")]
-pub struct Seldom<T>(Option<Box<Vec<T>>>);
+pub(crate) struct Seldom<T>(Option<Box<Vec<T>>>);
 
 impl<T> Seldom<T> {
     /// The list, to be filled or emptied.
-    pub fn list_mut(&mut self) -> &mut Vec<T> {
+    pub(crate) fn list_mut(&mut self) -> &mut Vec<T> {
         self.0.get_or_insert_default()
     }
 }

@@ -17,8 +17,8 @@ pub enum SkipReason {
     Paused,
     /// The node runs as many bodies as it may.
     Concurrency,
-    /// The store refuses the job for its data: [`JobState::Parked`](crate::JobState::Parked). It is counted by the node that would
-    /// have fired it, when it is skipped.
+    /// The store refuses the job for its data: [`JobState::Parked`](crate::JobState::Parked). It is counted
+    /// by the node that would have fired it, when it is skipped.
     Parked,
     /// Its job was removed by the leader, or got another schedule, while it was due and not decided.
     Removed,

@@ -25,7 +25,8 @@ pub enum StepDownReason {
     Refused,
     /// Somebody asked it to [resign](crate::Resign), or a body [did](crate::RunError::resign).
     Requested,
-    /// It [prefers not to lead](crate::EngineOptions::prefer_not_to_lead), and another node stands as a candidate.
+    /// It [prefers not to lead](crate::EngineOptions::prefer_not_to_lead), and another node stands as a
+    /// candidate.
     Yielded,
     /// The threads of its bodies are blocked, and another node stands as a candidate.
     BodiesBlocked,

@@ -2,9 +2,9 @@
 
 use std::borrow::Cow;
 
-/// The text with U+FFFD, the replacement character, in the place of each NUL: the one character that not every store
-/// can keep. The same on every node, so that what is compared stays comparable. It may be longer: a NUL has one byte,
-/// its replacement three.
+/// The text with U+FFFD, the replacement character, in the place of each NUL: the one character that not
+/// every store can keep. The same on every node, so that what is compared stays comparable. It may be longer:
+/// a NUL has one byte, its replacement three.
 pub fn storable(text: &str) -> Cow<'_, str> {
     if text.contains('\0') { text.replace('\0', "\u{fffd}").into() } else { text.into() }
 }

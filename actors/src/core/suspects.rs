@@ -26,7 +26,7 @@ use crate::{
 
 /// Jobs that are to be enrolled by themselves, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Group {
+pub(crate) enum Group {
     /// A part of a page that was refused, while others got through.
     Part(Vec<JobName>),
     /// A suspect, while nobody gets through.
@@ -39,7 +39,7 @@ pub enum Group {
 
 impl Group {
     /// The jobs of the group.
-    pub fn jobs(&self) -> std::slice::Iter<'_, JobName> {
+    pub(crate) fn jobs(&self) -> std::slice::Iter<'_, JobName> {
         match self {
             Self::Part(jobs) | Self::Trial(jobs) => jobs.iter(),
             Self::Alone(job) | Self::Witness(job) => std::slice::from_ref(job).iter(),
@@ -49,7 +49,7 @@ impl Group {
 
 /// What was refused, until it is known who is to blame. Readings are of the monotonic clock.
 #[derive(Debug)]
-pub struct Suspects {
+pub(crate) struct Suspects {
     parts: Bisect<JobName>,
     /// Pages that were refused, and nobody got through since. None is empty.
     pages: Vec<Vec<JobName>>,
@@ -69,7 +69,7 @@ pub struct Suspects {
 
 impl Suspects {
     /// Nobody is suspected. While everybody is refused somebody is asked after `pauses`.
-    pub fn new(pauses: Backoff, page_max: usize) -> Self {
+    pub(crate) fn new(pauses: Backoff, page_max: usize) -> Self {
         Self {
             parts: Bisect::default(),
             pages: Vec::new(),
@@ -84,7 +84,7 @@ impl Suspects {
     }
 
     /// The store took the enrolment of a job: not everybody is refused.
-    pub fn took(&mut self, now: Duration, job: &JobName) {
+    pub(crate) fn took(&mut self, now: Duration, job: &JobName) {
         self.witnesses.took(job);
         if !self.looks() {
             return;
@@ -105,7 +105,7 @@ impl Suspects {
     }
 
     /// The store refused a page for its data.
-    pub fn refused_page(&mut self, now: Duration, jobs: Vec<JobName>) -> Option<JobName> {
+    pub(crate) fn refused_page(&mut self, now: Duration, jobs: Vec<JobName>) -> Option<JobName> {
         if jobs.len() < 2 {
             return self.refused(now, jobs);
         }
@@ -115,7 +115,7 @@ impl Suspects {
     }
 
     /// The store refused a part of a page, or a suspect, for its data. Answers the job, if it is to blame.
-    pub fn refused(&mut self, now: Duration, jobs: Vec<JobName>) -> Option<JobName> {
+    pub(crate) fn refused(&mut self, now: Duration, jobs: Vec<JobName>) -> Option<JobName> {
         let job = self.parts.refused(now, jobs)?;
         if self.witnesses.blame(now, &job) {
             self.alone.remove(&job);
@@ -127,19 +127,19 @@ impl Suspects {
     }
 
     /// A suspect is not to be enrolled any more.
-    pub fn drop_suspect(&mut self, job: &JobName) {
+    pub(crate) fn drop_suspect(&mut self, job: &JobName) {
         self.witnesses.forget(job);
         self.alone.remove(job);
     }
 
     /// The session is lost: what it refused is held against nobody.
-    pub fn forget_refusals(&mut self) {
+    pub(crate) fn forget_refusals(&mut self) {
         self.witnesses.forget_all();
     }
 
     /// The group to be enrolled now, if it is time for one. A witness is asked only if this
     /// [wants](Self::wants_witness) one.
-    pub fn take(&mut self, now: Duration, witness: Option<JobName>) -> Option<Group> {
+    pub(crate) fn take(&mut self, now: Duration, witness: Option<JobName>) -> Option<Group> {
         if let Some(part) = self.parts.take(now) {
             return Some(Group::Part(part));
         }
@@ -154,17 +154,17 @@ impl Suspects {
     }
 
     /// Whether a job is wanted now that was not [refused alone](Self::is_alone).
-    pub fn wants_witness(&self, now: Duration) -> bool {
+    pub(crate) fn wants_witness(&self, now: Duration) -> bool {
         self.calls_witness && self.may_look(now) && self.parts.wake_at().is_none_or(|at| at > now)
     }
 
     /// Whether it was refused alone, and nobody got through since.
-    pub fn is_alone(&self, job: &JobName) -> bool {
+    pub(crate) fn is_alone(&self, job: &JobName) -> bool {
         self.alone.contains(job)
     }
 
     /// When the next group is to be enrolled, if there is one.
-    pub fn wake_at(&self) -> Option<Duration> {
+    pub(crate) fn wake_at(&self) -> Option<Duration> {
         let look_at = self.looks().then_some(self.look_at);
         self.parts.wake_at().into_iter().chain(look_at).min()
     }

@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, mem, ops::Bound};
 
 /// How far a walk has come.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Sweep<K> {
+pub(crate) struct Sweep<K> {
     /// Everything up to this key has been met.
     after: Option<K>,
     /// Another page follows the one that was taken last.
@@ -23,7 +23,7 @@ impl<K> Default for Sweep<K> {
 
 impl<K: Ord + Clone> Sweep<K> {
     /// The next entries that are meant, at most so many.
-    pub fn next_page<'a, V>(
+    pub(crate) fn next_page<'a, V>(
         &mut self,
         map: &'a BTreeMap<K, V>,
         len: usize,
@@ -38,12 +38,12 @@ impl<K: Ord + Clone> Sweep<K> {
     }
 
     /// Whether another page follows.
-    pub fn goes_on(&self) -> bool {
+    pub(crate) fn goes_on(&self) -> bool {
         self.goes_on
     }
 
     /// What has been met already is to be met once more, after this walk.
-    pub fn once_more(&mut self) {
+    pub(crate) fn once_more(&mut self) {
         self.again = true;
     }
 }

@@ -2,21 +2,23 @@
 
 use std::fmt::{self, Write};
 
-/// The longest text of an application or a store that an event, an answer or a hook quotes, in bytes: an
-/// error of a body with its causes (some hundred of them), the message of a panic, the veto of a hook, the
-/// reason of a store. A longer one is cut between two characters, and `… (cut at 16,384 bytes)` behind it
+/// The longest text of a store that an event, an answer or a hook quotes, in bytes, and unless told otherwise the
+/// longest of an application: an error of a body with its causes (some hundred of them), the message of a panic,
+/// the veto of a hook. A longer one is cut between two characters, and `… (cut at 16,384 bytes)` behind it
 /// says so. The whole text is never built.
 pub const TEXT_MAX: usize = 16 * 1024;
+/// The longest reason of a store that is kept of a job for as long as the job is parked, in bytes.
+pub(crate) const PARKED_REASON_BYTES_MAX: usize = 1024;
 /// The most bytes of a mark that says where a text was cut.
-pub const MARK_MAX: usize = "… (cut at 18,446,744,073,709,551,615 bytes)".len();
+pub(crate) const MARK_MAX: usize = "… (cut at 18,446,744,073,709,551,615 bytes)".len();
 /// The longest value that a message quotes, in bytes.
 const QUOTED_MAX: usize = 256;
 
 /// At most `max` bytes of what `text` shows, cut between two characters. Where something was left out, a mark
 /// says so: `… (cut at 16,384 bytes)`.
 ///
-/// The text is never held in full. One whose causes are a circle, or that is a gigabyte, costs no more than what is kept.
-/// What it shows behind the cut is not asked for, so the full length is not known.
+/// The text is never held in full. One whose causes are a circle, or that is a gigabyte, costs no more than
+/// what is kept. What it shows behind the cut is not asked for, so the full length is not known.
 pub fn bounded(text: impl fmt::Display, max: usize) -> String {
     let mut start = Start { text: String::new(), left_out: false, max };
     // An error means that it is full, or that the text could not be shown: what there is, is kept.
@@ -30,14 +32,14 @@ pub fn bounded(text: impl fmt::Display, max: usize) -> String {
 }
 
 /// Cuts a text that somebody handed in, as [`bounded`] does.
-pub fn cut(text: &mut String, max: usize) {
+pub(crate) fn cut(text: &mut String, max: usize) {
     if text.len() > max {
         *text = bounded(&*text, max);
     }
 }
 
-/// As [`bounded`], on one line: control characters are shown as they are written in code, so that no text of others can look
-/// like a line of ours.
+/// As [`bounded`], on one line: control characters are shown as they are written in code, so that no text of
+/// others can look like a line of ours.
 pub fn one_line(text: impl fmt::Display, max: usize) -> String {
     let text = bounded(text, max);
     if !text.contains(char::is_control) {

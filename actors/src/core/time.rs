@@ -55,7 +55,7 @@ impl fmt::Debug for FireTime {
 }
 
 /// The time from `then` to `now`, in whole microseconds; zero if `then` is later.
-pub fn since(then: DateTime<Utc>, now: DateTime<Utc>) -> Duration {
+pub(crate) fn since(then: DateTime<Utc>, now: DateTime<Utc>) -> Duration {
     // Each run asks this ten times, and subtracting dates costs three times as much as subtracting numbers.
     let micros = now.timestamp_micros().saturating_sub(then.timestamp_micros());
     Duration::from_micros(u64::try_from(micros).unwrap_or_default())
@@ -63,7 +63,7 @@ pub fn since(then: DateTime<Utc>, now: DateTime<Utc>) -> Duration {
 
 /// What the shell knows at the start of a step. Machines read no clock and make no ids.
 #[derive(Debug, Clone, Copy)]
-pub struct Now {
+pub(crate) struct Now {
     /// The wall clock: what planned times are compared with.
     pub wall: DateTime<Utc>,
     /// The monotonic clock, since any fixed instant of this process: what spans are measured with.

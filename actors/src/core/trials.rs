@@ -15,11 +15,11 @@ use crate::{core::bisect::Bisect, name::JobName};
 
 /// How long after the store has refused a parked job it is tried again. With more than a few hundred of them
 /// it takes longer: ten calls a second are made for all of them at most.
-pub const TRY_AGAIN_AFTER: Duration = Duration::from_secs(60);
+pub(crate) const TRY_AGAIN_AFTER: Duration = Duration::from_secs(60);
 
 /// Parked jobs. Readings are of the monotonic clock.
 #[derive(Debug)]
-pub struct Trials {
+pub(crate) struct Trials {
     /// In the order of their readings.
     waiting: VecDeque<(Duration, JobName)>,
     groups: Bisect<JobName>,
@@ -29,25 +29,25 @@ pub struct Trials {
 
 impl Trials {
     /// None is parked.
-    pub fn new(group_max: usize) -> Self {
+    pub(crate) fn new(group_max: usize) -> Self {
         Self { waiting: VecDeque::new(), groups: Bisect::default(), group_max }
     }
 
     /// A job is to be tried again. Answers when, at the earliest.
-    pub fn wait(&mut self, now: Duration, job: JobName) -> Duration {
+    pub(crate) fn wait(&mut self, now: Duration, job: JobName) -> Duration {
         let at = now.saturating_add(TRY_AGAIN_AFTER);
         self.waiting.push_back((at, job));
         at
     }
 
     /// A job whose time has come, and which time that was.
-    pub fn next_due(&mut self, now: Duration) -> Option<(Duration, JobName)> {
+    pub(crate) fn next_due(&mut self, now: Duration) -> Option<(Duration, JobName)> {
         let is_due = self.waiting.front().is_some_and(|(at, _)| *at <= now);
         if is_due { self.waiting.pop_front() } else { None }
     }
 
     /// These are to be tried now.
-    pub fn add(&mut self, now: Duration, jobs: Vec<JobName>) {
+    pub(crate) fn add(&mut self, now: Duration, jobs: Vec<JobName>) {
         let mut rest = jobs.into_iter().peekable();
         while rest.peek().is_some() {
             self.groups.add(now, rest.by_ref().take(self.group_max).collect());
@@ -55,17 +55,17 @@ impl Trials {
     }
 
     /// The group to be tried now, if it is time for one.
-    pub fn take(&mut self, now: Duration) -> Option<Vec<JobName>> {
+    pub(crate) fn take(&mut self, now: Duration) -> Option<Vec<JobName>> {
         self.groups.take(now)
     }
 
     /// The store refused a group for its data. Answers the job, if it stood alone.
-    pub fn refused(&mut self, now: Duration, jobs: Vec<JobName>) -> Option<JobName> {
+    pub(crate) fn refused(&mut self, now: Duration, jobs: Vec<JobName>) -> Option<JobName> {
         self.groups.refused(now, jobs)
     }
 
     /// When there is something to be done next, if there is.
-    pub fn wake_at(&self) -> Option<Duration> {
+    pub(crate) fn wake_at(&self) -> Option<Duration> {
         let due = self.waiting.front().map(|(at, _)| *at);
         due.into_iter().chain(self.groups.wake_at()).min()
     }

@@ -11,7 +11,7 @@
 use std::time::Duration;
 
 use crate::{
-    core::job::{End, Ended, Input, PermitAnswer, RunEnd},
+    core::job::{BodyEnd, BodyEnded, Input, PermitAnswer, RunEnded},
     event::{CancelReason, Outcome},
     name::RunId,
     port::Verdict,
@@ -19,13 +19,13 @@ use crate::{
 
 /// What becomes of an input.
 #[derive(Debug)]
-pub enum Fate {
+pub(crate) enum Fate {
     /// The actor that has taken the job over gets it.
     HandOn(Input),
     /// The end of a run is to be recorded: nobody else will say it.
     Conclude {
         /// How it ended.
-        ended: Ended,
+        ended: RunEnded,
         /// Its body ran, with a permit of its own.
         had_body: bool,
     },
@@ -37,7 +37,7 @@ pub enum Fate {
 
 impl Fate {
     /// Of an input to a job which another actor `is_taken_over` by, or nobody.
-    pub fn of(input: Input, is_taken_over: bool) -> Self {
+    pub(crate) fn of(input: Input, is_taken_over: bool) -> Self {
         match input {
             Input::Resume { .. }
             | Input::Park { .. }
@@ -47,21 +47,21 @@ impl Fate {
             | Input::Trigger => Self::Nothing,
             input if is_taken_over => Self::HandOn(input),
             Input::Claimed { run, verdict: Verdict::Granted { .. } } => {
-                let (why, end) = (Some(CancelReason::NotStarted), End::Aborted);
+                let (why, end) = (Some(CancelReason::NotStarted), BodyEnd::Aborted);
                 Self::Conclude { ended: ended(run, Outcome::Cancelled, why, end), had_body: false }
             }
-            Input::RunEnded(RunEnd { run, end, started_at, took }) => {
-                let ended = Ended { started_at, took, ..ended(run, end.outcome(None), None, end) };
+            Input::BodyEnded(BodyEnded { run, end, started_at, took }) => {
+                let ended = RunEnded { started_at, took, ..ended(run, end.outcome(None), None, end) };
                 Self::Conclude { ended, had_body: true }
             }
             Input::Permit(PermitAnswer::Granted) => Self::ReleasePermit,
             Input::Claimed { .. }
             | Input::ClaimRefused { .. }
-            | Input::Permit(PermitAnswer::Wait | PermitAnswer::Refused)
+            | Input::Permit(PermitAnswer::Wait | PermitAnswer::NotAdmitted)
             | Input::Anchored { .. }
-            | Input::Owed(_)
+            | Input::PendingRetry(_)
             | Input::Pause(_)
-            | Input::NewsMissed
+            | Input::NotificationsLagged
             | Input::Drain
             | Input::Advanced(_)
             | Input::LockLost { .. }
@@ -71,26 +71,24 @@ impl Fate {
     }
 }
 
-fn ended(run: RunId, outcome: Outcome, cancelled: Option<CancelReason>, end: End) -> Ended {
+fn ended(run: RunId, outcome: Outcome, cancelled: Option<CancelReason>, end: BodyEnd) -> RunEnded {
     let (aborted, recorded) = (false, true);
-    Ended { run, outcome, cancelled, aborted, recorded, end, started_at: None, took: Duration::ZERO }
+    RunEnded { run, outcome, cancelled, aborted, recorded, end, started_at: None, took: Duration::ZERO }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use uuid::Uuid;
 
     use super::*;
-    use crate::{core::job::Severity, name::FencingToken, port::Moved};
+    use crate::{core::job::Severity, name::FencingToken, port::Advanced};
 
     fn run() -> RunId {
         Uuid::from_u128(7).into()
     }
 
-    fn body_ended(end: End) -> Input {
-        Input::RunEnded(RunEnd { run: run(), end, started_at: None, took: Duration::from_secs(3) })
+    fn body_ended(end: BodyEnd) -> Input {
+        Input::BodyEnded(BodyEnded { run: run(), end, started_at: None, took: Duration::from_secs(3) })
     }
 
     fn granted() -> Input {
@@ -111,10 +109,10 @@ mod tests {
     fn whoever_takes_the_job_over_gets_the_rest() {
         let inputs = [
             granted(),
-            body_ended(End::Returned),
+            body_ended(BodyEnd::Returned),
             Input::Permit(PermitAnswer::Granted),
             Input::Permit(PermitAnswer::Wait),
-            Input::Advanced(Moved::Done),
+            Input::Advanced(Advanced::Done),
             Input::LockLost { run: run() },
             Input::Pause(None),
             Input::Drain,
@@ -134,14 +132,14 @@ mod tests {
 
     #[test]
     fn an_end_that_nobody_takes_is_what_the_body_made_of_it() {
-        let failed = End::Failed { error: "no paper".into(), severity: Severity::Transient };
+        let failed = BodyEnd::Failed { error: "no paper".into(), severity: Severity::Transient };
         let cases = [
-            (End::Returned, Outcome::Succeeded),
+            (BodyEnd::Returned, Outcome::Succeeded),
             (failed, Outcome::Failed),
-            (End::Panicked(Arc::from("boo")), Outcome::Panicked),
-            (End::Aborted, Outcome::Cancelled),
-            (End::BetweenAttempts, Outcome::Cancelled),
-            (End::NotStarted { veto: None }, Outcome::Cancelled),
+            (BodyEnd::Panicked("boo".into()), Outcome::Panicked),
+            (BodyEnd::Aborted, Outcome::Cancelled),
+            (BodyEnd::BetweenAttempts, Outcome::Cancelled),
+            (BodyEnd::NotStarted { veto: None }, Outcome::Cancelled),
         ];
         for (end, expected) in cases {
             let Fate::Conclude { ended, had_body } = Fate::of(body_ended(end), false) else {
@@ -154,7 +152,7 @@ mod tests {
     #[test]
     fn a_permit_that_nobody_takes_goes_back_and_other_answers_mean_nothing() {
         assert!(matches!(Fate::of(Input::Permit(PermitAnswer::Granted), false), Fate::ReleasePermit));
-        for input in [Input::Permit(PermitAnswer::Wait), Input::Abort, Input::Advanced(Moved::Done)] {
+        for input in [Input::Permit(PermitAnswer::Wait), Input::Abort, Input::Advanced(Advanced::Done)] {
             assert!(matches!(Fate::of(input, false), Fate::Nothing));
         }
     }

@@ -10,20 +10,20 @@ use std::{collections::HashMap, time::Duration};
 
 use crate::name::JobName;
 
-/// A job is blamed only if it is asked again within this time: what refused it before may have been a rule that
-/// refused everybody, and is gone.
+/// A job is blamed only if it is asked again within this time: what refused it before may have been a rule
+/// that refused everybody, and is gone.
 const HELD_AGAINST_FOR: Duration = Duration::from_secs(60);
 
 /// The most jobs that are remembered as refused; others are not blamed meanwhile.
 const REFUSED_MAX: usize = 10_000;
 
-/// When so many are remembered, those refused longer ago than this are forgotten. At ten a second, as suspects are
-/// asked, each of them that is still wanted was asked again since.
+/// When so many are remembered, those refused longer ago than this are forgotten. At ten a second, as
+/// suspects are asked, each of them that is still wanted was asked again since.
 const FORGOTTEN_AFTER: Duration = Duration::from_mins(20);
 
 /// What the store took, of one kind, while it refused something. Readings are of the monotonic clock.
 #[derive(Debug, Default)]
-pub struct Witnesses {
+pub(crate) struct Witnesses {
     /// How much it took.
     taken: u64,
     refused: HashMap<JobName, Refused>,
@@ -40,13 +40,13 @@ struct Refused {
 
 impl Witnesses {
     /// The store took something of a job.
-    pub fn took(&mut self, job: &JobName) {
+    pub(crate) fn took(&mut self, job: &JobName) {
         self.taken = self.taken.wrapping_add(1);
         self.forget(job);
     }
 
     /// Something of a job is to be asked. It may wait for its turn: what counts is when it was wanted.
-    pub fn asks(&mut self, now: impl FnOnce() -> Duration, job: &JobName) {
+    pub(crate) fn asks(&mut self, now: impl FnOnce() -> Duration, job: &JobName) {
         // Nearly always.
         if self.refused.is_empty() {
             return;
@@ -58,7 +58,7 @@ impl Witnesses {
     }
 
     /// The store refused a job alone. Answers whether another one got through since it did so first.
-    pub fn blame(&mut self, now: Duration, job: &JobName) -> bool {
+    pub(crate) fn blame(&mut self, now: Duration, job: &JobName) -> bool {
         match self.refused.get_mut(job) {
             Some(refused) if refused.taken != self.taken => {
                 self.refused.remove(job);
@@ -79,14 +79,14 @@ impl Witnesses {
     }
 
     /// Nothing of the job is wanted any more.
-    pub fn forget(&mut self, job: &JobName) {
+    pub(crate) fn forget(&mut self, job: &JobName) {
         if !self.refused.is_empty() {
             self.refused.remove(job);
         }
     }
 
     /// Nothing that was refused is wanted any more.
-    pub fn forget_all(&mut self) {
+    pub(crate) fn forget_all(&mut self) {
         self.refused.clear();
     }
 

@@ -8,15 +8,15 @@ use crate::{
 };
 
 /// The same difference is said this often at most.
-pub const SAID_EVERY_MIN: Duration = Duration::from_secs(60);
+pub(crate) const SAID_EVERY_MIN: Duration = Duration::from_secs(60);
 
 /// The most bytes of the version of time zone data; of a longer one that the store hands out, the start is
 /// shown.
-pub const ZONE_DATA_VERSION_MAX: usize = 200;
+pub(crate) const ZONE_DATA_VERSION_MAX: usize = 200;
 
-/// Decides which differences are news.
+/// Decides which differences are new.
 #[derive(Debug, Default)]
-pub struct ZoneDataWatch {
+pub(crate) struct ZoneDataWatch {
     /// The other versions that were there when somebody looked last, or were said less than a minute ago.
     known: Vec<Known>,
 }
@@ -28,9 +28,9 @@ struct Known {
 }
 
 impl ZoneDataWatch {
-    /// Which of those that are there now are to be said: each version once, and again only if it was gone in between.
-    /// `now` is a reading of the monotonic clock.
-    pub fn news(&mut self, now: Duration, mut others: Vec<OtherZoneData>) -> Vec<OtherZoneData> {
+    /// Which of those that are there now are to be said: each version once, and again only if it was gone in
+    /// between. `now` is a reading of the monotonic clock.
+    pub(crate) fn changes(&mut self, now: Duration, mut others: Vec<OtherZoneData>) -> Vec<OtherZoneData> {
         for other in others.iter_mut().filter(|other| other.version.len() > ZONE_DATA_VERSION_MAX) {
             other.version = bounded(&*other.version, ZONE_DATA_VERSION_MAX).into();
         }
@@ -38,21 +38,21 @@ impl ZoneDataWatch {
             let is_there = others.iter().any(|other| other.version == known.version);
             is_there || now.saturating_sub(known.said_at) < SAID_EVERY_MIN
         });
-        let mut news = Vec::new();
+        let mut changes = Vec::new();
         for other in others {
             let is_known = self.known.iter().any(|known| known.version == other.version);
             if !is_known && self.known.len() < OTHER_ZONE_DATA_MAX {
                 self.known.push(Known { version: other.version.clone(), said_at: now });
-                news.push(other);
+                changes.push(other);
             }
         }
-        news
+        changes
     }
 }
 
-/// The versions before and after, if a leader goes by other data than the one before it. A leader that did not say by
-/// which counts as the same.
-pub fn changed(former: Option<Arc<str>>, own: &Arc<str>) -> Option<(Arc<str>, Arc<str>)> {
+/// The versions before and after, if a leader goes by other data than the one before it. A leader that did
+/// not say by which counts as the same.
+pub(crate) fn changed(former: Option<Arc<str>>, own: &Arc<str>) -> Option<(Arc<str>, Arc<str>)> {
     let former = former.filter(|former| !former.is_empty() && former != own)?;
     Some((bounded(former, ZONE_DATA_VERSION_MAX).into(), own.clone()))
 }
@@ -68,21 +68,21 @@ mod tests {
 
     fn said(watch: &mut ZoneDataWatch, now: u64, versions: &[&str]) -> Vec<String> {
         let others = versions.iter().map(|version| other(version)).collect();
-        let news = watch.news(Duration::from_secs(now), others);
-        news.iter().map(|news| news.version.to_string()).collect()
+        let changes = watch.changes(Duration::from_secs(now), others);
+        changes.iter().map(|changes| changes.version.to_string()).collect()
     }
 
     #[test]
     fn a_version_that_the_store_hands_out_is_cut() {
         let long = "é".repeat(5_000_000);
 
-        let news = ZoneDataWatch::default().news(Duration::ZERO, vec![other(&long)]);
+        let changes = ZoneDataWatch::default().changes(Duration::ZERO, vec![other(&long)]);
         let changed = changed(Some((*long).into()), &"2026f".into());
 
-        assert_eq!(*news[0].version, *format!("{}… (cut at 200 bytes)", "é".repeat(100)));
-        assert_eq!(changed.map(|(former, _)| former), Some(news[0].version.clone()));
+        assert_eq!(*changes[0].version, *format!("{}… (cut at 200 bytes)", "é".repeat(100)));
+        assert_eq!(changed.map(|(former, _)| former), Some(changes[0].version.clone()));
         let mut watch = ZoneDataWatch::default();
-        let said = [0, 60, 120].map(|now| watch.news(Duration::from_secs(now), vec![other(&long)]).len());
+        let said = [0, 60, 120].map(|now| watch.changes(Duration::from_secs(now), vec![other(&long)]).len());
         assert_eq!(said, [1, 0, 0], "said once");
     }
 

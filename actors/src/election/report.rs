@@ -1,4 +1,4 @@
-//! What the election actor reports to whoever supervises the jobs.
+//! What the election actor reports to the supervisor of the jobs.
 
 use actix::prelude::*;
 

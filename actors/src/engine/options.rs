@@ -6,8 +6,14 @@ use actix::prelude::*;
 
 use crate::{
     candidacy::{MayLead, RESIGN_PAUSE_DEFAULT, RESIGN_PAUSE_MIN},
-    core::{duration::DurationText, zone_data::ZONE_DATA_VERSION_MAX},
-    definition::Job,
+    core::{
+        duration::DurationText,
+        end_text::{ERROR_BYTES_DEFAULT, ERROR_BYTES_MAX, ERROR_BYTES_MIN},
+        key_policies::conflicts,
+        text::Grouped,
+        zone_data::ZONE_DATA_VERSION_MAX,
+    },
+    definition::{Definition, Job},
     event::Event,
     event_filter::EventFilter,
     fault::{Fault, Faults},
@@ -16,7 +22,7 @@ use crate::{
     name::NodeId,
     permits::WhenFull,
     port::{Backend, Clock, Spawner, SystemClock},
-    supervisor::{SHUTDOWN_ABORT_AFTER_DEFAULT, conflicts, define_all},
+    supervisor::{SHUTDOWN_ABORT_AFTER_DEFAULT, define_all},
 };
 
 #[cfg(any(test, feature = "testkit"))]
@@ -59,7 +65,8 @@ pub struct EngineOptions {
     pub body_threads: usize,
     /// The threads of bodies that are not `Send`. Default: 1.
     pub local_body_threads: usize,
-    /// The most threads of bodies that block; they are started when they are needed. Default: [`BLOCKING_THREADS_DEFAULT`].
+    /// The most threads of bodies that block; they are started when they are needed. Default:
+    /// [`BLOCKING_THREADS_DEFAULT`].
     pub blocking_threads: usize,
     /// The greatest number of job names in metric labels. Default: 1,000.
     pub job_labels_max: usize,
@@ -71,22 +78,26 @@ pub struct EngineOptions {
     pub max_concurrent_runs: Option<usize>,
     /// What happens to a run beyond. Default: it waits.
     pub when_full: WhenFull,
-    /// How far the node's wall clock may be from the store's if it is to lead. Default: [`CLOCK_OFFSET_MAX_DEFAULT`].
+    /// How far the node's wall clock may be from the store's if it is to lead. Default:
+    /// [`CLOCK_OFFSET_MAX_DEFAULT`].
     pub clock_offset_max: Duration,
-    /// How long a job or a lock key must have been withdrawn, or held by no node while somebody led, before the store
-    /// forgets its name; at least [`FORGET_AFTER_MIN`]. Default: [`FORGET_AFTER_DEFAULT`].
+    /// How long a job or a lock key must have been withdrawn, or on no node while some node led, before
+    /// the store forgets its name; at least [`FORGET_AFTER_MIN`]. Default: [`FORGET_AFTER_DEFAULT`].
     pub forget_after: Duration,
-    /// The version of the time zone data by which the schedules of this node go, to be shown and compared with that of other
-    /// nodes; at most 200 bytes. Default: empty, which means that it is not known.
+    /// The version of the time zone data by which the schedules of this node go, to be shown and compared
+    /// with that of other nodes; at most 200 bytes. Default: empty, which means that it is not known.
     pub zone_data: Arc<str>,
     /// The application's own check whether this node may lead: see [`MayLead`]. Default: none.
     pub may_lead: Option<MayLead>,
     /// The node leads only while no other node stands as a candidate. Default: `false`.
     pub prefer_not_to_lead: bool,
-    /// How long the node does not campaign after it was asked to resign, unless another node leads before; at least
-    /// [`RESIGN_PAUSE_MIN`]. A node that led only between two of its questions, a second apart, may go
+    /// How long the node does not campaign after it was asked to resign, unless another node leads before; at
+    /// least [`RESIGN_PAUSE_MIN`]. A node that led only between two of its questions, a second apart, may go
     /// unseen: then the whole pause passes. Default: [`RESIGN_PAUSE_DEFAULT`].
     pub resign_pause: Duration,
+    /// The longest error of a body with its causes, message of a panic or veto of a hook that is quoted, in bytes,
+    /// from [`ERROR_BYTES_MIN`] to [`ERROR_BYTES_MAX`]. Default: [`ERROR_BYTES_DEFAULT`].
+    pub error_bytes_max: usize,
     /// The node's id, unless the backend has one for it. Default: random.
     pub node: NodeId,
     /// Hears of every definition, for the audit of a rig.
@@ -120,6 +131,7 @@ impl EngineOptions {
             may_lead: None,
             prefer_not_to_lead: false,
             resign_pause: RESIGN_PAUSE_DEFAULT,
+            error_bytes_max: ERROR_BYTES_DEFAULT,
             node: NodeId::random(),
             #[cfg(any(test, feature = "testkit"))]
             definitions: None,
@@ -133,7 +145,7 @@ impl EngineOptions {
     /// Everything that is wrong, at once.
     pub fn check(&self) -> Result<(), Faults> {
         let (definitions, mut faults) = define_all(self.jobs.clone(), self.clock.now());
-        faults.extend(conflicts(&definitions, |_| None));
+        faults.extend(conflicts(definitions.iter().map(Definition::declares), |_| None));
         faults.extend(self.backend.faults());
         faults.extend(self.hooks.fault());
         let threads = [
@@ -151,6 +163,14 @@ impl EngineOptions {
         if self.zone_data.len() > ZONE_DATA_VERSION_MAX {
             let rule = format!("the version of time zone data has at most {ZONE_DATA_VERSION_MAX} bytes");
             faults.push(Fault::new("zone_data", &*self.zone_data, rule, "shorten it, such as `2026f`"));
+        }
+        if !(ERROR_BYTES_MIN..=ERROR_BYTES_MAX).contains(&self.error_bytes_max) {
+            let [value, min, max, default] =
+                [self.error_bytes_max, ERROR_BYTES_MIN, ERROR_BYTES_MAX, ERROR_BYTES_DEFAULT]
+                    .map(|bytes| Grouped(bytes as u64).to_string());
+            let rule = format!("an error is quoted to at least {min} and at most {max} bytes");
+            let cure = format!("choose a number in this range; {default} is the default");
+            faults.push(Fault::new("error_bytes_max", value, rule, cure));
         }
         if self.max_concurrent_runs == Some(0) {
             let cure = "raise it, or leave it out for no bound";

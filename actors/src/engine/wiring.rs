@@ -22,19 +22,22 @@ use tokio_util::sync::CancellationToken;
 use super::{options::EngineOptions, threads::Threads};
 use crate::{
     body_watch::BodyWatch,
-    byte_budget::ByteBudget,
     candidacy::Candidacy,
-    core::text::{TEXT_MAX, bounded},
+    core::{
+        byte_budget::ByteBudget,
+        end_text::EndTexts,
+        text::{TEXT_MAX, bounded},
+    },
     deadline,
     definition::Job,
     drain::ShutdownReport,
-    election::{Candidature, ElectionActor},
+    election::{CandidacyOptions, ElectionActor},
     error::{AddError, StartError},
     failure_log::FailureLog,
     hooks::NODE_HOOK_CALL_BYTES_MAX,
-    job::{Asks, JobHost},
+    job::{AnswersAtOnce, Asks, JobHost},
     listener::{ListenTo, ListenerActor, Publisher},
-    lock::{AwaitSession, LockActor},
+    lock::{AwaitSession, LockActor, OnTheSpot},
     message::{PAGE_MAX, Shutdown},
     metrics::Meters,
     name::RunIds,
@@ -72,6 +75,7 @@ pub(super) async fn start_actors(
         may_lead,
         prefer_not_to_lead,
         resign_pause,
+        error_bytes_max,
         ..
     } = options;
     #[cfg(any(test, feature = "testkit"))]
@@ -111,11 +115,14 @@ pub(super) async fn start_actors(
     // Each actor's address is known before it is there: so each is made with its recipients.
     let (supervisor, supervisor_mailbox) = mailbox::<SupervisorActor>(SUPERVISOR_MAILBOX);
     let (lock, lock_mailbox) = mailbox::<LockActor>(LOCK_MAILBOX);
-    let asks = Arc::new(Asks::new(lock.clone().recipient()));
+    let on_the_spot = OnTheSpot::new(&node, supervisor.clone().recipient());
+    let at_once = on_the_spot.clone().map(|on_the_spot| -> Arc<dyn AnswersAtOnce> { on_the_spot });
+    let asks = Arc::new(Asks::new(lock.clone().recipient(), at_once));
     let coordination = threads.coordination.as_ref();
     let election = {
         let (node, elector, reports) = (node.clone(), backend.elector(), supervisor.clone().recipient());
-        let candidature = Candidature { may_lead, prefer_not_to_lead, resign_pause, lease: backend.lease() };
+        let candidature =
+            CandidacyOptions { may_lead, prefer_not_to_lead, resign_pause, lease: backend.lease() };
         let (election, mailbox) = mailbox::<ElectionActor>(ELECTION_MAILBOX);
         start_on(coordination, mailbox, move || ElectionActor::new(node, elector, reports, candidature));
         election
@@ -129,6 +136,7 @@ pub(super) async fn start_actors(
         permits: Permits::new(max_concurrent_runs, when_full),
         own_threads: threads.own_threads,
         hooks,
+        end_texts: EndTexts::new(error_bytes_max),
         hook_call_bytes: ByteBudget::new(NODE_HOOK_CALL_BYTES_MAX),
         hooking: watch::Sender::new(()),
         run_extension: backend.run_extension(),
@@ -152,19 +160,19 @@ pub(super) async fn start_actors(
     let lease = (!backend.single_node()).then(|| backend.lease());
     {
         let (node, reports) = (node.clone(), supervisor.clone().recipient());
-        start_on(coordination, lock_mailbox, move || LockActor::new(node, asks, reports, lease));
+        start_on(coordination, lock_mailbox, move || LockActor::new(node, asks, on_the_spot, reports, lease));
     }
 
     let given_up = StopOnDrop(Some(supervisor.clone()));
-    let settled = async {
+    let ready = async {
         first_session(&lock, connect_timeout, backend.name()).await?;
         add_first(&supervisor, jobs).await
     };
-    let settled = match select(pin!(settled), pin!(abandoned)).await {
-        Either::Left((settled, _)) => settled,
+    let ready = match select(pin!(ready), pin!(abandoned)).await {
+        Either::Left((ready, _)) => ready,
         Either::Right(((), _)) => Err(StartError::Died),
     };
-    match settled {
+    match ready {
         Ok(()) => {
             tracing::info!(target: "callsheet", version = &*node.zone_data, "time zone data");
             Ok((Started { supervisor: given_up.disarm(), publisher }, over))

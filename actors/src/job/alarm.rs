@@ -13,8 +13,8 @@ use super::actor::JobActor;
 use crate::core::job::Input;
 
 pin_project! {
-    /// Wakes the job up when its machine wants. One future for the life of the actor: it is polled after every message
-    /// and follows the actor's `wake_at`, so that arming a timer allocates nothing.
+    /// Wakes the job up when its machine wants. One future for the life of the actor: it is polled after
+    /// every message and follows the actor's `wake_at`, so that arming a timer allocates nothing.
     #[derive(Default)]
     pub(super) struct Alarm {
         armed: Option<Instant>,

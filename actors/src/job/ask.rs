@@ -1,13 +1,14 @@
-//! What jobs ask of whoever serves claims, and the way there.
+//! What jobs ask of whoever serves claims, and the ways there: at once, if the store can, or by a message.
 
 use std::sync::Arc;
 
 use actix::prelude::*;
+use smallvec::SmallVec;
 
-use super::{conclude::Conclusion, handle::JobHandle};
+use super::{conclude::Conclusion, handle::JobHandle, message::JobMessage};
 use crate::{
     coalesced::Coalesced,
-    core::job::{Advance, Claim},
+    core::job::{Advance, Claim, Input},
     name::LockKey,
 };
 
@@ -15,7 +16,7 @@ use crate::{
 pub(crate) enum Ask {
     Claim(ClaimRun),
     Advance(AdvanceCursor),
-    Complete(CompleteRun),
+    RecordEnd(RecordEnd),
 }
 
 /// Asks the store for a run. The answer goes to the job's machine.
@@ -37,7 +38,7 @@ pub(crate) struct AdvanceCursor {
 }
 
 /// A run is over: record it, and free its key.
-pub(crate) struct CompleteRun {
+pub(crate) struct RecordEnd {
     pub(crate) conclusion: Conclusion,
     /// The job's next tick counts from this end.
     pub(crate) from_completion: bool,
@@ -48,18 +49,58 @@ pub(crate) struct CompleteRun {
 #[rtype(result = "()")]
 pub(crate) struct AsksWait;
 
+/// Answers what a job asks on the job's own thread.
+///
+/// What it does not answer, because no session is open or the run was granted the other way, is asked by a message.
+pub(crate) trait AnswersAtOnce: Send + Sync {
+    /// Asks the store for a run that takes a slot of the key. Answers what the job is to be told.
+    fn claim(&self, job: &Arc<JobHandle>, claim: &Claim, key: &LockKey) -> Option<JobMessage>;
+
+    /// Asks the store to move the job's cursor. Answers what the job is to be told.
+    fn advance(&self, job: &Arc<JobHandle>, advance: &Advance) -> Option<JobMessage>;
+
+    /// Has the end of a run recorded. Answers what the job is to be told; the end, if it is not answered.
+    #[allow(clippy::result_large_err, reason = "it is no error, and goes the other way")]
+    fn record_end(&self, end: RecordEnd) -> Result<Answers, RecordEnd>;
+
+    /// Answers nothing any more, and forgets what is held.
+    fn close(&self);
+}
+
+/// What a job is told of the end of a run: where its cursor is, and that it is paused.
+pub(crate) type Answers = SmallVec<[Input; 2]>;
+
 /// What the jobs of a node ask, on its way to whoever serves claims.
 pub(crate) struct Asks {
     waiting: Coalesced<Ask>,
     server: Recipient<AsksWait>,
+    at_once: Option<Arc<dyn AnswersAtOnce>>,
 }
 
 impl Asks {
-    pub(crate) fn new(server: Recipient<AsksWait>) -> Self {
-        Self { waiting: Coalesced::default(), server }
+    pub(crate) fn new(server: Recipient<AsksWait>, at_once: Option<Arc<dyn AnswersAtOnce>>) -> Self {
+        Self { waiting: Coalesced::default(), server, at_once }
     }
 
-    /// Asks. Nobody answers once this is closed: what is asked then is dropped, since it holds its job, and the job holds this.
+    /// Whoever answers at once, if anybody does.
+    pub(crate) fn at_once(&self) -> Option<&dyn AnswersAtOnce> {
+        self.at_once.as_deref()
+    }
+
+    /// Has the end of a run recorded, at once or by a message. Answers what the job is to be told already.
+    pub(crate) fn record_end(&self, end: RecordEnd) -> Answers {
+        let asked = match self.at_once() {
+            Some(at_once) => at_once.record_end(end),
+            None => Err(end),
+        };
+        asked.unwrap_or_else(|end| {
+            self.ask(Ask::RecordEnd(end));
+            Answers::default()
+        })
+    }
+
+    /// Asks. Nobody answers once this is closed: what is asked then is dropped, since it holds its job, and
+    /// the job holds this.
     pub(crate) fn ask(&self, ask: Ask) {
         if self.waiting.push(ask) {
             self.server.do_send(AsksWait);
@@ -74,5 +115,6 @@ impl Asks {
     /// Takes no more asks.
     pub(crate) fn close(&self) {
         self.waiting.close();
+        self.at_once.iter().for_each(|at_once| at_once.close());
     }
 }

@@ -7,10 +7,13 @@ use tokio::sync::oneshot;
 
 use super::{handle::JobHandle, hook_calls};
 use crate::{
-    core::job::{End, Ended},
+    core::{
+        end_text::EndText,
+        job::{BodyEnd, RunEnded},
+    },
     event::{CancelReason, EventKind, Outcome},
-    hooks::EndedRun,
-    name::RunId,
+    hooks::FinishedRun,
+    name::{JobName, RunId},
     port::Completed,
     run::Run,
 };
@@ -23,7 +26,7 @@ pub(crate) struct Conclusion {
 }
 
 struct Unsaid {
-    ended: Ended,
+    ended: RunEnded,
     /// If hooks want to hear of its end.
     run: Option<Run>,
     /// Who waits for it.
@@ -34,7 +37,7 @@ impl Conclusion {
     /// Of a run that ends now.
     pub(crate) fn new(
         job: Arc<JobHandle>,
-        ended: Ended,
+        ended: RunEnded,
         run: Option<Run>,
         waiting: Option<oneshot::Sender<Outcome>>,
     ) -> Self {
@@ -69,16 +72,17 @@ impl Drop for Conclusion {
         if let Some(Unsaid { ended, run, waiting }) = self.unsaid.take() {
             let _ = waiting.map(|waiting| waiting.send(Outcome::Lost));
             let cancelled = Some(CancelReason::LockLost);
-            let end = End::Aborted;
-            let ended = Ended { outcome: Outcome::Cancelled, cancelled, recorded: false, end, ..ended };
+            let end = BodyEnd::Aborted;
+            let ended = RunEnded { outcome: Outcome::Cancelled, cancelled, recorded: false, end, ..ended };
             conclude(&self.job, ended, run, self.at);
         }
     }
 }
 
-/// Counts a run that ended at an instant, and says so: to whoever listens, and to the hooks if the run is at hand.
-pub(super) fn conclude(job: &Arc<JobHandle>, ended: Ended, run_at_hand: Option<Run>, at: DateTime<Utc>) {
-    let Ended { run, outcome, cancelled, end, started_at, took, recorded, .. } = ended;
+/// Counts a run that ended at an instant, and says so: to whoever listens, and to the hooks if the run is at
+/// hand.
+pub(super) fn conclude(job: &Arc<JobHandle>, ended: RunEnded, run_at_hand: Option<Run>, at: DateTime<Utc>) {
+    let RunEnded { outcome, cancelled, started_at, took, recorded, .. } = ended;
     if recorded {
         job.meters.ended(outcome);
     }
@@ -86,45 +90,106 @@ pub(super) fn conclude(job: &Arc<JobHandle>, ended: Ended, run_at_hand: Option<R
         job.meters.run_duration.record(took.as_secs_f64());
     }
     if let (Some(run), true) = (run_at_hand, started_at.is_some()) {
-        let error = match &end {
-            End::Failed { error, .. } => Some(error.clone()),
-            End::Panicked(message) => Some(message.clone()),
-            End::Returned | End::Aborted | End::BetweenAttempts | End::NotStarted { .. } => None,
-        };
-        hook_calls::ended(job, EndedRun { run, outcome, error, cancelled, took });
+        let error = ended.end.error().map(EndText::share);
+        hook_calls::ended(job, FinishedRun { run, outcome, error, cancelled, took });
     }
-    let name = || job.definition.name.clone();
-    if outcome == Outcome::Succeeded {
-        return job.node().publisher.publish_routine_at(at, || EventKind::RunSucceeded {
-            job: name(),
-            run,
-            took,
-        });
-    }
-    job.node().publisher.publish_at(at, || {
-        let name = name();
-        match (outcome, end) {
-            (Outcome::Failed, End::Failed { error, .. }) => {
-                EventKind::RunFailed { job: name, run, took, error }
-            }
-            (Outcome::Panicked, End::Panicked(message)) => {
-                EventKind::RunPanicked { job: name, run, took, message }
-            }
-            (Outcome::TimedOut, _) => EventKind::RunTimedOut { job: name, run, took },
-            (Outcome::Cancelled, End::NotStarted { veto: reason @ Some(_) }) => {
-                EventKind::RunCancelled { job: name, run, took, why: CancelReason::Vetoed, reason }
-            }
-            (Outcome::Cancelled, End::NotStarted { veto: None }) => {
-                let why = cancelled.unwrap_or(CancelReason::NotStarted);
-                EventKind::RunCancelled { job: name, run, took, why, reason: None }
-            }
-            (
-                Outcome::Cancelled | Outcome::Failed | Outcome::Panicked | Outcome::Lost | Outcome::Succeeded,
-                _,
-            ) => {
-                let why = cancelled.unwrap_or(CancelReason::Dropped);
-                EventKind::RunCancelled { job: name, run, took, why, reason: None }
-            }
+    let event = || event_of(job.definition.name.clone(), ended);
+    let publisher = &job.node().publisher;
+    match outcome {
+        Outcome::Succeeded => publisher.publish_routine_at(at, event),
+        Outcome::Failed | Outcome::Panicked | Outcome::TimedOut | Outcome::Cancelled | Outcome::Lost => {
+            publisher.publish_at(at, event);
         }
-    });
+    }
+}
+
+/// What is published of a run that ended.
+fn event_of(job: JobName, ended: RunEnded) -> EventKind {
+    let RunEnded { run, outcome, cancelled, end, took, .. } = ended;
+    let cancelled_for = |why| EventKind::RunCancelled { job: job.clone(), run, took, why, reason: None };
+    match (outcome, end) {
+        (Outcome::Succeeded, _) => EventKind::RunSucceeded { job, run, took },
+        (Outcome::Failed, BodyEnd::Failed { error, .. }) => {
+            EventKind::RunFailed { job, run, took, error: error.share() }
+        }
+        (Outcome::Panicked, BodyEnd::Panicked(message)) => {
+            EventKind::RunPanicked { job, run, took, message: message.share() }
+        }
+        (Outcome::TimedOut, _) => EventKind::RunTimedOut { job, run, took },
+        (Outcome::Cancelled, BodyEnd::NotStarted { veto: Some(reason) }) => {
+            let reason = Some(reason.share());
+            EventKind::RunCancelled { job, run, took, why: CancelReason::Vetoed, reason }
+        }
+        (Outcome::Cancelled, BodyEnd::NotStarted { veto: None }) => {
+            cancelled_for(cancelled.unwrap_or(CancelReason::NotStarted))
+        }
+        (Outcome::Cancelled | Outcome::Failed | Outcome::Panicked | Outcome::Lost, _) => {
+            cancelled_for(cancelled.unwrap_or(CancelReason::Dropped))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::{
+        core::job::Severity,
+        name::{NodeId, RunIds},
+    };
+
+    #[test]
+    fn the_event_of_an_end_is_told_by_its_outcome_and_its_reason() {
+        let job = || JobName::new("report").unwrap();
+        let run = RunIds::of(NodeId::numbered(1)).next(Utc::now());
+        let took = Duration::from_secs(3);
+        let error: Arc<str> = "no paper".into();
+        let failed = BodyEnd::Failed { error: "no paper".into(), severity: Severity::Transient };
+        let vetoed = BodyEnd::NotStarted { veto: Some("no paper".into()) };
+        let cancelled = |why, reason| EventKind::RunCancelled { job: job(), run, took, why, reason };
+        let (requested, lock_lost) = (CancelReason::Requested, CancelReason::LockLost);
+        for (outcome, why, end, event) in [
+            (Outcome::Succeeded, None, BodyEnd::Returned, EventKind::RunSucceeded { job: job(), run, took }),
+            (
+                Outcome::Failed,
+                None,
+                failed,
+                EventKind::RunFailed { job: job(), run, took, error: error.clone() },
+            ),
+            (
+                Outcome::Panicked,
+                None,
+                BodyEnd::Panicked("no paper".into()),
+                EventKind::RunPanicked { job: job(), run, took, message: error.clone() },
+            ),
+            (
+                Outcome::TimedOut,
+                Some(CancelReason::TimedOut),
+                BodyEnd::Aborted,
+                EventKind::RunTimedOut { job: job(), run, took },
+            ),
+            (Outcome::Cancelled, None, vetoed, cancelled(CancelReason::Vetoed, Some(error.clone()))),
+            (
+                Outcome::Cancelled,
+                None,
+                BodyEnd::NotStarted { veto: None },
+                cancelled(CancelReason::NotStarted, None),
+            ),
+            (
+                Outcome::Cancelled,
+                Some(requested),
+                BodyEnd::NotStarted { veto: None },
+                cancelled(requested, None),
+            ),
+            (Outcome::Cancelled, Some(requested), BodyEnd::Returned, cancelled(requested, None)),
+            (Outcome::Cancelled, None, BodyEnd::Aborted, cancelled(CancelReason::Dropped, None)),
+            (Outcome::Lost, Some(lock_lost), BodyEnd::Aborted, cancelled(lock_lost, None)),
+        ] {
+            let (started_at, aborted, recorded) = (None, false, true);
+            let ended = RunEnded { run, outcome, cancelled: why, aborted, recorded, end, started_at, took };
+
+            assert_eq!(event_of(job(), ended), event, "{outcome:?}");
+        }
+    }
 }

@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 
 use super::{
     actor::JobActor,
-    ask::{Ask, CompleteRun},
+    ask::{Ask, RecordEnd},
     conclude::Conclusion,
     hook_calls::HookCalls,
     host::JobHost,
@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     core::{
-        job::{Ended, Input, PermitAnswer},
+        job::{Input, PermitAnswer, RunEnded},
         policy::Fires,
         time::Now,
     },
@@ -83,8 +83,8 @@ impl JobHandle {
         self.host.reports.do_send(JobReport { job: self.clone(), report });
     }
 
-    /// Gives a permit back: to the job that waits for one, if there is one. If that job is gone, the message comes back to the
-    /// supervisor, which gives the permit back again.
+    /// Gives a permit back: to the job that waits for one, if there is one. If that job is gone, the message
+    /// comes back to the supervisor, which gives the permit back again.
     pub(crate) fn release_permit(&self) {
         if let Some(next) = self.host.permits.release() {
             next.send(Input::Permit(PermitAnswer::Granted));
@@ -92,13 +92,17 @@ impl JobHandle {
     }
 
     /// Has the end of a run recorded of which no actor is left; its handle died with the actor.
-    pub(crate) fn conclude_undelivered(self: &Arc<Self>, ended: Ended) {
+    pub(crate) fn conclude_undelivered(self: &Arc<Self>, ended: RunEnded) {
         let from_completion = self.definition.schedule.counts_from_completion();
         let conclusion = Conclusion::new(self.clone(), ended, None, None);
-        self.ask_store(Ask::Complete(CompleteRun { conclusion, from_completion }));
+        // Of a job whose actor is gone: whoever follows is told.
+        for input in self.host.asks.record_end(RecordEnd { conclusion, from_completion }) {
+            self.send(input);
+        }
     }
 
-    /// The readings of this instant by the clock that decides the job's ticks: the store's, unless the job is local.
+    /// The readings of this instant by the clock that decides the job's ticks: the store's, unless the job is
+    /// local.
     pub(crate) fn now(&self) -> Now {
         match self.definition.policies.fires {
             Fires::Leader | Fires::AnyNode => self.node().now_in_store(),
@@ -121,12 +125,12 @@ impl JobHandle {
         Reading { now: self.now(), clock_moves }
     }
 
-    /// Publishes for when a timer that follows from `reading` is armed. If that answers no, the clock has moved meanwhile, and the
-    /// timer may be wrong.
+    /// Publishes for when a timer that follows from `reading` is armed. If that answers no, the clock has
+    /// moved meanwhile, and the timer may be wrong.
     ///
-    /// A move is counted before the supervisor looks for wrong timers, and the wake time is published before the count is read
-    /// again: either the supervisor sees this wake time, or the actor sees the move. For this all four are sequentially
-    /// consistent.
+    /// A move is counted before the supervisor looks for wrong timers, and the wake time is published before
+    /// the count is read again: either the supervisor sees this wake time, or the actor sees the move. For
+    /// this all four are sequentially consistent.
     pub(super) fn publish_wake_time(&self, reading: &Reading, wait: Option<Duration>) -> bool {
         let wake_time = wait.map(|wait| {
             let wait = i64::try_from(wait.as_micros()).unwrap_or(i64::MAX);
@@ -146,7 +150,8 @@ pub(super) struct Reading {
 
 /// The instant for which the timer of a job is armed, by the clock that decides the job's ticks.
 ///
-/// Only the job's actor writes it. The supervisor reads it to find the timers that are wrong once a clock has moved.
+/// Only the job's actor writes it. The supervisor reads it to find the timers that are wrong once a clock has
+/// moved.
 #[derive(Debug)]
 pub(crate) struct WakeTime(AtomicI64);
 
@@ -172,8 +177,8 @@ impl Default for WakeTime {
 pub(crate) enum RefusedStep {
     Enrolment = 1,
     Claim,
-    /// Of its cursor.
-    Move,
+    /// An advance of its cursor.
+    Advance,
     End,
 }
 

@@ -5,6 +5,7 @@
 //! waits. All of them run where bodies run. What they do wrong is contained and counted.
 
 use std::{
+    any::Any,
     collections::VecDeque,
     fmt,
     mem::take,
@@ -23,15 +24,17 @@ use tracing::Instrument;
 
 use super::handle::JobHandle;
 use crate::{
-    byte_budget::{ByteBudget, Charge},
-    contained::message_of,
+    contained::panic_text,
     core::{
+        byte_budget::{ByteBudget, Charge},
         duration::DurationText,
-        text::{TEXT_MAX, bounded},
+        end_text::EndText,
     },
     event::Outcome,
     event_log::Level,
-    hooks::{EndedRun, HOOK_CALL_BYTES_MAX, HOOK_CALLS_MAX, HOOK_TIMEOUT_DEFAULT, Hook, Hooks, SkippedTicks},
+    hooks::{
+        FinishedRun, HOOK_CALL_BYTES_MAX, HOOK_CALLS_MAX, HOOK_TIMEOUT_DEFAULT, Hook, Hooks, SkippedTicks,
+    },
     metrics::{HookFault, HookKind},
     name::JobName,
     node::Node,
@@ -40,7 +43,7 @@ use crate::{
 
 /// What is wrong with a call of a hook, besides an error of its own.
 enum Failure {
-    Panic(String),
+    Panic(Box<dyn Any + Send>),
     Timeout(Duration),
 }
 
@@ -56,7 +59,7 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Panic(message) => write!(f, "panicked: {message}"),
+            Self::Panic(payload) => write!(f, "panicked: {}", panic_text(&**payload)),
             Self::Timeout(timeout) => write!(f, "did not return within {}", DurationText(*timeout)),
         }
     }
@@ -69,7 +72,7 @@ async fn call<T>(node: &Node, hook: &Hook<T>, timeout: Duration, told: T) -> Res
     let work = AssertUnwindSafe(async move { hook(told).await }).catch_unwind();
     match select(pin!(work), pin!(node.sleep(timeout))).await {
         Either::Left((Ok(result), _)) => Ok(result),
-        Either::Left((Err(payload), _)) => Err(Failure::Panic(message_of(&*payload))),
+        Either::Left((Err(payload), _)) => Err(Failure::Panic(payload)),
         Either::Right(((), _)) => Err(Failure::Timeout(timeout)),
     }
 }
@@ -95,7 +98,7 @@ impl JobHandle {
 
     /// Whether anybody wants to hear how its runs end.
     pub(super) fn has_after_hooks(&self) -> bool {
-        let any = |which| self.hooks::<EndedRun>(which).next().is_some();
+        let any = |which| self.hooks::<FinishedRun>(which).next().is_some();
         any(|hooks| &hooks.after_success) || any(|hooks| &hooks.after_failure)
     }
 
@@ -108,7 +111,7 @@ impl JobHandle {
 }
 
 /// Why the body of a run does not start: a veto and its reason, or that the run was told to stop.
-pub(super) type NotAdmitted = Option<Arc<str>>;
+pub(super) type NotAdmitted = Option<EndText>;
 
 /// Calls the `before` hooks of a run, up to the first one that vetoes.
 pub(super) async fn admit(job: &Arc<JobHandle>, run: &Run) -> Result<(), NotAdmitted> {
@@ -125,14 +128,15 @@ pub(super) async fn admit(job: &Arc<JobHandle>, run: &Run) -> Result<(), NotAdmi
 }
 
 async fn ask_before(job: Arc<JobHandle>, run: Run) -> Result<(), NotAdmitted> {
+    let say = |text: &dyn fmt::Display| Some(job.host.end_texts.take(text));
     let all = async {
         for (hook, timeout) in job.hooks(|hooks| &hooks.before) {
             match call(job.node(), hook, timeout, run.clone()).await {
                 Ok(Ok(())) => {}
-                Ok(Err(veto)) => return Err(Some(bounded(veto, TEXT_MAX).into())),
+                Ok(Err(veto)) => return Err(say(&veto)),
                 Err(failure) => {
                     job.hook_failed(HookKind::Before, failure.fault(), &failure);
-                    return Err(Some(format!("a before hook {failure}").into()));
+                    return Err(say(&format_args!("a before hook {failure}")));
                 }
             }
         }
@@ -143,7 +147,7 @@ async fn ask_before(job: Arc<JobHandle>, run: Run) -> Result<(), NotAdmitted> {
         Either::Left((Ok(()), _)) if !run.is_cancelled() => Ok(()),
         // A timeout is tried again, and hooks are called once: it must not get past them in this way.
         Either::Left(_) | Either::Right(_) if run.time_left() == Some(Duration::ZERO) => {
-            Err(Some("the before hooks did not return before the timeout of the run".into()))
+            Err(say(&"the before hooks did not return before the timeout of the run"))
         }
         Either::Left(_) | Either::Right(_) => Err(None),
     }
@@ -193,7 +197,7 @@ struct Call {
 }
 
 enum Told {
-    Ended(Box<EndedRun>),
+    Ended(Box<FinishedRun>),
     Skipped(SkippedTicks),
 }
 
@@ -244,7 +248,7 @@ async fn tell<T: Clone + 'static>(job: &JobHandle, kind: HookKind, which: fn(&Ho
 }
 
 /// The hooks that hear of a run that ended so.
-fn after(outcome: Outcome) -> fn(&Hooks) -> &[Hook<EndedRun>] {
+fn after(outcome: Outcome) -> fn(&Hooks) -> &[Hook<FinishedRun>] {
     match outcome {
         Outcome::Succeeded => |hooks| &hooks.after_success,
         Outcome::Failed | Outcome::Panicked | Outcome::TimedOut | Outcome::Cancelled | Outcome::Lost => {
@@ -254,7 +258,7 @@ fn after(outcome: Outcome) -> fn(&Hooks) -> &[Hook<EndedRun>] {
 }
 
 /// A run ended.
-pub(super) fn ended(job: &Arc<JobHandle>, ended: EndedRun) {
+pub(super) fn ended(job: &Arc<JobHandle>, ended: FinishedRun) {
     if job.hooks(after(ended.outcome)).next().is_some() {
         enqueue(job, Told::Ended(Box::new(ended)));
     }

@@ -7,7 +7,11 @@ use tokio::sync::watch;
 
 use super::{ask::Asks, handle::JobHandle, message::Envelope, report::JobReport};
 use crate::{
-    byte_budget::ByteBudget, hooks::Hooks, node::Node, own_threads::OwnThreads, permits::Permits,
+    core::{byte_budget::ByteBudget, end_text::EndTexts},
+    hooks::Hooks,
+    node::Node,
+    own_threads::OwnThreads,
+    permits::Permits,
     placement::Placement,
 };
 
@@ -26,6 +30,8 @@ pub(crate) struct JobHost {
     pub(crate) own_threads: OwnThreads,
     /// The hooks of all jobs.
     pub(crate) hooks: Hooks,
+    /// What is said at the ends of bodies.
+    pub(crate) end_texts: EndTexts,
     /// The bytes of the calls that wait for the hooks of all jobs.
     pub(crate) hook_call_bytes: Arc<ByteBudget>,
     /// Closed while no hook is called after a run or for a skip.

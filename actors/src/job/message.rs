@@ -17,7 +17,8 @@ use crate::{
 
 /// What a job's actor is told or asked.
 ///
-/// Everything takes one way, in one order: a question that is asked after a command was answered is handled after that command.
+/// Everything takes one way, in one order: a question that is asked after a command was answered is handled
+/// after that command.
 pub(crate) enum JobMessage {
     /// An input for the machine.
     Input(Input),
@@ -43,7 +44,8 @@ pub(crate) enum JobMessage {
     Upcoming { count: usize, reply: oneshot::Sender<Vec<FireTime>> },
     /// Asks what the job is doing.
     Status { asks_schedule: AsksSchedule, reply: oneshot::Sender<JobStatus> },
-    /// The job was removed, or the engine is over: no tick is armed any more, and the actor stops when nothing runs.
+    /// The job was removed, or the engine is over: no tick is armed any more, and the actor stops when
+    /// nothing runs.
     Retire { why: Retirement },
 }
 
@@ -64,7 +66,8 @@ pub(crate) enum AsksSchedule {
     No,
 }
 
-/// A question to many of whom one answers. Whoever asked is told that nobody does once the last of them has dropped it.
+/// A question to many of whom one answers. Whoever asked is told that nobody does once the last of them has
+/// dropped it.
 pub(crate) struct FirstReply<T>(Mutex<Option<oneshot::Sender<T>>>);
 
 impl<T> FirstReply<T> {
@@ -80,8 +83,8 @@ impl<T> FirstReply<T> {
     }
 }
 
-/// A message on its way to a job's actor. If the actor is dead by then, it is reported: neither the end of a run, nor a granted claim,
-/// nor a drain may get lost in a closed mailbox.
+/// A message on its way to a job's actor. If the actor is dead by then, it is reported: neither the end of a
+/// run, nor a granted claim, nor a drain may get lost in a closed mailbox.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct Envelope {

@@ -12,11 +12,8 @@ use tracing::Instrument;
 
 use super::{handle::JobHandle, hook_calls, report::Report};
 use crate::{
-    contained::message_of,
-    core::{
-        job::{End, Input, RunEnd, Start},
-        text::{TEXT_MAX, bounded},
-    },
+    contained::panic_text,
+    core::job::{BodyEnd, BodyEnded, Input, Start},
     event::EventKind,
     name::RunId,
     port::Session,
@@ -34,8 +31,8 @@ pub(crate) struct RunTask {
     pub(crate) abort: Option<AbortRegistration>,
 }
 
-/// The task. Whatever happens to it (it ends, panics, is aborted, or is dropped by its runtime), the job hears of the
-/// end exactly once, when nothing of the body is left.
+/// The task. Whatever happens to it (it ends, panics, is aborted, or is dropped by its runtime), the job
+/// hears of the end exactly once, when nothing of the body is left.
 pub(crate) fn future(task: RunTask) -> BoxFuture<'static, ()> {
     let span = task.run.span().clone();
     let report = EndReport { job: task.job.clone(), run: task.start.run, started: None, sent: false };
@@ -46,20 +43,21 @@ pub(crate) fn future(task: RunTask) -> BoxFuture<'static, ()> {
 async fn run(task: RunTask, mut report: EndReport) {
     let RunTask { job, start, session, run, abort } = task;
     let node = job.node();
-    // A process that was frozen since the grant may go on right here, before anybody told the job that its lock is lost.
+    // A process that was frozen since the grant may go on right here, before anybody told the job that its
+    // lock is lost.
     let trusted = || session.is_none_or(|session| node.locker.trusts(session));
     if !trusted() {
-        report.send(End::NotStarted { veto: None });
+        report.send(BodyEnd::NotStarted { veto: None });
         return;
     }
     // Once per run on this node, and not in what follows a timeout or a failure.
     if start.begins && job.has_before_hooks() {
         if let Err(veto) = hook_calls::admit(&job, &run).await {
-            report.send(End::NotStarted { veto });
+            report.send(BodyEnd::NotStarted { veto });
             return;
         }
         if !trusted() {
-            report.send(End::NotStarted { veto: None });
+            report.send(BodyEnd::NotStarted { veto: None });
             return;
         }
     }
@@ -83,7 +81,8 @@ async fn run(task: RunTask, mut report: EndReport) {
     }
 
     let body = job.definition.body.clone();
-    // `start` is called inside, so that a body that panics or blocks before its first await is contained as well.
+    // `start` is called inside, so that a body that panics or blocks before its first await is contained as
+    // well.
     let work = AssertUnwindSafe(async move { body.get().start(run).await }).catch_unwind();
     let end = match abort {
         Some(registration) => Abortable::new(work, registration).await,
@@ -102,34 +101,35 @@ struct EndReport {
 
 impl EndReport {
     fn end(mut self, end: Result<Result<RunResult, Box<dyn Any + Send>>, Aborted>) {
+        let texts = &self.job.host.end_texts;
         let end = match end {
-            Ok(Ok(Ok(()))) => End::Returned,
+            Ok(Ok(Ok(()))) => BodyEnd::Returned,
             Ok(Ok(Err(error))) => {
                 if error.resigns() {
                     self.job.report(Report::ResignWanted);
                 }
-                End::Failed { error: bounded(&error, TEXT_MAX).into(), severity: error.severity() }
+                BodyEnd::Failed { error: texts.take(&error), severity: error.severity() }
             }
-            Ok(Err(payload)) => End::Panicked(message_of(&*payload).into()),
-            Err(Aborted) => End::Aborted,
+            Ok(Err(payload)) => BodyEnd::Panicked(texts.take(panic_text(&*payload))),
+            Err(Aborted) => BodyEnd::Aborted,
         };
         self.send(end);
     }
 
-    fn send(&mut self, end: End) {
+    fn send(&mut self, end: BodyEnd) {
         if std::mem::replace(&mut self.sent, true) {
             return;
         }
         let elapsed = self.job.node().clock.elapsed();
         let took = self.started.map(|(_, began)| elapsed.saturating_sub(began)).unwrap_or_default();
         let started_at = self.started.map(|(at, _)| at);
-        self.job.send(Input::RunEnded(RunEnd { run: self.run, end, started_at, took }));
+        self.job.send(Input::BodyEnded(BodyEnded { run: self.run, end, started_at, took }));
     }
 }
 
 impl Drop for EndReport {
     fn drop(&mut self) {
-        let end = if self.started.is_some() { End::Aborted } else { End::NotStarted { veto: None } };
+        let end = if self.started.is_some() { BodyEnd::Aborted } else { BodyEnd::NotStarted { veto: None } };
         self.send(end);
     }
 }

@@ -6,14 +6,14 @@ use chrono::{DateTime, Utc};
 use futures_util::stream::AbortHandle;
 use tokio::sync::oneshot;
 
-use super::handle::JobHandle;
+use super::{former_keys::FormerKeys, handle::JobHandle};
 use crate::{
     core::{job::JobMachine, seldom::Seldom},
     definition::Definition,
     drain::Drain,
     event::Outcome,
     metrics::HeldTicks,
-    name::{LockKey, RunId},
+    name::RunId,
     port::Session,
     run::Run,
 };
@@ -24,7 +24,7 @@ pub(crate) struct JobSnapshot {
     /// By which the machine decides.
     pub(super) definition: Arc<Definition>,
     pub(super) running: Vec<Running>,
-    pub(super) former_keys: Seldom<(RunId, LockKey)>,
+    pub(super) former_keys: FormerKeys,
     pub(super) after: Seldom<Run>,
     pub(super) ends: Seldom<(RunId, oneshot::Sender<Outcome>)>,
     pub(super) drain: Option<Arc<Drain>>,
@@ -43,7 +43,7 @@ impl JobSnapshot {
             machine,
             definition,
             running: Vec::new(),
-            former_keys: Seldom::default(),
+            former_keys: FormerKeys::default(),
             after: Seldom::default(),
             ends: Seldom::default(),
             drain: None,

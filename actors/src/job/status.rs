@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::scheduled::Scheduled;
+use super::{message::AsksSchedule, scheduled::Scheduled};
 use crate::{
     core::{
         contract::Breach,
@@ -31,14 +31,14 @@ use crate::{
 /// | `parked` | no; on trial its next tick | the store refuses its data, and takes that of other jobs | `parked` | `JobParked` | read `parked`; update it, or mend the store: it is tried about once a minute |
 /// | `paused` | no | somebody paused it, or it failed too often | | `JobPaused` | read `pause`; resume it |
 /// | `exhausted` | no | no fire time is left, or its limit of runs is reached | | | remove it, or update its schedule |
-/// | `refused` | no | other nodes declare another overlap policy for its lock key | `conflicting` | `JobRefused` | give the jobs of the key one policy on all nodes |
+/// | `refused` | no | other nodes declare another overlap policy for its lock key | `conflicting` | `JobConflicting` | give the jobs of the key one policy on all nodes |
 /// | `standby` | no | another node fires it, or nobody leads | perhaps `no_leader` | | |
 /// | `scheduled` | yes | it waits for its next fire time | | | |
 /// | `removed` | no | it was removed, and runs of it are in progress | | `JobRemoved` | wait for them, or [cancel](crate::CancelRun) them |
 ///
-/// An exhausted job that is parked is shown as `exhausted`, and a paused one that is refused as `paused`. *Held* is no state of
-/// a job: it is said of a **tick** that came due during a pause and waits for its end ([`JobStatus::held`], `TickHeld`,
-/// `callsheet_ticks_held`).
+/// An exhausted job that is parked is shown as `exhausted`, and a paused one that is refused as `paused`.
+/// *Held* is no state of a job: it is said of a **tick** that came due during a pause and waits for its end
+/// ([`JobStatus::held`], `TickHeld`, `callsheet_ticks_held`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -55,9 +55,9 @@ pub enum JobState {
     StillRunning,
     /// It has no fire time any more.
     Exhausted,
-    /// Other nodes declare another [overlap policy](crate::Overlap) for its lock key, so this node does not fire it, nor start it when it is
-    /// triggered. It asks again about every half minute.
-    Refused,
+    /// Other nodes declare another [overlap policy](crate::Overlap) for its lock key, so this node does not
+    /// fire it, nor start it when it is triggered. It asks again about every half minute.
+    Conflicting,
     /// The store refuses something of it for its data while it takes that of other jobs, so this node neither
     /// fires it nor starts it when it is triggered. It is tried again by itself about a minute after each
     /// refusal (less often if hundreds are parked: ten calls a second are made for all of them), and at once
@@ -83,7 +83,7 @@ words!(JobState {
     Running: "running",
     StillRunning: "still_running",
     Exhausted: "exhausted",
-    Refused: "refused",
+    Conflicting: "conflicting",
     Parked: "parked",
     Broken: "broken",
     Unresponsive: "unresponsive",
@@ -108,8 +108,9 @@ pub struct JobStatus {
     pub policies: Policies,
     /// What it is doing.
     pub state: JobState,
-    /// The next fire time by the schedule of this node, whichever node fires it; `None` if there is none or if it is not known. The
-    /// leader's is another one if `scheduled` says [`OtherSchedule`](Scheduled::OtherSchedule): then ask the leader.
+    /// The next fire time by the schedule of this node, whichever node fires it; `None` if there is none or
+    /// if it is not known. The leader's is another one if `scheduled` says
+    /// [`OtherSchedule`](Scheduled::OtherSchedule): then ask the leader.
     pub next_fire_time: Option<FireTime>,
     /// Who fires it, as the store says; `None` of a job that was removed.
     #[serde(flatten)]
@@ -118,23 +119,26 @@ pub struct JobStatus {
     pub pause: Option<Pause>,
     /// The runs in progress on this node, in the order in which they started.
     pub active_runs: Vec<ActiveRunStatus>,
-    /// The runs in progress on this node of former jobs of this name, which were removed, the oldest first. They hold the lock
-    /// keys that they were granted: where the key is the same, ticks and triggers overlap with them.
+    /// The runs in progress on this node of former jobs of this name, which were removed, the oldest first.
+    /// They hold the lock keys that they were granted: where the key is the same, ticks and triggers overlap
+    /// with them.
     pub former_runs: Vec<ActiveRunStatus>,
     /// How many ticks and manual triggers wait on this node for their turn.
     pub waiting: usize,
-    /// The last runs that ended on this node, the newest first, at most [`HISTORY_MAX`](crate::core::job::HISTORY_MAX).
+    /// The last runs that ended on this node, the newest first, at most ten.
     pub last_runs: Vec<LastRunStatus>,
     /// How many runs in a row failed, panicked or timed out, as far as this node knows.
     pub failures: u32,
-    /// Why this node does not fire it; `None` unless it is [refused](JobState::Refused), perhaps with a run in progress.
+    /// Why this node does not fire it; `None` unless it is [conflicting](JobState::Conflicting), perhaps with
+    /// a run in progress.
     pub refused: Option<Arc<str>>,
-    /// What the store says that refuses it; `None` unless it is [parked](JobState::Parked), perhaps with a run in
-    /// progress.
+    /// What the store says that refuses it; `None` unless it is [parked](JobState::Parked), perhaps with a
+    /// run in progress.
     pub parked: Option<Arc<str>>,
     /// What broke it; `None` unless it is [broken](JobState::Broken).
     pub broken: Option<Arc<str>>,
-    /// The ticks that came due during its pause, and wait for the end of it; `None` if there is none on this node.
+    /// The ticks that came due during its pause, and wait for the end of it; `None` if there is none on this
+    /// node.
     pub held: Option<HeldStatus>,
 }
 
@@ -194,7 +198,26 @@ pub struct LastRunStatus {
 }
 
 impl JobStatus {
-    pub(super) fn of(definition: &Definition, machine: &JobMachine, now: Now) -> Self {
+    /// What the machine of a job says of it.
+    pub(super) fn of(
+        definition: &Definition,
+        machine: &JobMachine,
+        now: Now,
+        asks_schedule: AsksSchedule,
+    ) -> Self {
+        let next = match asks_schedule {
+            AsksSchedule::Yes => machine.next_of_any_node(now.wall),
+            AsksSchedule::No => Ok(machine.next_fire_time().filter(|_| !machine.is_exhausted())),
+        };
+        let next = match next {
+            Ok(next) => next,
+            Err(breach) => return Self::of_machine(definition, machine, now).broken(breach_of(breach)),
+        };
+        let state = Doing::of(machine, next.is_some()).state();
+        Self { next_fire_time: next, state, ..Self::of_machine(definition, machine, now) }
+    }
+
+    fn of_machine(definition: &Definition, machine: &JobMachine, now: Now) -> Self {
         Self {
             pause: machine.pause().cloned(),
             active_runs: machine.active_runs().map(|run| ActiveRunStatus::of(run, now)).collect(),
@@ -244,7 +267,7 @@ impl JobStatus {
     /// The status of a job that this node may not fire.
     pub(crate) fn refused(self, reason: Arc<str>) -> Self {
         let state = match self.state {
-            JobState::Scheduled | JobState::Standby => JobState::Refused,
+            JobState::Scheduled | JobState::Standby => JobState::Conflicting,
             other => other,
         };
         Self { state, refused: Some(reason), ..self }
@@ -286,4 +309,60 @@ pub(crate) fn breach_of(breach: Breach) -> Arc<str> {
         "its schedule breaks the contract of `Schedule`: {breach}; mend it, then update the job or resume it"
     )
     .into()
+}
+
+/// What a job is doing, as far as its machine knows.
+#[derive(Debug, Clone, Copy)]
+struct Doing {
+    runs: bool,
+    /// A run was aborted and has not ended.
+    still_runs: bool,
+    is_paused: bool,
+    /// This node fires it.
+    fires: bool,
+    has_next: bool,
+}
+
+impl Doing {
+    fn of(machine: &JobMachine, has_next: bool) -> Self {
+        Self {
+            runs: machine.active_runs().len() > 0,
+            still_runs: machine.active_runs().any(|run| run.aborted),
+            is_paused: machine.pause().is_some(),
+            fires: machine.firing().is_some(),
+            has_next,
+        }
+    }
+
+    fn state(self) -> JobState {
+        match self {
+            Self { still_runs: true, .. } => JobState::StillRunning,
+            Self { runs: true, .. } => JobState::Running,
+            Self { is_paused: true, .. } => JobState::Paused,
+            Self { has_next: false, .. } => JobState::Exhausted,
+            Self { fires: true, .. } => JobState::Scheduled,
+            Self { fires: false, .. } => JobState::Standby,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_job_does_now_comes_before_what_it_will_do() {
+        let idle = Doing { runs: false, still_runs: false, is_paused: false, fires: true, has_next: true };
+        for (doing, state) in [
+            (idle, JobState::Scheduled),
+            (Doing { fires: false, ..idle }, JobState::Standby),
+            (Doing { has_next: false, ..idle }, JobState::Exhausted),
+            (Doing { fires: false, has_next: false, ..idle }, JobState::Exhausted),
+            (Doing { is_paused: true, has_next: false, ..idle }, JobState::Paused),
+            (Doing { runs: true, is_paused: true, ..idle }, JobState::Running),
+            (Doing { runs: true, still_runs: true, is_paused: true, ..idle }, JobState::StillRunning),
+        ] {
+            assert_eq!(doing.state(), state, "{doing:?}");
+        }
+    }
 }

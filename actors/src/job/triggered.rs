@@ -7,7 +7,12 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-use crate::{event::Outcome, name::RunId};
+use crate::{
+    core::job::Refusal,
+    error::TriggerError,
+    event::Outcome,
+    name::{JobName, RunId},
+};
 
 /// A run that was triggered, whose end can be waited for.
 #[derive(Debug, Serialize)]
@@ -73,8 +78,9 @@ impl TriggeredRun {
 pub enum Triggered {
     /// The run has started.
     Started(RunId),
-    /// The run starts when its turn comes, unless the node dies before. If it is dropped (the node shuts down, the job is removed
-    /// from it, the runs are cancelled), [`RunCancelled`](crate::EventKind::RunCancelled) says so.
+    /// The run starts when its turn comes, unless the node dies before. If it is dropped (the node shuts
+    /// down, the job is removed from it, the runs are cancelled),
+    /// [`RunCancelled`](crate::EventKind::RunCancelled) says so.
     Queued(RunId),
 }
 
@@ -84,5 +90,18 @@ impl Triggered {
         match self {
             Self::Started(run) | Self::Queued(run) => run,
         }
+    }
+}
+
+/// Why a job was not triggered, as its caller is told.
+pub(super) fn not_triggered(job: &JobName, refusal: Refusal) -> TriggerError {
+    let job = job.clone();
+    match refusal {
+        Refusal::Overlap { holder } => TriggerError::Overlap { job, holder },
+        Refusal::Concurrency => TriggerError::Concurrency { job },
+        Refusal::Cancelled => TriggerError::Cancelled { job },
+        Refusal::ShuttingDown => TriggerError::ShuttingDown,
+        Refusal::Unavailable { reason } => TriggerError::Unavailable { job, reason },
+        Refusal::Parked { reason } => TriggerError::Parked { job, reason },
     }
 }

@@ -14,7 +14,7 @@ use chrono::{DateTime, Utc};
 
 use super::subscriber::Subscriber;
 use crate::{
-    byte_budget::{ByteBudget, Charge},
+    core::byte_budget::{ByteBudget, Charge},
     event::{Event, EventKind},
     event_filter::Kinds,
     event_log::{EventLog, Level},
@@ -38,7 +38,7 @@ pub(super) struct Publish(pub(super) Event, pub(super) Charge);
 /// Lines of the log were left out: to say how many, when the minute is over.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(super) struct SettleLog(pub(super) Duration);
+pub(super) struct CloseLogPeriod(pub(super) Duration);
 
 /// Where actors publish events. Events without a subscriber are not built.
 #[derive(Clone)]
@@ -52,7 +52,7 @@ pub(super) struct Outbox {
     listener: OnceLock<Listener>,
     /// `None` once the engine has stopped.
     subscribers: RwLock<Option<Subscribers>>,
-    /// The kinds that somebody wants whatever the job, as bits.
+    /// The kinds to which somebody subscribed for all jobs, as bits.
     of_every_job: AtomicU64,
     /// The kinds that somebody wants of some jobs, as bits.
     of_some_jobs: AtomicU64,
@@ -65,7 +65,7 @@ pub(super) struct Outbox {
 /// Who fans events out, and says how many lines of the log were left out.
 struct Listener {
     events: Recipient<Publish>,
-    left_out: Recipient<SettleLog>,
+    left_out: Recipient<CloseLogPeriod>,
 }
 
 /// What is logged at DEBUG.
@@ -106,7 +106,8 @@ impl Publisher {
         self.publish_if(EventLog::is_enabled(), Some(at), kind);
     }
 
-    /// As [`publish`](Self::publish), for what a healthy node does all the time: events that are logged at DEBUG.
+    /// As [`publish`](Self::publish), for what a healthy node does all the time: events that are logged at
+    /// DEBUG.
     pub(crate) fn publish_routine(&self, kind: impl FnOnce() -> EventKind) {
         self.publish_if(EventLog::is_enabled_for_routine(), None, routine(kind));
     }
@@ -120,7 +121,7 @@ impl Publisher {
     pub(crate) fn log(&self, kind: &'static str, level: Level, job: &JobName, line: &dyn fmt::Display) {
         let outbox = &*self.0;
         let left_out = outbox.log.log(outbox.clock.elapsed(), kind, level, Some(job), line);
-        outbox.settle_log_in(left_out);
+        outbox.close_log_period_in(left_out);
     }
 
     fn publish_if(&self, logged: bool, at: Option<DateTime<Utc>>, kind: impl FnOnce() -> EventKind) {
@@ -141,7 +142,7 @@ impl Publisher {
         let at = at.unwrap_or_else(|| outbox.clock.now());
         let event = Event { at, node: outbox.node, kind };
         if logged {
-            outbox.settle_log_in(outbox.log.event(outbox.clock.elapsed(), &event.kind));
+            outbox.close_log_period_in(outbox.log.event(outbox.clock.elapsed(), &event.kind));
         }
         let Some(listener) = outbox.listener.get().filter(|_| heard) else { return };
         let charge = outbox.bytes.charge(event.kind.text_bytes());
@@ -160,7 +161,7 @@ impl Publisher {
     }
 
     /// Whoever fans events out. Set once; a second engine has a publisher of its own.
-    pub(super) fn set_listener(&self, events: Recipient<Publish>, left_out: Recipient<SettleLog>) {
+    pub(super) fn set_listener(&self, events: Recipient<Publish>, left_out: Recipient<CloseLogPeriod>) {
         // It was set before.
         let _ = self.0.listener.set(Listener { events, left_out });
     }
@@ -190,9 +191,9 @@ impl Outbox {
     }
 
     /// Lines were left out, and this time is left until their minute is over.
-    pub(super) fn settle_log_in(&self, time: Option<Duration>) {
+    pub(super) fn close_log_period_in(&self, time: Option<Duration>) {
         if let (Some(time), Some(listener)) = (time, self.listener.get()) {
-            listener.left_out.do_send(SettleLog(time));
+            listener.left_out.do_send(CloseLogPeriod(time));
         }
     }
 

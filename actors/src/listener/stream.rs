@@ -21,7 +21,7 @@ use crate::{event::Event, event_filter::EventFilter};
 
 /// The events that a subscriber wants, one by one, from the moment on at which it subscribed.
 ///
-/// A bounded number of them waits for whoever reads the stream
+/// A bounded number of them waits for the reader of the stream
 /// ([`EventFilter::buffer`](crate::EventFilter::buffer)), with at most
 /// [`SUBSCRIBER_EVENT_BYTES_MAX`](crate::SUBSCRIBER_EVENT_BYTES_MAX) bytes of texts. When they are that many
 /// the newest is dropped, and counted: by [`dropped`](Self::dropped), and in
@@ -44,8 +44,8 @@ impl EventStream {
         Self { events, dropped, publisher: publisher.clone() }
     }
 
-    /// The next event; `None` when the engine has stopped and every event was read. The same as that of `StreamExt`, for
-    /// those who do not have it.
+    /// The next event; `None` when the engine has stopped and every event was read. The same as that of
+    /// `StreamExt`, for those who do not have it.
     ///
     /// # Cancel safety
     ///

@@ -11,7 +11,7 @@ use tokio::sync::{
 };
 
 use crate::{
-    byte_budget::{ByteBudget, Charge},
+    core::byte_budget::{ByteBudget, Charge},
     event::Event,
     event_filter::EventFilter,
     metrics::Meters,

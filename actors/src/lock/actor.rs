@@ -7,8 +7,8 @@ use foldhash::HashMap;
 use tokio::sync::oneshot;
 
 use super::{
-    calls::call_within, history::History, notifications::Hearing, proofs::Proofs, report::Report,
-    rounds::Rounds, suspects::Suspects,
+    at_once::OnTheSpot, calls::call_within, history::History, notifications::NotificationStream,
+    proofs::Proofs, refused_batches::RefusedBatches, report::Report, rounds::Rounds,
 };
 use crate::{
     contained::{caught, contained},
@@ -23,18 +23,20 @@ use crate::{
     job::{AdvanceCursor, Ask, Asks, AsksWait, ClaimRun, Conclusion, JobHandle},
     name::{FencingToken, JobName, LockKey, RunId},
     node::Node,
-    port::{Authority, Completion, LockError, Locker, LostRun, Moved, Session, Verdict},
+    port::{Advanced, Authority, Completion, LockError, Locker, LostRun, Session, Verdict},
 };
 
 /// The most claims, ends or cursor moves in one round trip.
 pub(crate) const BATCH_MAX: usize = 1_024;
 /// The first pause before another session is opened after one could not be.
 pub(crate) const REOPEN_MIN: Duration = Duration::from_millis(250);
-/// The longest pause while the store is away: when it is back, its nodes are back within a second, and not all at once.
+/// The longest pause while the store is away: when it is back, its nodes are back within a second, and not
+/// all at once.
 pub(crate) const AWAY_MAX: Duration = Duration::from_millis(750);
 /// The longest pause while the store refuses the node: somebody has to change something first.
 pub(crate) const REFUSED_MAX: Duration = Duration::from_secs(2);
-/// The deadline of opening a session, which may have to change the store's schema first, or wait for a node that does.
+/// The deadline of opening a session, which may have to change the store's schema first, or wait for a node
+/// that does.
 pub(crate) const OPEN_DEADLINE: Duration = Duration::from_secs(60);
 
 /// The pause before ends that the store did not record are asked again; it doubles up to [`ENDS_AGAIN_MAX`].
@@ -58,6 +60,8 @@ pub(crate) struct LockActor {
     pub(super) node: Arc<Node>,
     /// What the jobs ask.
     pub(super) asks: Arc<Asks>,
+    /// Whoever answers at once, if anybody does.
+    pub(super) on_the_spot: Option<Arc<OnTheSpot>>,
     pub(super) reports: Recipient<Report>,
     pub(super) locker: Arc<dyn Locker>,
     pub(super) session: Option<Session>,
@@ -68,19 +72,19 @@ pub(crate) struct LockActor {
     /// Who waits for a session.
     pub(super) awaiting: Vec<oneshot::Sender<Result<(), LockError>>>,
     pub(super) claims: VecDeque<ClaimRun>,
-    pub(super) moves: VecDeque<AdvanceCursor>,
+    pub(super) advances: VecDeque<AdvanceCursor>,
     pub(super) ends: VecDeque<Completion>,
     /// Ends were not recorded: none is asked before this reading.
     pub(super) ends_not_before: Duration,
     pub(super) ends_backoff: Backoff,
     /// What the store refused for its data, until the bad items stand alone.
-    pub(super) suspects: Suspects,
+    pub(super) refused: RefusedBatches,
     /// How many batches wait to be asked again.
     pub(super) delayed: u32,
     pub(super) held: HashMap<RunId, Held>,
     /// What former sessions held, and whose ends got no answer before they were lost.
     pub(super) unanswered: HashMap<RunId, Held>,
-    pub(super) hearing: Option<Hearing>,
+    pub(super) notifications: Option<NotificationStream>,
     /// `None`: nothing has to be proved.
     pub(super) proofs: Option<Proofs>,
     /// What this node was granted; `None` if the store has one node.
@@ -98,6 +102,7 @@ impl LockActor {
     pub(crate) fn new(
         node: Arc<Node>,
         asks: Arc<Asks>,
+        on_the_spot: Option<Arc<OnTheSpot>>,
         reports: Recipient<Report>,
         lease: Option<Duration>,
     ) -> Self {
@@ -107,20 +112,21 @@ impl LockActor {
             session_lost_at: node.clock.elapsed(),
             ends_not_before: Duration::ZERO,
             ends_backoff: Backoff::new(ENDS_AGAIN_MIN, ENDS_AGAIN_MAX, node.seed()),
-            suspects: Suspects::default(),
+            refused: RefusedBatches::default(),
             locker: node.locker.clone(),
             node,
             asks,
+            on_the_spot,
             reports,
             session: None,
             awaiting: Vec::new(),
             claims: VecDeque::new(),
-            moves: VecDeque::new(),
+            advances: VecDeque::new(),
             ends: VecDeque::new(),
             delayed: 0,
             held: HashMap::default(),
             unanswered: HashMap::default(),
-            hearing: None,
+            notifications: None,
             proofs: lease.map(Proofs::new),
             history: lease.map(|_| History::default()),
             lease: lease.map(LeaseWatch::new),
@@ -205,6 +211,12 @@ impl LockActor {
         ctx.run_later(pause, |actor, ctx| actor.open_session(ctx));
     }
 
+    /// Whose run it is, if the store granted it to this node and its end is not recorded.
+    pub(super) fn holder(&self, run: RunId) -> Option<Arc<JobHandle>> {
+        let held = self.held.get(&run).map(|held| held.job.clone());
+        held.or_else(|| self.on_the_spot.as_ref()?.holder(run))
+    }
+
     /// Everything that this node held is gone.
     pub(super) fn on_lost(&mut self, session: Session, reason: &str, ctx: &mut Context<Self>) {
         if self.session != Some(session) {
@@ -239,18 +251,18 @@ impl LockActor {
     /// Answers everything that waits for a session that is not there.
     pub(super) fn refuse_pending(&mut self) {
         let reason = || NO_SESSION.to_owned();
-        let (claims, moves) = self.suspects.clear();
+        let (claims, advances) = self.refused.clear();
         self.claims.extend(claims);
-        self.moves.extend(moves);
+        self.advances.extend(advances);
         for ClaimRun { job, claim: Claim { run, .. }, .. } in self.claims.drain(..) {
             job.send(Input::Claimed { run, verdict: Verdict::Unavailable { reason: reason() } });
         }
-        for AdvanceCursor { job, .. } in self.moves.drain(..) {
-            job.send(Input::Advanced(Moved::Unavailable { reason: reason() }));
+        for AdvanceCursor { job, .. } in self.advances.drain(..) {
+            job.send(Input::Advanced(Advanced::Unavailable { reason: reason() }));
         }
     }
 
-    /// Tells whoever supervises the jobs.
+    /// Tells the supervisor of the jobs.
     pub(super) fn report(&self, report: Report) {
         self.reports.do_send(report);
     }
@@ -259,7 +271,8 @@ impl LockActor {
         self.node.failures.failed(operation, error);
     }
 
-    /// Whether this node goes on to ask by what it asked by: the next leader asks for a former one, who would be said to fail for long.
+    /// Whether this node goes on to ask by what it asked by: the next leader asks for a former one, who would
+    /// be said to fail for long.
     pub(super) fn still_decides(&self, authority: Option<Authority>) -> bool {
         let term = authority.and_then(Authority::term);
         term.is_none() || term == self.node.leadership.term(self.node.clock.elapsed())
@@ -286,7 +299,8 @@ impl LockActor {
         answer
     }
 
-    /// Keeps a batch until it is asked again. One timer for all of it: each costs the actor something at every wake-up.
+    /// Keeps a batch until it is asked again. One timer for all of it: each costs the actor something at
+    /// every wake-up.
     pub(super) fn later<T: 'static>(
         &mut self,
         pause: Duration,
@@ -312,7 +326,7 @@ impl LockActor {
             && !(self.ends.is_empty()
                 && self.delayed == 0
                 && self.claims.is_empty()
-                && self.suspects.are_done());
+                && self.refused.are_done());
         if busy || self.closing.is_none() || self.round_started.is_some() {
             return;
         }
@@ -352,8 +366,8 @@ impl Handler<AsksWait> for LockActor {
         for ask in self.asks.take() {
             match ask {
                 Ask::Claim(claim) => self.take_claim(claim),
-                Ask::Advance(advance) => self.take_move(advance),
-                Ask::Complete(end) => self.take_conclusion(end),
+                Ask::Advance(advance) => self.take_advance(advance),
+                Ask::RecordEnd(end) => self.take_conclusion(end),
             }
         }
         self.wake_for_suspects(ctx);

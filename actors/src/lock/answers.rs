@@ -1,34 +1,41 @@
 //! What follows from the answers of a round trip.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use actix::prelude::*;
 
 use super::{
-    actor::{Held, LockActor, always_locked, publish_lost},
-    report::Report,
+    actor::{Held, LockActor, always_locked},
+    consequences::{after_advance, after_claim, after_end, note_end},
 };
 use crate::{
     core::{
         backoff::doubled,
         job::{Claim, Input},
         operation::Operation,
-        text::{TEXT_MAX, bounded, cut},
+        text::{TEXT_MAX, bounded},
     },
-    event::EventKind,
     job::{AdvanceCursor, ClaimRun, JobMessage, RefusedStep},
-    port::{Completed, Completion, GrantedRun, LockError, Moved, Session, Verdict},
+    name::FencingToken,
+    port::{Advanced, Completed, Completion, GrantedRun, LockError, LostRun, Session, Verdict},
 };
 
 /// The pause before what somebody else has locked is asked again; it doubles up to [`LOCKED_MAX`].
 pub(crate) const LOCKED_MIN: Duration = Duration::from_millis(2);
 /// The longest pause before what somebody else has locked is asked again.
 pub(crate) const LOCKED_MAX: Duration = Duration::from_millis(250);
-/// How often a claim or a move may be found locked before the job is told, half a second after the first time.
+/// How often a claim or a move may be found locked before the job is told, half a second after the first
+/// time.
 pub(crate) const LOCKED_TRIES_MAX: u32 = 8;
 
+/// The bytes that the reasons of one round trip take: jobs whose thread is busy take them later. Each beyond is
+/// cut at [`REASON_SHORT`] bytes.
+const ROUND_REASON_BYTES_MAX: usize = 4 * TEXT_MAX;
+const REASON_SHORT: usize = 256;
+
 impl LockActor {
-    /// What a session that is lost was asked in vain is asked in the next one, by [`ask_unanswered`](Self::ask_unanswered).
+    /// What a session that is lost was asked in vain is asked in the next one, by
+    /// [`ask_unanswered`](Self::ask_unanswered).
     pub(super) fn on_ended(
         &mut self,
         session: Session,
@@ -60,19 +67,13 @@ impl LockActor {
                         self.ends.retain(|again| again.run != end.run);
                     }
                     if matches!(answer, Completed::Recorded { .. }) {
-                        self.suspects.ended.took(&end.job);
+                        self.refused.ended.took(&end.job);
                         held.iter().for_each(|held| self.tell_taken(&held.job, RefusedStep::End));
                     }
                     if let Some(held) = held {
                         self.on_recorded(held, end.from_completion, &answer);
                     }
-                    if answer == Completed::Unknown {
-                        self.report(Report::UnknownToStore(end.job.clone()));
-                    }
-                    if matches!(answer, Completed::Stale | Completed::Unknown) {
-                        self.node.meters.coordination_error(Operation::StaleCompletion);
-                        tracing::warn!(target: "callsheet", job = %end.job, run = %end.run, "a completion was refused");
-                    }
+                    note_end(&self.node, &end, &answer, &self.reports);
                 }
                 self.note_round(Operation::Complete, refused);
                 let pause = locked.pause();
@@ -82,7 +83,8 @@ impl LockActor {
             Err(LockError::BadData { reason }) => self.suspect_ends(ends, &reason, ctx),
             Err(error) => {
                 self.failed(Operation::Complete, &error);
-                // With those that come meanwhile: all of them in one call, and not one call for each that comes.
+                // With those that come meanwhile: all of them in one call, and not one call for each that
+                // comes.
                 let pause = self.ends_backoff.failed();
                 self.ends_not_before = self.node.clock.elapsed().saturating_add(pause);
                 self.complete_later(pause, ends, ctx);
@@ -96,20 +98,8 @@ impl LockActor {
         if let Some(ended) = ended {
             ended.0.on_answered(answer);
         }
-        let (cursor, pause) = match answer {
-            Completed::Recorded { cursor, pause } => (*cursor, pause.as_ref()),
-            Completed::Stale | Completed::Unknown | Completed::Locked | Completed::Unavailable { .. } => {
-                (None, None)
-            }
-        };
-        if from_completion {
-            // Whatever the answer is: the job waits for it.
-            job.send(Input::Anchored { cursor });
-        }
-        if let Some(pause) = pause {
-            let (name, pause) = (job.definition.name.clone(), pause.clone().cut());
-            self.node.publisher.publish(|| EventKind::JobPaused { job: name, pause: pause.clone() });
-            job.send(Input::Pause(Some(pause)));
+        for input in after_end(&job, from_completion, answer) {
+            job.send(input);
         }
     }
 
@@ -133,93 +123,33 @@ impl LockActor {
         if let Err(LockError::BadData { reason }) = &claimed {
             return self.suspect_claims(claims, reason);
         }
-        let none = |error| Verdict::Unavailable { reason: bounded(error, TEXT_MAX) };
-        let verdicts = claimed.unwrap_or_else(|error| vec![none(error); claims.len()]);
+        let none = |reason| Verdict::Unavailable { reason };
+        let verdicts = claimed.unwrap_or_else(|error| Reasons::of_all(claims.len(), &error, none));
+        let mut reasons = Reasons::default();
         let mut locked = Contended::default();
         let (mut granted, mut refused) = (false, None);
-        for (mut asked, mut verdict) in claims.into_iter().zip(verdicts) {
-            if matches!(verdict, Verdict::Locked { .. }) && asked.tries < LOCKED_TRIES_MAX {
-                asked.tries += 1;
-                locked.add(asked.tries, asked);
-                continue;
-            }
-            if let Verdict::BadData { reason } = &verdict {
-                if !self.refuse_claim(asked, reason) {
-                    refused.get_or_insert_with(|| reason.clone());
+        for (mut asked, verdict) in claims.into_iter().zip(verdicts) {
+            match verdict {
+                Verdict::Locked { .. } if asked.tries < LOCKED_TRIES_MAX => {
+                    asked.tries += 1;
+                    locked.add(asked.tries, asked);
                 }
-                continue;
-            }
-            let ClaimRun { job, claim: Claim { run, tick, slot, .. }, key, .. } = asked;
-            match &mut verdict {
-                Verdict::Unavailable { reason } => {
-                    cut(reason, TEXT_MAX);
-                    refused.get_or_insert_with(|| reason.clone());
-                }
-                Verdict::Locked { holder: None } => {
-                    if self.still_decides(tick.map(|tick| tick.authority)) {
-                        refused.get_or_insert_with(|| always_locked(&job.definition.name));
+                Verdict::BadData { reason } => {
+                    let reason = reasons.take(reason);
+                    if !self.refuse_claim(asked, &reason) {
+                        refused.get_or_insert(reason);
                     }
                 }
                 Verdict::Granted { token, lost } => {
                     granted = true;
-                    self.suspects.claimed.took(&job.definition.name);
-                    self.tell_taken(&job, RefusedStep::Claim);
-                    if tick.is_some_and(|tick| tick.skips.total() > 0) {
-                        // It moved the cursor over skipped ticks as well.
-                        self.tell_taken(&job, RefusedStep::Move);
-                    }
-                    if let Some(lost) = lost {
-                        publish_lost(&self.node, lost);
-                        self.report(Report::RunsLost(vec![(**lost).clone()]));
-                    }
-                    if let Some(tick) = &tick {
-                        job.meters.committed(1, &tick.skips);
-                    }
-                    if self.session != Some(session) {
-                        // Granted to a session that died before the answer was read: whoever takes over closes the run.
-                        self.node.meters.locks_lost.increment(1);
-                        job.send(Input::Claimed { run, verdict: Verdict::GrantedBefore });
-                        continue;
-                    }
-                    let key = key.slot(slot);
-                    if let Some(history) = &mut self.history {
-                        let (job, key) = (job.definition.name.clone(), key.clone());
-                        let fire_time = tick.map(|tick| tick.fire_time);
-                        history.add(GrantedRun { job, key, run, fire_time, token: *token });
-                    }
-                    self.held
-                        .insert(run, Held { job: job.clone(), key, token: *token, tries: 0, ended: None });
-                    job.post(JobMessage::Granted { session, run, verdict });
-                    continue;
+                    self.on_granted(session, asked, token, lost);
                 }
-                Verdict::GrantedBefore => {
-                    // Nobody else knows what was skipped with it.
-                    if let Some(tick) = &tick {
-                        job.meters.committed(1, &tick.skips);
+                verdict => {
+                    if let Some(reason) = self.on_not_granted(asked, verdict, &mut reasons) {
+                        refused.get_or_insert(reason);
                     }
                 }
-                Verdict::Deposed { .. } => {
-                    if let Some(term) = tick.and_then(|tick| tick.authority.term()) {
-                        self.report(Report::Deposed(term));
-                    }
-                }
-                Verdict::Led => {
-                    self.report(Report::TakenByLeader(job.definition.name.clone()));
-                }
-                Verdict::Unknown => {
-                    self.report(Report::UnknownToStore(job.definition.name.clone()));
-                }
-                Verdict::Moved { .. }
-                | Verdict::NotGranted
-                | Verdict::AlreadyRun { .. }
-                | Verdict::Busy { .. }
-                | Verdict::NotYet { .. }
-                | Verdict::Paused(_)
-                | Verdict::Exhausted
-                | Verdict::BadData { .. }
-                | Verdict::Locked { holder: Some(_) } => {}
             }
-            job.send(Input::Claimed { run, verdict });
         }
         if granted {
             self.claimed_at = self.node.clock.elapsed();
@@ -232,65 +162,158 @@ impl LockActor {
         });
     }
 
-    pub(super) fn on_moved(
+    /// A claim is granted: this node holds the run, unless its session died before the answer was read.
+    fn on_granted(
         &mut self,
-        moves: Vec<AdvanceCursor>,
-        moved: Result<Vec<Moved>, LockError>,
+        session: Session,
+        asked: ClaimRun,
+        token: FencingToken,
+        lost: Option<Box<LostRun>>,
+    ) {
+        let ClaimRun { job, claim: Claim { run, tick, slot, .. }, key, .. } = asked;
+        self.refused.claimed.took(&job.definition.name);
+        self.tell_taken(&job, RefusedStep::Claim);
+        if tick.is_some_and(|tick| tick.skips.total() > 0) {
+            // It moved the cursor over skipped ticks as well.
+            self.tell_taken(&job, RefusedStep::Advance);
+        }
+        let verdict = Verdict::Granted { token, lost };
+        after_claim(&job, tick.as_ref(), &verdict, &self.reports);
+        if self.session != Some(session) {
+            // The next node closes the run.
+            self.node.meters.locks_lost.increment(1);
+            return job.send(Input::Claimed { run, verdict: Verdict::GrantedBefore });
+        }
+        let key = key.slot(slot);
+        if let Some(history) = &mut self.history {
+            let (job, key) = (job.definition.name.clone(), key.clone());
+            let fire_time = tick.map(|tick| tick.fire_time);
+            history.add(GrantedRun { job, key, run, fire_time, token });
+        }
+        self.held.insert(run, Held { job: job.clone(), key, token, tries: 0, ended: None });
+        job.post(JobMessage::Granted { session, run, verdict });
+    }
+
+    /// A claim is not granted: the job hears why. Answers the reason, if the store could not decide.
+    fn on_not_granted(
+        &mut self,
+        asked: ClaimRun,
+        mut verdict: Verdict,
+        reasons: &mut Reasons,
+    ) -> Option<String> {
+        let ClaimRun { job, claim: Claim { run, tick, .. }, .. } = asked;
+        after_claim(&job, tick.as_ref(), &verdict, &self.reports);
+        let mut undecided = None;
+        match &mut verdict {
+            Verdict::Unavailable { reason } => {
+                *reason = reasons.take(&*reason);
+                undecided = Some(reason.clone());
+            }
+            Verdict::Locked { holder: None } => {
+                let decides = self.still_decides(tick.map(|tick| tick.authority));
+                undecided = decides.then(|| always_locked(&job.definition.name));
+            }
+            Verdict::Granted { .. }
+            | Verdict::GrantedBefore
+            | Verdict::Deposed { .. }
+            | Verdict::HasLeader
+            | Verdict::Unknown
+            | Verdict::Elsewhere { .. }
+            | Verdict::NotGranted
+            | Verdict::AlreadyRun { .. }
+            | Verdict::Busy { .. }
+            | Verdict::NotYet { .. }
+            | Verdict::Paused(_)
+            | Verdict::Exhausted
+            | Verdict::BadData { .. }
+            | Verdict::Locked { holder: Some(_) } => {}
+        }
+        job.send(Input::Claimed { run, verdict });
+        undecided
+    }
+
+    pub(super) fn on_advanced(
+        &mut self,
+        advances: Vec<AdvanceCursor>,
+        advanced: Result<Vec<Advanced>, LockError>,
         ctx: &mut Context<Self>,
     ) {
-        if let Err(LockError::BadData { reason }) = &moved {
-            return self.suspect_moves(moves, reason);
+        if let Err(LockError::BadData { reason }) = &advanced {
+            return self.suspect_advances(advances, reason);
         }
-        let none = |error| Moved::Unavailable { reason: bounded(error, TEXT_MAX) };
-        let answers = moved.unwrap_or_else(|error| vec![none(error); moves.len()]);
+        let none = |reason| Advanced::Unavailable { reason };
+        let answers = advanced.unwrap_or_else(|error| Reasons::of_all(advances.len(), &error, none));
+        let mut reasons = Reasons::default();
         let mut locked = Contended::default();
         let mut refused = None;
-        for (mut asked, mut answer) in moves.into_iter().zip(answers) {
-            if answer == Moved::Locked && asked.tries < LOCKED_TRIES_MAX {
+        for (mut asked, mut answer) in advances.into_iter().zip(answers) {
+            if answer == Advanced::Locked && asked.tries < LOCKED_TRIES_MAX {
                 asked.tries += 1;
                 locked.add(asked.tries, asked);
                 continue;
             }
-            if let Moved::BadData { reason } = &answer {
-                if !self.refuse_move(&asked.job, reason) {
-                    refused.get_or_insert_with(|| reason.clone());
+            if let Advanced::BadData { reason } = &answer {
+                let reason = reasons.take(reason);
+                if !self.refuse_advance(&asked.job, &reason) {
+                    refused.get_or_insert(reason);
                 }
                 continue;
             }
             let AdvanceCursor { job, advance, .. } = asked;
+            after_advance(&job, &advance, &answer, &self.reports);
             match &mut answer {
-                Moved::Done => {
-                    self.suspects.claimed.took(&job.definition.name);
-                    self.tell_taken(&job, RefusedStep::Move);
-                    job.meters.committed(0, &advance.skips);
+                Advanced::Done => {
+                    self.refused.claimed.took(&job.definition.name);
+                    self.tell_taken(&job, RefusedStep::Advance);
                 }
-                Moved::Deposed { .. } => {
-                    if let Some(term) = advance.authority.term() {
-                        self.report(Report::Deposed(term));
-                    }
-                }
-                Moved::Led => {
-                    self.report(Report::TakenByLeader(job.definition.name.clone()));
-                }
-                Moved::Unknown => {
-                    self.report(Report::UnknownToStore(job.definition.name.clone()));
-                }
-                Moved::Locked if self.still_decides(Some(advance.authority)) => {
+                Advanced::Locked if self.still_decides(Some(advance.authority)) => {
                     refused.get_or_insert_with(|| always_locked(&job.definition.name));
                 }
-                Moved::Unavailable { reason } => {
-                    cut(reason, TEXT_MAX);
+                Advanced::Unavailable { reason } => {
+                    *reason = reasons.take(&*reason);
                     refused.get_or_insert_with(|| reason.clone());
                 }
-                Moved::Elsewhere { .. } | Moved::BadData { .. } | Moved::Locked => {}
+                Advanced::Deposed { .. }
+                | Advanced::HasLeader
+                | Advanced::Unknown
+                | Advanced::Elsewhere { .. }
+                | Advanced::BadData { .. }
+                | Advanced::Locked => {}
             }
             job.send(Input::Advanced(answer));
         }
         self.note_round(Operation::Advance, refused);
         let pause = locked.pause();
-        self.later(pause, locked.items, ctx, |actor, moves| {
-            moves.into_iter().for_each(|advance| actor.take_move(advance));
+        self.later(pause, locked.items, ctx, |actor, advances| {
+            advances.into_iter().for_each(|advance| actor.take_advance(advance));
         });
+    }
+}
+
+/// What the store says of the items of one round trip, on its way to their jobs.
+struct Reasons {
+    room: usize,
+}
+
+impl Default for Reasons {
+    fn default() -> Self {
+        Self { room: ROUND_REASON_BYTES_MAX }
+    }
+}
+
+impl Reasons {
+    /// The same answer to each of so many items. What is taken of them once more is as it is.
+    fn of_all<A>(items: usize, error: &LockError, answer: impl Fn(String) -> A) -> Vec<A> {
+        let mut reasons = Self::default();
+        (0..items).map(|_| answer(reasons.take(error))).collect()
+    }
+
+    /// In full while there is room, and the start of it afterwards.
+    fn take(&mut self, reason: impl fmt::Display) -> String {
+        let longest = if self.room < TEXT_MAX { REASON_SHORT } else { TEXT_MAX };
+        let reason = bounded(reason, longest);
+        self.room = self.room.saturating_sub(reason.len());
+        reason
     }
 }
 

@@ -22,8 +22,8 @@ use crate::{
     job::JobHandle,
     name::{JobName, LockKey, RunId, Term},
     port::{
-        ClosedRuns, Debt, Declaration, Enrolled, Enrolment, Forgotten, Inquiry, LockError, Obstacle,
-        OtherZoneData, Pause, Standing,
+        ClosedRuns, Declaration, Enrolled, Enrolment, Forgotten, Inquiry, LeaderView, LockError, Obstacle,
+        OtherZoneData, Pause, PendingRetryOfJob,
     },
 };
 
@@ -34,7 +34,7 @@ pub(crate) struct EnrolJobs(pub(crate) Vec<Enrolment>);
 
 /// Asks what the leader does with jobs. Refused without a wait while there is no session.
 #[derive(Message)]
-#[rtype(result = "Result<Vec<Standing>, LockError>")]
+#[rtype(result = "Result<Vec<LeaderView>, LockError>")]
 pub(crate) struct InquireJobs {
     pub(crate) jobs: Vec<Inquiry>,
     pub(crate) purpose: InquiryPurpose,
@@ -45,7 +45,8 @@ pub(crate) struct InquireJobs {
 pub(crate) enum InquiryPurpose {
     /// They may have to be fired here: no answer is a failure of the node.
     Firing,
-    /// Somebody looks at them, and is told why there is no answer. How often somebody looks does not count as failures.
+    /// Somebody looks at them, and is told why there is no answer. How often somebody looks does not count as
+    /// failures.
     Status,
 }
 
@@ -67,7 +68,8 @@ pub(crate) struct WithdrawJobs {
     pub(crate) jobs: Vec<JobName>,
 }
 
-/// Pauses jobs for all nodes, or resumes them. Answers which were changed by it, and why others are refused for their data.
+/// Pauses jobs for all nodes, or resumes them. Answers which were changed by it, and why others are refused
+/// for their data.
 #[derive(Message)]
 #[rtype(result = "Result<Vec<Result<bool, String>>, LockError>")]
 pub(crate) struct PauseInStore {
@@ -91,16 +93,16 @@ pub(crate) struct ForgetNames {
 /// Says that this node fires these jobs.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(crate) struct HoldJobs {
+pub(crate) struct KeepNames {
     pub(crate) jobs: Vec<JobName>,
     /// What was said for so short a time need not be said again.
     pub(crate) fresh: Duration,
 }
 
-/// Asks for a page of what jobs owe, after a run.
+/// Asks for a page of pending retries, after a run.
 #[derive(Message)]
-#[rtype(result = "Result<Vec<Debt>, LockError>")]
-pub(crate) struct AskDebts(pub(crate) Option<RunId>);
+#[rtype(result = "Result<Vec<PendingRetryOfJob>, LockError>")]
+pub(crate) struct AskPendingRetries(pub(crate) Option<RunId>);
 
 /// Asks by which time zone data other nodes go, if not by that of this one.
 #[derive(Message)]
@@ -112,7 +114,8 @@ pub(crate) struct AskOtherZoneData;
 #[rtype(result = "Result<(), LockError>")]
 pub(crate) struct AwaitSession;
 
-/// Reads what the session measured last: how far the node's clock is from the store's, and what a round trip takes.
+/// Reads what the session measured last: how far the node's clock is from the store's, and what a round trip
+/// takes.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct ReadClock;
@@ -153,7 +156,7 @@ impl Handler<EnrolJobs> for LockActor {
             // Before any of the jobs is resumed by the store's time.
             actor.read_measured();
             if let Err(error) = &enrolled {
-                // Whether it succeeded, whoever asked finds out: all of it may be locked.
+                // The caller finds out whether it succeeded: all of it may be locked.
                 actor.failed(Operation::Enrol, error);
             }
             enrolled
@@ -162,7 +165,7 @@ impl Handler<EnrolJobs> for LockActor {
 }
 
 impl Handler<InquireJobs> for LockActor {
-    type Result = ResponseActFuture<Self, Result<Vec<Standing>, LockError>>;
+    type Result = ResponseActFuture<Self, Result<Vec<LeaderView>, LockError>>;
 
     fn handle(&mut self, InquireJobs { jobs, purpose }: InquireJobs, _: &mut Self::Context) -> Self::Result {
         if self.session.is_none() {
@@ -176,7 +179,7 @@ impl Handler<InquireJobs> for LockActor {
                 call(async { locker.inquire(page).await }).await.and_then(one_each(page.len()))
             });
             // One that the store refuses is left to the leader: the next inquiry asks again.
-            let left = |answer: Result<_, _>| answer.unwrap_or(Standing::Scheduled);
+            let left = |answer: Result<_, _>| answer.unwrap_or(LeaderView::Scheduled);
             Ok(answers.await?.into_iter().map(left).collect())
         };
         Box::pin(asked.into_actor(self).map(move |answer, actor, _| match purpose {
@@ -231,7 +234,7 @@ impl Handler<WithdrawJobs> for LockActor {
             answers.await.map(|answers| warn_refused(Operation::Withdraw, answers))
         };
         Box::pin(withdrawn.into_actor(self).map(|answer, actor, _| {
-            // It is of no use to whoever asked.
+            // It is of no use to the caller.
             let _ = actor.noted(Operation::Withdraw, answer);
         }))
     }
@@ -273,23 +276,30 @@ impl Handler<ForgetNames> for LockActor {
     }
 }
 
-impl Handler<HoldJobs> for LockActor {
+impl Handler<KeepNames> for LockActor {
     type Result = ResponseActFuture<Self, ()>;
 
-    fn handle(&mut self, HoldJobs { jobs, fresh }: HoldJobs, _: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, KeepNames { jobs, fresh }: KeepNames, _: &mut Self::Context) -> Self::Result {
         let locker = self.locker.clone();
-        let held = async move { call(async { locker.hold(&jobs, fresh).await }).await };
-        Box::pin(held.into_actor(self).map(|answer, actor, _| drop(actor.noted(Operation::Hold, answer))))
+        let kept = async move { call(async { locker.keep_names(&jobs, fresh).await }).await };
+        Box::pin(
+            kept.into_actor(self).map(|answer, actor, _| drop(actor.noted(Operation::KeepNames, answer))),
+        )
     }
 }
 
-impl Handler<AskDebts> for LockActor {
-    type Result = ResponseActFuture<Self, Result<Vec<Debt>, LockError>>;
+impl Handler<AskPendingRetries> for LockActor {
+    type Result = ResponseActFuture<Self, Result<Vec<PendingRetryOfJob>, LockError>>;
 
-    fn handle(&mut self, AskDebts(after): AskDebts, _: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, AskPendingRetries(after): AskPendingRetries, _: &mut Self::Context) -> Self::Result {
         let locker = self.locker.clone();
-        let debts = async move { call(async { locker.debts(after, BATCH_MAX).await }).await };
-        Box::pin(debts.into_actor(self).map(|answer, actor, _| actor.noted(Operation::Debts, answer)))
+        let pending_retries =
+            async move { call(async { locker.pending_retries(after, BATCH_MAX).await }).await };
+        Box::pin(
+            pending_retries
+                .into_actor(self)
+                .map(|answer, actor, _| actor.noted(Operation::PendingRetries, answer)),
+        )
     }
 }
 
@@ -329,7 +339,7 @@ impl Handler<FindHolder> for LockActor {
     type Result = MessageResult<FindHolder>;
 
     fn handle(&mut self, FindHolder(run): FindHolder, _: &mut Self::Context) -> Self::Result {
-        MessageResult(self.held.get(&run).map(|held| held.job.clone()))
+        MessageResult(self.holder(run))
     }
 }
 

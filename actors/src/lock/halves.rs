@@ -4,8 +4,8 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::{core::bisect::Bisect, port::LockError};
 
-/// Asks for all items in one call; if that is refused for its data, for the halves, until the bad items stand alone.
-/// Answers one for each, in order: an error is what the store says of one that it refuses.
+/// Asks for all items in one call; if that is refused for its data, for the halves, until the bad items stand
+/// alone. Answers one for each, in order: an error is what the store says of one that it refuses.
 ///
 /// # Errors
 ///

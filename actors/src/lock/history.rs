@@ -1,5 +1,6 @@
-//! What this node was granted, held against the store when a session is opened anew: it may be a server that was promoted without
-//! the last commits of the one before, and which has another history of the same terms and tokens.
+//! What this node was granted, held against the store when a session is opened again: it may be a server that
+//! was promoted without the last commits of the one before, and which has another history of the same terms
+//! and tokens.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -13,8 +14,8 @@ use crate::{
     port::{DIVERGED_RUNS_MAX, DivergedRun, Divergence, GRANTED_RUNS_MAX, GrantedRun, KnownHistory},
 };
 
-/// How long after runs were found to be unknown it is looked whether their ticks ran once more: the misfire policies have decided them
-/// by then.
+/// How long after runs were found to be unknown it is looked whether their ticks ran once more: the misfire
+/// policies have decided them by then.
 const LOOKS_AGAIN: [Duration; 2] = [Duration::from_secs(10), Duration::from_secs(60)];
 
 /// How long after the store could not say it is asked again.
@@ -80,7 +81,8 @@ impl Unknown {
 }
 
 impl LockActor {
-    /// Looks whether the store knows what it granted to this node before. `failures`: how often this session was asked in vain.
+    /// Looks whether the store knows what it granted to this node before. `failures`: how often this session
+    /// was asked in vain.
     pub(super) fn compare_history(&mut self, failures: u32, ctx: &mut Context<Self>) {
         let Some(known) = self.history.as_ref().and_then(History::known) else { return };
         let (locker, session, term) = (self.locker.clone(), self.session, known.term);
@@ -121,7 +123,8 @@ impl LockActor {
         self.node.publisher.publish(|| EventKind::HistoryDiverged { term, count, runs });
     }
 
-    /// Whether ticks of runs that the store did not know have run once more. It is not known while there is no answer.
+    /// Whether ticks of runs that the store did not know have run once more. It is not known while there is
+    /// no answer.
     fn look_again(&self, unknown: Unknown, ctx: &mut Context<Self>) {
         let Some(pause) = unknown.pause() else { return };
         ctx.run_later(pause, move |actor, ctx| {

@@ -9,35 +9,32 @@ use std::{
 use actix::prelude::*;
 use tokio::task::unconstrained;
 
-use super::{
-    actor::{Held, LockActor},
-    report::Report,
-};
+use super::{actor::LockActor, report::Report};
 use crate::{
     contained::{NoAnswer, caught},
     core::{job::Input, operation::Operation},
     event::CancelReason,
-    port::{News, Session},
+    port::{Notification, Session},
 };
 
-/// The pause before news are listened for again after the adapter panicked over some.
+/// The pause before the next notification is awaited after the adapter panicked over one.
 const LISTEN_AGAIN: Duration = Duration::from_secs(1);
 
 /// How many notifications are handed on before others have their turn: more than wait in any store.
 const HEARD_MAX: usize = 10_000;
 
 /// A notification, or the panic of the adapter over one.
-type Heard = Result<News, NoAnswer>;
+type Heard = Result<Notification, NoAnswer>;
 
 /// The next notification of a session.
-type NextNews = Pin<Box<dyn Future<Output = Heard>>>;
+type NextNotification = Pin<Box<dyn Future<Output = Heard>>>;
 
 /// What a session is told, one after the other.
 ///
 /// The actor polls it by hand, so that it can hand on what there is before it hands on anything else.
-pub(super) struct Hearing {
+pub(super) struct NotificationStream {
     session: Session,
-    next: NextNews,
+    next: NextNotification,
 }
 
 /// Hands on what the session is told.
@@ -53,12 +50,12 @@ impl ActorFuture<LockActor> for Hear {
         task: &mut TaskContext<'_>,
     ) -> Poll<()> {
         actor.hear(task, ctx);
-        if actor.hearing.is_some() { Poll::Pending } else { Poll::Ready(()) }
+        if actor.notifications.is_some() { Poll::Pending } else { Poll::Ready(()) }
     }
 }
 
-/// An answer of the store that is handed on behind every notification that came before it: otherwise one of an older change would
-/// overtake it.
+/// An answer of the store that is handed on behind every notification that came before it: otherwise one of
+/// an older change would overtake it.
 pub(super) struct HeardFirst<T>(Pin<Box<dyn Future<Output = T>>>);
 
 impl<T> HeardFirst<T> {
@@ -85,48 +82,48 @@ impl<T> ActorFuture<LockActor> for HeardFirst<T> {
 impl LockActor {
     /// Hears what other nodes and this one did, for as long as the session lives.
     pub(super) fn listen(&mut self, session: Session, ctx: &mut Context<Self>) {
-        self.hearing = Some(Hearing { session, next: self.next_news(session) });
+        self.notifications = Some(NotificationStream { session, next: self.next_notification(session) });
         ctx.spawn(Hear);
     }
 
-    fn next_news(&self, session: Session) -> NextNews {
+    fn next_notification(&self, session: Session) -> NextNotification {
         let locker = self.locker.clone();
-        let news = caught(async move { locker.news(session).await });
+        let notification = caught(async move { locker.next_notification(session).await });
         // Whoever hands on what there is must come to the end of it.
-        Box::pin(unconstrained(news))
+        Box::pin(unconstrained(notification))
     }
 
     /// Hands on what the session was told until now.
     fn hear(&mut self, task: &mut TaskContext<'_>, ctx: &mut Context<Self>) {
         for _ in 0..HEARD_MAX {
-            let Some(Hearing { session, next }) = &mut self.hearing else { return };
+            let Some(NotificationStream { session, next }) = &mut self.notifications else { return };
             let session = *session;
             if self.session != Some(session) {
-                self.hearing = None;
+                self.notifications = None;
                 return;
             }
-            let Poll::Ready(news) = next.as_mut().poll(task) else { return };
-            self.hearing = Some(Hearing { session, next: self.next_news(session) });
-            self.on_news(session, news, ctx);
+            let Poll::Ready(notification) = next.as_mut().poll(task) else { return };
+            self.notifications = Some(NotificationStream { session, next: self.next_notification(session) });
+            self.on_notification(session, notification, ctx);
         }
         task.waker().wake_by_ref();
     }
 
-    fn on_news(&mut self, session: Session, news: Heard, ctx: &mut Context<Self>) {
-        match news {
-            Ok(News::Stop { run }) => {
-                if let Some(Held { job, .. }) = self.held.get(&run) {
+    fn on_notification(&mut self, session: Session, notification: Heard, ctx: &mut Context<Self>) {
+        match notification {
+            Ok(Notification::Stop { run }) => {
+                if let Some(job) = self.holder(run) {
                     let why = CancelReason::Replaced;
                     job.send(Input::Cancel { run: Some(run), why });
                 }
             }
-            Ok(News::Pause { job, pause }) => self.report(Report::PauseChanged { job, pause }),
-            Ok(News::Missed) => self.report(Report::NotificationsMissed),
-            Ok(News::Owed(debt)) => self.report(Report::PendingRetry(debt)),
-            // News are hints: claims meet whatever they would have said, those of a paused job after a minute; what is
-            // owed is asked for.
+            Ok(Notification::PauseChanged { job, pause }) => self.report(Report::PauseChanged { job, pause }),
+            Ok(Notification::Lagged) => self.report(Report::NotificationsLagged),
+            Ok(Notification::PendingRetry(pending)) => self.report(Report::PendingRetry(pending)),
+            // Notifications are hints: a claim meets what they would have said, that of a paused job after a
+            // minute; pending retries are asked for.
             Err(_) => {
-                self.hearing = None;
+                self.notifications = None;
                 self.failed(Operation::Notification, &"the adapter panicked");
                 return self.listen_again(session, ctx);
             }
@@ -137,7 +134,7 @@ impl LockActor {
     fn listen_again(&self, session: Session, ctx: &mut Context<Self>) {
         ctx.run_later(LISTEN_AGAIN, move |actor, ctx| {
             if actor.session == Some(session) {
-                actor.report(Report::NotificationsMissed);
+                actor.report(Report::NotificationsLagged);
                 actor.listen(session, ctx);
             }
         });

@@ -19,9 +19,11 @@ use crate::{
     port::{Proof, Proved},
 };
 
-/// After which part of a lease, in tenths, a node proves again that a claim would be possible: before the lease is over.
+/// After which part of a lease, in tenths, a node proves again that a claim would be possible: before the
+/// lease is over.
 const TURN_TENTHS: u32 = 9;
-/// How often in a lease it does while something is not known that should be, unless that is less often than after each [`LOOK_MAX`].
+/// How often in a lease it does while something is not known that should be, unless that is less often than
+/// after each [`LOOK_MAX`].
 const LOOKS: u32 = 4;
 const LOOK_MAX: Duration = Duration::from_secs(1);
 /// By which part of a lease it looks before what it knows is too old.
@@ -107,14 +109,15 @@ impl LockActor {
         self.node.failures.proved();
     }
 
-    /// The term in which this node leads, once it may say something of its jobs: all are enrolled, and since then the store has granted
-    /// a claim, or nothing is under way, or the time of a call has passed. What a job asked for in vain is marked by then, as a rule: a
-    /// job that has not asked yet, on a node that is slow, is marked when it has, and the next proof says so.
+    /// The term in which this node leads, once it may say something of its jobs: all are enrolled, and since
+    /// then the store has granted a claim, or nothing is under way, or the time of a call has passed. What a
+    /// job asked for in vain is marked by then, as a rule: a job that has not asked yet, on a node that is
+    /// slow, is marked when it has, and the next proof says so.
     fn knowing_term(&self, now: Duration) -> Option<Term> {
         let term = self.node.leadership.term(now)?;
         let Proofs { lease, enrolled, .. } = self.proofs.as_ref()?;
         let (_, since) = enrolled.filter(|(enrolled, _)| *enrolled == term)?;
-        let asks = !self.claims.is_empty() || !self.moves.is_empty() || self.delayed > 0;
+        let asks = !self.claims.is_empty() || !self.advances.is_empty() || self.delayed > 0;
         let answered = self.claimed_at > since
             || (!asks && self.round_started.is_none())
             || now.saturating_sub(since) > CALL_DEADLINE.min(*lease);

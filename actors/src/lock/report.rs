@@ -1,4 +1,4 @@
-//! What the lock actor reports to whoever supervises the jobs.
+//! What the lock actor reports to the supervisor of the jobs.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use actix::prelude::*;
 use crate::{
     job::{JobHandle, RefusedStep},
     name::{JobName, Term},
-    port::{Debt, LostRun, Pause},
+    port::{LostRun, Pause, PendingRetryOfJob},
 };
 
 /// What the lock actor reports.
@@ -22,7 +22,7 @@ pub(crate) enum Report {
     Deposed(Term),
     /// Runs were lost.
     RunsLost(Vec<LostRun>),
-    /// The leader schedules a job that this node fired, because it did not hold it before.
+    /// The leader schedules a job that this node fired, because it did not have it before.
     TakenByLeader(JobName),
     /// The store does not know a job (any more) that this node fires.
     UnknownToStore(JobName),
@@ -40,7 +40,7 @@ pub(crate) enum Report {
         pause: Option<Pause>,
     },
     /// Too much was done at once for this node to hear all of it.
-    NotificationsMissed,
-    /// A job owes a lost run another attempt.
-    PendingRetry(Debt),
+    NotificationsLagged,
+    /// A lost run of a job is to be retried.
+    PendingRetry(PendingRetryOfJob),
 }

@@ -12,7 +12,7 @@ use futures_util::future::BoxFuture;
 use super::{
     actor::{BATCH_MAX, LockActor},
     calls::one_each,
-    suspects::Answered,
+    refused_batches::Answered,
 };
 use crate::{
     contained::contained,
@@ -21,9 +21,11 @@ use crate::{
         operation::Operation,
     },
     definition::Definition,
-    job::{AdvanceCursor, ClaimRun},
+    job::{AdvanceCursor, ClaimRun, JobHandle},
+    name::LockKey,
     port::{
-        ClaimRequest, Completed, Completion, CursorMove, LockError, Moved, RoundAnswers, Session, Verdict,
+        Advanced, ClaimRequest, Completed, Completion, CursorAdvance, LockError, RoundAnswers, Session,
+        Verdict,
     },
 };
 
@@ -32,7 +34,7 @@ pub(super) struct Round {
     pub(super) session: Session,
     pub(super) ended: (Vec<Completion>, Result<Vec<Completed>, LockError>),
     pub(super) claimed: (Vec<ClaimRun>, Result<Vec<Verdict>, LockError>),
-    pub(super) moved: (Vec<AdvanceCursor>, Result<Vec<Moved>, LockError>),
+    pub(super) advanced: (Vec<AdvanceCursor>, Result<Vec<Advanced>, LockError>),
     /// What was tried of the suspects.
     pub(super) tried: Option<Answered>,
 }
@@ -42,7 +44,7 @@ impl LockActor {
     pub(super) fn next_round(&mut self) -> Option<BoxFuture<'static, Round>> {
         let now = self.node.clock.elapsed();
         let ends_wait = self.ends.is_empty() || now < self.ends_not_before;
-        if self.claims.is_empty() && self.moves.is_empty() && ends_wait && !self.suspects.are_due(now) {
+        if self.claims.is_empty() && self.advances.is_empty() && ends_wait && !self.refused.are_due(now) {
             return None;
         }
         let Some(session) = self.session else {
@@ -52,37 +54,52 @@ impl LockActor {
         self.round_started = Some(now);
         let ends = if ends_wait { Vec::new() } else { take_batch(&mut self.ends) };
         let claims = take_batch(&mut self.claims);
-        let moves = take_batch(&mut self.moves);
-        let requests: Vec<_> = claims.iter().map(request).collect();
-        let cursor_moves: Vec<_> = moves.iter().map(cursor_move).collect();
+        let advances = take_batch(&mut self.advances);
+        let requests: Vec<_> =
+            claims.iter().map(|asked| request(&asked.job, &asked.claim, &asked.key)).collect();
+        let cursor_advances: Vec<_> =
+            advances.iter().map(|asked| cursor_advance(&asked.job, &asked.advance)).collect();
         // On top of what is asked anyway, and after it.
-        let trial = self.suspects.take(now);
+        let trial = self.refused.take(now);
         let locker = self.locker.clone();
         Some(Box::pin(async move {
-            let round = match ends.is_empty() && requests.is_empty() && cursor_moves.is_empty() {
-                true => {
-                    Ok(RoundAnswers { ended: Ok(Vec::new()), claimed: Ok(Vec::new()), moved: Ok(Vec::new()) })
-                }
-                false => contained(async { locker.round(&ends, &requests, &cursor_moves).await }).await,
+            let round = match ends.is_empty() && requests.is_empty() && cursor_advances.is_empty() {
+                true => Ok(RoundAnswers {
+                    ended: Ok(Vec::new()),
+                    claimed: Ok(Vec::new()),
+                    advanced: Ok(Vec::new()),
+                }),
+                false => contained(async { locker.round(&ends, &requests, &cursor_advances).await }).await,
             };
             // Whatever it asked may have been done.
             let round = round.unwrap_or_else(|_| RoundAnswers::failed(&LockError::Timeout));
             let ended = round.ended.and_then(one_each(ends.len()));
             let claimed = round.claimed.and_then(one_each(requests.len()));
-            let moved = round.moved.and_then(one_each(cursor_moves.len()));
+            let advanced = round.advanced.and_then(one_each(cursor_advances.len()));
             let tried = match trial {
                 Some(trial) => Some(trial.ask(&*locker).await),
                 None => None,
             };
-            Round { session, ended: (ends, ended), claimed: (claims, claimed), moved: (moves, moved), tried }
+            Round {
+                session,
+                ended: (ends, ended),
+                claimed: (claims, claimed),
+                advanced: (advances, advanced),
+                tried,
+            }
         }))
     }
 
     pub(super) fn on_round(&mut self, round: Round, ctx: &mut Context<Self>) {
         self.read_measured();
         let started = self.round_started.take();
-        let Round { session, ended: (ends, ended), claimed: (claims, claimed), moved: (moves, moved), tried } =
-            round;
+        let Round {
+            session,
+            ended: (ends, ended),
+            claimed: (claims, claimed),
+            advanced: (advances, advanced),
+            tried,
+        } = round;
         if !ends.is_empty() {
             self.on_ended(session, ends, ended, ctx);
         }
@@ -91,16 +108,14 @@ impl LockActor {
             self.node.meters.claim_duration.record(took.unwrap_or_default().as_secs_f64());
             self.on_claimed(session, claims, claimed, ctx);
         }
-        if !moves.is_empty() {
-            self.on_moved(moves, moved, ctx);
+        if !advances.is_empty() {
+            self.on_advanced(advances, advanced, ctx);
         }
         match tried {
             Some(Answered::Ends(ends, ended)) => self.on_ended(session, ends, ended, ctx),
             Some(Answered::Claims(claims, claimed)) => self.on_claimed(session, claims, claimed, ctx),
-            Some(Answered::Moves(moves, moved)) => self.on_moved(moves, moved, ctx),
-            Some(Answered::Released { end, released, reason }) => {
-                self.on_released(end, released, &reason, ctx)
-            }
+            Some(Answered::Advances(advances, advanced)) => self.on_advanced(advances, advanced, ctx),
+            Some(Answered::Released { end, released }) => self.on_released(end, released, ctx),
             None => {}
         }
         if self.session != Some(session) {
@@ -115,20 +130,20 @@ fn take_batch<T>(pending: &mut VecDeque<T>) -> Vec<T> {
     pending.drain(..pending.len().min(BATCH_MAX)).collect()
 }
 
-pub(super) fn request(ClaimRun { job, claim, key, .. }: &ClaimRun) -> ClaimRequest {
+pub(super) fn request(job: &JobHandle, claim: &Claim, key: &LockKey) -> ClaimRequest {
     let Definition { name, policies, .. } = &*job.definition;
-    let Claim { run, tick, settle, retake, replace, slot } = *claim;
+    let Claim { run, tick, recheck, resume_lost, replace, slot } = *claim;
     let key = key.slot(slot);
-    ClaimRequest { job: name.clone(), key, run, tick, settle, retake, replace, limit: policies.limit }
+    ClaimRequest { job: name.clone(), key, run, tick, recheck, resume_lost, replace, limit: policies.limit }
 }
 
-pub(super) fn cursor_move(AdvanceCursor { job, advance, .. }: &AdvanceCursor) -> CursorMove {
+pub(super) fn cursor_advance(job: &JobHandle, advance: &Advance) -> CursorAdvance {
     let Advance { id, expected, to, skips, authority } = *advance;
-    CursorMove { id, job: job.definition.name.clone(), expected, to, skips, authority }
+    CursorAdvance { id, job: job.definition.name.clone(), expected, to, skips, authority }
 }
 
-/// Makes round trips one after the other. One future for the life of the actor: it is polled after the mailbox was
-/// emptied, so that whatever came together goes out together.
+/// Makes round trips one after the other. One future for the life of the actor: it is polled after the
+/// mailbox was emptied, so that what came together goes out together.
 #[derive(Default)]
 pub(super) struct Rounds {
     under_way: Option<BoxFuture<'static, Round>>,

@@ -12,7 +12,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::{
     core::{
-        clock::{ClockWatch, origin},
+        clock::{ClockWatch, clock_origin},
         duration::DurationText,
     },
     port::Clock,
@@ -21,6 +21,10 @@ use crate::{
 /// How far the node's clocks are from the store's.
 ///
 /// The store's time is told from the monotonic clock, so that it is right when somebody sets the wall clock.
+///
+/// It has two writers, both by [`Node::measure_store_clock`](crate::node::Node::measure_store_clock): the lock
+/// actor after each round trip, and the election actor before it campaigns and while it leads. Each writes
+/// what the session measured last, so that it does not matter who writes later.
 #[derive(Debug)]
 pub(crate) struct ClockOffset {
     /// Milliseconds that the wall clock is ahead.
@@ -42,7 +46,7 @@ impl ClockOffset {
         let (wall, elapsed) = clock.read();
         Self {
             ahead: AtomicI64::new(0),
-            origin: AtomicI64::new(origin(wall, elapsed).timestamp_micros()),
+            origin: AtomicI64::new(clock_origin(wall, elapsed).timestamp_micros()),
             watch: Mutex::new(ClockWatch::new(wall, elapsed)),
             max,
             warned: AtomicBool::new(false),
@@ -63,7 +67,7 @@ impl ClockOffset {
     /// Whether the store's clock has moved against the monotonic one.
     pub(super) fn set(&self, ahead: TimeDelta, wall: DateTime<Utc>, elapsed: Duration) -> bool {
         let store = wall.checked_sub_signed(ahead).unwrap_or(wall);
-        self.origin.store(origin(store, elapsed).timestamp_micros(), Ordering::Relaxed);
+        self.origin.store(clock_origin(store, elapsed).timestamp_micros(), Ordering::Relaxed);
         self.ahead.store(ahead.num_milliseconds(), Ordering::Relaxed);
         let far = ahead.abs() > CLOCK_OFFSET_WARN;
         if self.warned.swap(far, Ordering::Relaxed) != far && far {
@@ -88,7 +92,8 @@ fn in_words(ahead: TimeDelta) -> String {
     if ahead < TimeDelta::zero() { format!("{off} behind") } else { format!("{off} ahead of") }
 }
 
-/// How often a clock was seen to move, so that whoever reads one can tell later whether it still is what it was.
+/// How often a clock was seen to move, so that a reader can tell later whether it still is what it
+/// was.
 #[derive(Debug, Default)]
 pub(crate) struct ClockMoves(AtomicU32);
 

@@ -10,7 +10,8 @@ use std::{
 
 use crate::name::{NodeId, Term};
 
-/// The election actor's answer to "does this node lead?", readable without asking it. Only that actor writes it.
+/// The election actor's answer to "does this node lead?", readable without asking it. Only that actor writes
+/// it.
 #[derive(Debug, Default)]
 pub(crate) struct Leadership {
     /// 0: this node does not lead.
@@ -41,7 +42,8 @@ impl Leadership {
     }
 }
 
-/// Which node leads, as this one has heard last. Only the election actor writes it, and whoever hears of its death.
+/// Which node leads, as this one has heard last. Only the election actor writes it, and the actor that hears
+/// of its death.
 #[derive(Debug)]
 pub(crate) struct KnownLeader(Mutex<Heard>);
 

@@ -9,13 +9,14 @@ use crate::{error::Fault, name::NodeId, word::words};
 
 /// An elector and a locker on one store: a term means something only in the store that granted it.
 ///
-/// Their futures are polled on the coordination thread, whose tokio runtime also runs whatever tasks they spawn.
+/// Their futures are polled on the coordination thread, whose tokio runtime also runs whatever tasks they
+/// spawn.
 pub trait Backend: Send + Sync + 'static {
     /// What the store is called in health reports: `local`, `postgres`.
     fn name(&self) -> &'static str;
 
-    /// What the nodes that share a leader have in common, and others do not: the label `scope` of every metric of the node. Asked
-    /// once, when the node starts.
+    /// What the nodes that share a leader have in common, and others do not: the label `scope` of every
+    /// metric of the node. Asked once, when the node starts.
     fn scope(&self) -> Arc<str>;
 
     /// What is wrong with the way it was set up. Asked before anything is started. Default: nothing.
@@ -23,21 +24,22 @@ pub trait Backend: Send + Sync + 'static {
         Vec::new()
     }
 
-    /// The id under which the store knows this node, which is then the node's id everywhere. Default: the engine
-    /// makes one, and the store knows none.
+    /// The id under which the store knows this node, which is then the node's id everywhere. Default: the
+    /// engine makes one, and the store knows none.
     fn node(&self) -> Option<NodeId> {
         None
     }
 
-    /// The node's clocks, told once, before anything is opened. A store with a clock of its own measures against them how
-    /// much the node's is ahead: see [`Locker::clock_ahead`]. Default: nothing is measured.
+    /// The node's clocks, told once, before anything is opened. A store with a clock of its own measures
+    /// against them how much the node's is ahead: see [`Locker::clock_ahead`]. Default: nothing is measured.
     fn set_clock(&self, clock: Arc<dyn Clock>) {
         let _ = clock;
     }
 
-    /// The version of the time zone data by which this node computes fire times, told once, before anything is opened; empty
-    /// if it is not known. A store for several nodes answers it to the others: see [`Locker::other_zone_data`] and
-    /// [`Grant::former_zone_data`](super::Grant::former_zone_data). Default: nobody hears of it.
+    /// The version of the time zone data by which this node computes fire times, told once, before anything
+    /// is opened; empty if it is not known. A store for several nodes answers it to the others: see
+    /// [`Locker::other_zone_data`] and [`Grant::former_zone_data`](super::Grant::former_zone_data). Default:
+    /// nobody hears of it.
     fn set_zone_data(&self, version: Arc<str>) {
         let _ = version;
     }
@@ -48,14 +50,15 @@ pub trait Backend: Send + Sync + 'static {
     /// The locker of this node.
     fn locker(&self) -> Arc<dyn Locker>;
 
-    /// What every run gets from the store: a trait that extends [`Run`](crate::Run) finds it there by its type, see
-    /// [`Run::extension`](crate::Run::extension). Default: nothing.
+    /// What every run gets from the store: a trait that extends [`Run`](crate::Run) finds it there by its
+    /// type, see [`Run::extension`](crate::Run::extension). Default: nothing.
     fn run_extension(&self) -> Option<Arc<dyn Any + Send + Sync>> {
         None
     }
 
-    /// How long the store keeps a term or a session for a node that it does not hear of. What fails for longer than that, or a
-    /// cluster without a leader for longer, is a problem of the node's [health](crate::HealthReport). Default: 5 s.
+    /// How long the store keeps a term or a session for a node that it does not hear of. What fails for
+    /// longer than that, or a cluster without a leader for longer, is a problem of the node's
+    /// [health](crate::HealthReport). Default: 5 s.
     fn lease(&self) -> Duration {
         Duration::from_secs(5)
     }

@@ -8,7 +8,8 @@ use std::{
 use chrono::{DateTime, Utc};
 use futures_util::{FutureExt, future::BoxFuture};
 
-/// How often an engine compares its clocks, to notice that one was set or that the machine slept: every 250 ms.
+/// How often an engine compares its clocks, to notice that one was set or that the machine slept: every 250
+/// ms.
 pub const CLOCK_LOOK_EVERY: Duration = Duration::from_millis(250);
 
 /// Two clocks are read at one instant if it took no longer than this.
@@ -18,13 +19,14 @@ const READS_MAX: usize = 16;
 
 /// The clocks of a node. Only the actors read them; decisions get the readings as arguments.
 ///
-/// Timers are tokio's, on the runtime of the actor that arms them: a virtual clock must agree with the paused time of
-/// that runtime.
+/// Timers are tokio's, on the runtime of the actor that arms them: a virtual clock must agree with the paused
+/// time of that runtime.
 pub trait Clock: Send + Sync + fmt::Debug + 'static {
     /// The wall clock. It may step.
     fn now(&self) -> DateTime<Utc>;
 
-    /// The time since any fixed instant of this process. It never goes back. It need not go on while the machine sleeps.
+    /// The time since any fixed instant of this process. It never goes back. It need not go on while the
+    /// machine sleeps.
     fn elapsed(&self) -> Duration;
 
     /// Both clocks at one instant, as nearly as can be told. If anything the monotonic one was read later.
@@ -46,8 +48,8 @@ pub trait Clock: Send + Sync + fmt::Debug + 'static {
         (wall, elapsed)
     }
 
-    /// Resolves when the engine is to compare the wall clock with the monotonic one again. What happens to the clocks after
-    /// this was called and before the next call must not be missed.
+    /// Resolves when the engine is to compare the wall clock with the monotonic one again. What happens to
+    /// the clocks after this was called and before the next call must not be missed.
     ///
     /// Default: [`CLOCK_LOOK_EVERY`] from now. A clock that knows when it is set may resolve only then.
     ///

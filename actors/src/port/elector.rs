@@ -11,24 +11,26 @@ use crate::name::Term;
 
 /// Grants terms. At any instant at most one node holds the newest term of a store and scope.
 ///
-/// Leadership is an optimisation, the claim is the guarantee: a store may grant a new term while the old leader still
-/// thinks that it leads, as long as the old term's claims are refused from then on.
+/// Leadership is an optimisation, the claim is the guarantee: a store may grant a new term while the old
+/// leader still thinks that it leads, as long as the old term's claims are refused from then on.
 pub trait Elector: Send + Sync + 'static {
-    /// Asks for a term. If another node leads, waits at most `patience` for that to change. A store may answer
-    /// earlier; the engine allows `patience` and [`CALL_DEADLINE`](crate::CALL_DEADLINE) for the whole call.
+    /// Asks for a term. If another node leads, waits at most `patience` for that to change. A store may
+    /// answer earlier; the engine allows `patience` and [`CALL_DEADLINE`](crate::CALL_DEADLINE) for the whole
+    /// call.
     ///
     /// # Errors
     ///
-    /// [`ElectError::Unavailable`]: it is unknown whether a term was granted. The caller does not lead; a term
-    /// granted all the same lapses with its lease or its session.
+    /// [`ElectError::Unavailable`]: it is unknown whether a term was granted. The caller does not lead; a
+    /// term granted all the same lapses with its lease or its session.
     ///
     /// # Cancel safety
     ///
     /// Dropping the future has the same effect as an error.
     fn campaign(&self, patience: Duration) -> BoxFuture<'_, Result<Campaign, ElectError>>;
 
-    /// Says whether this node stands as a candidate, to whom nodes leave the lead that would rather not have it; and looks at
-    /// the others. A node stands from the opening of its session on, until it says otherwise. It asks for no term, and does not wait.
+    /// Says whether this node stands as a candidate, to whom nodes leave the lead that would rather not have
+    /// it; and looks at the others. A node stands from the opening of its session on, until it says
+    /// otherwise. It asks for no term, and does not wait.
     ///
     /// # Errors
     ///
@@ -43,16 +45,16 @@ pub trait Elector: Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// [`ElectError::Unavailable`]: it is unknown whether the term was extended. It may be trusted only as long as
-    /// without the attempt.
+    /// [`ElectError::Unavailable`]: it is unknown whether the term was extended. It may be trusted only as
+    /// long as without the attempt.
     ///
     /// # Cancel safety
     ///
     /// Dropping the future has the same effect as an error.
     fn renew(&self, term: Term) -> BoxFuture<'_, Result<Renewal, ElectError>>;
 
-    /// Gives `term` up, so that another node can win at once. Claims of this node stay held. Giving up a term that is
-    /// over already is no error.
+    /// Gives `term` up, so that another node can win at once. Claims of this node stay held. Giving up a term
+    /// that is over already is no error.
     ///
     /// # Errors
     ///

@@ -7,7 +7,7 @@ use crate::{
     name::{FencingToken, JobName, LockKey, RunId, Term},
 };
 
-/// The most runs that a node remembers, the newest ones, to hold them against the store.
+/// The most runs that a node remembers, the newest ones, to compare them with the store.
 pub const GRANTED_RUNS_MAX: usize = 1_024;
 
 /// The most runs that one event names, the newest ones.
@@ -48,8 +48,8 @@ pub struct Divergence {
 
 /// A run that the store granted to this node and does not know any more.
 ///
-/// The store knows a run if it has not granted a smaller token for its key only, and neither its token nor its tick to
-/// another run.
+/// The store knows a run if it has not granted a smaller token for its key only, and neither its token nor
+/// its tick to another run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct DivergedRun {

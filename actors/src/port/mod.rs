@@ -1,4 +1,5 @@
-//! What others implement for the engine. Each trait's documentation is its contract; `testkit::conformance` checks it.
+//! What others implement for the engine. Each trait's documentation is its contract; `testkit::conformance`
+//! checks it.
 
 mod backend;
 mod body;
@@ -22,9 +23,10 @@ pub use clock::{CLOCK_LOOK_EVERY, Clock, SystemClock};
 pub use elector::{Campaign, ElectError, Elector, Grant, Lease, Observation, Renewal};
 pub use history::{DIVERGED_RUNS_MAX, DivergedRun, Divergence, GRANTED_RUNS_MAX, GrantedRun, KnownHistory};
 pub use locker::{
-    AGES_AT_MOST, Authority, ClaimRequest, ClosedRuns, Completed, Completion, CursorMove, Debt, Decided,
-    Declaration, Enrolled, Enrolment, Forgotten, Inquiry, Kept, LockError, Locker, LostRun, Moved, News,
-    OwedRun, Proof, Proved, RoundAnswers, Session, Standing, TickClaim, Verdict,
+    AGES_AT_MOST, Advanced, AtOnce, Authority, ClaimRequest, ClosedRuns, Completed, Completion,
+    CursorAdvance, Decided, Declaration, Enrolled, Enrolment, Forgotten, Inquiry, LeaderView, LockError,
+    Locker, LostRun, Notification, PendingRetry, PendingRetryOfJob, Proof, Proved, RoundAnswers, Session,
+    StoredState, TickClaim, Verdict,
 };
 pub use obstacle::{OBSTACLES_MAX, Obstacle};
 pub use schedule::{IntoSchedule, Schedule};

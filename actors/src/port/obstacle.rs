@@ -5,7 +5,8 @@ use std::time::Duration;
 /// The most obstacles that one session tells of.
 pub const OBSTACLES_MAX: usize = 8;
 
-/// Something in the store that somebody else holds, and that this node needs: without it something is not claimed or not taken over.
+/// Something in the store that somebody else holds, and that this node needs: without it something is not
+/// claimed or not taken over.
 ///
 /// [`Problem::Obstructed`](crate::Problem::Obstructed) of the node's health.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -9,15 +9,16 @@ use crate::error::Faults;
 
 /// A pure rule for fire times.
 ///
-/// The same rule answers the same on every node and after every restart: nothing may depend on when the process
-/// started, on who asks, or on what was asked before. That is what makes a tick the same tick everywhere.
+/// The same rule answers the same on every node and after every restart: nothing may depend on when the
+/// process started, on who asks, or on what was asked before. That is what makes a tick the same tick
+/// everywhere.
 ///
-/// Instants are whole milliseconds. The two questions agree: the fire time that comes first after an instant is the
-/// last one before the next. An answer that breaks these rules breaks the job: it is
-/// [`Broken`](crate::JobState::Broken), with the question and the answer as the reason, and does not fire until it is
-/// updated or resumed. So does a panic that comes again and again: each ends the job's actor, which is started again
-/// within its restart budget. An implementation that blocks delays the other jobs of its thread. The suite
-/// `testkit::conformance::schedule` checks the rules.
+/// Instants are whole milliseconds. The two questions agree: the fire time that comes first after an instant
+/// is the last one before the next. An answer that breaks these rules breaks the job: it is
+/// [`Broken`](crate::JobState::Broken), with the question and the answer as the reason, and does not fire
+/// until it is updated or resumed. So does a panic that comes again and again: each ends the job's actor,
+/// which is started again within its restart budget. An implementation that blocks delays the other jobs of
+/// its thread. The suite `testkit::conformance::schedule` checks the rules.
 ///
 /// ```
 /// use callsheet_actors::port::Schedule;
@@ -53,9 +54,9 @@ pub trait Schedule: Send + Sync + fmt::Debug + fmt::Display + 'static {
     /// The last fire time strictly before `before`; `None` if there is none.
     fn previous_before(&self, before: DateTime<Utc>) -> Option<DateTime<Utc>>;
 
-    /// What tells this rule from another one: a job whose schedule has another identity than it had owes
-    /// ticks from the change on, and none before; with the same one it owes what it missed while nobody fired
-    /// it. See [`ScheduleIdentity::differs_from`].
+    /// What tells this rule from another one: the ticks of a job whose schedule has another identity than
+    /// before count from the change on; with the same one those count too that it missed. See
+    /// [`ScheduleIdentity::differs_from`].
     ///
     /// The same rule has the same identity on every node, after every restart, and in every later build; a
     /// rule that differs has another one. The job's name, its policies and its body, and the data of time
@@ -90,27 +91,28 @@ pub trait Schedule: Send + Sync + fmt::Debug + fmt::Display + 'static {
         None
     }
 
-    /// Whether fire times count from the end of the job's last run: [`next_after`](Self::next_after) is asked with that end, or
-    /// with a tick that was skipped, and its answer is the only tick until then. Default: no.
+    /// Whether fire times count from the end of the job's last run: [`next_after`](Self::next_after) is asked
+    /// with that end, or with a tick that was skipped, and its answer is the only tick until then. Default:
+    /// no.
     fn counts_from_completion(&self) -> bool {
         false
     }
 
-    /// What is right, but probably not meant, one sentence each, as of `now`. It is logged as warnings when a job with
-    /// this schedule is added or changed. That it is over need not be said. Default: nothing.
+    /// What is right, but probably not meant, one sentence each, as of `now`. It is logged as warnings when a
+    /// job with this schedule is added or changed. That it is over need not be said. Default: nothing.
     fn lints(&self, now: DateTime<Utc>) -> Vec<String> {
         let _ = now;
         Vec::new()
     }
 
-    /// Whether there is one fire time in all. Jobs of such schedules come and go, so that their metrics share a
-    /// [label](crate::Job::metrics_label). Default: no.
+    /// Whether there is one fire time in all. Jobs of such schedules come and go, so that their metrics share
+    /// a [label](crate::Job::metrics_label). Default: no.
     fn fires_once(&self) -> bool {
         false
     }
 
-    /// The rule of the job of this name, if it is not the same for all jobs: random intervals and jitter take the name
-    /// as their seed. `None`, the default, if it is.
+    /// The rule of the job of this name, if it is not the same for all jobs: random intervals and jitter take
+    /// the name as their seed. `None`, the default, if it is.
     fn for_job(&self, job: &str) -> Option<Arc<dyn Schedule>> {
         let _ = job;
         None

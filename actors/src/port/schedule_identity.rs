@@ -8,16 +8,16 @@ use siphasher::sip128::SipHasher24;
 /// it was made.
 ///
 /// A store keeps the identity of each job's schedule. If a node enrols the job with a schedule that
-/// [differs](Self::differs_from), the schedule has changed: the job owes ticks from the change on, and none
-/// before. With the same one it owes what it missed.
+/// [differs](Self::differs_from), the schedule has changed: the ticks of the job count from the change on.
+/// With the same one the ticks that it missed count as well.
 ///
 /// It is written as `v1:` and 32 hexadecimal digits, at most 44 bytes in all. A store that keeps this text
 /// compares texts: the version is what stands before the colon.
 ///
 /// The digest is SipHash-2-4 with 128 bits and the key (0, domain), the same on every platform: the domain is
 /// 1 for [data](Self::of_data) and 2 for a [text](Self::of_text). Its purpose is to find changes that happen,
-/// not to withstand those who look for two rules with one digest: whoever can change a schedule needs no such
-/// trick.
+/// not to withstand those who look for two rules with one digest: a person who can change a schedule needs no
+/// such trick.
 ///
 /// ```
 /// use callsheet_actors::port::ScheduleIdentity;

@@ -4,8 +4,8 @@ use futures_util::future::BoxFuture;
 
 /// Runs the bodies of jobs, each as a task of its own, away from the timers and from coordination.
 ///
-/// A task that is dropped before it ended (the runtime shuts down) counts as aborted. A spawner that refuses a task
-/// drops it.
+/// A task that is dropped before it ended (the runtime shuts down) counts as aborted. A spawner that refuses
+/// a task drops it.
 pub trait Spawner: Send + Sync + 'static {
     /// Starts a task. Returns at once; never runs the task on the caller's stack.
     fn spawn(&self, task: BoxFuture<'static, ()>);

@@ -1,8 +1,9 @@
 //! Durations as text, `"20s"` or `"1h 30m"`: for `#[serde(with = "…")]`.
 //!
-//! For fields of the types [`Duration`], `Option<Duration>` (`null` is `None`; add `#[serde(default)]` if the key may be
-//! absent) and [`TimeDelta`] (which may be negative: `"-20s"`). They are read by [`parse_duration`], and written without
-//! loss: `"1ms500us"`. All durations in the data of this crate are written so.
+//! For fields of the types [`Duration`], `Option<Duration>` (`null` is `None`; add `#[serde(default)]` if the
+//! key may be absent) and [`TimeDelta`] (which may be negative: `"-20s"`). They are read by
+//! [`parse_duration`], and written without loss: `"1ms500us"`. All durations in the data of this crate are
+//! written so.
 //!
 //! ```
 //! use std::time::Duration;

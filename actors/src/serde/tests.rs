@@ -1,4 +1,5 @@
-//! What is written is read back, for every variant of everything that is data; and as JSON it is what clients expect.
+//! What is written is read back, for every variant of everything that is data; and as JSON it is what clients
+//! expect.
 
 use std::{collections::BTreeSet, fmt::Debug, time::Duration};
 
@@ -28,6 +29,10 @@ macro_rules! every {
         all
     }};
 }
+
+mod values;
+use self::values::*;
+pub(crate) use self::values::{overlaps, problems};
 
 /// The value is the same after it went through JSON, as a text and as a value; answers the JSON.
 fn round_trip<T: Serialize + DeserializeOwned + PartialEq + Debug>(value: &T) -> Value {
@@ -115,180 +120,6 @@ fn run() -> RunId {
 
 fn job(name: &str) -> JobName {
     JobName::new(name).expect("a good name")
-}
-
-fn misfires() -> Vec<Misfire> {
-    every![
-        Misfire::Auto => Misfire::Auto,
-        Misfire::Latest { .. } => Misfire::Latest { within: Duration::from_hours(1) },
-        Misfire::All { .. } => Misfire::All { max: 10, within: Duration::from_millis(1_500) },
-        Misfire::Skip => Misfire::Skip,
-    ]
-}
-
-fn overlaps() -> Vec<Overlap> {
-    every![
-        Overlap::Skip => Overlap::Skip,
-        Overlap::Queue(_) => Overlap::Queue(3),
-        Overlap::Replace => Overlap::Replace,
-        Overlap::Allow(_) => Overlap::Allow(2),
-    ]
-}
-
-fn fires() -> Vec<Fires> {
-    every![Fires::Leader => Fires::Leader, Fires::AnyNode => Fires::AnyNode, Fires::Local => Fires::Local]
-}
-
-fn on_lost() -> Vec<OnLost> {
-    every![OnLost::Record => OnLost::Record, OnLost::Retry => OnLost::Retry]
-}
-
-fn skip_reasons() -> Vec<SkipReason> {
-    every![
-        SkipReason::Misfire => SkipReason::Misfire,
-        SkipReason::Overlap => SkipReason::Overlap,
-        SkipReason::Paused => SkipReason::Paused,
-        SkipReason::Concurrency => SkipReason::Concurrency,
-        SkipReason::Parked => SkipReason::Parked,
-        SkipReason::Removed => SkipReason::Removed,
-    ]
-}
-
-fn outcomes() -> Vec<Outcome> {
-    every![
-        Outcome::Succeeded => Outcome::Succeeded,
-        Outcome::Failed => Outcome::Failed,
-        Outcome::Panicked => Outcome::Panicked,
-        Outcome::TimedOut => Outcome::TimedOut,
-        Outcome::Cancelled => Outcome::Cancelled,
-        Outcome::Lost => Outcome::Lost,
-    ]
-}
-
-fn phases() -> Vec<RunPhase> {
-    every![
-        RunPhase::WaitingForSlot => RunPhase::WaitingForSlot,
-        RunPhase::Attempting => RunPhase::Attempting,
-        RunPhase::WaitingForRetry => RunPhase::WaitingForRetry,
-        RunPhase::Stopping => RunPhase::Stopping,
-        RunPhase::StillRunning => RunPhase::StillRunning,
-    ]
-}
-
-fn states() -> Vec<JobState> {
-    every![
-        JobState::Scheduled => JobState::Scheduled,
-        JobState::Standby => JobState::Standby,
-        JobState::Paused => JobState::Paused,
-        JobState::Running => JobState::Running,
-        JobState::StillRunning => JobState::StillRunning,
-        JobState::Exhausted => JobState::Exhausted,
-        JobState::Refused => JobState::Refused,
-        JobState::Parked => JobState::Parked,
-        JobState::Broken => JobState::Broken,
-        JobState::Unresponsive => JobState::Unresponsive,
-        JobState::Removed => JobState::Removed,
-    ]
-}
-
-fn roles() -> Vec<Role> {
-    every![Role::Local => Role::Local, Role::Leader => Role::Leader, Role::Follower => Role::Follower]
-}
-
-fn problems() -> Vec<Problem> {
-    let since = at("2026-01-01T00:00:00.123Z");
-    let jobs = || ProblemJobs { first: vec![job("a"), job("b")], count: 7 };
-    every![
-        Problem::Stalled { .. } => Problem::Stalled { part: Part::Jobs, since },
-        Problem::ShuttingDown => Problem::ShuttingDown,
-        Problem::NoSession { .. } => Problem::NoSession { reason: Some("connection refused".into()), since },
-        Problem::StoreSilent { .. } => Problem::StoreSilent { since },
-        Problem::Obstructed { .. } => Problem::Obstructed { reason: "it is held".into(), cure: "end it".into(), since },
-        Problem::LeaseTooShort { .. } => Problem::LeaseTooShort { reason: "a round trip takes 1s".into(), since },
-        Problem::NoLeader { .. } => Problem::NoLeader { since },
-        Problem::Failing { .. } => Problem::Failing {
-            operation: Operation::Claim,
-            reason: "permission denied".into(),
-            cure: Some("grant it".into()),
-            since,
-            last: at("2026-01-01T00:00:10Z"),
-            count: 3,
-        },
-        Problem::Overdue { .. } => Problem::Overdue { jobs: jobs(), since },
-        Problem::OverdueOnLeader { .. } => Problem::OverdueOnLeader { since },
-        Problem::Undecided { .. } => Problem::Undecided { since },
-        Problem::Broken { .. } => Problem::Broken { jobs: jobs() },
-        Problem::Parked { .. } => Problem::Parked { jobs: jobs() },
-        Problem::Conflicting { .. } => Problem::Conflicting { jobs: jobs() },
-        Problem::BodiesBlocked { .. } => Problem::BodiesBlocked { threads: BodyThreads::Local, since },
-    ]
-}
-
-fn policies() -> Policies {
-    Policies {
-        fires: Fires::AnyNode,
-        overlap: Overlap::Queue(3),
-        misfire: Misfire::All { max: 10, within: Duration::from_hours(1) },
-        on_lost: OnLost::Retry,
-        misfire_after: Duration::from_millis(1_500),
-        retry: Retry {
-            attempts: 3,
-            initial: Duration::from_secs(2),
-            factor: 1.5,
-            max: Duration::from_mins(1),
-            jitter: 0.5,
-        },
-        timeout: Some(Duration::from_mins(90)),
-        abort_after: Duration::ZERO,
-        limit: Some(1_000),
-        pause_after: Some(5),
-        priority: -1,
-    }
-}
-
-fn active_run() -> ActiveRunStatus {
-    ActiveRunStatus {
-        run: run(),
-        fire_time: None,
-        started_at: at("2026-01-01T00:00:00.123456789Z"),
-        attempt: 2,
-        phase: RunPhase::Stopping,
-        cancelled: Some(CancelReason::Requested),
-    }
-}
-
-fn status(state: JobState) -> JobStatus {
-    JobStatus {
-        scheduled: Some(crate::Scheduled::OtherSchedule),
-        name: job("mail"),
-        schedule: "every 5m".into(),
-        timezone: Some("Europe/Lisbon".into()),
-        lock_key: LockKey::new("smtp").expect("a good name"),
-        tags: vec![Tag::new("slow").expect("a good name")],
-        policies: policies(),
-        state,
-        next_fire_time: Some(FireTime::new(at("2026-01-01T00:05:00Z"))),
-        pause: Some(Pause { until: Some(at("2026-01-02T00:00:00Z")), note: Some("maintenance".into()) }),
-        active_runs: vec![active_run()],
-        former_runs: vec![ActiveRunStatus { phase: RunPhase::Attempting, cancelled: None, ..active_run() }],
-        waiting: 4,
-        last_runs: vec![LastRunStatus {
-            run: run(),
-            outcome: Outcome::TimedOut,
-            started_at: at("2026-01-01T00:00:00Z"),
-            took: Duration::from_micros(1_500),
-        }],
-        failures: 1,
-        refused: Some("another policy".into()),
-        parked: Some("its name".into()),
-        broken: Some("it panicked".into()),
-        held: Some(HeldStatus {
-            count: 2,
-            oldest: FireTime::new(at("2026-01-01T00:00:00Z")),
-            newest: FireTime::new(at("2026-01-01T00:05:00Z")),
-            reason: SkipReason::Paused,
-        }),
-    }
 }
 
 #[test]
@@ -425,7 +256,7 @@ fn every_answer_is_read_back() {
         Scheduled::Here => Scheduled::Here,
         Scheduled::ByLeader => Scheduled::ByLeader,
         Scheduled::NoLeader => Scheduled::NoLeader,
-        Scheduled::ByHolders => Scheduled::ByHolders,
+        Scheduled::WithoutLeader => Scheduled::WithoutLeader,
         Scheduled::OtherSchedule => Scheduled::OtherSchedule,
         Scheduled::Unknown { .. } => Scheduled::Unknown { reason: "no answer".into() },
     ] {
@@ -453,8 +284,8 @@ fn every_answer_is_read_back() {
     });
 }
 
-/// A browser keeps 53 bits of a number. Terms and tokens are any number of a store: PostgreSQL's are microseconds since
-/// 1970, which need 51 of them.
+/// A browser keeps 53 bits of a number. Terms and tokens are any number of a store: PostgreSQL's are
+/// microseconds since 1970, which need 51 of them.
 #[test]
 fn terms_and_tokens_keep_their_digits_in_browsers() {
     assert_eq!(round_trip(&Term(u64::MAX)), json!("18446744073709551615"));

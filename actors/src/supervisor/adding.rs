@@ -1,4 +1,8 @@
 //! How jobs are added.
+//!
+//! Decided here: whether a definition may be added at this moment, and what is wrong with it if not. Who
+//! fires the job is not: that is a question to the store, asked after the job was added, and answered by
+//! [`Firing`](crate::core::firing::Firing). A job stays added whatever the store answers.
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
@@ -7,10 +11,12 @@ use chrono::{DateTime, Utc};
 use futures_util::future::{BoxFuture, ready};
 use tokio::time::timeout;
 
-use super::{Entry, Phase, SupervisorActor, key_policies::conflicts, outlook::Hopeless};
+use super::{Entry, Phase, SupervisorActor, outlook::Hopeless};
 use crate::{
     CALL_DEADLINE,
     core::{
+        firing::Firing,
+        key_policies::conflicts,
         policy::Fires,
         text::{TEXT_MAX, bounded},
     },
@@ -43,7 +49,8 @@ impl SupervisorActor {
         if !matches!(self.phase, Phase::Running) {
             return Err(AddError::ShuttingDown);
         }
-        faults.extend(conflicts(definitions, |key| self.holder_of(key, None)));
+        faults
+            .extend(conflicts(definitions.iter().map(Definition::declares), |key| self.holder_of(key, None)));
         let invalid = !faults.is_empty();
         let existing = definitions.iter().filter(|definition| self.jobs.contains_key(&definition.name));
         faults.extend(existing.map(|definition| duplicate(&definition.name)));
@@ -53,29 +60,23 @@ impl SupervisorActor {
 
     fn add(&mut self, definitions: Vec<Definition>, ctx: &mut Context<Self>) -> Vec<Arc<JobHandle>> {
         self.log_lints(&definitions);
-        let (now, held_since) = self.node().clock.read();
+        let (now, known_since) = self.node().clock.read();
         let mut added = Vec::with_capacity(definitions.len());
         for definition in definitions {
             let name = definition.name.clone();
             #[cfg(any(test, feature = "testkit"))]
             self.parts.jobs.note(&definition);
-            self.keys.add(&definition);
+            self.keys.add(definition.declares());
             self.tags.add(&definition);
             let job = self.start_actor(Arc::new(definition), None, move |job| JobSnapshot::fresh(job, now));
             self.node().publisher.publish_routine(|| EventKind::JobAdded { job: name.clone() });
             added.push(job.clone());
-            let fires = job.definition.policies.fires;
             let entry = Entry {
                 job: job.clone(),
-                fires,
-                held_since,
+                firing: Firing::new(job.definition.policies.fires),
+                known_since,
                 deaths: None,
-                broken: None,
-                unled: false,
-                declares: false,
-                refused: None,
                 parked: None,
-                awaits_enrolment: false,
             };
             self.jobs.insert(name, entry);
             self.resume(&job, now);
@@ -116,13 +117,14 @@ impl SupervisorActor {
         Box::pin(self.scheduled(added).map(|added, _, _| Ok(added)))
     }
 
-    /// Finds out who fires jobs that were added or changed, and fires at once those that the leader does not hold.
+    /// Finds out who fires jobs that were added or changed, and fires at once those that the leader does not
+    /// hold.
     pub(super) fn scheduled(&self, added: Vec<Arc<JobHandle>>) -> ResponseActFuture<Self, Vec<Added>> {
         let scheduled = self.who_fires(added.clone(), CALL_DEADLINE, InquiryPurpose::Firing);
         Box::pin(scheduled.into_actor(self).map(move |scheduled, actor, ctx| {
             let answers = added.iter().zip(&scheduled);
-            let unheld = answers.filter(|(_, scheduled)| **scheduled == Scheduled::ByHolders);
-            actor.fire_unheld(unheld.map(|(job, _)| job), ctx);
+            let unheld = answers.filter(|(_, scheduled)| **scheduled == Scheduled::WithoutLeader);
+            actor.fire_without_leader(unheld.map(|(job, _)| job), ctx);
             let answer = |(job, scheduled): (&Arc<JobHandle>, _)| Added {
                 job: job.definition.name.clone(),
                 scheduled,

@@ -1,4 +1,7 @@
 //! How runs are cancelled: those of jobs, and one by its id.
+//!
+//! Nothing is decided here but who is asked: the holder that the lock actor knows, then the jobs page by
+//! page. Each job's machine decides what a cancellation means for its runs.
 
 use std::{collections::BTreeSet, ops::Bound, sync::Arc};
 
@@ -101,8 +104,8 @@ impl Handler<CancelRuns> for SupervisorActor {
 impl Handler<CancelRun> for SupervisorActor {
     type Result = ResponseActFuture<Self, Result<JobName, UnknownRun>>;
 
-    /// The lock actor knows whose run it is if the store granted it. Others are looked for: those of local jobs, and what waits for
-    /// its turn.
+    /// The lock actor knows whose run it is if the store granted it. Others are looked for: those of local
+    /// jobs, and what waits for its turn.
     fn handle(&mut self, CancelRun(run): CancelRun, _: &mut Self::Context) -> Self::Result {
         let holder = self.parts.lock.send(FindHolder(run));
         let holder = timeout(ANSWER_DEADLINE, holder);

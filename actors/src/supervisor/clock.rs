@@ -1,14 +1,19 @@
-//! How the supervisor notices that a clock was set or that the machine slept, and makes right the timers that are wrong by it.
+//! How the supervisor notices that a clock was set or that the machine slept, and makes right the timers that
+//! are wrong by it.
 //!
-//! Timers are monotonic: they see neither. A few looks a second at one pair of clocks stand for every job of the node.
+//! [`ClockWatch`](crate::core::clock::ClockWatch) decides whether a clock was set. Decided here: whose timers
+//! are wrong by it, and in which order they are made right. Each job's machine arms its own timer.
 //!
-//! A timer is right if it is armed anew before its job is due. So those that are due soon are armed anew at once, the soonest
-//! first, and the others page by page:
+//! Timers are monotonic: they see neither. A few looks a second at one pair of clocks stand for every job of
+//! the node.
+//!
+//! A timer is right if it is set again before its job is due. So those that are due soon are set again at
+//! once, the soonest first, and the others page by page:
 //!
 //! ```text
 //! clock       11:00:00 │ 12:00:00                                                             it is set an hour ahead
 //! due                  │ ▲ by 12:00:30, soonest first   ▲ later, in the order of names
-//! armed anew           │ at once ······················ a page every 50 ms, all by 12:00:10
+//! set again           │ at once ······················ a page every 50 ms, all by 12:00:10
 //! ```
 
 use std::{sync::Arc, time::Duration, vec};
@@ -52,14 +57,14 @@ struct RearmNext;
 
 /// The clocks that have moved.
 #[derive(Debug, Clone, Copy, Default)]
-struct Moved {
+struct MovedClocks {
     wall: bool,
     store: bool,
 }
 
 /// What is left to do after a clock has moved.
 pub(super) struct Rearming {
-    moved: Moved,
+    moved: MovedClocks,
     /// Due soon, the soonest first.
     soon: vec::IntoIter<(i64, Arc<JobHandle>)>,
     /// All others, in the order of their names.
@@ -71,7 +76,7 @@ pub(super) struct Rearming {
     next: Option<SpawnHandle>,
 }
 
-impl Moved {
+impl MovedClocks {
     /// Whether the timer of a job that fires so follows one of them.
     fn concerns(self, fires: Fires) -> bool {
         match fires {
@@ -92,29 +97,32 @@ impl SupervisorActor {
     }
 
     fn look_at_clocks(&mut self, ctx: &mut Context<Self>) {
-        // The store's clock is told by how far the node's is from it. If it has moved, too, the lock actor reports it.
+        // The store's clock is told by how far the node's is from it. If it has moved, too, the lock actor
+        // reports it.
         self.parts.lock.do_send(ReadClock);
         let (wall, elapsed) = self.node().clock.read();
         if let Some(by) = self.wall_clock.look(wall, elapsed) {
             self.node().meters.clock_steps.increment(1);
             self.publish(|| EventKind::ClockStepped { by });
-            self.rearm(Moved { wall: true, store: false }, ctx);
+            self.rearm(MovedClocks { wall: true, store: false }, ctx);
         }
     }
 
     /// The store's time, as this node knows it, has moved against the monotonic clock.
     pub(super) fn on_store_clock_moved(&mut self, ctx: &mut Context<Self>) {
-        self.rearm(Moved { wall: false, store: true }, ctx);
+        self.rearm(MovedClocks { wall: false, store: true }, ctx);
     }
 
     /// Makes every timer right that follows a clock which has moved, before its job is due.
     ///
-    /// Whoever is woken up reads the clock and arms its timer anew; that is harmless at any time. An actor that read the clock
-    /// before it moved and arms its timer only now either is seen here or sees itself that the clock has moved.
-    fn rearm(&mut self, mut moved: Moved, ctx: &mut Context<Self>) {
+    /// Whoever is woken up reads the clock and sets its timer again; that is harmless at any time. An actor
+    /// that read the clock before it moved and arms its timer only now either is seen here or sees itself
+    /// that the clock has moved.
+    fn rearm(&mut self, mut moved: MovedClocks, ctx: &mut Context<Self>) {
         self.node().clock_moves.count();
         if let Some(former) = self.rearming.take() {
-            // It is done from the start: whom it has woken up is wrong again, and whom it has not may be due soon by now.
+            // It is done from the start: whom it has woken up is wrong again, and whom it has not may be due
+            // soon by now.
             moved.wall |= former.moved.wall;
             moved.store |= former.moved.store;
             former.next.map(|next| ctx.cancel_future(next));
@@ -131,15 +139,16 @@ impl SupervisorActor {
     }
 
     /// The jobs whose timers are wrong already or will be soon, the soonest first.
-    fn due_soon(&self, moved: Moved) -> Vec<(i64, Arc<JobHandle>)> {
+    fn due_soon(&self, moved: MovedClocks) -> Vec<(i64, Arc<JobHandle>)> {
         let [wall, store] = [self.node().now(), self.node().now_in_store()]
             .map(|now| now.wall.checked_add_signed(SOON).unwrap_or(now.wall).timestamp_micros());
-        let soon = |Entry { job, fires, .. }: &Entry| {
-            let until = if *fires == Fires::Local { wall } else { store };
+        let soon = |Entry { job, firing, .. }: &Entry| {
+            let until = if firing.fires() == Fires::Local { wall } else { store };
             job.wake_time.micros().filter(|wake_time| *wake_time <= until)
         };
-        // Nothing is read of the others: memory that is not at hand is most of what a look at a million jobs costs.
-        let entries = self.jobs.values().filter(|entry| moved.concerns(entry.fires));
+        // Nothing is read of the others: memory that is not at hand is most of what a look at a million jobs
+        // costs.
+        let entries = self.jobs.values().filter(|entry| moved.concerns(entry.firing.fires()));
         let mut due: Vec<_> = entries.filter_map(|entry| Some((soon(entry)?, entry.job.clone()))).collect();
         due.sort_unstable_by_key(|(wake_time, _)| *wake_time);
         due
@@ -170,8 +179,8 @@ impl SupervisorActor {
         let page = page_len(left, REARM_WITHIN.saturating_sub(took));
         let page = rearming.rest.next_page(&self.jobs, page, |_| true);
         rearming.done += page.len();
-        for (_, Entry { job, fires, .. }) in page {
-            if rearming.moved.concerns(*fires) && job.wake_time.micros().is_some() {
+        for (_, Entry { job, firing, .. }) in page {
+            if rearming.moved.concerns(firing.fires()) && job.wake_time.micros().is_some() {
                 job.send(Input::WakeUp);
             }
         }
@@ -179,7 +188,8 @@ impl SupervisorActor {
     }
 }
 
-/// How many of those who are left to be woken up make a page, for all to be woken up within the time that is left.
+/// How many of those who are left to be woken up make a page, for all to be woken up within the time that is
+/// left.
 fn page_len(left: usize, time_left: Duration) -> usize {
     let pages = time_left.as_millis() / REARM_PAUSE.as_millis();
     left.div_ceil(usize::try_from(pages).unwrap_or(usize::MAX).max(1)).max(REARM_PAGE_MIN)

@@ -1,4 +1,8 @@
-//! What becomes of names that nobody uses any more: the leader forgets them, and each node says which it uses.
+//! What becomes of names that nobody uses any more: the leader forgets them, and each node says which it
+//! uses.
+//!
+//! Decided here: how often, as parts of the time after which a name is forgotten. The store decides what is
+//! out of use.
 
 use std::time::Duration;
 
@@ -7,7 +11,7 @@ use actix::prelude::*;
 use super::{Phase, SupervisorActor};
 use crate::{
     core::{policy::Fires, sweep::Sweep},
-    lock::{ForgetNames, HoldJobs},
+    lock::{ForgetNames, KeepNames},
     message::PAGE_MAX,
     name::JobName,
     port::Forgotten,
@@ -25,14 +29,14 @@ const FORGET_NEXT: Duration = Duration::from_millis(500);
 /// The pause before it is tried again.
 const FORGET_AGAIN: Duration = Duration::from_secs(5);
 
-/// How often, within the time after which a name is forgotten, a node says that it holds its jobs.
-const HOLDS: u32 = 8;
+/// How often, within the time after which a name is forgotten, a node says that it still has its jobs.
+const KEEPS_PER_AGE: u32 = 8;
 
 /// How often it says so at least.
-const HOLD_EVERY_MAX: Duration = Duration::from_hours(24);
+const KEEP_EVERY_MAX: Duration = Duration::from_hours(24);
 
 /// The pause between two pages of them.
-const HOLD_NEXT: Duration = Duration::from_millis(250);
+const KEEP_NEXT: Duration = Duration::from_millis(250);
 
 impl SupervisorActor {
     /// Forgets, now and then for as long as the term lasts.
@@ -61,7 +65,7 @@ impl SupervisorActor {
         });
     }
 
-    /// Says which jobs this node holds, page by page, again and again for as long as the engine runs.
+    /// Says which jobs this node has, page by page, again and again for as long as the engine runs.
     pub(super) fn hold_later(&mut self, ctx: &mut Context<Self>) {
         if !self.parts.single_node && !std::mem::replace(&mut self.holding, true) {
             self.hold_after(Sweep::default(), ctx);
@@ -69,18 +73,18 @@ impl SupervisorActor {
     }
 
     /// How often it says so: what was said within that time need not be said again.
-    fn hold_every(&self) -> Duration {
-        (self.parts.forget_after / HOLDS).min(HOLD_EVERY_MAX)
+    fn keep_every(&self) -> Duration {
+        (self.parts.forget_after / KEEPS_PER_AGE).min(KEEP_EVERY_MAX)
     }
 
     fn hold_after(&mut self, mut jobs: Sweep<JobName>, ctx: &mut Context<Self>) {
-        let pause = if jobs.goes_on() { HOLD_NEXT } else { self.hold_every() };
+        let pause = if jobs.goes_on() { KEEP_NEXT } else { self.keep_every() };
         ctx.run_later(pause, move |actor, ctx| {
             if !matches!(actor.phase, Phase::Running) {
                 return;
             }
             match actor.connected {
-                true => actor.hold(&mut jobs),
+                true => actor.keep_names(&mut jobs),
                 false => jobs = Sweep::default(),
             }
             actor.hold_after(jobs, ctx);
@@ -88,13 +92,13 @@ impl SupervisorActor {
     }
 
     /// Says it of the next page of jobs.
-    fn hold(&self, jobs: &mut Sweep<JobName>) {
+    fn keep_names(&self, jobs: &mut Sweep<JobName>) {
         let page = jobs.next_page(&self.jobs, PAGE_MAX, |_| true).into_iter();
         // Whoever fires them: they are to go on where they are, should this node come to do it.
         let held = page.filter(|(_, entry)| entry.job.definition.policies.fires != Fires::Local);
         let jobs: Vec<_> = held.map(|(job, _)| job.clone()).collect();
         if !jobs.is_empty() {
-            self.parts.lock.do_send(HoldJobs { jobs, fresh: self.hold_every() });
+            self.parts.lock.do_send(KeepNames { jobs, fresh: self.keep_every() });
         }
     }
 }

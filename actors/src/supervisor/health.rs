@@ -1,4 +1,8 @@
 //! How the supervisor finds out how the node is.
+//!
+//! [`HealthReport::judge`] decides what is live, ready and healthy. Here the facts are collected: what the
+//! node knows already, and what its parts answer within the deadline. A part that does not answer is a fact
+//! as well.
 
 use std::time::Duration;
 
@@ -24,7 +28,8 @@ use crate::{
     port::{Obstacle, Role},
 };
 
-/// A round trip to the store that takes longer, or a body that waits longer for a thread, makes the node unhealthy.
+/// A round trip to the store that takes longer, or a body that waits longer for a thread, makes the node
+/// unhealthy.
 const STALL: Duration = Duration::from_secs(2);
 
 impl SupervisorActor {
@@ -55,15 +60,16 @@ impl SupervisorActor {
         problems.extend(said.map(|since| Problem::OverdueOnLeader { since }));
         // The others are well again.
         let jobs = &self.jobs;
-        let troubled =
-            |entry: &Entry| entry.broken.is_some() || entry.refused.is_some() || entry.parked.is_some();
+        let troubled = |entry: &Entry| {
+            entry.firing.broken().is_some() || entry.firing.refused().is_some() || entry.parked.is_some()
+        };
         self.troubled.retain(|name| jobs.get(name).is_some_and(troubled));
         let are = |is: fn(&Entry) -> bool| -> Vec<&JobName> {
             self.troubled.iter().filter(|name| jobs.get(*name).is_some_and(is)).collect()
         };
-        let broken = are(|entry| entry.broken.is_some());
+        let broken = are(|entry| entry.firing.broken().is_some());
         problems.extend(ProblemJobs::of(broken.into_iter()).map(|jobs| Problem::Broken { jobs }));
-        let conflicting = are(|entry| entry.refused.is_some());
+        let conflicting = are(|entry| entry.firing.refused().is_some());
         problems.extend(ProblemJobs::of(conflicting.into_iter()).map(|jobs| Problem::Conflicting { jobs }));
         let parked = are(|entry| entry.parked.is_some());
         problems.extend(ProblemJobs::of(parked.into_iter()).map(|jobs| Problem::Parked { jobs }));
@@ -72,7 +78,8 @@ impl SupervisorActor {
 }
 
 impl SupervisorActor {
-    /// Since when a part of the engine has been asked without an answer: from now on, if it had answered before.
+    /// Since when a part of the engine has been asked without an answer: from now on, if it had answered
+    /// before.
     fn ask_part(&mut self, part: Part, ctx: &mut Context<Self>) -> Duration {
         if let Some(asked_at) = self.asked_parts[part as usize] {
             return asked_at;
@@ -91,14 +98,11 @@ impl SupervisorActor {
         }));
         *self.asked_parts[part as usize].insert(node.clock.elapsed())
     }
-}
 
-impl Handler<Health> for SupervisorActor {
-    type Result = ResponseFuture<HealthReport>;
-
-    fn handle(&mut self, _: Health, ctx: &mut Self::Context) -> Self::Result {
+    /// What is known without asking anybody; whether it is live, ready and healthy is not judged yet.
+    fn known_health(&mut self) -> HealthReport {
         let problems = self.known_problems();
-        let node = self.node().clone();
+        let node = self.node();
         let elapsed = node.clock.elapsed();
         let term = node.leadership.term(elapsed);
         let role = match (self.parts.single_node, term) {
@@ -108,7 +112,7 @@ impl Handler<Health> for SupervisorActor {
         };
         let known = node.leader.last();
         let known = known.node.filter(|_| elapsed.saturating_sub(known.at) <= self.parts.lease);
-        let mut report = HealthReport {
+        HealthReport {
             node: node.id,
             backend: self.parts.backend.to_owned(),
             role,
@@ -121,7 +125,16 @@ impl Handler<Health> for SupervisorActor {
             ready: false,
             healthy: false,
             problems,
-        };
+        }
+    }
+}
+
+impl Handler<Health> for SupervisorActor {
+    type Result = ResponseFuture<HealthReport>;
+
+    fn handle(&mut self, _: Health, ctx: &mut Self::Context) -> Self::Result {
+        let mut report = self.known_health();
+        let node = self.node().clone();
         let running = matches!(self.phase, Phase::Running);
         let lease = self.parts.lease;
         let asked_at = Part::ALL.map(|part| self.ask_part(part, ctx));

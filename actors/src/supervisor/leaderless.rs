@@ -1,4 +1,9 @@
-//! The jobs that the leader does not hold: the nodes that hold them find it out, and fire them without a leader.
+//! The jobs that the leader does not hold: the nodes that hold them find it out, and fire them without a
+//! leader.
+//!
+//! [`Firing`](crate::core::firing::Firing) decides which jobs are asked about, and on what basis each is
+//! fired after the answer. Here the questions are asked, page by page, for as long as the engine runs; what
+//! is left to decide is how often.
 
 use std::{sync::Arc, time::Duration};
 
@@ -6,29 +11,30 @@ use actix::prelude::*;
 
 use super::{Entry, Phase, SupervisorActor, adding::inquiry};
 use crate::{
-    core::policy::Fires,
     job::JobHandle,
     lock::{InquireJobs, InquiryPurpose},
     message::PAGE_MAX,
     name::JobName,
-    port::Standing,
+    port::LeaderView,
 };
 
-/// How long after it has connected a node asks so first: a leader that starts together with it should be done.
+/// How long after it has connected a node asks so first: a leader that starts together with it should be
+/// done.
 pub(super) const INQUIRE_FIRST: Duration = Duration::from_secs(2);
 
 /// The pause between two pages of such questions.
 const INQUIRE_NEXT: Duration = Duration::from_millis(250);
 
-/// The most jobs of one such question: more than in other pages, since it changes nothing, and few questions are asked by nodes that
-/// have nothing to do.
+/// The most jobs of one such question: more than in other pages, since it changes nothing, and few questions
+/// are asked by nodes that have nothing to do.
 const INQUIRE_PAGE: usize = 2 * PAGE_MAX;
 
 /// How often a node that does not lead asks whether the leader holds its jobs.
 const INQUIRE_EVERY: Duration = Duration::from_secs(30);
 
 impl SupervisorActor {
-    /// Asks, for one page of jobs after the other, whether the leader holds them, for as long as the engine runs.
+    /// Asks, for one page of jobs after the other, whether the leader holds them, for as long as the engine
+    /// runs.
     pub(super) fn inquire_and_go_on(&mut self, ctx: &mut Context<Self>) {
         if !matches!(self.phase, Phase::Running) {
             return;
@@ -44,31 +50,30 @@ impl SupervisorActor {
         if self.term.is_some() || !self.connected || self.parts.single_node {
             return;
         }
-        let is_asked = |entry: &Entry| {
-            entry.job.definition.policies.fires == Fires::Leader && entry.broken.is_none() && !entry.unled
-        };
+        let is_asked = |entry: &Entry| entry.firing.needs_leader();
         let page = self.inquiry.next_page(&self.jobs, INQUIRE_PAGE, is_asked);
         let page: Vec<_> = page.into_iter().map(|(_, entry)| entry.job.clone()).collect();
         if !page.is_empty() {
-            self.find_unled(page, ctx);
+            self.find_leaderless(page, ctx);
         }
     }
 
     /// Fires those of the jobs that the leader does not hold.
-    fn find_unled(&mut self, jobs: Vec<Arc<JobHandle>>, ctx: &mut Context<Self>) {
+    fn find_leaderless(&mut self, jobs: Vec<Arc<JobHandle>>, ctx: &mut Context<Self>) {
         let asked = jobs.iter().map(|job| inquiry(job)).collect();
         let asked = InquireJobs { jobs: asked, purpose: InquiryPurpose::Firing };
         let standings = self.parts.lock.send(asked);
         ctx.spawn(standings.into_actor(self).map(move |standings, actor, ctx| {
             // No answer: the next inquiry asks again.
             let Ok(Ok(standings)) = standings else { return };
-            let unheld = jobs.iter().zip(standings).filter(|(_, standing)| *standing == Standing::NotHeld);
-            actor.fire_unheld(unheld.map(|(job, _)| job), ctx);
+            let unheld =
+                jobs.iter().zip(standings).filter(|(_, standing)| *standing == LeaderView::NotScheduled);
+            actor.fire_without_leader(unheld.map(|(job, _)| job), ctx);
         }));
     }
 
     /// Fires these jobs, since the leader does not hold them.
-    pub(super) fn fire_unheld<'a>(
+    pub(super) fn fire_without_leader<'a>(
         &mut self,
         jobs: impl Iterator<Item = &'a Arc<JobHandle>>,
         ctx: &mut Context<Self>,
@@ -81,8 +86,8 @@ impl SupervisorActor {
             if let Some(entry) =
                 self.jobs.get_mut(name).filter(|entry| entry.job.generation == job.generation)
             {
-                entry.unled = true;
-                self.to_enrol.push_back(name.clone());
+                entry.firing.not_held();
+                self.enrolling.push(name.clone());
             }
         }
         self.enrol(ctx);
@@ -91,9 +96,7 @@ impl SupervisorActor {
     /// The leader schedules the job, and declares the policy of its key.
     pub(super) fn leave_to_leader(&mut self, name: &JobName, ctx: &mut Context<Self>) {
         let Some(entry) = self.jobs.get_mut(name) else { return };
-        entry.refused = None;
-        entry.unled = false;
-        if std::mem::take(&mut entry.declares) {
+        if entry.firing.left_to_leader() {
             let key = entry.job.definition.key.clone();
             self.retract([key], ctx);
         }

@@ -1,8 +1,12 @@
 //! What the supervisor does when this node connects to the store, and when it starts or stops to lead.
+//!
+//! [`Firing`](crate::core::firing::Firing) decides what each job is told: to stop, to be enrolled again, to
+//! take back what was declared for its key. Here it is told so, and the tasks of a session and of a term are
+//! started.
 
 use actix::prelude::*;
 
-use super::{Entry, Phase, SupervisorActor, leaderless::INQUIRE_FIRST};
+use super::{Phase, SupervisorActor, leaderless::INQUIRE_FIRST};
 use crate::{
     core::{job::Input, operation::Operation, policy::Fires},
     election::{SessionChanged, StandAside},
@@ -27,20 +31,21 @@ impl SupervisorActor {
         self.parts.election.do_send(SessionChanged::Lost);
     }
 
-    /// Enrols the jobs that any node may fire, and looks for those that the leader does not hold.
+    /// Enrols the jobs that any node may fire, and looks for those that the leader does not have.
     fn on_connected(&mut self, ctx: &mut Context<Self>) {
         self.connected = true;
         self.connected_since = self.node().clock.elapsed();
         self.park_again(Fires::AnyNode);
-        let any = self.jobs.values().filter(|entry| entry.job.definition.policies.fires == Fires::AnyNode);
+        let any = self.jobs.values().filter(|entry| entry.firing.fires() == Fires::AnyNode);
         let any: Vec<_> = any.map(|entry| entry.job.definition.name.clone()).collect();
-        self.to_enrol.extend(any);
+        self.enrolling.extend(any);
         self.enrol(ctx);
         self.hold_later(ctx);
         if !std::mem::replace(&mut self.inquiring, true) {
             ctx.run_later(INQUIRE_FIRST, Self::inquire_and_go_on);
         } else if self.node().failures.reason(Operation::Inquire).is_some() {
-            // What failed with the last session would be said to fail until the next question, half a minute later.
+            // What failed with the last session would be said to fail until the next question, half a minute
+            // later.
             ctx.run_later(INQUIRE_FIRST, |actor, ctx| actor.inquire(ctx));
         }
     }
@@ -50,10 +55,7 @@ impl SupervisorActor {
         self.suspects.forget_refusals();
         self.keys.on_disconnected();
         for entry in self.jobs.values_mut() {
-            entry.refused = None;
-            entry.declares = false;
-            let fires = entry.job.definition.policies.fires;
-            if fires == Fires::AnyNode || std::mem::take(&mut entry.unled) {
+            if entry.firing.session_lost() {
                 entry.job.send(Input::Suspend);
             }
         }
@@ -66,42 +68,35 @@ impl SupervisorActor {
             return;
         }
         self.term = term;
-        // A leader does not inquire, and who stops to lead neither enrols what it led nor closes what others lost.
+        // A leader does not inquire, and who stops to lead neither enrols what it led nor closes what others
+        // lost.
         self.node().failures.dropped(Operation::Inquire);
         self.node().failures.dropped(Operation::Enrol);
         self.node().failures.dropped(Operation::CloseLost);
-        // What it claimed and moved as the leader is the next one's; what it still asks fails anew.
+        // What it claimed and moved as the leader is the next one's; what it still asks fails again.
         self.node().failures.dropped(Operation::Claim);
         self.node().failures.dropped(Operation::Advance);
-        self.enrolments_locked = 0;
-        let by_leader =
-            |entry: &&Entry| entry.job.definition.policies.fires == Fires::Leader && entry.broken.is_none();
-        if led {
-            let ours = self.jobs.values_mut().filter(|entry| by_leader(&&**entry));
-            ours.for_each(|entry| {
-                entry.refused = None;
+        self.enrolling.forget_locks();
+        let leads = term.is_some();
+        let (mut to_enrol, mut to_retract) = (Vec::new(), Vec::new());
+        for entry in self.jobs.values_mut() {
+            let definition = &entry.job.definition;
+            let change = entry.firing.term_changed(led, leads);
+            if change.suspends {
                 entry.job.send(Input::Suspend);
-            });
+            }
+            to_enrol.extend(change.enrols.then(|| definition.name.clone()));
+            to_retract.extend(change.retracts.then(|| definition.key.clone()));
         }
-        if term.is_some() {
+        if leads {
             self.term_since = self.node().clock.elapsed();
             self.park_again(Fires::Leader);
-            self.jobs.values_mut().for_each(|entry| entry.unled = false);
-            let ours = self.jobs.values().filter(by_leader);
-            self.to_enrol.extend(ours.map(|entry| entry.job.definition.name.clone()));
+            self.enrolling.extend(to_enrol);
             self.close_lost_runs(ctx);
             self.forget_later(ctx);
             self.enrol(ctx);
         } else if led {
-            // What it fired before it led, it does not fire any more either.
-            let let_go = |entry: &mut Entry| {
-                let definition = &entry.job.definition;
-                let lets_go = entry.declares && definition.policies.fires == Fires::Leader;
-                entry.declares &= !lets_go;
-                lets_go.then(|| definition.key.clone())
-            };
-            let keys: Vec<_> = self.jobs.values_mut().filter_map(let_go).collect();
-            self.retract(keys, ctx);
+            self.retract(to_retract, ctx);
         }
     }
 

@@ -1,4 +1,9 @@
-//! Runs whose session is dead: the leader closes them, and whoever fires their jobs takes up those that are to go on.
+//! Runs whose session is dead: the leader closes them, and whoever fires their jobs takes up those that are
+//! to go on.
+//!
+//! The store decides which runs are lost, and the policy of each job whether they go on. Here the leader asks
+//! the store to close them, and each node hands what is pending to the jobs that it fires; what is left to
+//! decide is how often.
 
 use std::time::Duration;
 
@@ -8,22 +13,24 @@ use super::{Phase, SupervisorActor};
 use crate::{
     core::{job::Input, operation::Operation},
     event::Outcome,
-    lock::{AskDebts, BATCH_MAX, CloseLostRuns, publish_lost},
+    lock::{AskPendingRetries, BATCH_MAX, CloseLostRuns, publish_lost},
     name::RunId,
-    port::{ClosedRuns, Debt, LostRun},
+    port::{ClosedRuns, LostRun, PendingRetryOfJob},
 };
 
 /// How often the leader looks for runs of dead sessions.
 const LOST_RUNS_EVERY: Duration = Duration::from_secs(60);
 
-/// How often a node that fires jobs which retry what is lost asks what is owed: it may not have been told.
-const DEBTS_EVERY: Duration = Duration::from_secs(60);
+/// How often a node that fires jobs which retry lost runs asks for pending retries: it may have missed a
+/// notification.
+const PENDING_RETRIES_EVERY: Duration = Duration::from_secs(60);
 
 /// The pause between two pages of such questions.
-const DEBTS_NEXT: Duration = Duration::from_millis(250);
+const PENDING_RETRIES_NEXT: Duration = Duration::from_millis(250);
 
 impl SupervisorActor {
-    /// Closes the runs of dead sessions, page by page, and looks again for as long as the term lasts: sessions die later, too.
+    /// Closes the runs of dead sessions, page by page, and looks again for as long as the term lasts:
+    /// sessions die later, too.
     pub(super) fn close_lost_runs(&mut self, ctx: &mut Context<Self>) {
         let term = self.term;
         let lost = self.parts.lock.send(CloseLostRuns);
@@ -53,8 +60,8 @@ impl SupervisorActor {
         }));
     }
 
-    /// Counts runs that were closed because their sessions are dead. They are owed another attempt, if this node fires their
-    /// jobs.
+    /// Counts runs that were closed because their sessions are dead. They are retried, if this node fires
+    /// their jobs.
     pub(super) fn on_runs_lost(&self, lost: &[LostRun]) {
         for LostRun { job, .. } in lost {
             let held = self.jobs.get(job).map(|entry| &entry.job).or_else(|| self.removed(job).last());
@@ -63,47 +70,48 @@ impl SupervisorActor {
                 None => self.node().meters.of_stranger(job).ended(Outcome::Lost),
             }
         }
-        let debt = |lost: &LostRun| Some(Debt { job: lost.job.clone(), owed: lost.owed? });
-        self.on_debts(lost.iter().filter_map(debt));
+        let pending = |lost: &LostRun| Some(PendingRetryOfJob { job: lost.job.clone(), retry: lost.retry? });
+        self.on_pending_retries(lost.iter().filter_map(pending));
     }
 
-    /// Who else fires a job takes the run up as well: the claim decides. Who comes to fire it later is told by the store then.
-    pub(super) fn on_debts(&self, debts: impl IntoIterator<Item = Debt>) {
-        for Debt { job, owed } in debts {
+    /// Who else fires a job takes the run up as well: the claim decides. Who comes to fire it later is told
+    /// by the store then.
+    pub(super) fn on_pending_retries(&self, pending_retries: impl IntoIterator<Item = PendingRetryOfJob>) {
+        for PendingRetryOfJob { job, retry } in pending_retries {
             let entry = self.jobs.get(&job);
             if let Some(entry) = entry.filter(|entry| self.authority(entry).is_some()) {
-                entry.job.send(Input::Owed(owed));
+                entry.job.send(Input::PendingRetry(retry));
             }
         }
     }
 
-    /// Asks what is owed from now on.
-    pub(super) fn ask_debts(&self, ctx: &mut Context<Self>) {
-        self.ask_debts_later(DEBTS_EVERY, None, ctx);
+    /// Asks for pending retries from now on.
+    pub(super) fn ask_pending_retries(&self, ctx: &mut Context<Self>) {
+        self.ask_pending_retries_later(PENDING_RETRIES_EVERY, None, ctx);
     }
 
-    /// Asks for what is owed, page by page, and again for as long as the engine runs: news of it may have been lost. What no node
-    /// fires here is let pass.
-    fn ask_debts_later(&self, pause: Duration, after: Option<RunId>, ctx: &mut Context<Self>) {
+    /// Asks for pending retries, page by page, and again for as long as the engine runs: a notification may
+    /// have been lost. What no node fires here is let pass.
+    fn ask_pending_retries_later(&self, pause: Duration, after: Option<RunId>, ctx: &mut Context<Self>) {
         ctx.run_later(pause, move |actor, ctx| {
             if !matches!(actor.phase, Phase::Running) {
                 return;
             }
             if !actor.connected {
-                return actor.ask_debts_later(DEBTS_EVERY, None, ctx);
+                return actor.ask_pending_retries_later(PENDING_RETRIES_EVERY, None, ctx);
             }
-            let debts = actor.parts.lock.send(AskDebts(after));
-            ctx.spawn(debts.into_actor(actor).map(|debts, actor, ctx| {
-                let (pause, after) = match debts {
-                    Ok(Ok(debts)) => {
-                        let last = debts.last().map(|debt| debt.owed.run);
-                        let last = last.filter(|_| debts.len() == BATCH_MAX);
-                        actor.on_debts(debts);
-                        (if last.is_some() { DEBTS_NEXT } else { DEBTS_EVERY }, last)
+            let pending_retries = actor.parts.lock.send(AskPendingRetries(after));
+            ctx.spawn(pending_retries.into_actor(actor).map(|pending_retries, actor, ctx| {
+                let (pause, after) = match pending_retries {
+                    Ok(Ok(pending_retries)) => {
+                        let last = pending_retries.last().map(|pending| pending.retry.run);
+                        let last = last.filter(|_| pending_retries.len() == BATCH_MAX);
+                        actor.on_pending_retries(pending_retries);
+                        (if last.is_some() { PENDING_RETRIES_NEXT } else { PENDING_RETRIES_EVERY }, last)
                     }
-                    Ok(Err(_)) | Err(_) => (DEBTS_EVERY, None),
+                    Ok(Err(_)) | Err(_) => (PENDING_RETRIES_EVERY, None),
                 };
-                actor.ask_debts_later(pause, after, ctx);
+                actor.ask_pending_retries_later(pause, after, ctx);
             }));
         });
     }

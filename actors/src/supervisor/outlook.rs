@@ -1,5 +1,8 @@
-//! What the schedule of a job that is added has still to do, and what is said of it: that it is over, that it breaks
-//! its contract, that it is probably not meant.
+//! What the schedule of a job that is added has still to do, and what is said of it: that it is over, that it
+//! breaks its contract, that it is probably not meant.
+//!
+//! Decided here: which of these is an error for a job that is added at runtime, and which is only said; and
+//! how much of it is logged. Nothing of it changes what a job does.
 
 use std::{
     fmt::Write,
@@ -91,8 +94,8 @@ impl SupervisorActor {
         hopeless
     }
 
-    /// Keeps in mind which of the jobs that the engine starts with are over: whether they have run before is known when
-    /// they are enrolled.
+    /// Keeps in mind which of the jobs that the engine starts with are over: whether they have run before is
+    /// known when they are enrolled.
     pub(super) fn note_over<'a>(&mut self, definitions: impl IntoIterator<Item = &'a Definition>) {
         let mut local = Vec::new();
         for definition in definitions {
@@ -107,14 +110,15 @@ impl SupervisorActor {
         warn_over(&local);
     }
 
-    /// The last fire time of a job that has never run and never will: it was over when the engine started with it, and
-    /// the store, where everything up to `cursor` is decided, has known it only since then.
+    /// The last fire time of a job that has never run and never will: it was over when the engine started
+    /// with it, and the store, where everything up to `cursor` is decided, has known it only since then.
     pub(super) fn never_runs(&mut self, job: &JobName, cursor: DateTime<Utc>) -> Option<DateTime<Utc>> {
         // Most engines start with none.
         let last = if self.over.is_empty() { None } else { self.over.remove(job) };
         let last = last.filter(|last| *last <= cursor)?;
-        let held_for = self.node().clock.elapsed().saturating_sub(self.jobs.get(job)?.held_since);
-        let known_since = self.node().store_time().checked_sub_signed(TimeDelta::from_std(held_for).ok()?)?;
+        let known_for = self.node().clock.elapsed().saturating_sub(self.jobs.get(job)?.known_since);
+        let known_since =
+            self.node().store_time().checked_sub_signed(TimeDelta::from_std(known_for).ok()?)?;
         (cursor >= known_since - CLOCK_TOLERANCE).then_some(last)
     }
 
@@ -172,8 +176,8 @@ const LINTED_MAX: usize = 10_000;
 /// The time after which lints are logged again.
 const LINTS_PERIOD: Duration = Duration::from_secs(60);
 
-/// Logs lints, in bounded number and length: a line for each lint, however many of the definitions that come together
-/// have it.
+/// Logs lints, in bounded number and length: a line for each lint, however many of the definitions that come
+/// together have it.
 #[derive(Debug, Default)]
 pub(super) struct LintLog {
     since: Duration,
@@ -202,7 +206,7 @@ impl LintLog {
             tracing::warn!(
                 target: "callsheet",
                 jobs = jobs.count,
-                "a schedule is perhaps not meant so: {}: {}{}",
+                "a schedule may not do what was meant: {}: {}{}",
                 Excerpt::new(&lint, LINT_SHOWN_MAX),
                 names.join(", "),
                 AndMore(jobs.count, NAMES_SHOWN_MAX)

@@ -5,6 +5,10 @@
 //! itself about once a minute: it is enrolled, and if it was refused later than that it is *on trial* until
 //! the store takes what it refused.
 //!
+//! [`Suspects`](crate::core::suspects::Suspects) decides who is to blame for what is refused, and
+//! [`Trials`](crate::core::trials::Trials) when a parked job is tried again. Here the jobs are parked, tried
+//! and told.
+//!
 //! | refused was | a minute later its enrolment is | and then |
 //! |---|---|---|
 //! | its enrolment | refused | it stays parked for another minute |
@@ -25,7 +29,7 @@ use crate::{
         operation::Operation,
         policy::Fires,
         suspects::Group,
-        text::{TEXT_MAX, bounded},
+        text::{PARKED_REASON_BYTES_MAX, bounded},
     },
     event::EventKind,
     job::{JobHandle, RefusedStep},
@@ -74,10 +78,11 @@ impl SupervisorActor {
         let mut tried = Vec::new();
         while let Some((at, name)) = self.trials.next_due(now) {
             let Some(entry) = self.jobs.get(&name) else { continue };
-            // One that was parked anew since has a time of its own.
+            // One that was parked again since has a time of its own.
             let Some(parked) = entry.parked.as_ref().filter(|parked| parked.look_at == at) else { continue };
-            let may_fire = self.right(entry).is_some();
-            let may_know = self.connected && entry.broken.is_none() && matches!(self.phase, Phase::Running);
+            let may_fire = self.basis(entry).is_some();
+            let may_know =
+                self.connected && entry.firing.broken().is_none() && matches!(self.phase, Phase::Running);
             if !may_fire && may_know {
                 self.unpark(&name);
                 continue;
@@ -118,7 +123,7 @@ impl SupervisorActor {
         let Some(entry) = self.jobs.get(name) else { return };
         let Some(step) = entry.parked.as_ref().map(|parked| parked.step) else { return };
         match (answer, step) {
-            (Enrolled::Done { .. }, RefusedStep::Claim | RefusedStep::Move | RefusedStep::End) => {
+            (Enrolled::Done { .. }, RefusedStep::Claim | RefusedStep::Advance | RefusedStep::End) => {
                 entry.job.on_trial.set(Some(step));
                 // What is due from now on is not skipped: it waits for the answer.
                 entry.job.send(Input::Suspend);
@@ -127,7 +132,7 @@ impl SupervisorActor {
             (Enrolled::Done { .. } | Enrolled::Conflict { .. }, _) => {
                 self.unpark(name);
             }
-            (Enrolled::Locked | Enrolled::Led | Enrolled::Deposed { .. }, _) => self.end_trial(name),
+            (Enrolled::Locked | Enrolled::HasLeader | Enrolled::Deposed { .. }, _) => self.end_trial(name),
         }
     }
 
@@ -135,9 +140,9 @@ impl SupervisorActor {
     fn find_witness(&self) -> Option<JobName> {
         let may_witness = |(name, entry): &(&JobName, &Entry)| {
             self.authority(entry).is_some()
-                && !entry.awaits_enrolment
+                && !entry.firing.awaits_enrolment()
                 && !self.keys.is_retracting(&entry.job.definition.key)
-                && entry.refused.is_none()
+                && entry.firing.refused().is_none()
                 && entry.parked.is_none()
                 && !self.suspects.is_alone(name)
         };
@@ -168,7 +173,8 @@ impl SupervisorActor {
             && let [(job, _)] = jobs
         {
             self.node().failures.dropped(Operation::Enrol);
-            self.park(job, bounded(reason, TEXT_MAX).into(), RefusedStep::Enrolment, ctx);
+            let reason = bounded(reason, PARKED_REASON_BYTES_MAX).into();
+            self.park(job, reason, RefusedStep::Enrolment, ctx);
         }
     }
 
@@ -215,9 +221,8 @@ impl SupervisorActor {
         let parked = Parked { reason: reason.clone(), step, is_on_trial: false, look_at };
         entry.parked = Some(Box::new(parked));
         entry.job.on_trial.set(None);
-        entry.refused = None;
-        entry.declares = false;
-        let fires = entry.fires;
+        entry.firing.parked();
+        let fires = entry.firing.fires();
         if was_parked.is_none() {
             self.troubled.insert(name.clone());
             self.publish(|| EventKind::JobParked { job: name.clone(), reason });
@@ -229,16 +234,16 @@ impl SupervisorActor {
         self.enrol_suspects_later(ctx);
     }
 
-    /// Has a parked job skip its ticks, if this node would fire it otherwise. A job that the leader does not hold may
-    /// be parked on many followers: none of them speaks for the others.
+    /// Has a parked job skip its ticks, if this node would fire it otherwise. A job that the leader does not
+    /// hold may be parked on many followers: none of them speaks for the others.
     pub(super) fn skip_parked(&self, name: &JobName) {
         let Some(entry) = self.jobs.get(name).filter(|entry| is_shut(entry)) else { return };
-        let (since, authority) = match self.right(entry) {
+        let (since, authority) = match self.basis(entry) {
             Some(authority @ Authority::Term(_)) => (self.term_since, authority),
             Some(authority @ Authority::Any) => (self.connected_since, authority),
-            Some(Authority::Unled) | None => return entry.job.send(Input::Suspend),
+            Some(Authority::Leaderless) | None => return entry.job.send(Input::Suspend),
         };
-        let held = self.node().clock.elapsed().saturating_sub(since.max(entry.held_since));
+        let held = self.node().clock.elapsed().saturating_sub(since.max(entry.known_since));
         let held = TimeDelta::from_std(held).unwrap_or(TimeDelta::MAX);
         let now = self.node().now_in_store().wall;
         let since = now.checked_sub_signed(held).unwrap_or(now);
@@ -247,7 +252,7 @@ impl SupervisorActor {
 
     /// This node fires jobs from now on: of those that are parked it skips the ticks.
     pub(super) fn park_again(&self, fires: Fires) {
-        let parked = |entry: &&Entry| is_shut(entry) && entry.fires == fires;
+        let parked = |entry: &&Entry| is_shut(entry) && entry.firing.fires() == fires;
         for entry in self.jobs.values().filter(parked) {
             self.skip_parked(&entry.job.definition.name);
         }

@@ -1,4 +1,8 @@
 //! How jobs are paused and resumed, on all nodes.
+//!
+//! Decided here: whether a pause may be asked so, and that one which a body asked for is told to the store
+//! until that knows it. The store decides what holds on all nodes, and each job's machine what a pause means
+//! for its ticks.
 
 use std::{sync::Arc, time::Duration};
 
@@ -18,7 +22,7 @@ use crate::{
     error::{Fault, Faults, PauseError},
     event::EventKind,
     job::{JobHandle, JobMessage},
-    lock::PauseInStore,
+    lock::{LockActor, PauseInStore},
     message::{PAGE_MAX, PauseJobs, ResumeJobs, Selector},
     name::JobName,
     port::{LockError, PAUSE_NOTE_MAX, Pause},
@@ -33,7 +37,7 @@ struct Told {
     pause: Option<Pause>,
 }
 
-/// The next of those that may have missed news are to be told.
+/// The next jobs that may have missed a notification are to be told.
 #[derive(Message)]
 #[rtype(result = "()")]
 struct TellNext;
@@ -59,7 +63,7 @@ const STOP_AGAIN_MIN: Duration = Duration::from_secs(1);
 /// The longest pause before the store is told once more that a job is to stop.
 const STOP_AGAIN_MAX: Duration = Duration::from_secs(60);
 
-/// How many jobs at a time are told that news was missed.
+/// How many jobs at a time are told that notifications were missed.
 const TELL_PAGE: usize = 1_000;
 
 /// The pause between two pages of them, in which the supervisor and the jobs do what else there is to do.
@@ -69,9 +73,9 @@ impl SupervisorActor {
     /// Which jobs were resumed is not known: each finds out by itself, if it matters to it.
     fn tell_next(&mut self, ctx: &mut Context<Self>) {
         let Some(mut telling) = self.telling.take() else { return };
-        for (_, Entry { job, fires, .. }) in telling.next_page(&self.jobs, TELL_PAGE, |_| true) {
-            if *fires != Fires::Local {
-                job.send(Input::NewsMissed);
+        for (_, Entry { job, firing, .. }) in telling.next_page(&self.jobs, TELL_PAGE, |_| true) {
+            if firing.fires() != Fires::Local {
+                job.send(Input::NotificationsLagged);
             }
         }
         self.telling = telling.goes_on().then_some(telling);
@@ -95,42 +99,7 @@ impl SupervisorActor {
         let (local, shared): (Vec<_>, Vec<_>) =
             jobs.partition(|job| job.definition.policies.fires == Fires::Local);
         let lock = self.parts.lock.clone();
-        let own = ctx.address();
-        let asked = pause.clone();
-        let stored = async move {
-            let (mut changed, mut bad) = (Vec::new(), Vec::new());
-            for job in local {
-                // One that does not answer in time is told all the same.
-                let pause = asked.clone();
-                let answer = job.ask(|reply| JobMessage::PauseLocal { pause, reply });
-                if matches!(timeout(ANSWER_DEADLINE, answer).await, Ok(Ok(true))) {
-                    changed.push(job);
-                }
-            }
-            for page in shared.chunks(PAGE_MAX) {
-                let jobs = page.iter().map(|job| job.definition.name.clone()).collect();
-                let answers = lock.send(PauseInStore { jobs, pause: asked.clone() }).await;
-                let answers = answers.unwrap_or(Err(LockError::Timeout));
-                let answers =
-                    answers.map_err(|error| PauseError::Unavailable { reason: bounded(error, TEXT_MAX) })?;
-                let mut told = Vec::with_capacity(page.len());
-                for (job, answer) in page.iter().zip(answers) {
-                    // Whatever the store answered of one, it stands as was asked: this node may not have heard of it.
-                    if answer.is_ok() || asked.is_none() {
-                        told.push(job.clone());
-                    }
-                    match answer {
-                        Ok(true) => changed.push(job.clone()),
-                        Ok(false) => {}
-                        Err(reason) => bad.push((job.definition.name.clone(), bounded(reason, TEXT_MAX))),
-                    }
-                }
-                // The lock actor has handed on all notifications of older changes: first those, then this one. Now, not
-                // after the last page: newer ones may come before. No answer: this actor stops.
-                let _ = own.send(Told { jobs: told, pause: asked.clone() }).await;
-            }
-            Ok::<_, PauseError>((changed, bad))
-        };
+        let stored = pause_all(local, shared, pause.clone(), lock, ctx.address());
         Box::pin(stored.into_actor(self).map(move |stored, actor, _| {
             let (changed, bad) = stored?;
             let mut names = Vec::new();
@@ -150,6 +119,52 @@ impl SupervisorActor {
             }
         }))
     }
+}
+
+/// Jobs that a pause, or its end, has changed, and those that the store refuses for their data.
+type Paused = (Vec<Arc<JobHandle>>, Vec<(JobName, String)>);
+
+/// Pauses, or resumes, the jobs of this node alone at their actors, and the others in the store, page by page.
+async fn pause_all(
+    local: Vec<Arc<JobHandle>>,
+    shared: Vec<Arc<JobHandle>>,
+    asked: Option<Pause>,
+    lock: Addr<LockActor>,
+    own: Addr<SupervisorActor>,
+) -> Result<Paused, PauseError> {
+    let (mut changed, mut bad) = (Vec::new(), Vec::new());
+    for job in local {
+        // One that does not answer in time is told all the same.
+        let pause = asked.clone();
+        let answer = job.ask(|reply| JobMessage::PauseLocal { pause, reply });
+        if matches!(timeout(ANSWER_DEADLINE, answer).await, Ok(Ok(true))) {
+            changed.push(job);
+        }
+    }
+    for page in shared.chunks(PAGE_MAX) {
+        let jobs = page.iter().map(|job| job.definition.name.clone()).collect();
+        let answers = lock.send(PauseInStore { jobs, pause: asked.clone() }).await;
+        let answers = answers.unwrap_or(Err(LockError::Timeout));
+        let answers =
+            answers.map_err(|error| PauseError::Unavailable { reason: bounded(error, TEXT_MAX) })?;
+        let mut told = Vec::with_capacity(page.len());
+        for (job, answer) in page.iter().zip(answers) {
+            // Whatever the store answered of one, it stands as was asked: this node may not have
+            // heard of it.
+            if answer.is_ok() || asked.is_none() {
+                told.push(job.clone());
+            }
+            match answer {
+                Ok(true) => changed.push(job.clone()),
+                Ok(false) => {}
+                Err(reason) => bad.push((job.definition.name.clone(), bounded(reason, TEXT_MAX))),
+            }
+        }
+        // The lock actor has handed on all notifications of older changes: first those, then this
+        // one. Now, not after the last page: newer ones may come before. No answer: this actor stops.
+        let _ = own.send(Told { jobs: told, pause: asked.clone() }).await;
+    }
+    Ok((changed, bad))
 }
 
 impl Handler<PauseJobs> for SupervisorActor {
@@ -195,13 +210,13 @@ impl Handler<ResumeJobs> for SupervisorActor {
 impl Handler<StopJob> for SupervisorActor {
     type Result = ();
 
-    /// Until the store knows, this node's machine keeps the job from firing. If the store refuses it for its data, that is all that
-    /// does: it is not told once more.
+    /// Until the store knows, this node's machine keeps the job from firing. If the store refuses it for its
+    /// data, that is all that does: it is not told once more.
     fn handle(&mut self, StopJob { job, pause, mut again }: StopJob, ctx: &mut Self::Context) {
         let paused = self.pause(&Selector::from(&job), Some(pause.clone()), ctx);
         ctx.spawn(paused.map(move |paused, actor, ctx| {
             if let Err(PauseError::BadData { reason, .. }) = &paused {
-                tracing::error!(target: "callsheet", job = %job, "only this node knows that a job is to stop: {reason}");
+                tracing::error!(target: "callsheet", job = %job, "a job stops on this node only, as the store refuses its pause: {reason}");
             }
             let is_unknown = matches!(paused, Err(PauseError::Unavailable { .. }));
             if is_unknown && matches!(actor.phase, Phase::Running) {
@@ -231,9 +246,9 @@ impl SupervisorActor {
         }
     }
 
-    /// Too much was done at once for this node to hear all of it: each job is told, page by page, and one pass at a time. A change of
-    /// very many jobs on one node may be missed over and over on this one.
-    pub(super) fn on_notifications_missed(&mut self, ctx: &mut Context<Self>) {
+    /// Too much was done at once for this node to hear all of it: each job is told, page by page, and one
+    /// pass at a time. A change of very many jobs on one node may be missed over and over on this one.
+    pub(super) fn on_notifications_lagged(&mut self, ctx: &mut Context<Self>) {
         match &mut self.telling {
             Some(telling) => telling.once_more(),
             None => {

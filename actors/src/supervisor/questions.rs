@@ -1,7 +1,10 @@
 //! How the supervisor answers what is asked of jobs.
 //!
-//! A job that was added, changed or revived fires once the store has answered its enrolment. A question that comes before waits for
-//! that answer, so that whoever was told that something is done sees that it is.
+//! A job that was added, changed or revived fires once the store has answered its enrolment. A question that
+//! comes before waits for that answer, so that whoever was told that something is done sees that it is.
+//!
+//! That waiting is what is decided here. What is answered is what the job's actor says, and what the
+//! supervisor knows of the job beside it: that it is broken, conflicting or parked.
 
 use std::{collections::BTreeMap, convert::Infallible, ops::Bound, sync::Arc};
 
@@ -20,8 +23,8 @@ use crate::{
     name::JobName,
 };
 
-/// Questions that wait until jobs are enrolled, by job. Each shares a sender with all the jobs that it waits for: it goes on when the
-/// last of them lets go of it.
+/// Questions that wait until jobs are enrolled, by job. Each shares a sender with all the jobs that it waits
+/// for: it goes on when the last of them lets go of it.
 #[derive(Default)]
 pub(super) struct WaitingQuestions(BTreeMap<JobName, Vec<Arc<oneshot::Sender<Infallible>>>>);
 
@@ -49,13 +52,13 @@ impl SupervisorActor {
     /// The store has answered the enrolment of a job, whatever it said; or the job is not to be enrolled.
     pub(super) fn on_enrolment_answered(&mut self, name: &JobName) {
         if let Some(entry) = self.jobs.get_mut(name) {
-            entry.awaits_enrolment = false;
+            entry.firing.enrolment_answered();
         }
         self.questions.go_on(name);
     }
 
-    /// Asks about these jobs: at once, or when the enrolments that are under way are answered, at the latest after
-    /// [`ANSWER_DEADLINE`].
+    /// Asks about these jobs: at once, or when the enrolments that are under way are answered, at the latest
+    /// after [`ANSWER_DEADLINE`].
     fn ask_enrolled<T, F>(
         &mut self,
         names: &[JobName],
@@ -68,7 +71,7 @@ impl SupervisorActor {
         let jobs = &self.jobs;
         let awaited = |name: &&JobName| {
             // Who has lost the right to fire it meanwhile waits for nothing.
-            let entry = jobs.get(*name).filter(|entry| entry.awaits_enrolment);
+            let entry = jobs.get(*name).filter(|entry| entry.firing.awaits_enrolment());
             entry.is_some_and(|entry| self.authority(entry).is_some())
         };
         let awaited: Vec<_> = names.iter().filter(awaited).cloned().collect();
@@ -80,7 +83,7 @@ impl SupervisorActor {
         Box::pin(answered.into_actor(self).then(move |_, actor, _| ask(actor).into_actor(actor)))
     }
 
-    /// The statuses of jobs that this node holds, in their order.
+    /// The statuses of jobs that this node has, in their order.
     fn statuses_of(&self, entries: Vec<&Entry>) -> impl Future<Output = Vec<JobStatus>> + use<> {
         let scheduled = entries.iter().map(|entry| entry.job.clone()).collect();
         let scheduled = self.who_fires(scheduled, ANSWER_DEADLINE, InquiryPurpose::Status);
@@ -92,9 +95,9 @@ impl SupervisorActor {
         }
     }
 
-    /// The status of a job that this node holds, but for who fires it.
+    /// The status of a job that this node has, but for who fires it.
     fn status_of(&self, entry: &Entry) -> impl Future<Output = JobStatus> + use<> {
-        let (broken, refused) = (entry.broken.clone(), entry.refused.clone());
+        let (broken, refused) = (entry.firing.broken().cloned(), entry.firing.refused().cloned());
         let parked = entry.parked.as_ref().map(|parked| parked.reason.clone());
         let job = entry.job.clone();
         // The schedule of a broken one has perhaps brought its actor down.
@@ -125,7 +128,8 @@ impl SupervisorActor {
         self.retiring.range(of_name).map(|(_, job)| job)
     }
 
-    /// The status of each job of this name that was removed while runs of it were in progress, the oldest first.
+    /// The status of each job of this name that was removed while runs of it were in progress, the oldest
+    /// first.
     fn statuses_of_removed(&self, name: &JobName) -> impl Future<Output = Vec<JobStatus>> + use<> {
         let asked = |job: &Arc<JobHandle>| {
             let job = job.clone();

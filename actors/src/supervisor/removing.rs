@@ -1,5 +1,9 @@
-//! How jobs are removed. The store hears that the leader does not schedule a job any more once what was due before is decided;
-//! until then, nothing of its name is enrolled anew.
+//! How jobs are removed. The store hears that the leader does not schedule a job any more once what was due
+//! before is decided; until then, nothing of its name is enrolled again.
+//!
+//! Decided here: what has to be accounted for before a name is withdrawn.
+//! [`Enrolling`](crate::core::enrolling::Enrolling) keeps enrolments behind withdrawals, and each job's
+//! machine accounts for its ticks.
 
 use std::collections::BTreeSet;
 
@@ -16,7 +20,8 @@ use crate::{
     name::JobName,
 };
 
-/// Actors of one name are still to account for the ticks before their job was removed, or got another schedule.
+/// Actors of one name are still to account for the ticks before their job was removed, or got another
+/// schedule.
 #[derive(Default)]
 pub(super) struct Leaving {
     generations: BTreeSet<u64>,
@@ -36,13 +41,13 @@ impl SupervisorActor {
             let Some(entry) = self.jobs.remove(name) else { continue };
             self.over.remove(name);
             self.troubled.remove(name);
-            if fired || entry.declares {
+            if fired || entry.firing.is_declared() {
                 keys.push(entry.job.definition.key.clone());
             }
-            self.keys.remove(&entry.job.definition);
+            self.keys.remove(entry.job.definition.declares());
             self.tags.remove(&entry.job.definition);
             let generation = entry.job.generation;
-            if entry.job.definition.policies.fires == Fires::Leader {
+            if entry.firing.fires() == Fires::Leader {
                 if fired && self.term.is_some() {
                     self.await_leave(name, generation, true);
                 } else {
@@ -84,22 +89,22 @@ impl SupervisorActor {
             self.withdraw_next(ctx);
         }
         if self.jobs.contains_key(name) {
-            self.to_enrol.push_back(name.clone());
+            self.enrolling.push(name.clone());
             self.enrol(ctx);
         }
     }
 
     /// The next page of jobs of which nothing is to be decided any more.
     fn withdraw_next(&mut self, ctx: &mut Context<Self>) {
-        if self.withdrawing == 0 && !self.to_withdraw.is_empty() {
+        if self.enrolling.is_free_of_withdrawals() && !self.to_withdraw.is_empty() {
             let rest = self.to_withdraw.split_off(self.to_withdraw.len().min(PAGE_MAX));
             let page = std::mem::replace(&mut self.to_withdraw, rest);
             self.withdraw(&page, ctx);
         }
     }
 
-    /// Says that the leader does not schedule these jobs any more. On a follower only this node lets go of them: the leader goes
-    /// on.
+    /// Says that the leader does not schedule these jobs any more. On a follower only this node lets go of
+    /// them: the leader goes on.
     pub(super) fn withdraw(&mut self, jobs: &[JobName], ctx: &mut Context<Self>) {
         let Some(term) = self.term else { return };
         for page in jobs.chunks(PAGE_MAX) {
@@ -110,9 +115,9 @@ impl SupervisorActor {
 
     /// Enrols nothing until the store has answered.
     pub(super) fn hold_enrolments_for(&mut self, answer: impl Future + 'static, ctx: &mut Context<Self>) {
-        self.withdrawing += 1;
+        self.enrolling.withdrawal_started();
         ctx.spawn(answer.into_actor(self).map(|_, actor, ctx| {
-            actor.withdrawing -= 1;
+            actor.enrolling.withdrawal_ended();
             actor.withdraw_next(ctx);
             actor.enrol(ctx);
         }));

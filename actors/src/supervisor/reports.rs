@@ -1,4 +1,6 @@
 //! What the other actors report, and which chapter sees to it.
+//!
+//! Nothing is decided here: each report goes to the chapter that knows its subject.
 
 use actix::prelude::*;
 
@@ -50,8 +52,8 @@ impl Handler<lock::Report> for SupervisorActor {
             lock::Report::Refused { job, reason, step } => self.park(&job, reason, step, ctx),
             lock::Report::Taken(job) => self.on_taken(&job),
             lock::Report::PauseChanged { job, pause } => self.on_pause_changed(&job, pause),
-            lock::Report::NotificationsMissed => self.on_notifications_missed(ctx),
-            lock::Report::PendingRetry(debt) => self.on_debts([debt]),
+            lock::Report::NotificationsLagged => self.on_notifications_lagged(ctx),
+            lock::Report::PendingRetry(pending) => self.on_pending_retries([pending]),
         }
     }
 }

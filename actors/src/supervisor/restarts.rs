@@ -1,4 +1,8 @@
-//! What the supervisor does when a job actor dies, when a job breaks, and with what a dead actor did not handle.
+//! What the supervisor does when a job actor dies, when a job breaks, and with what a dead actor did not
+//! handle.
+//!
+//! [`Restarts`] decides whether another actor is started, and [`Fate`] what becomes of an undelivered input.
+//! Here the actor is started with what the dead one left behind, and each message goes where it belongs.
 
 use std::sync::Arc;
 
@@ -55,20 +59,22 @@ impl SupervisorActor {
         let deaths = entry.deaths.get_or_insert_default();
         deaths.cursor = cursor;
         let after_death = deaths.restarts.died(now);
-        let was_broken = entry.broken.is_some();
+        let was_broken = entry.firing.broken().is_some();
         let definition = entry.job.definition.clone();
         let successor = self.start_actor(definition, Some(job), move |_| snapshot);
         if let Some(entry) = self.jobs.get_mut(name) {
             entry.job = successor.clone();
         }
         if was_broken {
-            // Somebody asked it for fire times. It is started for the run in progress, and dies again only if asked again.
+            // Somebody asked it for fire times. It is started for the run in progress, and dies again only if
+            // asked again.
             return;
         }
         let restarts = match after_death {
             AfterDeath::Restart(restarts) => restarts,
             AfterDeath::GiveUp(deaths) => {
-                // Its actor is not resumed, so it does not ask the schedule; it is there for the run in progress.
+                // Its actor is not resumed, so it does not ask the schedule; it is there for the run in
+                // progress.
                 let reason = format!(
                     "its actor died {deaths} times within {RESTART_PERIOD:?}; see the log for the panic, then update the \
                      job or resume it"
@@ -99,7 +105,7 @@ impl SupervisorActor {
         }) else {
             return;
         };
-        if entry.broken.is_none() {
+        if entry.firing.broken().is_none() {
             entry.deaths.get_or_insert_default().cursor = cursor;
             self.break_job(name, breach_of(breach), ctx);
         }
@@ -108,26 +114,26 @@ impl SupervisorActor {
     /// The job does not fire until it is resumed or updated.
     fn break_job(&mut self, name: &JobName, reason: Arc<str>, ctx: &mut Context<Self>) {
         let Some(entry) = self.jobs.get_mut(name) else { return };
-        entry.broken = Some(reason.clone());
-        let declares = std::mem::take(&mut entry.declares);
+        let declared_key_policy = entry.firing.broke(reason.clone());
         let key = entry.job.definition.key.clone();
         self.troubled.insert(name.clone());
         self.publish(|| EventKind::JobBroken { job: name.clone(), reason });
-        if declares || self.term.is_some() {
+        if declared_key_policy || self.term.is_some() {
             self.retract([key], ctx);
         }
     }
 
-    /// Lets a broken or parked job fire again, from where it stood and with a new budget of restarts. Answers whether it was broken or
-    /// parked.
+    /// Lets a broken or parked job fire again, from where it stood and with a new budget of restarts. Answers
+    /// whether it was broken or parked.
     ///
     /// Its actor is there: whenever it died, it was started again with its snapshot.
     pub(super) fn revive(&mut self, name: &JobName, ctx: &mut Context<Self>) -> bool {
         let parked = self.unpark(name);
-        let Some(entry) = self.jobs.get_mut(name).filter(|entry| entry.broken.is_some() || parked) else {
+        let Some(entry) = self.jobs.get_mut(name).filter(|entry| entry.firing.broken().is_some() || parked)
+        else {
             return false;
         };
-        let broken = entry.broken.take().is_some();
+        let broken = entry.firing.mended();
         let Deaths { cursor, .. } = *entry.deaths.take().unwrap_or_default();
         let job = entry.job.clone();
         let cursor = if broken { cursor } else { self.node().clock.now() };
@@ -193,7 +199,8 @@ impl SupervisorActor {
         }
     }
 
-    /// Removes a job that is done, unless it was changed since: then it may have more to do, and says so itself.
+    /// Removes a job that is done, unless it was changed since: then it may have more to do, and says so
+    /// itself.
     pub(super) fn on_done(&mut self, job: &Arc<JobHandle>, ctx: &mut Context<Self>) {
         let same = |entry: &&Entry| {
             entry.job.instance == job.instance && Arc::ptr_eq(&entry.job.definition, &job.definition)

@@ -1,4 +1,7 @@
 //! How the supervisor stops the engine.
+//!
+//! Decided here: the order of the steps and the deadline of each, from the one that was asked for. What a run
+//! does when it is to drain, is cancelled or aborted is decided by the machine of its job.
 
 use std::{
     pin::pin,
@@ -13,7 +16,7 @@ use tokio::{
     time::{Instant, sleep_until, timeout},
 };
 
-use super::{ANSWER_DEADLINE, Phase, SupervisorActor};
+use super::{ANSWER_DEADLINE, Phase, Supervised, SupervisorActor};
 use crate::{
     CALL_DEADLINE,
     core::job::Input,
@@ -32,7 +35,8 @@ use crate::{
 pub(crate) const JOIN_MAX: Duration = Duration::from_secs(2);
 /// How long aborted bodies get to end before a shutdown leaves them behind.
 const ABORT_WAIT: Duration = Duration::from_secs(1);
-/// How long the store and the listeners get at the end of a shutdown that has used up all of its time, or that is to end at once.
+/// How long the store and the listeners get at the end of a shutdown that has used up all of its time, or
+/// that is to end at once.
 const CLOSE_WAIT: Duration = Duration::from_secs(2);
 /// How long a shutdown may take after it has aborted the runs: 5 s. If nothing is blocked, it is
 /// milliseconds.
@@ -64,7 +68,7 @@ impl Patience {
 /// What a shutdown does when its patience is over.
 #[derive(Message)]
 #[rtype(result = "()")]
-enum Stage {
+enum ShutdownStage {
     Cancel,
     Abort,
     GiveUp,
@@ -79,6 +83,16 @@ impl SupervisorActor {
         self.everybody().for_each(|job| job.send(input()));
     }
 
+    fn drain_everybody(&self, drain: &Arc<Drain>) {
+        for entry in self.jobs.values() {
+            let fires = self.authority(entry).is_some() && entry.firing.refused().is_none();
+            entry.job.post(JobMessage::Drain { drain: drain.clone(), fires });
+        }
+        for job in self.retiring.values() {
+            job.post(JobMessage::Drain { drain: drain.clone(), fires: false });
+        }
+    }
+
     fn start_shutdown(
         &mut self,
         reply: oneshot::Sender<ShutdownReport>,
@@ -87,26 +101,17 @@ impl SupervisorActor {
     ) {
         self.publish(|| EventKind::ShutdownStarted { deadline });
         let (drain, tally, mut over) = Drain::new(!self.parts.single_node);
-        let drain = Arc::new(drain);
-        // Before the phase and the term change: in a moment this node fires nothing any more, and a job's actor may see so before
-        // it hears of the drain.
-        for entry in self.jobs.values() {
-            let fires = self.authority(entry).is_some() && entry.refused.is_none();
-            entry.job.post(JobMessage::Drain { drain: drain.clone(), fires });
-        }
-        for job in self.retiring.values() {
-            job.post(JobMessage::Drain { drain: drain.clone(), fires: false });
-        }
-        drop(drain);
+        // Before the phase and the term change: in a moment this node fires nothing any more, and a job's
+        // actor may see so before it hears of the drain.
+        self.drain_everybody(&Arc::new(drain));
         self.phase = Phase::ShuttingDown(vec![reply]);
         self.term = None;
-        self.to_enrol.clear();
+        self.enrolling.clear();
 
         let report = move || tally.lock().unwrap_or_else(PoisonError::into_inner).report();
-        let election = self.parts.election.clone();
-        let lock = self.parts.lock.clone();
-        let listener = self.parts.listener.clone();
-        let abort_after = self.parts.shutdown_abort_after;
+        let Supervised { election, lock, listener, shutdown_abort_after, .. } = &self.parts;
+        let (election, lock, listener) = (election.clone(), lock.clone(), listener.clone());
+        let abort_after = *shutdown_abort_after;
         let own = ctx.address();
         let (node, jobs) = (self.node().clone(), self.parts.jobs.clone());
         let patience = Patience(self.at_once.subscribe());
@@ -115,17 +120,20 @@ impl SupervisorActor {
             let aborted_at = deadline::after(drained_until, abort_after);
             let closed_until = aborted_at + ABORT_WAIT + CLOSE_WAIT;
             let resigned_until = (aborted_at + ABORT_WAIT).min(Instant::now() + CALL_DEADLINE);
-            // Given up now, so that another node can take over while this one drains. No answer: the term lapses.
+            // Given up now, so that another node can take over while this one drains. No answer: the term
+            // lapses.
             let resigned = patience.wait(election.send(EndCandidacy), resigned_until, ABORT_WAIT);
             let drained = async {
-                for (until, then) in [(drained_until, Stage::Cancel), (aborted_at, Stage::Abort)] {
+                for (until, then) in
+                    [(drained_until, ShutdownStage::Cancel), (aborted_at, ShutdownStage::Abort)]
+                {
                     if patience.wait(&mut over, until, Duration::ZERO).await.is_some() {
                         return;
                     }
                     own.do_send(then);
                 }
                 if timeout(ABORT_WAIT, over).await.is_err() {
-                    own.do_send(Stage::GiveUp);
+                    own.do_send(ShutdownStage::GiveUp);
                 }
             };
             join(resigned, drained).await;
@@ -135,7 +143,8 @@ impl SupervisorActor {
             let end = ABORT_WAIT + CLOSE_WAIT;
             patience.wait(lock.send(CloseSession), close_until, end).await;
             let ShutdownReport { drained, cancelled, aborted, .. } = report;
-            // Nothing ends any more, so no hook is added. Those that take longer are dropped with their runtime.
+            // Nothing ends any more, so no hook is added. Those that take longer are dropped with their
+            // runtime.
             patience.wait(jobs.hooking.closed(), drained_until, Duration::ZERO).await;
             node.publisher.publish(|| EventKind::ShutdownFinished { drained, cancelled, aborted });
             // A listener that does not keep up misses the end.
@@ -198,14 +207,16 @@ impl Handler<ShutdownNow> for SupervisorActor {
     }
 }
 
-impl Handler<Stage> for SupervisorActor {
+impl Handler<ShutdownStage> for SupervisorActor {
     type Result = ();
 
-    fn handle(&mut self, stage: Stage, _: &mut Self::Context) {
+    fn handle(&mut self, stage: ShutdownStage, _: &mut Self::Context) {
         match stage {
-            Stage::Cancel => self.tell_everybody(|| Input::Cancel { run: None, why: CancelReason::Shutdown }),
-            Stage::Abort => self.tell_everybody(|| Input::Abort),
-            Stage::GiveUp => {
+            ShutdownStage::Cancel => {
+                self.tell_everybody(|| Input::Cancel { run: None, why: CancelReason::Shutdown })
+            }
+            ShutdownStage::Abort => self.tell_everybody(|| Input::Abort),
+            ShutdownStage::GiveUp => {
                 tracing::warn!(target: "callsheet", "a shutdown leaves runs behind that do not end")
             }
         }

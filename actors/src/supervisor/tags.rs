@@ -1,4 +1,6 @@
 //! Which jobs have a tag.
+//!
+//! An index, and nothing else: it decides nothing and does nothing.
 
 use std::{
     collections::{BTreeSet, HashMap},

@@ -1,18 +1,24 @@
 //! How a job gets another definition.
+//!
+//! Decided here: whether the definition may take the place of the present one, and what has to be accounted
+//! for before. What the change means for ticks and runs is decided by the job's machine, and on what basis it
+//! fires from then on by [`Firing`](crate::core::firing::Firing).
 
 use std::{slice, sync::Arc};
 
 use actix::prelude::*;
 use futures_util::future::ready;
 
-use super::{Phase, SupervisorActor, key_policies::conflicts, outlook::Hopeless};
+use super::{Phase, SupervisorActor, outlook::Hopeless};
 use crate::{
-    core::policy::Fires,
+    core::{key_policies::conflicts, policy::Fires},
     definition::Definition,
     error::{Fault, Faults, UpdateError, given_name},
     event::EventKind,
     job::{JobHandle, JobMessage, OnTrial, WakeTime},
+    labels::Labelled,
     message::{Added, RescheduleJob, UpdateJob},
+    metrics::JobMeters,
 };
 
 impl SupervisorActor {
@@ -27,9 +33,9 @@ impl SupervisorActor {
         };
         let Hopeless { broken, over } = self.hopeless([definition]);
         faults.extend(broken);
-        faults.extend(conflicts(slice::from_ref(definition), |key| self.holder_of(key, Some(name))));
+        faults.extend(conflicts([definition.declares()], |key| self.holder_of(key, Some(name))));
         Faults::check(faults).map_err(UpdateError::Invalid)?;
-        // What it owes by the schedule that it has, it owes still.
+        // Its ticks by the present schedule are still to be decided.
         let differs = entry.job.definition.identity.differs_from(definition.identity);
         over.into_iter().next().filter(|_| differs).map_or(Ok(()), |over| Err(over.into()))
     }
@@ -55,46 +61,32 @@ impl SupervisorActor {
         };
         #[cfg(any(test, feature = "testkit"))]
         entry.job.host.note(&definition);
-        let JobHandle { generation, instance, addr, hook_calls, host, .. } = &*entry.job;
-        let job = Arc::new(JobHandle {
-            definition,
-            generation: *generation,
-            instance: *instance,
-            addr: addr.clone(),
-            meters,
-            host: host.clone(),
-            hook_calls: hook_calls.share(),
-            wake_time: WakeTime::default(),
-            on_trial: OnTrial::default(),
-        });
+        let job = Arc::new(by_definition(&entry.job, definition, meters));
         if differs && fires_here {
             self.await_leave(&name, job.generation, false);
         }
         let Some(entry) = self.jobs.get_mut(&name) else {
             return Err(UpdateError::UnknownJob { name: name.as_str().to_owned() });
         };
-        let was_local = entry.job.definition.policies.fires == Fires::Local;
+        let was_local = entry.firing.fires() == Fires::Local;
         let becomes_local = !was_local && job.definition.policies.fires == Fires::Local;
         if was_local || differs {
-            entry.held_since = elapsed;
+            entry.known_since = elapsed;
         }
         let former = std::mem::replace(&mut entry.job, job.clone()).definition.clone();
-        entry.fires = job.definition.policies.fires;
-        entry.unled = false;
-        let declares = std::mem::take(&mut entry.declares);
-        entry.refused = None;
-        self.keys.remove(&former);
-        self.keys.add(&job.definition);
+        let declared_key_policy = entry.firing.redefined(job.definition.policies.fires);
+        self.keys.remove(former.declares());
+        self.keys.add(job.definition.declares());
         self.tags.remove(&former);
         self.tags.add(&job.definition);
         job.post(JobMessage::Redefine(job.clone()));
         self.publish(|| EventKind::JobUpdated { job: name.clone() });
         if becomes_local && !self.withdraws_once_left(&name) {
-            // What this node fires on its own from now on is not owed when it comes back. A node that still shares it enrols it
-            // again, and goes on from its cursor.
+            // What this node fires on its own from now on is not owed when it comes back. A node that still
+            // shares it enrols it again, and goes on from its cursor.
             self.withdraw(std::slice::from_ref(&name), ctx);
         }
-        if becomes_local || declares || former.key != job.definition.key {
+        if becomes_local || declared_key_policy || former.key != job.definition.key {
             self.retract([former.key.clone()], ctx);
         }
         if !self.revive(&name, ctx) {
@@ -102,6 +94,26 @@ impl SupervisorActor {
             self.enrol(ctx);
         }
         Ok(job)
+    }
+}
+
+/// The same instance of a job, by another definition.
+fn by_definition(
+    job: &JobHandle,
+    definition: Arc<Definition>,
+    meters: Arc<Labelled<JobMeters>>,
+) -> JobHandle {
+    let JobHandle { generation, instance, addr, hook_calls, host, .. } = job;
+    JobHandle {
+        definition,
+        generation: *generation,
+        instance: *instance,
+        addr: addr.clone(),
+        meters,
+        host: host.clone(),
+        hook_calls: hook_calls.share(),
+        wake_time: WakeTime::default(),
+        on_trial: OnTrial::default(),
     }
 }
 

@@ -1,4 +1,7 @@
 //! How a node finds out that others go by other time zone data.
+//!
+//! [`ZoneDataWatch`](crate::core::zone_data::ZoneDataWatch) decides which differences are new. Here the store
+//! is asked once a minute, and the differences are said.
 
 use std::time::Duration;
 
@@ -11,8 +14,8 @@ use crate::{event::EventKind, lock::AskOtherZoneData};
 const LOOK_EVERY: Duration = Duration::from_secs(60);
 
 impl SupervisorActor {
-    /// Looks now, for a session was opened, and every minute from then on: a node that comes later sees those that were
-    /// there, and they see it.
+    /// Looks now, for a session was opened, and every minute from then on: a node that comes later sees those
+    /// that were there, and they see it.
     pub(super) fn compare_zone_data(&mut self, ctx: &mut Context<Self>) {
         if self.parts.single_node || self.node().zone_data.is_empty() {
             return;
@@ -40,7 +43,7 @@ impl SupervisorActor {
             // Without an answer it is asked again in a minute.
             let Ok(Ok(others)) = answer else { return };
             let node = actor.node().clone();
-            for other in actor.zone_data.news(node.clock.elapsed(), others) {
+            for other in actor.zone_data.changes(node.clock.elapsed(), others) {
                 node.publisher.publish(|| EventKind::ZoneDataDiffers {
                     own: node.zone_data.to_string(),
                     other: other.version.to_string(),

@@ -20,7 +20,7 @@ impl Rig {
     ///
     /// * Every move of a cursor starts where the one before ended, and accounts for every tick between by the
     ///   schedule that was in force: at most one claimed, the others skipped with a reason. Moves to the end
-    ///   of a run only go forward: what is between is not owed.
+    ///   of a run only go forward: what is between does not count.
     /// * No tick is claimed twice, no run starts twice, unless it was lost and taken up again, and none
     ///   without a claim.
     /// * `due = started + skipped` in the metrics; and unless a node lost its session, what they say of a job
@@ -43,7 +43,7 @@ impl Rig {
     fn verify_counts(&mut self) {
         let mut committed: BTreeMap<JobName, u64> = BTreeMap::new();
         for record in self.store().records() {
-            if let Record::Moved { job, skips, run, .. } = record {
+            if let Record::Advanced { job, skips, run, .. } = record {
                 let counted = skips.without(SkipReason::Parked).total();
                 *committed.entry(job).or_default() += counted + u64::from(run.is_some());
             }
@@ -77,7 +77,7 @@ impl Rig {
                     let before = cursors.insert(job.clone(), cursor);
                     assert!(before.is_none_or(|before| before <= cursor), "the cursor of {job} went back");
                 }
-                Record::Moved { job, from, to, skips, run, .. } => {
+                Record::Advanced { job, from, to, skips, run, .. } => {
                     let before = cursors.insert(job.clone(), to.instant());
                     assert_eq!(before, Some(from), "a move of {job} starts where the one before ended");
                     let accounted = skips.total() + u64::from(run.is_some());
@@ -96,7 +96,7 @@ impl Rig {
                     assert_eq!(before, Some(from), "a move of {job} starts where the one before ended");
                     assert!(from < to, "the cursor of {job} went back");
                 }
-                Record::Retaken { .. } | Record::Closed { .. } => {}
+                Record::LostResumed { .. } | Record::Closed { .. } => {}
             }
         }
     }
@@ -104,15 +104,15 @@ impl Rig {
     fn verify_runs(&self) {
         let mut claimed: HashSet<RunId> = HashSet::new();
         let mut ticks = HashSet::new();
-        let mut retaken: HashMap<RunId, usize> = HashMap::new();
+        let mut resumed: HashMap<RunId, usize> = HashMap::new();
         for record in self.store().records() {
             match record {
-                Record::Moved { job, to, run: Some(run), .. } => {
+                Record::Advanced { job, to, run: Some(run), .. } => {
                     assert!(ticks.insert((job.clone(), to)), "tick {to} of {job} was claimed twice");
                     claimed.insert(run);
                 }
-                Record::Retaken { run } => *retaken.entry(run).or_default() += 1,
-                Record::Moved { .. }
+                Record::LostResumed { run } => *resumed.entry(run).or_default() += 1,
+                Record::Advanced { .. }
                 | Record::Enrolled { .. }
                 | Record::Anchored { .. }
                 | Record::Closed { .. } => {}
@@ -128,7 +128,7 @@ impl Rig {
             assert!(once, "attempt {attempt} of run {run} of {job} started twice, the second time on {node}");
             let starts = started.entry(run).or_default();
             *starts += 1;
-            let most = 1 + retaken.get(&run).copied().unwrap_or_default();
+            let most = 1 + resumed.get(&run).copied().unwrap_or_default();
             assert!(*starts <= most, "run {run} of {job} started {starts} times, the last time on {node}");
             let unclaimed = fire_time.is_some() && token.is_some() && !claimed.contains(&run);
             assert!(!unclaimed, "run {run} of {job} started on {node} without a claim");

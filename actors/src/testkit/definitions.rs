@@ -25,7 +25,7 @@ pub(super) struct Known {
 }
 
 impl Definitions {
-    /// A node holds a job so from now on.
+    /// A node has the job in this form from now on.
     pub(crate) fn note(&self, definition: &Definition) {
         let Definition { name, identity, schedule, policies, .. } = definition;
         let mut known = self.lock();

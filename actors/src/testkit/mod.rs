@@ -25,6 +25,6 @@ pub use self::{
     store::{BadData, CallFault, SharedStore, StoreBackend},
 };
 pub use crate::{
-    core::ledger::{NEWS_MAX, Record},
+    core::ledger::{NOTIFICATIONS_MAX, Record},
     engine::EngineOptions,
 };

@@ -197,8 +197,8 @@ impl Rig {
         }
     }
 
-    /// The lease of terms and sessions of the nodes that start from now on, 1 s to a day. Default: an hour, so
-    /// that a virtual month is cheap; a backend's own default is shorter.
+    /// The lease of terms and sessions of the nodes that start from now on, 1 s to a day. Default: an hour,
+    /// so that a virtual month is cheap; a backend's own default is shorter.
     ///
     /// Set it in stories in which it matters how soon a node that is frozen, cut off, or not fit to lead is
     /// noticed: within a lease.

@@ -40,7 +40,7 @@ mod tests {
     /// With what tokio adds the task takes 1,024 bytes. A few fields more, and each job takes 128 more.
     #[test]
     fn what_every_job_has_is_no_greater_than_it_was() {
-        let most = [880, 584, 456, 96, 152, 168, 80, 160];
+        let most = [872, 576, 448, 96, 152, 168, 80, 160];
 
         for ((what, bytes), most) in sizes().into_iter().zip(most) {
             assert!(bytes <= most, "{what}: {bytes}, not {most}");

@@ -32,7 +32,8 @@ mod state;
 
 /// The scope of all nodes.
 pub(super) const SCOPE: &str = "shared";
-/// The lease of terms and sessions unless set otherwise: long, so that a virtual month has few renewals and heartbeats.
+/// The lease of terms and sessions unless set otherwise: long, so that a virtual month has few renewals and
+/// heartbeats.
 const LEASE_DEFAULT: Duration = Duration::from_hours(1);
 /// The shortest and the longest lease.
 const LEASE_MIN: Duration = Duration::from_secs(1);
@@ -52,8 +53,8 @@ pub struct SharedStore {
     /// Somebody gave up, or lost, leadership or a session.
     changed: Arc<Notify>,
     /// There may be something new to ask for.
-    news: Arc<Notify>,
-    /// There may be news for somebody.
+    changes: Arc<Notify>,
+    /// There may be a notification for some node.
     told: Arc<Notify>,
 }
 
@@ -85,13 +86,13 @@ impl SharedStore {
             clock,
             lease: lease(LEASE_DEFAULT),
             changed: Arc::default(),
-            news: Arc::default(),
+            changes: Arc::default(),
             told: Arc::default(),
         }
     }
 
-    /// The same store with another lease (an hour by default) for terms and sessions from now on, 1 s to a day;
-    /// a fifth of it is the margin. Nodes with another one do not start.
+    /// The same store with another lease (an hour by default) for terms and sessions from now on, 1 s to a
+    /// day; a fifth of it is the margin. Nodes with another one do not start.
     #[must_use]
     pub fn with_lease(self, duration: Duration) -> Self {
         Self { lease: lease(duration), ..self }
@@ -152,22 +153,22 @@ impl SharedStore {
         state.bad.extend(bad.iter().map(|what| (name.to_owned(), *what)));
     }
 
-    /// Loses all news from now on, or no more.
+    /// Loses all notifications from now on, or none any more.
     pub fn set_silent(&self, silent: bool) {
         self.change().silent = silent;
     }
 
-    /// Delays all news from now on, or no more: a node hears of them with the next answer that it gets, and
-    /// of those that its question caused with a later one. A store whose notifications come on the connection
-    /// of the answers may do so.
+    /// Delays all notifications from now on, or none any more: a node hears of them with the next answer that
+    /// it gets, and of those that its question caused with a later one. A store whose notifications come on
+    /// the connection of the answers may do so.
     pub fn set_delayed(&self, delayed: bool) {
         self.change().delayed = delayed.then(HashMap::new);
         self.told.notify_waiters();
     }
 
     /// Refuses operations of all nodes from now on, for a reason; nothing of them is done.
-    /// [`Operation::Prove`] is one of them. [`Operation::Notification`], which cannot fail, panics over news
-    /// and loses them.
+    /// [`Operation::Prove`] is one of them. [`Operation::Notification`], which cannot fail, panics over
+    /// notifications and loses them.
     pub fn refuse(&self, operations: impl IntoIterator<Item = Operation>, reason: &str) {
         let refused = operations.into_iter().map(|operation| (operation, reason.to_owned()));
         self.change().refused.extend(refused);
@@ -225,7 +226,7 @@ impl SharedStore {
     fn change(&self) -> MutexGuard<'_, State> {
         let mut state = self.lock();
         state.changed_at = Instant::now();
-        self.news.notify_waiters();
+        self.changes.notify_waiters();
         state
     }
 
@@ -235,7 +236,7 @@ impl SharedStore {
         let changed_at = state.changed_at;
         state.expire(now);
         if state.changed_at > changed_at {
-            self.news.notify_waiters();
+            self.changes.notify_waiters();
         }
         state
     }

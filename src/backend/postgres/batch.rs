@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, hash::Hash, sync::Arc};
 
-use callsheet_actors::port::{ClaimRequest, Completion, CursorMove, LockError, RoundAnswers};
+use callsheet_actors::port::{ClaimRequest, Completion, CursorAdvance, LockError, RoundAnswers};
 use futures_util::future::{join3, join5};
 
 use super::{
@@ -29,33 +29,33 @@ impl OpenSession {
         self: &Arc<Self>,
         ends: &[&Completion],
         claims: &[&ClaimRequest],
-        moves: &[&CursorMove],
+        advances: &[&CursorAdvance],
     ) -> Option<RoundAnswers> {
         let Statements { begin, commit, .. } = &self.statements;
-        let (begun, ended, claimed, moved, committed) = join5(
+        let (begun, ended, claimed, advanced, committed) = join5(
             self.ask(begin, &[]),
             self.complete_once(ends),
             self.claim_once(claims),
-            self.advance_once(moves),
+            self.advance_once(advances),
             self.ask(commit, &[]),
         )
         .await;
         let round = async {
             begun?;
-            let answers = (ended?, claimed?, moved?);
+            let answers = (ended?, claimed?, advanced?);
             // Only now are they more than promises.
             committed?;
             Ok(answers)
         };
         match round.await {
-            Ok((ended, claimed, moved)) => {
-                let (ended, claimed, moved) = join3(
+            Ok((ended, claimed, advanced)) => {
+                let (ended, claimed, advanced) = join3(
                     self.finish_ends(ends, ended, EndBy::Complete),
                     self.finish_claims(claims, claimed),
-                    self.finish_moves(moves, moved),
+                    self.finish_advances(advances, advanced),
                 )
                 .await;
-                Some(RoundAnswers { ended, claimed, moved })
+                Some(RoundAnswers { ended, claimed, advanced })
             }
             Err(StatementError::Undone(_)) => None,
             Err(StatementError::Lock(error)) => Some(RoundAnswers::failed(&error)),

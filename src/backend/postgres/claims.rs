@@ -72,7 +72,7 @@ impl OpenSession {
         let [mut rechecked, mut plain, mut full, mut keyed] = [const { Vec::new() }; 4];
         for (at, request) in requests.iter().enumerate() {
             match Kind::of(request) {
-                _ if request.settle => rechecked.push(at),
+                _ if request.recheck => rechecked.push(at),
                 Kind::Plain => plain.push(at),
                 Kind::Full => full.push(at),
                 Kind::WithKey => keyed.push(at),
@@ -130,7 +130,7 @@ impl OpenSession {
         answers: &mut [Answer<Verdict>],
     ) -> Result<(), LockError> {
         let not_granted = |answer: &Answer<Verdict>| matches!(answer, Answer::Is(Verdict::NotGranted));
-        let open = positions(answers, not_granted).into_iter().filter(|at| requests[*at].settle);
+        let open = positions(answers, not_granted).into_iter().filter(|at| requests[*at].recheck);
         let open: Vec<_> = open.collect();
         if open.is_empty() {
             return Ok(());
@@ -168,7 +168,7 @@ impl OpenSession {
             answers[*at] = match (requests[*at].tick, job.cursor) {
                 // It was never enrolled.
                 (Some(_), None) => Answer::Is(Verdict::Unknown),
-                _ if requests[*at].retake && !job.row => Answer::Is(Verdict::NotGranted),
+                _ if requests[*at].resume_lost && !job.row => Answer::Is(Verdict::NotGranted),
                 _ if !key.row => Answer::NoKey,
                 _ => Answer::Is(Verdict::Locked { holder: key.holder }),
             };
@@ -186,7 +186,7 @@ impl OpenSession {
 
 /// What the verdict on a claim says of a later claim of the same key, if anything.
 pub(super) fn same_for(later: &ClaimRequest, asked: &ClaimRequest, verdict: &Verdict) -> Option<Verdict> {
-    if later.settle {
+    if later.recheck {
         return None;
     }
     let (tick, of_asked) = (later.tick.as_ref(), asked.tick.as_ref());

@@ -6,7 +6,7 @@ use std::{
 };
 
 use callsheet_actors::{
-    core::{clock::origin, round_trip::RoundTrips},
+    adapter::{RoundTrips, clock_origin},
     port::{Clock, SystemClock},
 };
 use chrono::{DateTime, TimeDelta, Utc};
@@ -47,7 +47,7 @@ impl Clocks {
     /// How much the node's wall clock is ahead of the server's at present.
     pub(super) fn ahead(&self) -> TimeDelta {
         let (wall, elapsed) = self.clock().read();
-        let own = origin(wall, elapsed);
+        let own = clock_origin(wall, elapsed);
         let server = *self.origin.lock().unwrap_or_else(PoisonError::into_inner);
         own - server.unwrap_or(own)
     }
@@ -65,7 +65,7 @@ impl Clocks {
         self.round_trips().add(received.saturating_sub(sent.elapsed));
         let mut server_origin = self.origin.lock().unwrap_or_else(PoisonError::into_inner);
         // Until it is known better, the clocks agree.
-        let estimate = server_origin.unwrap_or_else(|| origin(sent.wall, sent.elapsed));
+        let estimate = server_origin.unwrap_or_else(|| clock_origin(sent.wall, sent.elapsed));
         *server_origin = Some(nearest(estimate, server, sent.elapsed, received));
     }
 
@@ -96,7 +96,7 @@ fn nearest(
     sent: Duration,
     received: Duration,
 ) -> DateTime<Utc> {
-    estimate.clamp(origin(server, received.max(sent)), origin(server, sent))
+    estimate.clamp(clock_origin(server, received.max(sent)), clock_origin(server, sent))
 }
 
 #[cfg(test)]
@@ -114,7 +114,7 @@ mod tests {
             (0, 1_001, 1_000, 1_002, 0),
             (0, 601_000, 1_000, 1_001, 599_999),
             (0, -599_000, 1_000, 1_001, -600_000),
-            // Slow: whatever was known is as likely as before.
+            // Slow: what was known is as likely as before.
             (600_000, 603_000, 1_000, 5_000, 600_000),
             // The server's clock was set back to the node's.
             (600_000, 1_001, 1_000, 1_002, 1),

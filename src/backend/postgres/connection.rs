@@ -8,7 +8,7 @@ use std::{
 
 use callsheet_actors::{
     DurationText,
-    core::round_trip::{LeaseFit, lease_min},
+    adapter::{LeaseFit, lease_min},
     port::LockError,
 };
 use tokio::{
@@ -24,11 +24,11 @@ use tokio_postgres::{
 use super::{
     clock::Clocks,
     failure::{self, POOLED, READ_ONLY_CURE, refusal, refusal_with, refused, unavailable},
-    former::{Cancel, Former, Left, Process},
+    former_connections::{Cancel, Former, Left, Process},
     heartbeat::PULSE,
-    loss::{Ended, Ending, Loss, end},
+    loss::{Ending, Loss, LossCause, end},
     migrations,
-    news::NEWS_MAX,
+    notifications::NOTIFICATIONS_MAX,
     settings::{Endpoint, MARK, Purpose, Settings},
     statement::{schema::quoted, server},
 };
@@ -74,7 +74,7 @@ pub(super) async fn connect(
     let loss = loss.clone();
     let (mut lost, mut also_lost) = (loss.subscribe(), also.unwrap_or_else(|| loss.subscribe()));
     // It drops the oldest when it is full, and says how many.
-    let (notifications, received) = broadcast::channel(NEWS_MAX);
+    let (notifications, received) = broadcast::channel(NOTIFICATIONS_MAX);
     let process: Arc<OnceLock<Process>> = Arc::default();
     let (served_by, cancel) = (process.clone(), Cancel { token: client.cancel_token(), tls });
     let (settings, former) = (settings.clone(), former.clone());
@@ -109,7 +109,7 @@ pub(super) async fn connect(
             (ending, reason) = driven => {
                 // If the server ends one of a node's connections, it mostly ends the other one as well.
                 let of_others = if ending == Ending::GivenUp { ending } else { Ending::Closed };
-                end(&loss, Ended { reason, ending: of_others });
+                end(&loss, LossCause { reason, ending: of_others });
                 ending
             }
             lost = lost.wait_for(Option::is_some) => lost.map_or(Ending::GivenUp, |lost| ending_of(&lost)),

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use callsheet_actors::core::text::bounded;
+use callsheet_actors::adapter::bounded;
 use futures_util::{
     FutureExt,
     future::{BoxFuture, Shared},
@@ -38,7 +38,7 @@ pub(super) struct Callback {
     under_way: Arc<Mutex<Option<Question>>>,
 }
 
-/// A question under way. Whoever asks after its end asks anew, also if it panicked.
+/// A question under way. Whoever asks after its end asks again, also if it panicked.
 struct Asking(Callback);
 
 impl Drop for Asking {
@@ -67,7 +67,7 @@ impl Callback {
     pub(super) async fn ask(&self) -> Answer {
         match timeout(ASK_TIMEOUT, self.question()).await {
             Ok(Ok(answer)) => answer,
-            // The message of the panic is on the standard error; it may hold a secret.
+            // The message of the panic is on the standard error; it may contain a secret.
             Ok(Err(_)) => Err(format!("the callback of `{}` panicked; mend it", self.option)),
             Err(_) => Err(self.silent()),
         }
@@ -118,7 +118,7 @@ impl Callback {
     fn silent(&self) -> String {
         let option = self.option;
         format!(
-            "the callback of `{option}` did not answer within {ASK_TIMEOUT:?}; let it keep what it answers at hand"
+            "the callback of `{option}` did not answer within {ASK_TIMEOUT:?}; let it keep its answer ready"
         )
     }
 

@@ -11,11 +11,11 @@
 //! A frozen leader's connections end with its lease, as the server does not hear of them. Where that fails
 //! whoever finds them ends them; what keeps the leader row locked is ended by who waits for it.
 
-use std::{pin::pin, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use callsheet_actors::{
     NodeId, Term,
-    port::{Campaign, ElectError, Elector, Grant, Lease, Observation, Obstacle, Renewal},
+    port::{Campaign, ElectError, Elector, Grant, Lease, Observation, Renewal},
 };
 use futures_util::{
     FutureExt,
@@ -30,8 +30,9 @@ use uuid::Uuid;
 
 use super::{
     Shared, candidates, cure, failure,
-    holders::{Holder, Holders, OnRow, Through},
-    leadership::{Leadership, SecondConnection, take_leader},
+    leader_row::{Blocked, NO_ANSWER, Typed, millis, read_holders, refused, typed, unavailable},
+    leadership::{LeadershipConnection, take_leader},
+    lock_holders::{OnRow, Through},
     session::OpenSession,
     statement::{eviction, leader, number},
 };
@@ -46,22 +47,15 @@ const GRANTS_MAX: usize = 2;
 /// So many campaigns in a row that are granted no term although nobody leads are refused.
 const UNGRANTED_MAX: u32 = 3;
 
-/// Who has locked the leader row is looked at after this part of a slice, while the statement still waits.
-const LOOK_PART: u32 = 4;
-
 const HIDDEN: &str =
-    "the row of the leader is not to be seen; it was deleted, or row security hides it: find out which";
-const NO_ANSWER: &str = "the server did not answer within the deadline";
+    "the row of the leader cannot be seen; it was deleted, or row security hides it: find out which";
 
 pub(super) struct PostgresElector {
     pub(super) shared: Arc<Shared>,
 }
 
-/// Somebody has locked the leader row: who, and what would help.
-struct Blocked(String);
-
 /// What the row of the leader says.
-struct Standing {
+struct LeaderRow {
     epoch: i64,
     /// It names this session.
     own: bool,
@@ -89,7 +83,7 @@ impl PostgresElector {
             _ => {
                 let connection =
                     session.connect_leadership().await.map_err(|error| unavailable(&error.to_string()))?;
-                Leadership::new(connection, OnRow(session.obstacles.clone()))
+                LeadershipConnection::new(connection, OnRow(session.obstacles.clone()))
             }
         };
         let answer = leadership.campaign(session, began, patience).await?;
@@ -103,7 +97,7 @@ impl PostgresElector {
     }
 }
 
-impl Leadership {
+impl LeadershipConnection {
     /// A campaign that began at `began`.
     async fn campaign(
         &mut self,
@@ -154,13 +148,13 @@ impl Leadership {
     }
 
     /// What the row of the leader says, if there is one.
-    async fn standing(&self, session: &OpenSession) -> Result<Option<Standing>, ElectError> {
+    async fn standing(&self, session: &OpenSession) -> Result<Option<LeaderRow>, ElectError> {
         let of_scope = [typed(&session.settings.scope, Type::TEXT), typed(&session.beacon, Type::INT8)];
         let row = self.ask(session, leader::STANDING, &of_scope).await?;
         let Some(row) = row else { return Ok(None) };
         let read = || {
             let (epoch, own, lasts) = (row.try_get("epoch")?, row.try_get("own")?, row.try_get("lasts")?);
-            Ok(Standing { epoch, own, lasts })
+            Ok(LeaderRow { epoch, own, lasts })
         };
         read().map(Some).map_err(|error| refused(&error))
     }
@@ -253,48 +247,6 @@ impl Leadership {
         Ok(Campaign::Lost { leader, retry_in: retry_in(remaining) })
     }
 
-    /// Asks a statement that locks the leader row. While it waits, finds out who has locked it, and ends who
-    /// is silent beyond a lease.
-    async fn ask_on_row(
-        &mut self,
-        session: &Arc<OpenSession>,
-        statement: &str,
-        parameters: &[Typed<'_>],
-    ) -> Result<Result<Option<Row>, Blocked>, ElectError> {
-        let Self { connection: SecondConnection { client, pid, .. }, of_row, on_row, .. } = self;
-        let asked = Instant::now();
-        let mut answer =
-            pin!(timeout(session.settings.trust(), client.query_typed_opt(statement, parameters)));
-        // An answer that is on its way is no wait for a lock.
-        let patience = (session.settings.campaign_slice() / LOOK_PART).max(session.round_trip() * 2);
-        let mut blockers = Vec::new();
-        let answer = loop {
-            if let Ok(answer) = timeout(patience, &mut answer).await {
-                break answer;
-            }
-            // Again and again: whoever is silent is ended as soon as its lease is over.
-            let look = look_at_row(session, of_row, *pid, blockers.clone());
-            tokio::select! {
-                biased;
-                answer = &mut answer => break answer,
-                found = look => blockers = found,
-            }
-        };
-        let is_blocked = matches!(&answer, Ok(Err(error)) if failure::is_lock_timeout(error));
-        if !is_blocked {
-            // Nobody has it locked any more.
-            of_row.none(asked);
-            blockers.clear();
-        }
-        let named = blockers.first().map(|Obstacle { reason, cure, .. }| format!("{reason}; {cure}"));
-        on_row.show(blockers);
-        match answer.map_err(|_| unavailable(NO_ANSWER))? {
-            Ok(row) => Ok(Ok(row)),
-            Err(error) if is_blocked => Ok(Err(Blocked(named.unwrap_or_else(|| cure::denial(&error))))),
-            Err(error) => Err(refused(&error)),
-        }
-    }
-
     /// Ends who has the leadership lock and was silent beyond a lease, and names who cannot be ended.
     async fn look_at_lock(&mut self, session: &OpenSession) -> Result<(), ElectError> {
         let settings = &session.settings;
@@ -363,37 +315,6 @@ impl Leadership {
         let remaining = Duration::try_from_secs_f64(remaining / 1e3).unwrap_or_default();
         Ok(Some((NodeId::numbered(node.as_u128()), remaining)))
     }
-}
-
-/// Looks at who keeps a process of the server waiting for the leader row. It asks on the session's
-/// connection, which is free; a look that takes too long or is given up costs nothing but itself. Answers
-/// those that were `known` if nobody does at this moment: the statement gave up a moment ago, or goes on.
-async fn look_at_row(
-    session: &OpenSession,
-    of_row: &mut Holders,
-    waiting: i32,
-    known: Vec<Obstacle>,
-) -> Vec<Obstacle> {
-    let (settings, client) = (&session.settings, session.observer());
-    let (asked, lease) = (Instant::now(), millis(settings.lease));
-    let parameters = [
-        typed(&waiting, Type::INT4),
-        typed(&settings.schema, Type::TEXT),
-        typed(&settings.scope, Type::TEXT),
-        typed(&lease, Type::FLOAT8),
-    ];
-    let look = async {
-        // What goes wrong is told by what waits.
-        let rows = client.query_typed(eviction::BLOCKERS, &parameters).await.ok()?;
-        let holders = read_holders(&rows).ok().filter(|holders| !holders.is_empty())?;
-        Some(of_row.look(asked, holders, Through::Transaction(client)).await.unwrap_or_default())
-    };
-    timeout(settings.campaign_slice(), look).await.ok().flatten().unwrap_or(known)
-}
-
-fn read_holders(rows: &[Row]) -> Result<Vec<Holder>, ElectError> {
-    let read = rows.iter().filter_map(|row| Holder::of(row).transpose()).collect::<Result<_, _>>();
-    read.map_err(|error| refused(&error))
 }
 
 impl Elector for PostgresElector {
@@ -499,13 +420,6 @@ impl Elector for PostgresElector {
     }
 }
 
-/// A parameter whose type is given, so that a statement takes one round trip without being prepared.
-type Typed<'a> = (&'a (dyn ToSql + Sync), Type);
-
-fn typed(value: &(dyn ToSql + Sync), of: Type) -> Typed<'_> {
-    (value, of)
-}
-
 /// Proves that the server was a primary when it answered.
 fn writable(row: &Row) -> Result<(), ElectError> {
     match row.try_get("standby") {
@@ -513,16 +427,4 @@ fn writable(row: &Row) -> Result<(), ElectError> {
         Ok(true) => Err(unavailable("the server is a standby; connect to the primary")),
         Err(error) => Err(refused(&error)),
     }
-}
-
-fn unavailable(reason: &str) -> ElectError {
-    ElectError::Unavailable { reason: reason.to_owned() }
-}
-
-fn refused(error: &Error) -> ElectError {
-    ElectError::Unavailable { reason: cure::denial(error) }
-}
-
-fn millis(span: Duration) -> f64 {
-    span.as_secs_f64() * 1e3
 }

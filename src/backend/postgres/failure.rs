@@ -2,7 +2,7 @@
 
 use std::{error::Error as StdError, io};
 
-use callsheet_actors::{core::text::bounded, port::LockError};
+use callsheet_actors::{adapter::bounded, port::LockError};
 use rustls::CertificateError;
 use tokio_postgres::{Error, error::SqlState};
 
@@ -77,7 +77,7 @@ pub(super) fn refusal_with(error: &Error, callback: Option<&Callback>) -> LockEr
 pub(super) fn no_tables(settings: &Settings) -> LockError {
     let schema = &settings.schema;
     let cure = if settings.migrate {
-        "its steps were taken, but some of what they made was dropped since: restore it, or drop the schema, and it is made anew"
+        "its steps were taken, but some of what they made was dropped since: restore it, or drop the schema, and it is created again"
     } else {
         "use migrate(true), or run the statements of Postgres::ddl()"
     };
@@ -199,7 +199,7 @@ pub(super) fn is_bad_data(error: &Error) -> bool {
     Cause::of_error(error) == Cause::Data
 }
 
-/// What a refused statement means for whoever asked: it was rolled back.
+/// What a refused statement means for the caller: it was rolled back.
 pub(super) fn not_done(error: &Error) -> LockError {
     match Cause::of_error(error) {
         Cause::Data => LockError::BadData { reason: explain(error) },

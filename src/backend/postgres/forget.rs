@@ -51,7 +51,7 @@ impl OpenSession {
         let mut place = self.forgetting.lock().await;
         let Forgetting { last, oldest } = &mut *place;
         if last.is_none() && oldest.is_some_and(|oldest| oldest > age.saturating_sub(millis(after))) {
-            // Names are held anew, or added: none is older than the oldest that stayed.
+            // Names are held again, or added: none is older than the oldest that stayed.
             return Ok(forgotten);
         }
         loop {
@@ -73,9 +73,13 @@ impl OpenSession {
         }
     }
 
-    pub(super) async fn hold(self: &Arc<Self>, jobs: &[JobName], fresh: Duration) -> Result<(), LockError> {
+    pub(super) async fn keep_names(
+        self: &Arc<Self>,
+        jobs: &[JobName],
+        fresh: Duration,
+    ) -> Result<(), LockError> {
         let asked = Held::of(self.asker(), jobs, fresh);
-        self.ask_in_time(&self.statements.hold, &asked.list()).await?;
+        self.ask_in_time(&self.statements.keep_names, &asked.list()).await?;
         Ok(())
     }
 }

@@ -1,6 +1,6 @@
 //! What keeps a session's lease on the server, and the node's trust in it.
 //!
-//! The server ends a session that it has not heard of for a lease. So whatever it answers keeps the session,
+//! The server ends a session that it has not heard of for a lease. So each answer of it keeps the session,
 //! and a heartbeat is sent only when nothing else was for a while.
 //!
 //! ```text
@@ -27,8 +27,8 @@ use tokio_postgres::{
 use super::{
     clock::{Clocks, Sent},
     failure::{self, POOLED, SWITCHED},
-    holders::{Holder, Holders, Noticed, Obstacles, Through},
-    loss::{Ended, Loss, end},
+    lock_holders::{Holder, Holders, Noticed, Obstacles, Through},
+    loss::{Loss, LossCause, end},
     settings::Settings,
     snapshots::Snapshots,
 };
@@ -89,8 +89,8 @@ LEFT JOIN LATERAL (
 pub(super) const PULSE: &str =
     "SELECT pg_backend_pid() AS pid, clock_timestamp() AS now, true AS stands, NULL::int4 AS holder";
 
-const ANEW: &str =
-    "the tables do not know this session: they were dropped, emptied, made anew, or restored from before";
+const RECREATED: &str =
+    "the tables do not know this session: they were dropped, emptied, created again, or restored from before";
 
 /// When the server was heard of last, and who it is.
 pub(super) struct Pulse {
@@ -114,14 +114,14 @@ struct Heard {
 /// What made a session lost although the server answered.
 pub(super) enum Stranger {
     Switched,
-    Anew,
+    Recreated,
 }
 
 impl Stranger {
     pub(super) fn reason(&self) -> String {
         match self {
             Self::Switched => SWITCHED.to_owned() + POOLED,
-            Self::Anew => ANEW.to_owned(),
+            Self::Recreated => RECREATED.to_owned(),
         }
     }
 }
@@ -238,7 +238,7 @@ impl Heart {
             }
         };
         tokio::select! {
-            reason = beats => end(&loss, Ended::lost(&reason)),
+            reason = beats => end(&loss, LossCause::lost(&reason)),
             never = snapshots.run(&client) => match never {},
             // Ended otherwise; an error cannot be, since this task has a sender.
             _ = lost.wait_for(Option::is_some) => {}
@@ -254,7 +254,7 @@ impl Heart {
             .await
         {
             Ok(rows) => rows,
-            Err(error) if is_undefined(&error) => return Ok(Err(Stranger::Anew)),
+            Err(error) if is_undefined(&error) => return Ok(Err(Stranger::Recreated)),
             // Without rights, or while somebody keeps the table locked: whether the session stands in it is
             // not known, but the process of the server answers.
             Err(error) if of_living(&error) => {
@@ -263,10 +263,10 @@ impl Heart {
             }
             Err(error) => return Err(error),
         };
-        let Some(row) = rows.first() else { return Ok(Err(Stranger::Anew)) };
+        let Some(row) = rows.first() else { return Ok(Err(Stranger::Recreated)) };
         match self.pulse.recognise(&clocks, row)? {
             Err(stranger) => return Ok(Err(stranger)),
-            Ok(()) if !row.try_get("stands")? => return Ok(Err(Stranger::Anew)),
+            Ok(()) if !row.try_get("stands")? => return Ok(Err(Stranger::Recreated)),
             Ok(()) => self.pulse.beaten(sent),
         }
         rows.iter().filter_map(|row| Holder::of(row).transpose()).collect::<Result<_, _>>().map(Ok)

@@ -4,7 +4,7 @@
 use tokio_postgres::{Client, Statement};
 
 use super::{
-    holders::{Holders, OnRow},
+    lock_holders::{Holders, OnRow},
     loss::EndOnDrop,
 };
 
@@ -24,7 +24,7 @@ pub(super) struct SecondConnection {
 }
 
 /// The second connection of a session.
-pub(super) struct Leadership {
+pub(super) struct LeadershipConnection {
     pub(super) connection: SecondConnection,
     /// It holds the leadership lock.
     pub(super) locked: bool,
@@ -43,12 +43,12 @@ pub(super) struct Leadership {
 
 /// The connection that was granted a term, taken out of its place: `None` if there is none. If the future
 /// that took it is dropped or fails the connection ends, and with it the lock.
-pub(super) fn take_leader(kept: &mut Option<Leadership>) -> Option<Leadership> {
+pub(super) fn take_leader(kept: &mut Option<LeadershipConnection>) -> Option<LeadershipConnection> {
     kept.take_if(|leadership| leadership.leads || leadership.is_closed())
         .filter(|leadership| !leadership.is_closed())
 }
 
-impl Leadership {
+impl LeadershipConnection {
     pub(super) fn new(connection: SecondConnection, on_row: OnRow) -> Self {
         Self {
             connection,

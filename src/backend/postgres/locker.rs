@@ -5,9 +5,9 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use callsheet_actors::{
     JobName, LockKey, RunId, Term,
     port::{
-        ClaimRequest, ClosedRuns, Completed, Completion, CursorMove, Debt, Declaration, Divergence, Enrolled,
-        Enrolment, Forgotten, Inquiry, KnownHistory, LockError, Locker, Moved, News, Obstacle, OtherZoneData,
-        Pause, Proof, Proved, RoundAnswers, Session, Standing, Verdict,
+        Advanced, ClaimRequest, ClosedRuns, Completed, Completion, CursorAdvance, Declaration, Divergence,
+        Enrolled, Enrolment, Forgotten, Inquiry, KnownHistory, LeaderView, LockError, Locker, Notification,
+        Obstacle, OtherZoneData, Pause, PendingRetryOfJob, Proof, Proved, RoundAnswers, Session, Verdict,
     },
 };
 use chrono::TimeDelta;
@@ -119,7 +119,7 @@ impl Locker for PostgresLocker {
         async move { self.session()?.retract(keys).await }.boxed()
     }
 
-    fn inquire<'a>(&'a self, jobs: &'a [Inquiry]) -> BoxFuture<'a, Result<Vec<Standing>, LockError>> {
+    fn inquire<'a>(&'a self, jobs: &'a [Inquiry]) -> BoxFuture<'a, Result<Vec<LeaderView>, LockError>> {
         async move {
             let session = self.session()?;
             let asked = enrol::Inquiries::of(session.asker(), jobs);
@@ -211,13 +211,16 @@ impl Locker for PostgresLocker {
         .boxed()
     }
 
-    fn advance<'a>(&'a self, moves: &'a [CursorMove]) -> BoxFuture<'a, Result<Vec<Moved>, LockError>> {
+    fn advance<'a>(
+        &'a self,
+        advances: &'a [CursorAdvance],
+    ) -> BoxFuture<'a, Result<Vec<Advanced>, LockError>> {
         async move {
             let session = self.session()?;
             let session = &session;
             in_rounds(
-                moves,
-                Moved::Locked,
+                advances,
+                Advanced::Locked,
                 |asked| [Some(&asked.job)],
                 |round| async move { session.advance(&round).await },
             )
@@ -230,30 +233,30 @@ impl Locker for PostgresLocker {
         &'a self,
         ends: &'a [Completion],
         claims: &'a [ClaimRequest],
-        moves: &'a [CursorMove],
+        advances: &'a [CursorAdvance],
     ) -> BoxFuture<'a, RoundAnswers> {
         async move {
-            let parts = [!ends.is_empty(), !claims.is_empty(), !moves.is_empty()];
+            let parts = [!ends.is_empty(), !claims.is_empty(), !advances.is_empty()];
             let several = parts.into_iter().filter(|asked| *asked).count() > 1;
             let once = several
                 && first_round(ends, |end| names_of_end(end)).1.is_empty()
                 && first_round(claims, |claim| names_of(claim)).1.is_empty()
-                && first_round(moves, |asked| [Some(asked.job.as_str())]).1.is_empty();
+                && first_round(advances, |asked| [Some(asked.job.as_str())]).1.is_empty();
             if once {
                 let session = match self.session() {
                     Ok(session) => session,
                     Err(error) => return RoundAnswers::failed(&error),
                 };
-                let (ends, claims, moves): (Vec<_>, Vec<_>, Vec<_>) =
-                    (ends.iter().collect(), claims.iter().collect(), moves.iter().collect());
-                if let Some(answers) = session.round_at_once(&ends, &claims, &moves).await {
+                let (ends, claims, advances): (Vec<_>, Vec<_>, Vec<_>) =
+                    (ends.iter().collect(), claims.iter().collect(), advances.iter().collect());
+                if let Some(answers) = session.round_at_once(&ends, &claims, &advances).await {
                     return answers;
                 }
             }
             // One by one: what is refused is refused alone.
-            let (ended, claimed, moved) =
-                join3(self.complete(ends), self.claim(claims), self.advance(moves)).await;
-            RoundAnswers { ended, claimed, moved }
+            let (ended, claimed, advanced) =
+                join3(self.complete(ends), self.claim(claims), self.advance(advances)).await;
+            RoundAnswers { ended, claimed, advanced }
         }
         .boxed()
     }
@@ -266,11 +269,11 @@ impl Locker for PostgresLocker {
         async move { self.session()?.pause(jobs, pause).await }.boxed()
     }
 
-    fn news(&self, session: Session) -> BoxFuture<'_, News> {
+    fn next_notification(&self, session: Session) -> BoxFuture<'_, Notification> {
         async move {
             match self.shared.session().filter(|open| open.id() == session) {
                 // Not the session itself: it ends when it is let go.
-                Some(open) => open.hearing(),
+                Some(open) => open.notifications(),
                 None => return pending().await,
             }
             .next()
@@ -279,8 +282,12 @@ impl Locker for PostgresLocker {
         .boxed()
     }
 
-    fn hold<'a>(&'a self, jobs: &'a [JobName], fresh: Duration) -> BoxFuture<'a, Result<(), LockError>> {
-        async move { self.session()?.hold(jobs, fresh).await }.boxed()
+    fn keep_names<'a>(
+        &'a self,
+        jobs: &'a [JobName],
+        fresh: Duration,
+    ) -> BoxFuture<'a, Result<(), LockError>> {
+        async move { self.session()?.keep_names(jobs, fresh).await }.boxed()
     }
 
     fn forget(&self, term: Term, after: Duration) -> BoxFuture<'_, Result<Forgotten, LockError>> {
@@ -291,7 +298,11 @@ impl Locker for PostgresLocker {
         async move { self.session()?.close_lost(limit).await }.boxed()
     }
 
-    fn debts(&self, after: Option<RunId>, limit: usize) -> BoxFuture<'_, Result<Vec<Debt>, LockError>> {
+    fn pending_retries(
+        &self,
+        after: Option<RunId>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<PendingRetryOfJob>, LockError>> {
         async move {
             let session = self.session()?;
             let asked = pending_retries::Page::of(session.asker(), after, limit);

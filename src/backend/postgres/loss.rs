@@ -3,7 +3,7 @@
 use tokio::sync::watch;
 
 /// Why a session, or one of its connections, is lost, once it is.
-pub(super) type Loss = Option<Ended>;
+pub(super) type Loss = Option<LossCause>;
 
 /// How a connection ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,12 +18,12 @@ pub(super) enum Ending {
 
 /// Why something ended.
 #[derive(Debug, Clone)]
-pub(super) struct Ended {
+pub(super) struct LossCause {
     pub(super) reason: String,
     pub(super) ending: Ending,
 }
 
-impl Ended {
+impl LossCause {
     /// This node gave it up: it may have been asked something that was not answered.
     pub(super) fn lost(reason: &str) -> Self {
         Self { reason: reason.to_owned(), ending: Ending::GivenUp }
@@ -51,13 +51,13 @@ impl EndOnDrop {
 impl Drop for EndOnDrop {
     fn drop(&mut self) {
         if self.armed {
-            end(&self.loss, Ended::lost("it was given up"));
+            end(&self.loss, LossCause::lost("it was given up"));
         }
     }
 }
 
 /// Ends what a loss stands for. The first reason stays.
-pub(super) fn end(loss: &watch::Sender<Loss>, ended: Ended) {
+pub(super) fn end(loss: &watch::Sender<Loss>, ended: LossCause) {
     loss.send_if_modified(|loss| {
         let first = loss.is_none();
         if first {

@@ -2,7 +2,7 @@
 
 use std::{any::Any, error::Error, panic::AssertUnwindSafe};
 
-use callsheet_actors::{DurationText, core::text::bounded, port::LockError};
+use callsheet_actors::{DurationText, adapter::bounded, port::LockError};
 use futures_util::FutureExt;
 use refinery_core::{Migration, Runner, error::Kind, traits::r#async::AsyncMigrate};
 use tokio_postgres::{
@@ -12,7 +12,7 @@ use tokio_postgres::{
 
 use super::{
     failure::{self, MESSAGE_MAX, refusal, refused, unavailable},
-    holders::{end_of, process},
+    lock_holders::{end_of, process},
     settings::MIGRATION_LOCK_TIMEOUT,
     statement::schema::{self, quoted},
 };

@@ -10,12 +10,12 @@
 //!   encrypted. `loss`: why it ended.
 //! * `credentials`: what the application is asked for each time that a connection is made.
 //! * `session`: beacon and statements; what makes them lost. `heartbeat`: what keeps them. `sessions`: the
-//!   table of them. `hearing`, `news`: what nodes tell each other.
-//! * `former`: connections that were given up, and what is left of them on the server.
-//! * `silence`: whether a connection is silent beyond its lease. `holders`: what is done about one that is,
-//!   and holds something.
+//!   table of them. `notification_reader`, `notifications`: what nodes tell each other.
+//! * `former_connections`: connections that were given up, and what is left of them on the server.
+//! * `silent_connections`: whether a connection is silent beyond its lease. `lock_holders`: what is done
+//!   about one that is, and holds something.
 //! * `elector`: one of the two ports; `leadership`: the second connection. `candidates`: who stands.
-//! * `locker`: the other port, one call a method. `batch`: rounds; `claims`, `completions`, `moves`,
+//! * `locker`: the other port, one call a method. `batch`: rounds; `claims`, `completions`, `advances`,
 //!   `enrolments`, `pauses`: what is asked in them. `lost_runs`: the search for runs of dead sessions.
 //!   `forget`: names that are out of use. `forgotten_ends`: ends that come later. `guard`: what runs get.
 //! * `statement`: every statement with its parameters and its answer, what it locks, and why. `text`:
@@ -24,6 +24,7 @@
 //! * `proof`: whether a claim would be possible. `cure`: what would mend a refused statement.
 //! * `settings`, `failure`, `migrations`: what a node is told, what it says when it fails, the schema.
 
+mod advances;
 mod batch;
 mod candidates;
 mod claims;
@@ -37,25 +38,25 @@ mod enrolments;
 mod failure;
 mod forget;
 mod forgotten_ends;
-mod former;
+mod former_connections;
 mod guard;
-mod hearing;
 mod heartbeat;
 mod histories;
-mod holders;
+mod leader_row;
 mod leadership;
+mod lock_holders;
 mod locker;
 mod loss;
 mod lost_runs;
 mod migrations;
-mod moves;
-mod news;
+mod notification_reader;
+mod notifications;
 mod pauses;
 mod proof;
 mod session;
 mod sessions;
 mod settings;
-mod silence;
+mod silent_connections;
 mod snapshots;
 mod statement;
 mod text;
@@ -84,7 +85,7 @@ pub use self::guard::{Guard, GuardError};
 use self::{
     clock::Clocks,
     credentials::Callback,
-    former::{FAREWELL_MAX, Former},
+    former_connections::{FAREWELL_MAX, Former},
     guard::RunStore,
     session::OpenSession,
     settings::Settings,
@@ -92,7 +93,7 @@ use self::{
 /// The TLS of a connection: that of the crate tokio-postgres-rustls, version 0.14.
 pub use tokio_postgres_rustls::MakeRustlsConnect;
 
-/// Many nodes on one PostgreSQL database, version 14 or newer: each tick runs once, whoever dies.
+/// Many nodes on one PostgreSQL database, version 14 or newer: each tick runs once, also if nodes die.
 ///
 /// Nodes of one *scope* share a leader, jobs and keys; another application on the same database needs another
 /// scope. It must talk to the primary itself, not to a standby, nor through a pooler. What is wrong with the
@@ -165,8 +166,8 @@ impl Postgres {
     /// Makes a node of a scope that asks for the URL of each connection, since user, password or host may
     /// change: see [credentials that change](Self#credentials-that-change).
     ///
-    /// What the URL says of [encryption](Self#encryption) is decided anew each time, and its files are read
-    /// anew. Errors of the callback are shown: they must not hold the secret.
+    /// What the URL says of [encryption](Self#encryption) is decided again each time, and its files are read
+    /// again. Errors of the callback are shown: they must not contain the secret.
     ///
     /// ```no_run
     /// use callsheet::backend::Postgres;
@@ -184,7 +185,7 @@ impl Postgres {
     }
 
     /// Asks for the password of each connection, instead of taking the URL's: see [credentials that
-    /// change](Self#credentials-that-change). Errors of the callback are shown: they must not hold the
+    /// change](Self#credentials-that-change). Errors of the callback are shown: they must not contain the
     /// secret.
     ///
     /// ```no_run
@@ -371,7 +372,7 @@ pub struct Connector {
 
 impl fmt::Debug for Connector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Without what may hold a password.
+        // Without what may contain a password.
         f.debug_struct("Connector").finish_non_exhaustive()
     }
 }

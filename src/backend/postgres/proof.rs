@@ -46,7 +46,7 @@ impl OpenSession {
         if !written {
             denied(cure::dropped("write the row of a name"))
         } else if term.is_some() && epoch.is_none() {
-            denied("the row of the leader is not to be seen; it was deleted, or row security hides it: find out which".to_owned())
+            denied("the row of the leader cannot be seen; it was deleted, or row security hides it: find out which".to_owned())
         } else {
             Ok(proved)
         }

@@ -15,7 +15,7 @@ use std::{
 use callsheet_actors::port::{LockError, Session};
 use futures_util::future::{join, join3, join4, try_join};
 use tokio::{
-    sync::watch,
+    sync::{broadcast, watch},
     time::{Instant, timeout, timeout_at},
 };
 use tokio_postgres::{
@@ -29,14 +29,15 @@ use super::{
     connection::{Connected, Rights, check_lease, check_rights, connect, inspect, silent},
     failure::{self, refusal},
     forget::Forgetting,
-    former::Former,
-    hearing::Hearing,
+    former_connections::Former,
     heartbeat::{Heart, Pulse},
-    holders::{Holders, Obstacles},
-    leadership::{Leadership, SecondConnection},
-    loss::{EndOnDrop, Ended, Ending, Loss, end},
+    leadership::{LeadershipConnection, SecondConnection},
+    lock_holders::{Holders, Obstacles},
+    loss::{EndOnDrop, Ending, Loss, LossCause, end},
     lost_runs::Search,
-    migrations, news, sessions,
+    migrations,
+    notification_reader::NotificationReader,
+    notifications, sessions,
     settings::{OPEN_TIMEOUT, Purpose, Settings},
     snapshots::{SnapshotAge, Snapshots},
     statement::{Asker, Statements, leader, server},
@@ -62,10 +63,10 @@ pub(super) struct OpenSession {
     pub(super) settings: Settings,
     pub(super) beacon: i64,
     pub(super) statements: Statements,
-    pub(super) leadership: tokio::sync::Mutex<Option<Leadership>>,
+    pub(super) leadership: tokio::sync::Mutex<Option<LeadershipConnection>>,
     /// The channel of the scope.
     pub(super) channel: String,
-    hearing: Arc<Hearing>,
+    notifications: Arc<NotificationReader>,
     /// How far it has forgotten names that are out of use.
     pub(super) forgetting: tokio::sync::Mutex<Forgetting>,
     /// How far it has searched for runs of dead sessions.
@@ -108,7 +109,7 @@ impl OpenSession {
         must_be_new: bool,
         may_migrate: bool,
     ) -> Result<Option<Arc<Self>>, LockError> {
-        let mut ends = EndOnDrop::new();
+        let ends = EndOnDrop::new();
         let connected = connect(settings, former, Purpose::Session, &ends.loss, None).await?;
         // In one round trip, as what follows.
         let (pid, rights, readable) = join3(
@@ -140,59 +141,8 @@ impl OpenSession {
             return Ok(None);
         }
         let (channel, statements) = prepared.map_err(|error| refusal(&error))?;
-        // The low half of a random UUID: 62 random bits.
-        let beacon = Uuid::new_v4().as_u64_pair().1.cast_signed();
-        let client = Arc::new(client);
-        // As good as a heartbeat: it looks at the server process, too.
-        let sent = Instant::now();
-        let listen = server::listen(&channel);
-        let opened = sessions::open(&client, settings, beacon, pid);
-        let (listens, opened) = join(client.batch_execute(&listen), opened).await;
-        listens.map_err(|error| refusal(&error))?;
-        opened?;
-        let pulse = Arc::new(Pulse::new(settings, pid, clocks.clone(), sent));
-        let obstacles: Arc<Obstacles> = Arc::default();
-        let snapshot_age: Arc<SnapshotAge> = Arc::default();
-        let oldest_snapshot = statements.oldest_snapshot.clone();
-        let heart = Heart {
-            client: client.clone(),
-            heartbeat: statements.heartbeat.clone(),
-            pulse_alone: statements.pulse_alone.clone(),
-            scope: settings.scope.clone(),
-            beacon,
-            channel: channel.clone(),
-            pulse: pulse.clone(),
-            obstacles: obstacles.clone(),
-            others: Holders::new(OTHER_SESSION, false),
-        };
-        let snapshots = Snapshots::new(oldest_snapshot, settings.lease, snapshot_age.clone());
-        let loss = ends.disarm();
-        tokio::spawn(heart.run(snapshots, loss.clone()));
-        let witness = news::Witness {
-            scope: settings.scope.clone(),
-            pauses: statements.pauses.clone(),
-            owed: statements.owed.clone(),
-        };
-        let hearing =
-            Arc::new(Hearing::new(beacon, notifications, client.clone(), witness, settings.trust()));
-        Ok(Some(Arc::new(Self {
-            settings: settings.clone(),
-            clocks: clocks.clone(),
-            former: former.clone(),
-            beacon,
-            statements,
-            leadership: tokio::sync::Mutex::default(),
-            channel,
-            forgetting: tokio::sync::Mutex::default(),
-            search: tokio::sync::Mutex::default(),
-            closing: AtomicBool::new(false),
-            hearing,
-            client,
-            loss,
-            pulse,
-            obstacles,
-            snapshot_age,
-        })))
+        let prepared = Prepared { client: Arc::new(client), notifications, pid, channel, statements };
+        prepared.begin((settings, clocks, former), ends).await.map(Some)
     }
 
     async fn migrate(settings: &Settings, clocks: &Clocks, former: &Arc<Former>) -> Result<(), LockError> {
@@ -213,9 +163,9 @@ impl OpenSession {
         Asker { scope, node: node.as_uuid(), beacon: self.beacon, channel: &self.channel }
     }
 
-    /// What hears the news of this session; it does not keep the session open.
-    pub(super) fn hearing(&self) -> Arc<Hearing> {
-        self.hearing.clone()
+    /// What reads the notifications of this session; it does not keep the session open.
+    pub(super) fn notifications(&self) -> Arc<NotificationReader> {
+        self.notifications.clone()
     }
 
     /// Connects the second connection, which ends with this session, or when it is dropped.
@@ -223,7 +173,7 @@ impl OpenSession {
         self.former.make_room(&self.settings).await?;
         let connected = async {
             let ends = EndOnDrop::new();
-            let (purpose, also) = (Purpose::Leadership, Some(self.loss()));
+            let (purpose, also) = (Purpose::LeadershipConnection, Some(self.loss()));
             let connected = connect(&self.settings, &self.former, purpose, &ends.loss, also).await?;
             let client = &connected.client;
             let beacon: [(&(dyn ToSql + Sync), Type); 1] = [(&self.beacon, Type::INT8)];
@@ -249,7 +199,7 @@ impl OpenSession {
     /// Takes the session for lost: closes its connections, so that nothing that was asked can be answered any
     /// more.
     pub(super) fn discard(&self, reason: &str) {
-        end(&self.loss, Ended::lost(reason));
+        end(&self.loss, LossCause::lost(reason));
     }
 
     /// The connection, for what nothing depends on: an answer that does not come is nobody's loss.
@@ -370,7 +320,90 @@ impl OpenSession {
         let closed = sessions::close(&self.client, &self.settings, self.beacon);
         let closed = timeout(self.settings.margin().min(CLOSE_MAX), closed).await;
         let ending = if matches!(closed, Ok(Ok(()))) { Ending::Clean } else { Ending::GivenUp };
-        end(&self.loss, Ended { reason: "it was closed".to_owned(), ending });
+        end(&self.loss, LossCause { reason: "it was closed".to_owned(), ending });
+    }
+}
+
+/// A connection that was looked at, with everything that is asked on it, before its session begins.
+struct Prepared {
+    client: Arc<Client>,
+    notifications: broadcast::Receiver<String>,
+    pid: i32,
+    channel: String,
+    statements: Statements,
+}
+
+impl Prepared {
+    /// Takes the beacon, listens, and starts the heart.
+    async fn begin(
+        self,
+        (settings, clocks, former): (&Settings, &Arc<Clocks>, &Arc<Former>),
+        mut ends: EndOnDrop,
+    ) -> Result<Arc<OpenSession>, LockError> {
+        // As good as a heartbeat: it looks at the server process, too.
+        let sent = Instant::now();
+        let beacon = self.take_beacon(settings).await?;
+        let Self { client, notifications, pid, channel, statements } = self;
+        let pulse = Arc::new(Pulse::new(settings, pid, clocks.clone(), sent));
+        let obstacles: Arc<Obstacles> = Arc::default();
+        let snapshot_age: Arc<SnapshotAge> = Arc::default();
+        let oldest_snapshot = statements.oldest_snapshot.clone();
+        let heart = Heart {
+            client: client.clone(),
+            heartbeat: statements.heartbeat.clone(),
+            pulse_alone: statements.pulse_alone.clone(),
+            scope: settings.scope.clone(),
+            beacon,
+            channel: channel.clone(),
+            pulse: pulse.clone(),
+            obstacles: obstacles.clone(),
+            others: Holders::new(OTHER_SESSION, false),
+        };
+        let snapshots = Snapshots::new(oldest_snapshot, settings.lease, snapshot_age.clone());
+        let loss = ends.disarm();
+        tokio::spawn(heart.run(snapshots, loss.clone()));
+        let witness = notifications::Witness {
+            scope: settings.scope.clone(),
+            pauses: statements.pauses.clone(),
+            pending: statements.still_pending.clone(),
+        };
+        let notifications = Arc::new(NotificationReader::new(
+            beacon,
+            notifications,
+            client.clone(),
+            witness,
+            settings.trust(),
+        ));
+        Ok(Arc::new(OpenSession {
+            settings: settings.clone(),
+            clocks: clocks.clone(),
+            former: former.clone(),
+            beacon,
+            statements,
+            leadership: tokio::sync::Mutex::default(),
+            channel,
+            forgetting: tokio::sync::Mutex::default(),
+            search: tokio::sync::Mutex::default(),
+            closing: AtomicBool::new(false),
+            notifications,
+            client,
+            loss,
+            pulse,
+            obstacles,
+            snapshot_age,
+        }))
+    }
+
+    /// Registers the session under a beacon that no other one ever has, and listens.
+    async fn take_beacon(&self, settings: &Settings) -> Result<i64, LockError> {
+        // The low half of a random UUID: 62 random bits.
+        let beacon = Uuid::new_v4().as_u64_pair().1.cast_signed();
+        let listen = server::listen(&self.channel);
+        let opened = sessions::open(&self.client, settings, beacon, self.pid);
+        let (listens, opened) = join(self.client.batch_execute(&listen), opened).await;
+        listens.map_err(|error| refusal(&error))?;
+        opened?;
+        Ok(beacon)
     }
 }
 

@@ -52,7 +52,7 @@ WITH acquired AS MATERIALIZED (
 SELECT acquired FROM acquired";
 
 /// Takes the session of a beacon ($2) out of the table of a scope ($1), unless it leaves runs open: then, or
-/// if it held more than $3 names, which would take long to look at, whoever searches for runs of dead
+/// if it held more than $3 names, which would take long to look at, a node that searches for runs of dead
 /// sessions does it.
 const CLOSE: &str = "
 DELETE FROM sessions

@@ -64,7 +64,7 @@ const CAMPAIGN_TIMEOUT: Duration = CALL_DEADLINE.saturating_sub(Duration::from_m
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Purpose {
     Session,
-    Leadership,
+    LeadershipConnection,
     Migration,
     /// It ends former processes of this node, and does nothing else.
     Cleanup,
@@ -301,7 +301,7 @@ impl Settings {
     fn connection_name(&self, purpose: Purpose, mark: &str) -> String {
         let purpose = match purpose {
             Purpose::Session => "session",
-            Purpose::Leadership => "leadership",
+            Purpose::LeadershipConnection => "leadership",
             Purpose::Migration => "migration",
             Purpose::Cleanup => "cleanup",
         };
@@ -315,7 +315,7 @@ impl Settings {
         let lock_timeout = match purpose {
             Purpose::Migration => MIGRATION_LOCK_TIMEOUT,
             Purpose::Session | Purpose::Cleanup => LOCK_TIMEOUT,
-            Purpose::Leadership => self.campaign_slice(),
+            Purpose::LeadershipConnection => self.campaign_slice(),
         };
         [
             ("synchronous_commit", "on".to_owned()),
@@ -339,7 +339,7 @@ impl Settings {
     pub(super) fn transaction_timeout(&self, purpose: Purpose) -> Duration {
         match purpose {
             Purpose::Migration => Duration::ZERO,
-            Purpose::Session | Purpose::Leadership | Purpose::Cleanup => self.lease,
+            Purpose::Session | Purpose::LeadershipConnection | Purpose::Cleanup => self.lease,
         }
     }
 
@@ -383,7 +383,7 @@ fn unanswered(what: &str, reason: String) -> Fault {
 
 impl fmt::Debug for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Without the connection string: it may hold a password.
+        // Without the connection string: it may contain a password.
         let mut shown = f.debug_struct("Settings");
         shown.field("scope", &self.scope).field("schema", &self.schema).field("node", &self.node);
         shown.field("lease", &self.lease).field("migrate", &self.migrate).finish_non_exhaustive()
@@ -398,7 +398,7 @@ mod tests {
     fn a_transaction_is_bounded_by_the_lease_where_the_server_can() {
         let settings = Settings { lease: Duration::from_secs(7), ..Settings::new("scope".to_owned(), "") };
 
-        let bounds = [Purpose::Session, Purpose::Leadership, Purpose::Cleanup, Purpose::Migration]
+        let bounds = [Purpose::Session, Purpose::LeadershipConnection, Purpose::Cleanup, Purpose::Migration]
             .map(|purpose| settings.transaction_timeout(purpose).as_secs());
         assert_eq!(bounds, [7, 7, 7, 0]);
         // Servers before PostgreSQL 17 refuse a setting that they do not know, so it is no option of the

@@ -10,11 +10,11 @@ use std::{
     time::Duration,
 };
 
-use callsheet_actors::{DurationText, core::text::one_line};
+use callsheet_actors::{DurationText, adapter::one_line};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_postgres::{Client, Error, Row, Statement};
 
-use super::holders::{end_of, process};
+use super::lock_holders::{end_of, process};
 
 /// A session looks once in this many leases: what it asks while it is idle is bounded.
 const LOOK_LEASES: u32 = 3;
@@ -56,7 +56,7 @@ pub(super) struct Snapshots {
     age: Arc<SnapshotAge>,
 }
 
-/// For how long a session has seen one and the same snapshot as the oldest of the database, for whoever asks.
+/// For how long a session has seen one and the same snapshot as the oldest of the database.
 #[derive(Debug, Default)]
 pub(super) struct SnapshotAge(Mutex<Option<Instant>>);
 

@@ -4,11 +4,11 @@
 //! the leader row is waited for, for `lock_timeout`, and a name that somebody else is just making; a row of a
 //! name that somebody else has locked is skipped and asked for again, because overlapping batches of three
 //! nodes deadlocked otherwise. A skipped row is missing in the answer: [`names::LOOK_UP`] says whether it is
-//! there at all. A debt that somebody else has locked is as good as settled. So only names that are not there
-//! are inserted: `ON CONFLICT` waits for whoever is changing the row that is there, however many rows this
-//! statement has locked already. One exception: the row of a job that is to be paused, and was skipped
-//! several times, is waited for by a statement that locks no other ([`pause::IN_TURN`]), so that nobody can
-//! wait for what it holds.
+//! there at all. A pending retry that somebody else has locked is as good as resumed. So only names that are
+//! not there are inserted: `ON CONFLICT` waits for the transaction that is changing the row that is there,
+//! however many rows this statement has locked already. One exception: the row of a job that is to be paused,
+//! and was skipped several times, is waited for by a statement that locks no other ([`pause::IN_TURN`]), so
+//! that nobody can wait for what it holds.
 //!
 //! What concerns a key locks its row `FOR UPDATE`, what concerns only a job's cursor `FOR NO KEY UPDATE`: so
 //! an application that guards its writes with the key (`FOR KEY SHARE`) keeps others from the key, and nobody
@@ -36,8 +36,8 @@
 //! # Where a statement stands
 //!
 //! A file for each noun: the text of its statements, their parameters as a struct, and what their rows say,
-//! in the words of the port. What one part of the backend alone asks stands there: `candidates`, `former`,
-//! `heartbeat`, `news`, `sessions`, `snapshots`.
+//! in the words of the port. What one part of the backend alone asks stands there: `candidates`,
+//! `former_connections`, `heartbeat`, `notifications`, `sessions`, `snapshots`.
 
 /// A struct of parameters: its fields stand in the order of the numbers ($1, $2, …) in the text of the
 /// statement.
@@ -47,6 +47,10 @@ macro_rules! parameters {
         pub(in crate::backend::postgres) struct $name<$life> { $($(#[$of_field])* $field: $kind,)+ }
 
         impl $name<'_> {
+            /// How many they are.
+            #[cfg(test)]
+            pub(in crate::backend::postgres) const COUNT: usize = [$(stringify!($field)),+].len();
+
             /// In the order of their numbers.
             pub(in crate::backend::postgres) fn list(
                 &self,
@@ -112,7 +116,7 @@ use callsheet_actors::{Term, port::Authority};
 use tokio_postgres::{Client, Error, Statement};
 use uuid::Uuid;
 
-use super::{heartbeat, news, snapshots};
+use super::{heartbeat, notifications, snapshots};
 
 /// Who asks: a session of a node.
 #[derive(Clone, Copy)]
@@ -167,14 +171,14 @@ prepared! {
     limit_time: transaction::LIMIT_TIME,
     age: forget::AGE,
     forget: forget::FORGET,
-    hold: forget::HOLD,
-    pending_retries: pending_retries::DEBTS,
+    keep_names: forget::KEEP_NAMES,
+    pending_retries: pending_retries::PENDING_RETRIES,
     prove: proof::PROVE,
     heartbeat: heartbeat::HEARTBEAT,
     pulse_alone: heartbeat::PULSE,
     oldest_snapshot: snapshots::OLDEST_SNAPSHOT,
-    pauses: news::PAUSES,
-    owed: news::OWED,
+    pauses: notifications::PAUSES,
+    still_pending: notifications::PENDING,
     compare: histories::COMPARE,
 }
 
@@ -188,7 +192,7 @@ fn unless_none<T>(values: impl Iterator<Item = Option<T>>) -> Vec<Option<T>> {
 /// job.
 fn authorities(authorities: impl Iterator<Item = Option<Authority>>) -> (Vec<Option<i64>>, Vec<bool>) {
     let told = |authority: Option<Authority>| {
-        (authority.and_then(Authority::term).map(number), authority == Some(Authority::Unled))
+        (authority.and_then(Authority::term).map(number), authority == Some(Authority::Leaderless))
     };
     authorities.map(told).unzip()
 }
@@ -196,4 +200,56 @@ fn authorities(authorities: impl Iterator<Item = Option<Authority>>) -> (Vec<Opt
 /// A term that is too large for the server is none that it granted.
 pub(super) fn number(term: Term) -> i64 {
     i64::try_from(term.0).unwrap_or(-1)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use tokio_postgres::types::ToSql;
+
+    use super::*;
+
+    /// The numbers of the parameters in the text of a statement.
+    fn numbers(text: &str) -> BTreeSet<usize> {
+        let digits = |after: &str| after.chars().take_while(char::is_ascii_digit).collect::<String>();
+        text.split('$').skip(1).filter_map(|after| digits(after).parse().ok()).collect()
+    }
+
+    #[test]
+    fn each_statement_names_as_many_parameters_as_it_is_given() {
+        let ends = [&0_i32 as &(dyn ToSql + Sync); complete::Ends::COUNT];
+        let claims = [&0_i32 as &(dyn ToSql + Sync); claim::Claims::COUNT];
+        for (text, count) in [
+            (declare::DECLARE, declare::Declarations::COUNT),
+            (declare::CONFLICTS, declare::Asked::COUNT),
+            (declare::RETRACT, declare::Retracted::COUNT),
+            (enrol::ENROL, enrol::Enrolments::COUNT),
+            (enrol::INQUIRE, enrol::Inquiries::COUNT),
+            (enrol::WITHDRAW, enrol::Withdrawn::COUNT),
+            (pause::SKIPPING, pause::Parameters::COUNT),
+            (pause::IN_TURN, pause::Parameters::COUNT),
+            (names::MAKE_KEYS, names::Keys::COUNT),
+            (names::LOOK_UP, names::Names::COUNT),
+            (claim::CLAIM, claim::Kind::Plain.takes(&claims).len()),
+            (claim::CLAIM_FULLY, claim::Kind::Full.takes(&claims).len()),
+            (claim::CLAIM_WITH_KEY, claim::Kind::WithKey.takes(&claims).len()),
+            (claim_status::CLAIM_STATUS, claim_status::Granted::COUNT),
+            (claim_status::FORMER_SESSION_LIVES, claim_status::FormerSession::COUNT),
+            (complete::COMPLETE, complete::Kind::Plain.takes(&ends).len()),
+            (complete::COMPLETE_FULLY, complete::Kind::Full.takes(&ends).len()),
+            (complete::COMPLETE_WITH_KEY, complete::Kind::WithKey.takes(&ends).len()),
+            (complete::RELEASE, complete::Released::COUNT),
+            (advance::ADVANCE, advance::Parameters::COUNT),
+            (lost_runs::CLOSE_LOST, lost_runs::Names::COUNT),
+            (lost_runs::NEXT_DEAD, lost_runs::NextDead::COUNT),
+            (lost_runs::FORGET_SESSION, lost_runs::Session::COUNT),
+            (forget::AGE, forget::Ages::COUNT),
+            (forget::FORGET, forget::Page::COUNT),
+            (forget::KEEP_NAMES, forget::Held::COUNT),
+            (pending_retries::PENDING_RETRIES, pending_retries::Page::COUNT),
+        ] {
+            assert_eq!(numbers(text), (1..=count).collect(), "{text}");
+        }
+    }
 }

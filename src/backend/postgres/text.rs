@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use bytes::BytesMut;
-use callsheet_actors::core::storable::storable;
+use callsheet_actors::adapter::storable;
 use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
 
 /// A text that somebody wrote as he liked: every one of them is a parameter by this type. Names are checked

@@ -7,7 +7,7 @@ use tokio_postgres::Config;
 
 use super::tls::Tls;
 
-/// Shown instead of what may hold a password.
+/// Shown instead of what may contain a password.
 pub(super) const NOT_SHOWN: &str = "(not shown)";
 
 const SCHEMES: [&str; 2] = ["postgres://", "postgresql://"];

@@ -48,6 +48,21 @@ pub(crate) async fn freeze_follower(stage: &mut Stage) -> anyhow::Result<Wound> 
     freeze(stage, follower, LONG).await
 }
 
+pub(crate) async fn freeze_half(stage: &mut Stage) -> anyhow::Result<Wound> {
+    let leader = stage.a_leader().await?;
+    let others = stage.living().filter(|node| *node != leader);
+    let half: Vec<_> = [leader].into_iter().chain(others).collect();
+    let half = &half[..half.len() / 2];
+    for node in half {
+        stage.freeze(*node)?;
+    }
+    stage.hold(stage.plan.lease * 2).await;
+    for node in half {
+        stage.thaw(*node)?;
+    }
+    Ok(Wound::of(leader))
+}
+
 async fn freeze(stage: &mut Stage, node: usize, time: Duration) -> anyhow::Result<Wound> {
     stage.freeze(node)?;
     stage.hold(time).await;

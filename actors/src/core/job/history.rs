@@ -7,21 +7,21 @@ use chrono::{DateTime, Utc};
 use crate::{CALL_DEADLINE, event::Outcome, name::RunId};
 
 /// How many ended runs a job remembers.
-pub const HISTORY_MAX: usize = 10;
+pub(crate) const HISTORY_MAX: usize = 10;
 
 /// A run that ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LastRun {
+pub(crate) struct LastRun {
     /// The run.
-    pub run: RunId,
+    pub(crate) run: RunId,
     /// How it ended.
-    pub outcome: Outcome,
+    pub(crate) outcome: Outcome,
     /// When it started.
-    pub started_at: DateTime<Utc>,
+    pub(crate) started_at: DateTime<Utc>,
     /// How long its last attempt took.
-    pub took: Duration,
+    pub(crate) took: Duration,
     /// When it ended, by the monotonic clock; `None` once failures are counted anew.
-    pub ended: Option<Duration>,
+    pub(crate) ended: Option<Duration>,
 }
 
 /// The last runs of a job, and how many of them failed in a row.

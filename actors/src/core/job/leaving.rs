@@ -1,14 +1,14 @@
-//! What is due when a job is removed on the leader, or gets another schedule: nobody would decide it. It is skipped, with the
-//! ticks that were skipped before and of which the store does not know yet; then the store is told that the job is
-//! removed, or has changed.
+//! What is due when a job is removed on the leader, or gets another schedule: nobody would decide it. It is
+//! skipped, with the ticks that were skipped before and of which the store does not know yet; then the store
+//! is told that the job is removed, or has changed.
 //!
 //! ```text
 //! ticks        1 2 3   4 5
 //! this node    1 · · R 4 5     at R the job is removed and added anew: 2 and 3 are due, and skipped as removed
 //! ```
 //!
-//! A tick that is being claimed at that moment runs if it is granted. What is due after R, and before the job was added anew, is
-//! owed by nobody.
+//! A tick that is being claimed at that moment runs if it is granted. What is due after R, and before the job
+//! was added anew, is owed by nobody.
 
 use std::{collections::VecDeque, sync::Arc};
 
@@ -16,7 +16,7 @@ use chrono::{DateTime, Utc};
 
 use super::{
     Effect, Effects, JobMachine, Mode,
-    ticks::{Asked, Waiting, announce},
+    backlog::{Waiting, announce},
 };
 use crate::{
     core::{
@@ -27,8 +27,8 @@ use crate::{
     port::{Authority, Schedule, SkipReason, Skips},
 };
 
-/// What this node is still to account for. Nothing of it is said while the store is asked something else, whose answer may be
-/// that somebody else decides.
+/// What this node is still to account for. Nothing of it is said while the store is asked something else,
+/// whose answer may be that somebody else decides.
 #[derive(Debug)]
 pub(super) struct Leaving {
     authority: Authority,
@@ -58,58 +58,58 @@ impl JobMachine {
             Mode::Firing(Some(authority)) if authority.term().is_some() || !is_removed => authority,
             Mode::Firing(_) | Mode::Dormant | Mode::Parked { .. } => return,
         };
-        if authority.term().is_some_and(|term| now.term != Some(term)) || self.leaving.is_some() {
+        if authority.term().is_some_and(|term| now.term != Some(term)) || self.closing.leaving.is_some() {
             return;
         }
-        let skips = std::mem::take(&mut self.skips);
-        let skipped_to = (skips.total() > 0).then(|| FireTime::new(self.decided));
-        let waiting = std::mem::take(&mut self.backlog);
+        let (skips, skipped_to) = self.backlog.take_last_skips(self.cursor.decided);
+        let waiting = self.backlog.take_waiting();
         let due = self.may_follow().then(|| NotCollected {
             schedule: self.schedule.clone(),
-            after: self.decided,
+            after: self.cursor.decided,
             until: now.wall,
         });
-        self.leaving = Some(Box::new(Leaving { authority, waiting, due, skips, skipped_to }));
+        self.closing.leaving = Some(Box::new(Leaving { authority, waiting, due, skips, skipped_to }));
         self.suspend();
     }
 
     /// Nothing is left for which this node accounts.
-    pub fn has_left(&self) -> bool {
-        self.leaving.is_none() && !matches!(self.asked, Asked::Advance(_))
+    pub(crate) fn has_left(&self) -> bool {
+        self.closing.leaving.is_none() && self.asked.advance().is_none()
     }
 
     /// The claim of a tick came to nothing, and nobody is to decide the tick any more.
     pub(super) fn leave_tick(&mut self, waiting: &Waiting) {
-        if let Some(leaving) = &mut self.leaving {
+        if let Some(leaving) = &mut self.closing.leaving {
             leaving.waiting.push_front(*waiting);
         }
     }
 
     /// The claim of a tick was granted: what counts from the end of its run is not due.
     pub(super) fn leave_run(&mut self) {
-        if let Some(leaving) = &mut self.leaving {
+        if let Some(leaving) = &mut self.closing.leaving {
             leaving.due.take_if(|due| due.schedule.counts_from_completion());
         }
     }
 
     /// There is something to say, and nothing to wait for.
     pub(super) fn can_leave(&self) -> bool {
-        self.leaving.is_some() && matches!(self.asked, Asked::Nothing)
+        self.closing.leaving.is_some() && self.asked.is_nothing()
     }
 
-    /// Says what is skipped, and has the store move the cursor over all of it, once it has answered what it was asked before.
+    /// Says what is skipped, and has the store move the cursor over all of it, once it has answered what it
+    /// was asked before.
     pub(super) fn go_on_leaving(&mut self, now: Now, effects: &mut Effects) -> Result<(), Breach> {
-        let Some(leaving) = &mut self.leaving else { return Ok(()) };
+        let Some(leaving) = &mut self.closing.leaving else { return Ok(()) };
         if leaving.authority.term().is_some_and(|term| now.term != Some(term)) {
             // Whoever leads decides all of it.
-            self.leaving = None;
+            self.closing.leaving = None;
             return Ok(());
         }
-        if !matches!(self.asked, Asked::Nothing) {
+        if !self.asked.is_nothing() {
             return Ok(());
         }
         let due = leaving.due.take().map_or(Ok(None), NotCollected::collect)?;
-        let Some(mut leaving) = self.leaving.take() else { return Ok(()) };
+        let Some(mut leaving) = self.closing.leaving.take() else { return Ok(()) };
         for waiting in std::mem::take(&mut leaving.waiting) {
             announce(waiting.missed, effects);
             leaving.skips.extend(&waiting.skips);
@@ -118,7 +118,7 @@ impl JobMachine {
         if let Some((newest, count, at_least)) = due {
             leaving.skip(newest, count, at_least, effects);
         }
-        if let Some(to) = leaving.skipped_to.filter(|to| to.instant() > self.stored) {
+        if let Some(to) = leaving.skipped_to.filter(|to| to.instant() > self.cursor.stored) {
             self.advance(now, to, leaving.skips, leaving.authority, effects);
         }
         Ok(())

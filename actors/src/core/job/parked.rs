@@ -1,6 +1,7 @@
 //! What a job does that the store refuses for its data: it skips its ticks, and asks the store nothing.
 //!
-//! Such ticks are counted when they are skipped. The store's cursor moves over them once it takes the job again:
+//! Such ticks are counted when they are skipped. The store's cursor moves over them once it takes the job
+//! again:
 //!
 //! ```text
 //! ticks        1 2 3 4 5 6 7
@@ -8,17 +9,18 @@
 //! this node    1 2 3 4 5 6 7      2 to 5 are skipped as parked; the claim of 6 starts at 1
 //! ```
 //!
-//! What was due before this node came to decide the ticks of a parked job is counted by nobody here. Once the store takes the job
-//! again, such ticks are missed as any others.
+//! What was due before this node came to decide the ticks of a parked job is counted by nobody here. Once the
+//! store takes the job again, such ticks are missed as any others.
 
 use chrono::{DateTime, Utc};
 
-use super::{Effect, Effects, JobMachine, Mode, Refusal, ticks::Asked};
+use super::{Effect, Effects, JobMachine, Mode, Refusal, Timer};
 use crate::{
     core::{
         contract::Breach,
         job::FLUSH_AFTER,
         misfire::Due,
+        seldom::Seldom,
         time::{FireTime, Now},
     },
     port::{Authority, SkipReason, Skips},
@@ -40,19 +42,57 @@ impl Span {
     }
 }
 
+/// The spans of ticks that were skipped as parked, in their order.
+#[derive(Debug, Default)]
+pub(super) struct ParkedSpans(Seldom<Span>);
+
+impl ParkedSpans {
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn with(&self, tick: FireTime) -> Option<Span> {
+        self.0.iter().copied().find(|span| span.contains(tick))
+    }
+
+    /// The instant at which the first span begins that does not begin before a tick.
+    fn next_after(&self, tick: FireTime) -> Option<DateTime<Utc>> {
+        self.0.iter().map(|span| span.after).find(|after| tick.instant() <= *after)
+    }
+
+    /// The store knows of everything up to here.
+    fn forget_until(&mut self, stored: DateTime<Utc>) {
+        self.0.list_mut().retain(|span| span.to > stored);
+    }
+
+    /// Ticks were skipped from the first one after an instant.
+    fn add(&mut self, after: DateTime<Utc>, to: DateTime<Utc>) {
+        let spans = self.0.list_mut();
+        if let Some(before) = spans.iter_mut().find(|span| span.to == after) {
+            before.to = to;
+            return;
+        }
+        if spans.len() >= SPANS_MAX {
+            spans.remove(0);
+        }
+        let place = spans.partition_point(|span| span.after < after);
+        spans.insert(place, Span { after, to });
+    }
+}
+
 impl JobMachine {
     /// Unless this node has fired the job until now, what was due before `since` is not for it to skip.
     pub(super) fn on_park(&mut self, since: DateTime<Utc>, authority: Authority) {
         let since = match self.mode {
-            _ if self.draining => return,
+            _ if self.closing.draining => return,
             Mode::Parked { authority: former, .. } if former == authority => return,
-            Mode::Firing(_) => self.stored,
+            Mode::Firing(_) => self.cursor.stored,
             Mode::Dormant | Mode::Parked { .. } => since,
         };
         self.mode = Mode::Parked { authority, since };
-        self.hold_until = None;
-        self.forget_debts();
-        self.start_over(self.stored);
+        self.timers.stop(Timer::Hold);
+        self.forget_pending_retries();
+        self.start_over(self.cursor.stored);
     }
 
     /// The store refuses what was asked of it last, alone.
@@ -60,14 +100,14 @@ impl JobMachine {
         // Under another definition it may be taken: whoever resumes the job decides.
         if self.decides_on() {
             if let Mode::Firing(Some(authority)) = self.mode {
-                self.mode = Mode::Parked { authority, since: self.stored };
+                self.mode = Mode::Parked { authority, since: self.cursor.stored };
             }
-            self.hold_until = None;
-            self.forget_debts();
+            self.timers.stop(Timer::Hold);
+            self.forget_pending_retries();
             let reason = reason.into();
             self.refuse_callers(&Refusal::Parked { reason }, effects);
         }
-        self.start_over(self.stored);
+        self.start_over(self.cursor.stored);
     }
 
     /// Skips every tick that is due, from the first one after `since`.
@@ -77,38 +117,37 @@ impl JobMachine {
         since: DateTime<Utc>,
         effects: &mut Effects,
     ) -> Result<(), Breach> {
-        if !matches!(self.asked, Asked::Nothing) {
+        if !self.asked.is_nothing() {
             return Ok(());
         }
-        self.go_on_after(since);
+        self.cursor.go_on_after(since);
         loop {
-            self.read_schedule()?;
-            if self.next.is_none() {
+            self.refresh_next()?;
+            if self.cursor.next.is_none() {
                 self.follow_completion()?;
             }
-            let Some(first) = self.next.filter(|next| next.instant() <= now.wall) else { return Ok(()) };
-            if let Some(span) = self.parked.iter().find(|span| span.contains(first)) {
+            let Some(first) = self.cursor.due_by(now.wall) else { return Ok(()) };
+            if let Some(span) = self.cursor.parked.with(first) {
                 // The store may not know yet, but it was said and counted.
-                self.go_on_after(span.to);
+                self.cursor.go_on_after(span.to);
                 continue;
             }
-            let until = self.parked.iter().map(|span| span.after).find(|after| first.instant() <= *after);
-            let after = self.decided;
+            let until = self.cursor.parked.next_after(first);
+            let after = self.cursor.decided;
             let (newest, skips) =
                 self.skip_up_to(first, until.map_or(now.wall, |until| until.min(now.wall)))?;
-            self.remember_parked(after, newest.instant());
+            self.cursor.parked.add(after, newest.instant());
             let (reason, count, at_least) = (SkipReason::Parked, skips.total(), skips.at_least);
             effects.push(Effect::Skipped { newest, reason, count, at_least });
             effects.push(Effect::Count { started: 0, skips });
         }
     }
 
-    /// What was skipped while the store refused the job is not decided again, but the store is to hear of it. What is due before
-    /// is decided as any tick.
+    /// What was skipped while the store refused the job is not decided again, but the store is to hear of it.
+    /// What is due before is decided as any tick.
     pub(super) fn pass_parked(&mut self, now: Now, effects: &mut Effects) -> Result<(), Breach> {
-        let stored = self.stored;
-        self.parked.list_mut().retain(|span| span.to > stored);
-        let parked = self.parked.to_vec();
+        self.cursor.parked.forget_until(self.cursor.stored);
+        let parked = self.cursor.parked.0.to_vec();
         for span in parked {
             if span.after >= now.wall {
                 break;
@@ -117,34 +156,13 @@ impl JobMachine {
                 self.backlog.push_back(waiting);
                 self.drop_beyond_the_bound(now, effects);
             }
-            if let Some(first) = self.next.filter(|next| next.instant() <= span.to) {
+            if let Some(first) = self.cursor.due_by(span.to) {
                 let (_, skips) = self.skip_up_to(first, span.to)?;
-                self.skips.extend(&skips);
-                self.flush_at.get_or_insert(now.elapsed + FLUSH_AFTER);
+                self.backlog.skip_after_all(&skips);
+                self.timers.set_once(Timer::Flush, now.elapsed + FLUSH_AFTER);
             }
         }
         Ok(())
-    }
-
-    fn go_on_after(&mut self, instant: DateTime<Utc>) {
-        if instant > self.decided {
-            self.decided = instant;
-            self.unread = true;
-        }
-    }
-
-    /// Ticks were skipped from the first one after an instant.
-    fn remember_parked(&mut self, after: DateTime<Utc>, to: DateTime<Utc>) {
-        let parked = self.parked.list_mut();
-        if let Some(before) = parked.iter_mut().find(|span| span.to == after) {
-            before.to = to;
-            return;
-        }
-        if parked.len() >= SPANS_MAX {
-            parked.remove(0);
-        }
-        let place = parked.partition_point(|span| span.after < after);
-        parked.insert(place, Span { after, to });
     }
 
     /// Takes the ticks from the `first` one that is undecided. Answers the newest of them, and their number.
@@ -157,8 +175,69 @@ impl JobMachine {
             Due::collect(schedule, first, until, 1)?
         };
         let newest = due.newest.last().copied().unwrap_or(first);
-        self.decided = newest.instant();
-        self.next = due.following;
+        self.cursor.decided = newest.instant();
+        self.cursor.next = due.following;
         Ok((newest, Skips::new(SkipReason::Parked, due.older + 1, due.at_least)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::job::tests::at;
+
+    fn spans(spans: &[(&str, &str)]) -> ParkedSpans {
+        let mut parked = ParkedSpans::default();
+        spans.iter().for_each(|(after, to)| parked.add(at(after), at(to)));
+        parked
+    }
+
+    fn listed(parked: &ParkedSpans) -> Vec<(DateTime<Utc>, DateTime<Utc>)> {
+        parked.0.iter().map(|span| (span.after, span.to)).collect()
+    }
+
+    #[test]
+    fn spans_stand_in_their_order_and_one_that_goes_on_is_one() {
+        for (added, known) in [
+            (&[("01:00", "02:00"), ("02:00", "03:00")][..], &[("01:00", "03:00")][..]),
+            (&[("04:00", "05:00"), ("01:00", "02:00")], &[("01:00", "02:00"), ("04:00", "05:00")]),
+        ] {
+            let known: Vec<_> = known.iter().map(|(after, to)| (at(after), at(to))).collect();
+            assert_eq!(listed(&spans(added)), known);
+        }
+    }
+
+    #[test]
+    fn a_span_holds_the_ticks_after_its_start_up_to_its_end() {
+        let parked = spans(&[("01:00", "02:00"), ("04:00", "05:00")]);
+
+        for (tick, is_in, next) in [
+            ("00:30", false, Some("01:00")),
+            ("01:00", false, Some("01:00")),
+            ("01:30", true, Some("04:00")),
+            ("02:00", true, Some("04:00")),
+            ("03:00", false, Some("04:00")),
+            ("05:00", true, None),
+        ] {
+            let tick = FireTime::new(at(tick));
+            assert_eq!(
+                (parked.with(tick).is_some(), parked.next_after(tick)),
+                (is_in, next.map(at)),
+                "{tick}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_oldest_spans_are_forgotten_beyond_the_bound_or_once_the_store_knows() {
+        let mut parked = ParkedSpans::default();
+        for minute in 0..=SPANS_MAX {
+            parked.add(at(&format!("01:{:02}", 2 * minute)), at(&format!("01:{:02}", 2 * minute + 1)));
+        }
+        assert_eq!((parked.0.len(), parked.0[0].after), (SPANS_MAX, at("01:02")));
+
+        parked.forget_until(at("01:15"));
+
+        assert_eq!(listed(&parked), [(at("01:16"), at("01:17"))]);
     }
 }

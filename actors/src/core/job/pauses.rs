@@ -2,15 +2,12 @@
 
 use std::time::Duration;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 
-use super::{
-    Effect, Effects, JobMachine, Mode,
-    ticks::{Asked, Waiting},
-};
+use super::{Effect, Effects, JobMachine, Mode, Timer};
 use crate::{
     core::{
-        contract::{Breach, MILLISECOND},
+        contract::Breach,
         policy::Fires,
         time::{FireTime, Now},
     },
@@ -18,55 +15,115 @@ use crate::{
 };
 
 /// How long a pause is believed without asking the store once more, by a claim of the tick that waits.
-pub const PAUSE_CHECK: Duration = Duration::from_secs(60);
+pub(crate) const PAUSE_CHECK: Duration = Duration::from_secs(60);
+
+/// Why a job does not fire.
+#[derive(Debug, Default)]
+pub(super) struct JobPause {
+    /// As far as is known.
+    pub(super) current: Option<Box<Pause>>,
+    /// The job's body said that it is to stop, and the store may not know yet.
+    pub(super) stop: Option<Box<Pause>>,
+    /// The newest tick of which it was said that the pause holds it.
+    held_said: Option<FireTime>,
+}
+
+impl JobPause {
+    pub(super) fn is_on(&self) -> bool {
+        self.current.is_some()
+    }
+
+    /// Paused until the job is resumed, by its own body.
+    pub(super) fn stop(&mut self, pause: Pause) {
+        self.current = Some(Box::new(pause));
+        self.stop = self.current.clone();
+    }
+
+    pub(super) fn set(&mut self, pause: Option<Pause>) {
+        self.current = pause.map(Pause::cut).map(Box::new);
+    }
+
+    /// As the store says. It may not know yet that the job's body stopped the job.
+    pub(super) fn set_stored(&mut self, pause: Option<Pause>) {
+        self.set(pause);
+        if self.current.is_none() {
+            self.current = self.stop.clone();
+        }
+    }
+
+    /// The instant at which it ends by itself.
+    pub(super) fn until(&self) -> Option<DateTime<Utc>> {
+        self.current.as_ref()?.until
+    }
+
+    /// Whether it goes on is not known for good: the store may have ended it without this node's hearing of
+    /// it.
+    fn may_be_stale(&self) -> bool {
+        self.is_on() && self.stop.is_none()
+    }
+
+    /// Of these ticks, which wait, those of which it was not said before that the pause holds them.
+    fn say_held(&mut self, now: Now, waiting: impl Iterator<Item = FireTime>) -> Vec<FireTime> {
+        // By a clock that was set back meanwhile.
+        self.held_said.take_if(|said| said.instant() > now.wall);
+        let said = self.held_said;
+        let new = waiting.inspect(|tick| self.held_said = self.held_said.max(Some(*tick)));
+        new.filter(|tick| said.is_none_or(|said| *tick > said)).collect()
+    }
+}
 
 impl JobMachine {
     pub(super) fn on_pause(&mut self, now: Now, pause: Option<Pause>, effects: &mut Effects) {
         let pause = pause.filter(|pause| pause.until.is_none_or(|until| until > now.wall));
-        if pause.is_none() && self.pause.is_some() {
+        if pause.is_none() && self.pause.is_on() {
             self.resume_backlog(now, effects);
             // As the store does of jobs that it knows.
-            self.history.forgive();
+            self.runs.history.forgive();
         }
-        self.pause = pause.map(Pause::cut).map(Box::new);
-        self.stop = None;
-        self.outdate_claim();
+        self.pause.set(pause);
+        self.pause.stop = None;
+        self.pause_is_newer_than_claim();
         self.check_pause_later(now);
     }
 
     /// What is known of the pause is newer than the claim that is under way, whose answer must not end it.
-    pub(super) fn outdate_claim(&mut self) {
-        if let Asked::Claim(asked) = &mut self.asked {
+    pub(super) fn pause_is_newer_than_claim(&mut self) {
+        if let Some(asked) = self.asked.claim_mut() {
             asked.ends_pause = false;
         }
     }
 
     /// Whether a pause goes on is not known any more: the next tick asks the store.
-    pub(super) fn on_news_missed(&mut self, now: Now) {
+    pub(super) fn on_notifications_lagged(&mut self, now: Now) {
         match self.mode {
-            Mode::Firing(_) if self.pause_check_at.is_some() => self.pause_check_at = Some(now.elapsed),
+            Mode::Firing(_) if self.timers.is_set(Timer::CheckPause) => {
+                self.timers.set(Timer::CheckPause, now.elapsed);
+            }
             // No tick of this node asks. It is told when it is to fire the job.
-            Mode::Dormant | Mode::Parked { .. } if self.stop.is_none() => {
-                self.pause = None;
-                self.pause_check_at = None;
+            Mode::Dormant | Mode::Parked { .. } if self.pause.stop.is_none() => {
+                self.pause.current = None;
+                self.timers.stop(Timer::CheckPause);
             }
             Mode::Firing(_) | Mode::Dormant | Mode::Parked { .. } => {}
         }
     }
 
-    /// The news that a job was resumed may be lost, or overtaken by an older answer.
+    /// The notification that a job was resumed may be lost, or overtaken by an older answer.
     pub(super) fn check_pause_later(&mut self, now: Now) {
-        let may_be_stale = self.pause.is_some() && self.stop.is_none() && self.policies.fires != Fires::Local;
-        self.pause_check_at = may_be_stale.then(|| now.elapsed.saturating_add(PAUSE_CHECK));
+        if self.pause.may_be_stale() && self.policies.fires != Fires::Local {
+            self.timers.set(Timer::CheckPause, now.elapsed.saturating_add(PAUSE_CHECK));
+        } else {
+            self.timers.stop(Timer::CheckPause);
+        }
     }
 
     /// A tick that is due asks the store, which knows better.
     pub(super) fn checks_pause(&self, now: Now) -> bool {
-        self.stop.is_none() && self.pause_check_at.is_some_and(|at| at <= now.elapsed)
+        self.pause.stop.is_none() && self.timers.is_due(Timer::CheckPause, now.elapsed)
     }
 
     pub(super) fn end_pause(&mut self, now: Now, effects: &mut Effects) -> Result<(), Breach> {
-        if self.pause.as_ref().and_then(|pause| pause.until).is_some_and(|until| until <= now.wall) {
+        if self.pause.until().is_some_and(|until| until <= now.wall) {
             // What is due, but was not looked at yet, came due during the pause.
             if let Some(waiting) = self.collect(now, effects)? {
                 self.backlog.push_back(waiting);
@@ -84,53 +141,83 @@ impl JobMachine {
         }
     }
 
-    /// What the pause has held for so long that it must not run any more is skipped, so that the cursor goes on.
+    /// What the pause has held for so long that it must not run any more is skipped, so that the cursor goes
+    /// on.
     pub(super) fn skip_held_too_long(&mut self, now: Now, effects: &mut Effects) {
-        if self.pause.is_some() {
+        if self.pause.is_on() {
             self.resume_backlog(now, effects);
         }
     }
 
     /// The instant at which the first held tick is too late.
     pub(super) fn held_until(&self) -> Option<DateTime<Utc>> {
-        self.pause.as_ref()?;
-        let first = self.backlog.front()?;
-        let window = TimeDelta::from_std(first.window).ok()?;
-        first.tick.instant().checked_add_signed(window)?.checked_add_signed(MILLISECOND)
+        self.backlog.front().filter(|_| self.pause.is_on())?.too_late_at()
     }
 
-    /// Says of each tick that waits for the end of the pause that it does: once, however often its job is paused.
+    /// Says of each tick that waits for the end of the pause that it does: once, however often its job is
+    /// paused.
     pub(super) fn say_held(&mut self, now: Now, effects: &mut Effects) {
-        if self.pause.is_none() {
-            return;
+        if self.pause.is_on() {
+            let reason = SkipReason::Paused;
+            let new = self.pause.say_held(now, self.backlog.iter().map(|waiting| waiting.tick));
+            effects.extend(new.into_iter().map(|fire_time| Effect::Held { fire_time, reason }));
         }
-        // By a clock that was set back meanwhile.
-        self.held_said.take_if(|said| said.instant() > now.wall);
-        let reason = SkipReason::Paused;
-        let held = self.backlog.iter().map(|waiting| waiting.tick);
-        let new = held.filter(|tick| self.held_said.is_none_or(|said| *tick > said));
-        effects.extend(new.map(|fire_time| Effect::Held { fire_time, reason }));
-        self.held_said = self.backlog.back().map(|waiting| waiting.tick).max(self.held_said);
     }
 
-    /// The ticks of which it was said that the pause holds them, and that it still does, in their order. A claim of the
-    /// first may be under way, to find out whether the pause is over.
-    pub fn held(&self) -> impl Iterator<Item = FireTime> {
-        let asked = match &self.asked {
-            Asked::Claim(asked) if asked.ends_pause => Some(asked.claim.fire_time),
-            Asked::Claim(_) | Asked::Advance(_) | Asked::Nothing => None,
-        };
+    /// The ticks of which it was said that the pause holds them, and that it still does, in their order. A
+    /// claim of the first may be under way, to find out whether the pause is over.
+    pub(crate) fn held(&self) -> impl Iterator<Item = FireTime> {
+        let asked = self.asked.claim().filter(|asked| asked.ends_pause).map(|asked| asked.claim.fire_time);
         // What is asked for another right is decided anew by that one.
-        let holds = self.pause.is_some() && self.decides_on();
+        let holds = self.pause.is_on() && self.decides_on();
         // After each step this is asked, and otherwise all that is to be made up for may wait.
         let waiting = if holds { self.backlog.iter() } else { Default::default() };
         let held = asked.filter(|_| holds).into_iter().chain(waiting.map(|waiting| waiting.tick));
-        held.filter(|tick| Some(*tick) <= self.held_said)
+        held.filter(|tick| Some(*tick) <= self.pause.held_said)
     }
 }
 
-impl Waiting {
-    fn is_too_late(&self, now: Now) -> bool {
-        self.tick.lateness(now.wall) > self.window
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        core::job::tests::at,
+        name::{NodeId, RunIds},
+    };
+
+    fn now(wall: &str) -> Now {
+        let wall = at(wall);
+        Now { wall, elapsed: Duration::ZERO, term: None, spare: RunIds::of(NodeId::numbered(1)).next(wall) }
+    }
+
+    #[test]
+    fn each_tick_that_is_held_is_told_once_unless_the_clock_is_set_back() {
+        let mut pause = JobPause::default();
+        for (wall, waiting, told) in [
+            ("02:30", &["01:00", "02:00"][..], &["01:00", "02:00"][..]),
+            ("02:31", &["01:00", "02:00"], &[]),
+            ("03:00", &["02:00", "03:00"], &["03:00"]),
+            ("03:01", &[], &[]),
+            ("01:30", &["01:00"], &["01:00"]),
+        ] {
+            let ticks = |times: &[&str]| times.iter().map(|time| FireTime::new(at(time))).collect::<Vec<_>>();
+
+            assert_eq!(pause.say_held(now(wall), ticks(waiting).into_iter()), ticks(told), "{wall}");
+        }
+    }
+
+    #[test]
+    fn a_job_that_its_body_stopped_stays_so_until_the_store_knows() {
+        let stopped: Pause = Pause::stopped_by("no paper");
+        let mut pause = JobPause::default();
+        pause.stop(stopped.clone());
+
+        pause.set_stored(None);
+
+        assert_eq!((pause.current.as_deref(), pause.may_be_stale()), (Some(&stopped), false));
+        pause.stop = None;
+        assert!(pause.may_be_stale());
+        pause.set_stored(None);
+        assert!(!pause.is_on());
     }
 }

@@ -1,25 +1,33 @@
 //! The node's bound on runs in progress, as one job sees it.
 //!
-//! Whoever is to start (the next attempt of a run, a manual trigger, a tick) needs the one permit that the job may have in
-//! hand. A run in progress has its own until its attempt ends.
+//! Whoever is to start (the next attempt of a run, a manual trigger, a tick) needs the one permit that the
+//! job may have in hand. A run in progress has its own until its attempt ends.
 //!
-//! A claim goes out with the permit that its run is to have. If it gets no answer, the permit goes back: other jobs of the node
-//! need no store. It is asked again without one, and what is granted then waits for a permit, as an attempt does.
+//! A claim goes out with the permit that its run is to have. If it gets no answer, the permit goes back:
+//! other jobs of the node need no store. It is asked again without one, and what is granted then waits for a
+//! permit, as an attempt does.
 
 use std::time::Duration;
 
-use super::{
-    Effect, Effects, JobMachine, PermitAnswer, Refusal,
-    ticks::{Asked, May},
-};
+use super::{Effect, Effects, JobMachine, PermitAnswer, Refusal, ticks::May};
 use crate::{core::time::Now, port::SkipReason};
 
 /// How long an attempt, or a trigger that was queued, waits that the node refused a permit.
 const PERMIT_AGAIN: Duration = Duration::from_secs(1);
 
-/// The permit in hand.
+/// The permit to start something on this node, and whether one is wanted.
+#[derive(Debug)]
+pub(super) struct Permit {
+    /// The node bounds its runs in progress.
+    limited: bool,
+    pub(super) state: PermitState,
+    /// Something would start in this step, were it not for the permit.
+    wanted: bool,
+}
+
+/// Where the permit is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Permit {
+pub(super) enum PermitState {
     /// There is none.
     None,
     /// The node was asked for one.
@@ -34,80 +42,107 @@ pub(super) enum Permit {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Claimant {
     Tick,
-    Manual,
+    Unscheduled,
 }
 
-impl JobMachine {
+impl Permit {
+    /// Of a node that is `limited`, or needs no permits.
+    pub(super) fn new(limited: bool) -> Self {
+        Self { limited, state: PermitState::None, wanted: false }
+    }
+
+    /// A step begins, in which nothing is to start yet.
+    pub(super) fn want_nothing(&mut self) {
+        self.wanted = false;
+    }
+
     /// Something is to start now. Whether it may: if not, a permit is asked for.
-    pub(super) fn has_permit(&mut self) -> bool {
-        self.wants_permit = self.limited;
-        self.is_permitted()
+    pub(super) fn want(&mut self) -> bool {
+        self.wanted = self.limited;
+        self.allows()
+    }
+
+    /// What was wanted in a former step is so still.
+    pub(super) fn keep_request(&mut self) {
+        self.wanted = true;
+    }
+
+    pub(super) fn is_wanted(&self) -> bool {
+        self.wanted
     }
 
     /// The node lets something start now.
-    pub(super) fn is_permitted(&self) -> bool {
-        !self.limited || self.permit == Permit::InHand
+    pub(super) fn allows(&self) -> bool {
+        !self.limited || self.state == PermitState::InHand
     }
 
     /// The node knows that something is to start, and has no slot for it yet.
-    pub fn waits_for_permit(&self) -> bool {
-        self.permit == Permit::Asked
+    pub(super) fn is_asked(&self) -> bool {
+        self.state == PermitState::Asked
     }
 
     /// A claim goes out with the permit in hand.
-    pub(super) fn pledge_permit(&mut self, claimant: Claimant) {
-        debug_assert!(self.is_permitted(), "a claim is pledged the permit in hand");
-        self.wants_permit = false;
+    pub(super) fn pledge(&mut self, claimant: Claimant) {
+        debug_assert!(self.allows(), "a claim is pledged the permit in hand");
+        self.wanted = false;
         if self.limited {
-            self.permit = Permit::Pledged(claimant);
+            self.state = PermitState::Pledged(claimant);
         }
     }
 
     /// Nothing came of that claim, or it got no answer.
-    pub(super) fn take_permit_back(&mut self, claimant: Claimant) {
-        if self.permit == Permit::Pledged(claimant) {
-            self.permit = Permit::InHand;
+    pub(super) fn take_back(&mut self, claimant: Claimant) {
+        if self.state == PermitState::Pledged(claimant) {
+            self.state = PermitState::InHand;
         }
     }
 
     /// What this claim was granted may start at once.
-    pub(super) fn has_pledge(&self, claimant: Claimant) -> bool {
-        !self.limited || self.permit == Permit::Pledged(claimant)
+    pub(super) fn is_pledged_to(&self, claimant: Claimant) -> bool {
+        !self.limited || self.state == PermitState::Pledged(claimant)
     }
 
     /// A run has started: the permit is its own.
-    pub(super) fn spend_permit(&mut self) {
-        self.wants_permit = false;
-        self.permit = Permit::None;
+    pub(super) fn spend(&mut self) {
+        self.wanted = false;
+        self.state = PermitState::None;
     }
 
     /// The attempt that had a permit of its own is over.
-    pub(super) fn release_permit(&self, effects: &mut Effects) {
-        if self.limited {
-            effects.push(Effect::ReleasePermit);
-        }
+    pub(super) fn release(&self) -> Option<Effect> {
+        self.limited.then_some(Effect::ReleasePermit)
     }
 
     /// Asks for a permit that is wanted, and gives back one that is not.
-    pub(super) fn settle_permit(&mut self, effects: &mut Effects) {
+    pub(super) fn balance(&mut self, priority: i8) -> Option<Effect> {
         if !self.limited {
-            return;
+            return None;
         }
-        match (self.permit, self.wants_permit) {
-            (Permit::None, true) => {
-                self.permit = Permit::Asked;
-                effects.push(Effect::AskPermit { priority: self.policies.priority });
+        match (self.state, self.wanted) {
+            (PermitState::None, true) => {
+                self.state = PermitState::Asked;
+                Some(Effect::AskPermit { priority })
             }
-            (Permit::InHand, false) => {
-                self.permit = Permit::None;
-                effects.push(Effect::ReleasePermit);
+            (PermitState::InHand, false) => {
+                self.state = PermitState::None;
+                Some(Effect::ReleasePermit)
             }
-            (Permit::None | Permit::Asked | Permit::InHand | Permit::Pledged(_), _) => {}
+            (
+                PermitState::None | PermitState::Asked | PermitState::InHand | PermitState::Pledged(_),
+                true | false,
+            ) => None,
         }
+    }
+}
+
+impl JobMachine {
+    /// The node knows that something is to start, and has no slot for it yet.
+    pub(crate) fn waits_for_permit(&self) -> bool {
+        self.permit.is_asked()
     }
 
     pub(super) fn on_permit(&mut self, now: Now, answer: PermitAnswer, effects: &mut Effects) {
-        if self.permit != Permit::Asked {
+        if !self.permit.is_asked() {
             // Asked for before the actor died.
             if answer == PermitAnswer::Granted {
                 effects.push(Effect::ReleasePermit);
@@ -115,14 +150,14 @@ impl JobMachine {
             return;
         }
         match answer {
-            PermitAnswer::Granted => self.permit = Permit::InHand,
+            PermitAnswer::Granted => self.permit.state = PermitState::InHand,
             PermitAnswer::Wait => self.answer_queued(effects),
-            PermitAnswer::Refused => {
-                self.permit = Permit::None;
+            PermitAnswer::NotAdmitted => {
+                self.permit.state = PermitState::None;
                 self.refuse_callers(&Refusal::Concurrency, effects);
                 let later = now.elapsed.saturating_add(PERMIT_AGAIN);
-                self.put_trigger_off(later);
-                self.put_attempts_off(now, later);
+                self.put_unscheduled_off(later);
+                self.runs.put_attempts_off(now, later);
                 if self.tick_wants_permit(now)
                     && let Some(waiting) = self.backlog.pop_front()
                 {
@@ -134,7 +169,76 @@ impl JobMachine {
 
     /// A tick would start, were it not for the permit. It is not its turn while an earlier one has no answer.
     fn tick_wants_permit(&self, now: Now) -> bool {
-        let first = self.backlog.front().filter(|_| !matches!(self.asked, Asked::Claim(_)));
+        let first = self.backlog.front().filter(|_| self.asked.claim().is_none());
         self.firing().is_some() && first.is_some_and(|first| self.may_start(now, first) == May::WaitForPermit)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STATES: [PermitState; 4] =
+        [PermitState::None, PermitState::Asked, PermitState::InHand, PermitState::Pledged(Claimant::Tick)];
+
+    fn permit(state: PermitState, wanted: bool) -> Permit {
+        Permit { limited: true, state, wanted }
+    }
+
+    #[test]
+    fn a_step_ends_with_a_permit_exactly_where_one_is_wanted() {
+        let (ask, release) = (Effect::AskPermit { priority: 3 }, Effect::ReleasePermit);
+        for (state, wanted, effect, after) in [
+            (PermitState::None, false, None, PermitState::None),
+            (PermitState::None, true, Some(ask), PermitState::Asked),
+            // The answer is to come, whatever is wanted until then.
+            (PermitState::Asked, false, None, PermitState::Asked),
+            (PermitState::Asked, true, None, PermitState::Asked),
+            (PermitState::InHand, false, Some(release), PermitState::None),
+            (PermitState::InHand, true, None, PermitState::InHand),
+            (STATES[3], false, None, STATES[3]),
+            (STATES[3], true, None, STATES[3]),
+        ] {
+            let mut permit = permit(state, wanted);
+
+            assert_eq!(permit.balance(3), effect, "{state:?} {wanted}");
+            assert_eq!(permit.state, after, "{state:?} {wanted}");
+        }
+    }
+
+    #[test]
+    fn only_the_permit_in_hand_lets_something_start() {
+        for state in STATES {
+            let mut permit = permit(state, false);
+
+            assert_eq!(permit.want(), state == PermitState::InHand, "{state:?}");
+            assert!(permit.is_wanted());
+        }
+    }
+
+    #[test]
+    fn a_pledge_comes_back_to_the_claim_that_it_was_made_for() {
+        let mut permit = permit(PermitState::InHand, true);
+        permit.pledge(Claimant::Tick);
+        assert!(!permit.is_wanted() && !permit.allows());
+        assert!(permit.is_pledged_to(Claimant::Tick) && !permit.is_pledged_to(Claimant::Unscheduled));
+
+        permit.take_back(Claimant::Unscheduled);
+        assert!(!permit.allows());
+        permit.take_back(Claimant::Tick);
+
+        assert!(permit.allows());
+    }
+
+    #[test]
+    fn a_node_without_a_bound_needs_no_permits() {
+        let mut permit = Permit::new(false);
+
+        assert!(permit.want() && !permit.is_wanted());
+        permit.pledge(Claimant::Tick);
+        assert!(permit.is_pledged_to(Claimant::Tick) && permit.allows());
+        permit.spend();
+
+        assert_eq!((permit.balance(0), permit.release()), (None, None));
     }
 }

@@ -20,11 +20,11 @@ pub struct Grant {
     pub term: Term,
     /// For how long it may be trusted; `None` is for ever.
     pub lease: Option<Lease>,
-    /// How long the campaign had waited before it asked the store for the term: the lease is counted from then. Rather too
-    /// short than too long.
+    /// How long the campaign had waited before it asked the store for the term: the lease is counted from
+    /// then. Rather too short than too long.
     pub waited: Duration,
-    /// The version of the time zone data by which the leader of the term before went, whichever node that was; `None` if there
-    /// was none, or it is not known.
+    /// The version of the time zone data by which the leader of the term before went, whichever node that
+    /// was; `None` if there was none, or it is not known.
     pub former_zone_data: Option<Arc<str>>,
 }
 

@@ -21,14 +21,16 @@ pub struct ClaimRequest {
     pub run: RunId,
     /// The tick to take; `None` for a manual trigger, which moves no cursor and needs no term.
     pub tick: Option<TickClaim>,
-    /// Takes nothing: only says whether this run was granted before, when there was no answer. [`NotGranted`](Verdict::NotGranted)
-    /// is final: it is not answered while a former session of the node may still be granted the run.
-    pub settle: bool,
-    /// This run was lost, and is to go on with its next attempt: it takes its key and the next token, but no tick, and the job
-    /// does not owe it any more. Refused as [`NotGranted`](Verdict::NotGranted) if the job does not owe it (any more), or was
-    /// withdrawn. Needs no term: one node gets it.
-    pub retake: bool,
-    /// If the key is busy, its holder is asked to stop, on whichever node: [`News::Stop`](crate::port::News::Stop).
+    /// Takes nothing: only says whether this run was granted before, when there was no answer.
+    /// [`NotGranted`](Verdict::NotGranted) is final: it is not answered while a former session of the node
+    /// may still be granted the run.
+    pub recheck: bool,
+    /// This run was lost, and is to go on with its next attempt: it takes its key and the next token, but no
+    /// tick, and the job has no pending retry of it any more. Refused as [`NotGranted`](Verdict::NotGranted)
+    /// if there is no pending retry of it, or the job was withdrawn. Needs no term: one node gets it.
+    pub resume_lost: bool,
+    /// If the key is busy, its holder is asked to stop, on whichever node:
+    /// [`Notification::Stop`](crate::port::Notification::Stop).
     pub replace: bool,
     /// How many ticks of the job may run in all, since it was first enrolled.
     pub limit: Option<u64>,
@@ -37,20 +39,20 @@ pub struct ClaimRequest {
 impl ClaimRequest {
     /// A claim without a tick, as a manual trigger makes it.
     pub fn new(job: JobName, key: LockKey, run: RunId) -> Self {
-        Self { job, key, run, tick: None, settle: false, retake: false, replace: false, limit: None }
+        Self { job, key, run, tick: None, recheck: false, resume_lost: false, replace: false, limit: None }
     }
 }
 
-/// By what right a node decides the ticks of a job.
+/// On what basis a node decides the ticks of a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Authority {
     /// It leads: refused as deposed unless this term is the newest one and is not over.
     Term(Term),
-    /// Every node that holds the job may: the cursor decides between them.
+    /// Every node that has the job may: the cursor decides between them.
     Any,
-    /// As `Any`, for as long as the leader does not schedule the job: refused while it is marked with a term that is not
-    /// over.
-    Unled,
+    /// As `Any`, for as long as the leader does not schedule the job: refused while it is marked with a term
+    /// that is not over.
+    Leaderless,
 }
 
 impl Authority {
@@ -58,7 +60,7 @@ impl Authority {
     pub fn term(self) -> Option<Term> {
         match self {
             Self::Term(term) => Some(term),
-            Self::Any | Self::Unled => None,
+            Self::Any | Self::Leaderless => None,
         }
     }
 }
@@ -72,7 +74,7 @@ pub struct TickClaim {
     pub expected: DateTime<Utc>,
     /// The ticks between `expected` and `fire_time`, none of which runs.
     pub skips: Skips,
-    /// By what right.
+    /// On what basis the node decides.
     pub authority: Authority,
 }
 
@@ -82,18 +84,21 @@ pub struct TickClaim {
 pub enum Verdict {
     /// The run may start: the cursor moved, the key is held by this node's session, the run is recorded.
     Granted {
-        /// Greater than every token granted before for this key. At least the store's time in microseconds since 1970:
-        /// greater also than those that a store granted which was made anew, or restored from before.
+        /// Greater than every token granted before for this key. At least the store's time in microseconds
+        /// since 1970: greater also than those that a store granted which was created again, or restored from
+        /// before.
         token: FencingToken,
-        /// The run whose session died while it held the key. It is closed as lost; whoever was granted says so.
+        /// The run whose session died while it held the key. It is closed as lost; the node that was granted
+        /// the run says so.
         lost: Option<Box<LostRun>>,
     },
-    /// No session was granted the run, and none will be: the answer to a claim that settles, and to one that takes up a run
-    /// that is not owed.
+    /// No session was granted the run, and none will be: the answer to a recheck, and to a claim that resumes
+    /// a run without a pending retry.
     NotGranted,
-    /// A session that is over was granted the run, so a former one of this node, which made its id: the reply was lost. Its tick is taken
-    /// and its cursor was moved. Whoever takes over closes the run as lost, or has closed it. Nothing changed now. The engine
-    /// counts the tick, and those that were skipped with it. The run goes on only as a debt.
+    /// A session that is over was granted the run, so a former one of this node, which made its id: the reply
+    /// was lost. Its tick is taken and its cursor was moved. Whoever takes over closes the run as lost, or
+    /// has closed it. Nothing changed now. The engine counts the tick, and those that were skipped with it.
+    /// The run goes on only as a pending retry.
     GrantedBefore,
     /// The tick has a run already.
     AlreadyRun {
@@ -103,7 +108,7 @@ pub enum Verdict {
         cursor: DateTime<Utc>,
     },
     /// The tick was decided otherwise, or the job was changed: the cursor is not the expected one.
-    Moved {
+    Elsewhere {
         /// The job's cursor.
         cursor: DateTime<Utc>,
     },
@@ -119,8 +124,8 @@ pub enum Verdict {
         /// The newest term.
         term: Term,
     },
-    /// The answer to a claim by [`Authority::Unled`]: the leader schedules the job. Nothing changed.
-    Led,
+    /// The answer to a claim by [`Authority::Leaderless`]: the leader schedules the job. Nothing changed.
+    HasLeader,
     /// The job is paused. Nothing changed. Manual triggers run all the same.
     Paused(Pause),
     /// As many ticks of the job have run as may. Nothing changed.
@@ -130,14 +135,14 @@ pub enum Verdict {
         /// How long until it is.
         wait: Duration,
     },
-    /// Somebody else, perhaps an application's own transaction, has locked what the claim needs at this moment. Nothing
-    /// changed: ask again. It is not an overlap yet.
+    /// Somebody else, perhaps an application's own transaction, has locked what the claim needs at this
+    /// moment. Nothing changed: ask again. It is not an overlap yet.
     Locked {
         /// The run that held the key when it was last looked at, if its session lives.
         holder: Option<RunId>,
     },
-    /// This claim is refused for its data: see [`LockError::BadData`](crate::port::LockError::BadData). Nothing changed. The job is
-    /// parked once something of another job gets through.
+    /// This claim is refused for its data: see [`LockError::BadData`](crate::port::LockError::BadData).
+    /// Nothing changed. The job is parked once something of another job gets through.
     BadData {
         /// What the store says, without passwords or connection strings.
         reason: String,

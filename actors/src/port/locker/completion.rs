@@ -20,11 +20,12 @@ pub struct Completion {
     pub token: FencingToken,
     /// How it ended.
     pub outcome: Outcome,
-    /// The job is paused when at least so many of its runs in a row have failed, panicked or timed out, this one included. It
-    /// is left as it is if it is paused until it is resumed already. Resuming it starts the count anew.
+    /// The job is paused when at least so many of its runs in a row have failed, panicked or timed out, this
+    /// one included. It is left as it is if it is paused until it is resumed already. Resuming it starts the
+    /// count again.
     pub pause_after: Option<u32>,
-    /// The job's cursor moves to the end of the run, in the store's time rounded up to whole milliseconds, and never back: its
-    /// next tick follows from there.
+    /// The job's cursor moves to the end of the run, in the store's time rounded up to whole milliseconds,
+    /// and never back: its next tick follows from there.
     pub from_completion: bool,
 }
 
@@ -45,14 +46,16 @@ impl Completed {
 pub enum Completed {
     /// The end is recorded and the key is free.
     Recorded {
-        /// The job's cursor, if it was to move and the job was ever enrolled. Of an end that was recorded before: as it is now.
+        /// The job's cursor, if it was to move and the job was ever enrolled. Of an end that was recorded
+        /// before: as it is now.
         cursor: Option<DateTime<Utc>>,
         /// The job is paused because too many of its runs failed in a row.
         pause: Option<Pause>,
     },
     /// The run was closed by somebody else, or the key has a newer token. Nothing changed.
     Stale,
-    /// The store knows neither the key nor the run any more, so that nobody else says what became of it: enrol the job.
+    /// The store knows neither the key nor the run any more, so that nobody else says what became of it:
+    /// enrol the job.
     Unknown,
     /// Somebody else has locked the key, or the job, at this moment. Nothing changed: ask again.
     Locked,

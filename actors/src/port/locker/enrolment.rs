@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-use super::{Authority, OwedRun};
+use super::{Authority, PendingRetry};
 use crate::{
     core::{pause::Pause, policy::Overlap},
     name::{JobName, LockKey, Term},
@@ -21,22 +21,24 @@ pub struct Enrolment {
     /// is a changed schedule. It takes the place of the stored one in any case: so one of another version
     /// does, and the cursor stays.
     pub schedule: ScheduleIdentity,
-    /// By what right. Only a term is marked on the job.
+    /// On what basis this node schedules it. Only a term is marked on the job.
     pub authority: Authority,
     /// What its runs exclude.
     pub key: LockKey,
-    /// The policy that jobs with this key share: it is declared for as long as the term lasts, or, without one, the session.
+    /// The policy that jobs with this key share: it is declared for as long as the term lasts, or, without
+    /// one, the session.
     pub overlap: Overlap,
-    /// How long this node has held the job with this schedule, by its monotonic clock: a new or changed job, or one that was
-    /// withdrawn, owes ticks from then on, in the store's time. Zero: from now on.
-    pub held_for: Duration,
-    /// What the store's clock read when that was measured, as far as the node knows: what passed since, up to 5 s, counts as well. So the
-    /// way to the store takes no tick from the job. `None`: nothing passed.
+    /// How long this node has had the job with this schedule, by its monotonic clock: a new or changed job,
+    /// or one that was withdrawn, owes ticks from then on, in the store's time. Zero: from now on.
+    pub known_for: Duration,
+    /// What the store's clock read when that was measured, as far as the node knows: what passed since, up to
+    /// 5 s, counts as well. So the way to the store takes no tick from the job. `None`: nothing passed.
     pub asked_at: Option<DateTime<Utc>>,
-    /// A run of it that is lost is owed another attempt: see [`OwedRun`]. Otherwise none is from now on.
+    /// Its lost runs are retried: see [`PendingRetry`]. Otherwise none is from now on.
     pub retry_lost: bool,
-    /// Its cursor moves to the end of a run that is lost as well: see [`Completion::from_completion`](super::Completion::from_completion). A run that is lost to
-    /// the job's own next tick moves it no further than that tick.
+    /// Its cursor moves to the end of a run that is lost as well: see
+    /// [`Completion::from_completion`](super::Completion::from_completion). A run that is lost to the job's
+    /// own next tick moves it no further than that tick.
     pub from_completion: bool,
 }
 
@@ -49,7 +51,7 @@ impl Enrolment {
             schedule,
             authority,
             overlap: Overlap::default(),
-            held_for: Duration::ZERO,
+            known_for: Duration::ZERO,
             asked_at: None,
             retry_lost: false,
             from_completion: false,
@@ -59,14 +61,15 @@ impl Enrolment {
 
 /// What the store keeps of a job.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Kept {
+pub struct StoredState {
     /// It is paused.
     pub pause: Option<Pause>,
-    /// How many of its last runs in a row failed, panicked or timed out, since it was enrolled for the first time, withdrawn or
-    /// resumed. Cancelled and lost runs are passed over.
+    /// How many of its last runs in a row failed, panicked or timed out, since it was enrolled for the first
+    /// time, withdrawn or resumed. Cancelled and lost runs are passed over.
     pub failures: u32,
-    /// The runs that were lost and are owed another attempt, the oldest first, at most [`DEBTS_MAX`](crate::DEBTS_MAX).
-    pub owed: Vec<OwedRun>,
+    /// The lost runs that are to be retried, the oldest first, at most
+    /// [`PENDING_RETRIES_MAX`](crate::PENDING_RETRIES_MAX).
+    pub pending_retries: Vec<PendingRetry>,
 }
 
 /// The answer to an enrolment.
@@ -74,21 +77,22 @@ pub struct Kept {
 pub enum Enrolled {
     /// The job's row is marked with the term.
     Done {
-        /// Every tick up to here is decided. For a new job its creation, for a changed schedule the change, as the node that
-        /// enrols it knows it and in the store's time; it never goes back.
+        /// Every tick up to here is decided. For a new job its creation, for a changed schedule the change,
+        /// as the node that enrols it knows it and in the store's time; it never goes back.
         cursor: DateTime<Utc>,
         /// What else is kept of it.
-        kept: Box<Kept>,
+        stored: Box<StoredState>,
     },
     /// A newer term was granted, or this one is over. Nothing changed.
     Deposed {
         /// The newest term.
         term: Term,
     },
-    /// The answer to an enrolment by [`Authority::Unled`]: the leader schedules the job. Nothing changed.
-    Led,
-    /// Somebody else, who lives, declares another overlap policy for the key. This session declares none for it any more, and
-    /// the job is not marked with its term.
+    /// The answer to an enrolment by [`Authority::Leaderless`]: the leader schedules the job. Nothing
+    /// changed.
+    HasLeader,
+    /// Somebody else, who lives, declares another overlap policy for the key. This session declares none for
+    /// it any more, and the job is not marked with its term.
     Conflict {
         /// That policy, as the store keeps it.
         declared: String,
@@ -108,7 +112,7 @@ pub struct Declaration {
     pub overlap: Overlap,
 }
 
-/// A job as a node holds it.
+/// A job as a node has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Inquiry {
     /// The job.
@@ -117,16 +121,16 @@ pub struct Inquiry {
     pub schedule: ScheduleIdentity,
 }
 
-/// What the leader does with a job that another node holds.
+/// What the leader does with a job that another node has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Standing {
+pub enum LeaderView {
     /// It schedules it, by the same schedule; or by one whose identity is of another version, which counts as
     /// the same.
     Scheduled,
     /// It schedules a job of this name by a schedule that [differs](ScheduleIdentity::differs_from).
     OtherSchedule,
-    /// It does not hold it.
-    NotHeld,
+    /// It does not schedule it, as it does not have it.
+    NotScheduled,
     /// Nobody leads.
     NoLeader,
 }

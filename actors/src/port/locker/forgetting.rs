@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-/// The longest time between two calls of [`Locker::forget`](super::Locker::forget) that a store ages by: what is longer counts as a time
-/// without a leader.
+/// The longest time between two calls of [`Locker::forget`](super::Locker::forget) that a store ages by: what
+/// is longer counts as a time without a leader.
 pub const AGES_AT_MOST: Duration = Duration::from_secs(180);
 
 /// How much was forgotten.

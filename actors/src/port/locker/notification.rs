@@ -1,6 +1,6 @@
-//! What a session is told.
+//! What another node did, as a session is notified of it.
 
-use super::Debt;
+use super::PendingRetryOfJob;
 use crate::{
     core::pause::Pause,
     name::{JobName, RunId},
@@ -9,22 +9,22 @@ use crate::{
 /// Something that another node did.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum News {
-    /// A run of this node holds a key that somebody wants to take in its place: it is to stop.
+pub enum Notification {
+    /// Another node wants the key that this run of this node has, and the run is to stop for it.
     Stop {
         /// The run.
         run: RunId,
     },
     /// A job was paused or resumed.
-    Pause {
+    PauseChanged {
         /// The job.
         job: JobName,
         /// As the store says when this is handed on; `None`: it is not paused.
         pause: Option<Pause>,
     },
-    /// A run was closed as lost, and its job owes it.
-    Owed(Debt),
-    /// There was more news than a session keeps, and the oldest were dropped: whatever they would have said stands in the
-    /// store.
-    Missed,
+    /// A run was closed as lost, and is to be retried.
+    PendingRetry(PendingRetryOfJob),
+    /// There were more notifications than a session keeps, and the oldest were dropped. What they said is in
+    /// the store.
+    Lagged,
 }

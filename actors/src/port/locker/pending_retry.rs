@@ -1,18 +1,19 @@
-//! Lost runs, and those of them that are to go on.
+//! Lost runs, and those of them that are to be retried.
 
 use crate::{
     core::time::FireTime,
     name::{JobName, RunId},
 };
 
-/// A run that was lost and is to go on with its next attempt: a debt of its job. It is settled once the run is taken up, by a
-/// claim that [retakes](crate::port::ClaimRequest::retake) it, and forgiven if the job is withdrawn, or is enrolled without
-/// [`retry_lost`](crate::port::Enrolment::retry_lost). Nothing else ends it: not the end of another run of the job.
+/// A run that was lost and is to go on with its next attempt. The store keeps it until the run is resumed, by
+/// a claim that [resumes](crate::port::ClaimRequest::resume_lost) it. It drops it if the job is withdrawn, or
+/// is enrolled without [`retry_lost`](crate::port::Enrolment::retry_lost). Nothing else ends it: not the end
+/// of another run of the job.
 ///
-/// A job owes at most [`DEBTS_MAX`](crate::DEBTS_MAX) runs: of more, the oldest runs stay lost. A run that was lost
-/// [`LOSSES_MAX`](crate::LOSSES_MAX) times is owed no more.
+/// A job has at most [`PENDING_RETRIES_MAX`](crate::PENDING_RETRIES_MAX) of them: of more, the oldest runs
+/// stay lost. A run that was lost [`LOSSES_MAX`](crate::LOSSES_MAX) times is not retried again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct OwedRun {
+pub struct PendingRetry {
     /// The run.
     pub run: RunId,
     /// The tick, unless it was a manual trigger.
@@ -21,13 +22,13 @@ pub struct OwedRun {
     pub losses: u32,
 }
 
-/// A run that a job owes.
+/// A pending retry, with its job.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Debt {
+pub struct PendingRetryOfJob {
     /// The job.
     pub job: JobName,
-    /// The run.
-    pub owed: OwedRun,
+    /// The retry.
+    pub retry: PendingRetry,
 }
 
 /// A run whose session died before it ended.
@@ -39,8 +40,8 @@ pub struct LostRun {
     pub run: RunId,
     /// The tick, unless it was a manual trigger.
     pub fire_time: Option<FireTime>,
-    /// It is owed another attempt, by whichever node fires the job and takes it up.
-    pub owed: Option<OwedRun>,
+    /// Its next attempt, which any node that fires the job makes; `None`: it stays lost.
+    pub retry: Option<PendingRetry>,
 }
 
 /// What a search for runs of dead sessions closed.

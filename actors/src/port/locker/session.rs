@@ -13,10 +13,11 @@ pub struct Session(pub u64);
 /// What a node says when it proves that it could claim.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Proof {
-    /// The term in which it leads, once it knows of all its jobs whether something is due. `None` for a follower, and for a leader
-    /// that does not know yet: they say nothing.
+    /// The term in which it leads, once it knows of all its jobs whether something is due. `None` for a
+    /// follower, and for a leader that does not know yet: they say nothing.
     pub term: Option<Term>,
-    /// Since when a tick of a job that it leads is due and not decided, if one has been for longer than a lease.
+    /// Since when a tick of a job that it leads is due and not decided, if one has been for longer than a
+    /// lease.
     pub overdue_since: Option<DateTime<Utc>>,
     /// The leader knows of no tick that is due and not decided, for however short a time.
     pub all_decided: bool,
@@ -28,15 +29,16 @@ pub struct Proof {
 pub struct Proved {
     /// Since when a tick is due and not decided, as the leader of the present term said, if there is one.
     pub overdue_since: Option<DateTime<Utc>>,
-    /// When a leader of any term said last that [all is decided](Proof::all_decided); a term that begins changes nothing. `None`:
-    /// the present leader never says so, as it is of a version before.
+    /// When a leader of any term said last that [all is decided](Proof::all_decided); a term that begins
+    /// changes nothing. `None`: the present leader never says so, as it is of a version before.
     pub decided: Option<Decided>,
 }
 
 /// When a leader said last that all is decided.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Decided {
-    /// Another one each time that a leader says so; 0: none did yet. Only this tells that somebody said something.
+    /// Another one each time that a leader says so; 0: none did yet. Only this tells that somebody said
+    /// something.
     pub mark: u64,
     /// How long ago, by the store's clock: the node believes it no further than back to its last proof.
     pub ago: Duration,

@@ -27,9 +27,10 @@ use crate::{
     event::Outcome,
     name::{FencingToken, JobName, LockKey, NodeId, RunId, RunIds, Term},
     port::{
-        Authority, Backend, Campaign, ClaimRequest, Completed, Completion, CursorMove, Debt, Declaration,
-        Elector, Enrolled, Enrolment, Inquiry, Kept, Locker, LostRun, Moved, News, OwedRun, Pause, Renewal,
-        ScheduleIdentity, Session, SkipReason, Skips, Standing, TickClaim, Verdict,
+        Advanced, Authority, Backend, Campaign, ClaimRequest, Completed, Completion, CursorAdvance,
+        Declaration, Elector, Enrolled, Enrolment, Inquiry, LeaderView, Locker, LostRun, Notification, Pause,
+        PendingRetry, PendingRetryOfJob, Renewal, ScheduleIdentity, Session, SkipReason, Skips, StoredState,
+        TickClaim, Verdict,
     },
 };
 
@@ -73,7 +74,7 @@ pub async fn locker(cluster: &mut impl Cluster) {
     suite.an_old_term_decides_nothing().await;
     suite.what_passes_on_the_way_takes_no_tick_from_a_new_job().await;
     suite.the_same_run_is_granted_again().await;
-    suite.settling_takes_nothing().await;
+    suite.a_recheck_takes_nothing().await;
     suite.a_held_key_is_busy_until_the_completion().await;
     suite.a_manual_run_needs_no_term_and_moves_no_cursor().await;
     suite.in_a_batch_one_job_and_one_key_are_granted_once().await;
@@ -175,12 +176,12 @@ impl Suite {
     }
 
     /// A move of a cursor over one tick.
-    async fn skip(&self, job: &str, expected: DateTime<Utc>) -> Moved {
+    async fn skip(&self, job: &str, expected: DateTime<Utc>) -> Advanced {
         let skips = Skips::new(SkipReason::Overlap, 1, false);
         let (job, to, authority) = (name(job), just_after(expected), Authority::Term(self.term));
-        let asked = CursorMove { id: Uuid::new_v4(), job, expected, to, skips, authority };
-        let moved = self.locker.advance(&[asked]).await.expect("an answer");
-        moved.into_iter().next().expect("one answer per move")
+        let asked = CursorAdvance { id: Uuid::new_v4(), job, expected, to, skips, authority };
+        let advanced = self.locker.advance(&[asked]).await.expect("an answer");
+        advanced.into_iter().next().expect("one answer per move")
     }
 
     /// Those that need one node and a leader.
@@ -222,9 +223,9 @@ impl Suite {
         enrolled.pop().expect("one answer per enrolment")
     }
 
-    async fn kept(&self, job: &str) -> Kept {
+    async fn stored(&self, job: &str) -> StoredState {
         match self.enrol_by(job, "a schedule", Authority::Term(self.term)).await {
-            Enrolled::Done { kept, .. } => *kept,
+            Enrolled::Done { stored, .. } => *stored,
             other => panic!("enrolling {job} was answered with {other:?}"),
         }
     }

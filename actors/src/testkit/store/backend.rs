@@ -71,14 +71,14 @@ impl StoreBackend {
         let now = Instant::now();
         let mut state = self.store.at(now);
         state.calls += 1;
-        let before = state.news_of(self.node);
+        let before = state.notifications_of(self.node);
         let (records, changed_at) = (state.ledger.records().len(), state.changed_at);
         let answer = work(&mut state, now, self.store.clock.now());
         if fault.is_some() || state.ledger.records().len() > records {
             state.changed_at = now;
         }
         if state.changed_at > changed_at {
-            self.store.news.notify_waiters();
+            self.store.changes.notify_waiters();
         }
         let heard =
             state.delayed.as_mut().is_some_and(|heard| heard.insert(self.node, before) != Some(before));
@@ -189,15 +189,16 @@ impl StoreBackend {
     }
 }
 
-/// Whether an operation may change what another one answers. Those that may not are what nodes ask now and then.
+/// Whether an operation may change what another one answers. Those that may not are what nodes ask now and
+/// then.
 fn changes(operation: Operation) -> bool {
     !matches!(
         operation,
         Operation::CloseLost
             | Operation::Conflicts
-            | Operation::Debts
+            | Operation::PendingRetries
             | Operation::Forget
-            | Operation::Hold
+            | Operation::KeepNames
             | Operation::Inquire
             | Operation::Prove
     )

@@ -22,8 +22,8 @@ pub enum BadData {
     Claim,
     /// The ends of runs.
     End,
-    /// Moves of cursors.
-    Move,
+    /// Advances of cursors.
+    Advance,
     /// Pauses.
     Pause,
     /// What is only asked or taken back: inquiries, conflicts, retractions, withdrawals.
@@ -33,5 +33,5 @@ pub enum BadData {
 impl BadData {
     /// Everything.
     pub const ALL: [Self; 6] =
-        [Self::Enrolment, Self::Claim, Self::End, Self::Move, Self::Pause, Self::Other];
+        [Self::Enrolment, Self::Claim, Self::End, Self::Advance, Self::Pause, Self::Other];
 }

@@ -21,9 +21,10 @@ use crate::{
     core::operation::Operation,
     name::{JobName, LockKey, NodeId, RunId, Term},
     port::{
-        ClaimRequest, Clock, ClosedRuns, Completed, Completion, CursorMove, Debt, Decided, Declaration,
-        Divergence, Enrolled, Enrolment, Forgotten, Inquiry, KnownHistory, LockError, Locker, Moved, News,
-        OTHER_ZONE_DATA_MAX, OtherZoneData, Pause, Proof, Proved, Session, Standing, Verdict,
+        Advanced, ClaimRequest, Clock, ClosedRuns, Completed, Completion, CursorAdvance, Decided,
+        Declaration, Divergence, Enrolled, Enrolment, Forgotten, Inquiry, KnownHistory, LeaderView,
+        LockError, Locker, Notification, OTHER_ZONE_DATA_MAX, OtherZoneData, Pause, PendingRetryOfJob, Proof,
+        Proved, Session, Verdict,
     },
 };
 
@@ -111,11 +112,11 @@ impl Locker for StoreBackend {
         async move {
             let asked_at = Instant::now();
             loop {
-                let news = self.store.news.notified();
+                let notified = self.store.changes.notified();
                 if self.store.lock().changed_at + JUST_NOW >= asked_at {
                     break;
                 }
-                news.await;
+                notified.await;
             }
             // When it would have looked, had it looked once a period.
             let periods = asked_at.elapsed().as_nanos() / period.as_nanos().max(1) + 1;
@@ -192,7 +193,7 @@ impl Locker for StoreBackend {
         retracted.boxed()
     }
 
-    fn inquire<'a>(&'a self, jobs: &'a [Inquiry]) -> BoxFuture<'a, Result<Vec<Standing>, LockError>> {
+    fn inquire<'a>(&'a self, jobs: &'a [Inquiry]) -> BoxFuture<'a, Result<Vec<LeaderView>, LockError>> {
         let asked = self.with_good_data(
             Operation::Inquire,
             BadData::Other,
@@ -243,9 +244,9 @@ impl Locker for StoreBackend {
             |state, session, now| {
                 let claim = |request: &ClaimRequest| {
                     let locked = state.is_locked(request.key.as_str())
-                        || ((request.tick.is_some() || request.retake)
+                        || ((request.tick.is_some() || request.resume_lost)
                             && state.is_locked(request.job.as_str()));
-                    match locked && !request.settle {
+                    match locked && !request.recheck {
                         true => Verdict::Locked { holder: None },
                         false => state.ledger.claim(now, session, request),
                     }
@@ -289,21 +290,24 @@ impl Locker for StoreBackend {
         .boxed()
     }
 
-    fn advance<'a>(&'a self, moves: &'a [CursorMove]) -> BoxFuture<'a, Result<Vec<Moved>, LockError>> {
-        let moved = self.with_good_data(
+    fn advance<'a>(
+        &'a self,
+        advances: &'a [CursorAdvance],
+    ) -> BoxFuture<'a, Result<Vec<Advanced>, LockError>> {
+        let advanced = self.with_good_data(
             Operation::Advance,
-            BadData::Move,
-            moves,
+            BadData::Advance,
+            advances,
             |asked| asked.job.as_str(),
             |state, session, now| {
-                let advance = |asked: &CursorMove| match state.is_locked(asked.job.as_str()) {
-                    true => Moved::Locked,
+                let advance = |asked: &CursorAdvance| match state.is_locked(asked.job.as_str()) {
+                    true => Advanced::Locked,
                     false => state.ledger.advance(session, asked, now),
                 };
-                moves.iter().map(advance).collect()
+                advances.iter().map(advance).collect()
             },
         );
-        moved.boxed()
+        advanced.boxed()
     }
 
     fn pause<'a>(
@@ -327,23 +331,23 @@ impl Locker for StoreBackend {
         paused.map(|paused| paused.and_then(|paused| paused)).boxed()
     }
 
-    fn news(&self, session: Session) -> BoxFuture<'_, News> {
+    fn next_notification(&self, session: Session) -> BoxFuture<'_, Notification> {
         async move {
             loop {
                 // Before the look: what comes in between wakes it.
                 let told = self.store.told.notified();
                 self.connected().await;
-                let (news, silent, refused) = {
+                let (notification, silent, refused) = {
                     let mut state = self.store.lock();
                     let refused = state.refused.get(&Operation::Notification).cloned();
-                    (state.take_news(self.node, session), state.silent, refused)
+                    (state.take_notification(self.node, session), state.silent, refused)
                 };
-                if let (Some(_), Some(reason)) = (&news, refused) {
+                if let (Some(_), Some(reason)) = (&notification, refused) {
                     resume_unwind(Box::new(reason));
                 }
-                match news {
+                match notification {
                     Some(_) if silent => {}
-                    Some(news) => return news,
+                    Some(notification) => return notification,
                     None => told.await,
                 }
             }
@@ -389,9 +393,9 @@ impl Locker for StoreBackend {
             .boxed()
     }
 
-    fn hold<'a>(&'a self, jobs: &'a [JobName], _: Duration) -> BoxFuture<'a, Result<(), LockError>> {
-        self.with_session(Operation::Hold, move |state, _, _| {
-            jobs.iter().for_each(|job| state.ledger.hold(job))
+    fn keep_names<'a>(&'a self, jobs: &'a [JobName], _: Duration) -> BoxFuture<'a, Result<(), LockError>> {
+        self.with_session(Operation::KeepNames, move |state, _, _| {
+            jobs.iter().for_each(|job| state.ledger.keep_name(job))
         })
         .boxed()
     }
@@ -401,7 +405,14 @@ impl Locker for StoreBackend {
             .boxed()
     }
 
-    fn debts(&self, after: Option<RunId>, limit: usize) -> BoxFuture<'_, Result<Vec<Debt>, LockError>> {
-        self.with_session(Operation::Debts, move |state, _, _| state.ledger.debts(after, limit)).boxed()
+    fn pending_retries(
+        &self,
+        after: Option<RunId>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<PendingRetryOfJob>, LockError>> {
+        self.with_session(Operation::PendingRetries, move |state, _, _| {
+            state.ledger.pending_retries(after, limit)
+        })
+        .boxed()
     }
 }

@@ -13,7 +13,7 @@ use super::faults::{BadData, CallFault};
 use crate::{
     core::{ledger::Ledger, operation::Operation},
     name::{NodeId, Term},
-    port::{Divergence, KnownHistory, LockError, News, Session},
+    port::{Divergence, KnownHistory, LockError, Notification, Session},
 };
 
 pub(super) struct State {
@@ -28,9 +28,9 @@ pub(super) struct State {
     pub(super) locked: HashSet<String>,
     /// What is refused for its data, by the names of jobs and keys.
     pub(super) bad: HashSet<(String, BadData)>,
-    /// News are lost.
+    /// Notifications are lost.
     pub(super) silent: bool,
-    /// How many news each node may hear of, if they are delayed.
+    /// How many notifications each node may receive, if they are delayed.
     pub(super) delayed: Option<HashMap<NodeId, usize>>,
     /// What it refuses, and why.
     pub(super) refused: HashMap<Operation, String>,
@@ -105,18 +105,18 @@ impl State {
         Some(leader.expires_at.min(own.expires_at))
     }
 
-    /// How many news wait for a node.
-    pub(super) fn news_of(&self, node: NodeId) -> usize {
-        self.sessions.get(&node).map_or(0, |own| self.ledger.news(own.session))
+    /// How many notifications wait for a node.
+    pub(super) fn notifications_of(&self, node: NodeId) -> usize {
+        self.sessions.get(&node).map_or(0, |own| self.ledger.waiting_notifications(own.session))
     }
 
-    /// The next news that a node may hear of.
-    pub(super) fn take_news(&mut self, node: NodeId, session: Session) -> Option<News> {
+    /// The next notification that a node may receive.
+    pub(super) fn take_notification(&mut self, node: NodeId, session: Session) -> Option<Notification> {
         if let Some(heard) = &mut self.delayed {
             let left = heard.get_mut(&node)?;
             *left = left.checked_sub(1)?;
         }
-        self.ledger.take_news(session)
+        self.ledger.take_notification(session)
     }
 
     /// Ends sessions and terms whose lease ran out, or whose owner is gone.

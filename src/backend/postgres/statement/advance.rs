@@ -1,6 +1,6 @@
 //! Moves of cursors over ticks that nobody runs.
 
-use callsheet_actors::port::{CursorMove, Moved};
+use callsheet_actors::port::{Advanced, CursorAdvance};
 use chrono::{DateTime, Utc};
 use tokio_postgres::{Error, Row};
 use uuid::Uuid;
@@ -71,16 +71,16 @@ parameters! {
 }
 
 impl<'a> Parameters<'a> {
-    pub(in super::super) fn of(asker: Asker<'a>, moves: &[&'a CursorMove]) -> Self {
-        let (terms, leaderless) = authorities(moves.iter().map(|asked| Some(asked.authority)));
+    pub(in super::super) fn of(asker: Asker<'a>, advances: &[&'a CursorAdvance]) -> Self {
+        let (terms, leaderless) = authorities(advances.iter().map(|asked| Some(asked.authority)));
         Self {
             scope: asker.scope,
-            jobs: moves.iter().map(|asked| asked.job.as_str()).collect(),
-            expected: moves.iter().map(|asked| asked.expected).collect(),
-            until: moves.iter().map(|asked| asked.to.instant()).collect(),
+            jobs: advances.iter().map(|asked| asked.job.as_str()).collect(),
+            expected: advances.iter().map(|asked| asked.expected).collect(),
+            until: advances.iter().map(|asked| asked.to.instant()).collect(),
             terms,
             leaderless,
-            ids: moves.iter().map(|asked| asked.id).collect(),
+            ids: advances.iter().map(|asked| asked.id).collect(),
         }
     }
 }
@@ -91,20 +91,20 @@ words! {
         Done = "done",
         DoneBefore = "done before",
         Deposed = "deposed",
-        Led = "led",
+        HasLeader = "led",
         Unknown = "unknown",
         Elsewhere = "elsewhere",
     }
 }
 
 /// Reads a row of [`ADVANCE`].
-pub(in super::super) fn moved(row: &Row) -> Result<Answer<Moved>, Error> {
+pub(in super::super) fn advanced(row: &Row) -> Result<Answer<Advanced>, Error> {
     Ok(Answer::Is(match row.try_get("verdict")? {
-        Word::Done | Word::DoneBefore => Moved::Done,
-        Word::Deposed => Moved::Deposed { term: term(row)? },
-        Word::Led => Moved::Led,
-        Word::Unknown => Moved::Unknown,
-        Word::Elsewhere => Moved::Elsewhere { cursor: row.try_get("cursor")? },
+        Word::Done | Word::DoneBefore => Advanced::Done,
+        Word::Deposed => Advanced::Deposed { term: term(row)? },
+        Word::HasLeader => Advanced::HasLeader,
+        Word::Unknown => Advanced::Unknown,
+        Word::Elsewhere => Advanced::Elsewhere { cursor: row.try_get("cursor")? },
     }))
 }
 

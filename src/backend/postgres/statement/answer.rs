@@ -1,6 +1,10 @@
 //! What a statement answers. All answers are read here: one that is not understood is an error.
 
-use callsheet_actors::{FencingToken, Term, core::text::one_line, port::LockError};
+use callsheet_actors::{
+    FencingToken, Term,
+    adapter::one_line,
+    port::{Advanced, Completed, LockError, Verdict},
+};
 use tokio_postgres::{Error, Row};
 
 use super::super::failure;
@@ -19,6 +23,30 @@ pub(in super::super) enum Answer<T> {
     NoKey,
     /// Its key has a dead owner: ask again with the statement that takes it over.
     NeedsTakeover,
+}
+
+/// An answer to one item of a batch, of which the others have answers of their own.
+pub(in super::super) trait Single: Sized {
+    /// It is not known what became of it: it is to be asked again.
+    fn unavailable(reason: String) -> Self;
+}
+
+impl Single for Verdict {
+    fn unavailable(reason: String) -> Self {
+        Self::Unavailable { reason }
+    }
+}
+
+impl Single for Advanced {
+    fn unavailable(reason: String) -> Self {
+        Self::Unavailable { reason }
+    }
+}
+
+impl Single for Completed {
+    fn unavailable(reason: String) -> Self {
+        Self::Unavailable { reason }
+    }
 }
 
 /// A word that no statement of this version answers.
@@ -44,20 +72,25 @@ pub(in super::super) fn read<T>(
     rows: &[Row],
     read: impl Fn(&Row) -> Result<T, Error>,
 ) -> Result<Vec<T>, LockError> {
-    rows.iter().map(read).collect::<Result<_, _>>().map_err(|error| not_understood(&failure::explain(&error)))
+    let not_understood = |error| LockError::NotDone { reason: not_understood(&failure::explain(&error)) };
+    rows.iter().map(read).collect::<Result<_, _>>().map_err(not_understood)
 }
 
-/// One answer per item, in the order of the items, from rows that name them by number (`ord`) from 1.
+/// One answer per item, in the order of the items, from rows that name them by number (`ord`) from 1. Of a row
+/// that is not what the statement answers, only its own item is unavailable: what the others say is so.
 ///
 /// # Errors
 ///
-/// As [`read`], and if a row names no item.
-pub(in super::super) fn in_order<A>(
+/// [`LockError::NotDone`], as of [`read`], if a row names no item.
+pub(in super::super) fn in_order<A: Single>(
     count: usize,
     rows: &[Row],
     answer: impl Fn(&Row) -> Result<Answer<A>, Error>,
 ) -> Result<Vec<Answer<A>>, LockError> {
-    let answered = read(rows, |row| Ok((row.try_get::<_, i64>("ord")?, answer(row)?)))?;
+    let answered = read(rows, |row| {
+        let unavailable = |error| Answer::Is(A::unavailable(not_understood(&failure::explain(&error))));
+        Ok((row.try_get::<_, i64>("ord")?, answer(row).unwrap_or_else(unavailable)))
+    })?;
     placed(count, answered)
 }
 
@@ -65,14 +98,17 @@ fn placed<A>(count: usize, answered: Vec<(i64, Answer<A>)>) -> Result<Vec<Answer
     let mut answers: Vec<_> = (0..count).map(|_| Answer::Missing).collect();
     for (ord, answer) in answered {
         let place = usize::try_from(ord).ok().and_then(|ord| answers.get_mut(ord.checked_sub(1)?));
-        let place = place.ok_or_else(|| not_understood(&format!("item {ord} of {count} was not asked")))?;
+        let place = place.ok_or_else(|| {
+            let reason = not_understood(&format!("item {ord} of {count} was not asked"));
+            LockError::NotDone { reason }
+        })?;
         *place = answer;
     }
     Ok(answers)
 }
 
-fn not_understood(what: &str) -> LockError {
-    LockError::NotDone { reason: format!("an answer of the server is not understood: {what}; {CURE}") }
+fn not_understood(what: &str) -> String {
+    format!("an answer of the server is not understood: {what}; {CURE}")
 }
 
 pub(super) fn token(row: &Row) -> Result<FencingToken, Error> {
@@ -100,7 +136,7 @@ pub(super) fn assert_words(texts: &[&str], column: &str, known: &[&str]) {
     };
     let mut answered = BTreeSet::new();
     for text in texts {
-        // Comments may hold a quote.
+        // Comments may contain a quote.
         let lines: Vec<_> = text.lines().map(|line| line.split("--").next().unwrap_or_default()).collect();
         let text = lines.join("\n");
         let parts: Vec<_> = text.split('\'').collect();

@@ -15,7 +15,7 @@ use super::{
     answer::{Answer, term, token},
     authorities,
     pause::paused,
-    pending_retries::{DEBTS_BOUND, LOSSES_BOUND, debt, lost_run, owing},
+    pending_retries::{LOSSES_BOUND, PENDING_RETRIES_BOUND, debt, lost_run, owing},
     unless_none,
 };
 
@@ -40,7 +40,7 @@ macro_rules! of_job {
 }
 
 /// The least token of a run that is granted: the time in microseconds, which is greater than any token that
-/// was granted before by tables that were made anew, or restored from before, since.
+/// was granted before by tables that were created again, or restored from before, since.
 macro_rules! token {
     () => {
         "(date_part('epoch', d.decided_at) * 1e6)::int8"
@@ -184,13 +184,13 @@ macro_rules! claim {
                 numbers: "ord, granted",
                 taken_up: "SELECT run FROM taken WHERE retake",
                 losses_max: "$15",
-                debts_max: "$16"
+                pending_retries_max: "$16"
             ),
             "
 SELECT ord, 'granted' AS verdict, granted AS token, holder AS run, NULL::timestamptz AS cursor, NULL::int8 AS epoch,
     NULL::float8 AS wait, run_job AS lost_job, run_fire_time AS lost_fire_time,
     NULL::timestamptz AS paused_until, NULL AS pause_note, ",
-            debt!(channel: "$14", debts_max: "$16"),
+            debt!(channel: "$14", pending_retries_max: "$16"),
             "
 FROM ranked WHERE NOT former
 UNION ALL
@@ -260,15 +260,16 @@ FROM decided WHERE verdict <> 'granted'"
 );
 
 /// The same with all that is rarely needed: keys are taken from dead owners, whose runs are closed as lost;
-/// runs that are owed are taken up; holders are told to stop. Where a run of another job is lost, and the
-/// cursor of that job moves to its end, its row is locked last; a claim is not granted without it.
+/// runs with a pending retry are resumed; holders are told to stop. Where a run of another job is lost, and
+/// the cursor of that job moves to its end, its row is locked last; a claim is not granted without it.
 ///
-/// A debt is locked after the row of its job, and goes with the grant. The lock is what decides: this
-/// statement may see a debt that was settled before it got the row of the job, but it cannot lock it.
+/// A pending retry is locked after the row of its job, and goes with the grant. The lock is what decides:
+/// this statement may see a pending retry that was resumed before it got the row of the job, but it cannot
+/// lock it.
 ///
 /// As for [`CLAIM`], and $12 whether a live holder of the key is told to stop, $13 whether it takes up a run
-/// that the job owes; $14 the channel of the scope, $15 how often a run is lost that is owed no more, $16 the
-/// most that a job owes.
+/// that the job owes; $14 the channel of the scope, $15 how often a run is lost that is retried no more, $16
+/// the most pending retries of a job.
 pub(in super::super) const CLAIM_FULLY: &str = claim!(
     found: "found AS MATERIALIZED (
     SELECT a.*, n.cursor, n.cursor_run, n.withdrawn, n.term AS job_term, n.runs, n.paused, n.paused_until,
@@ -291,8 +292,9 @@ pub(in super::super) const CLAIM_FULLY: &str = claim!(
     at: "n.ctid = d.place"
 );
 
-/// The same as [`CLAIM_FULLY`] for ticks and owed runs of jobs that have another key than their name. Locks
-/// the rows of the jobs, then those of the keys; it waits for neither, so that their order does not matter.
+/// The same as [`CLAIM_FULLY`] for ticks and pending retries of jobs that have another key than their name.
+/// Locks the rows of the jobs, then those of the keys; it waits for neither, so that their order does not
+/// matter.
 pub(in super::super) const CLAIM_WITH_KEY: &str = claim!(
     found: "job_rows AS MATERIALIZED (
     SELECT a.*, n.cursor, n.cursor_run, n.withdrawn, n.term AS job_term, n.runs, n.paused, n.paused_until,
@@ -338,10 +340,10 @@ pub(in super::super) enum Kind {
 impl Kind {
     /// The least that a claim needs.
     pub(in super::super) fn of(request: &ClaimRequest) -> Self {
-        let of_key_alone = request.tick.is_none() && !request.retake;
+        let of_key_alone = request.tick.is_none() && !request.resume_lost;
         let own_key = of_key_alone || request.job.as_str() == request.key.as_str();
         match own_key {
-            true if request.retake || request.replace => Self::Full,
+            true if request.resume_lost || request.replace => Self::Full,
             true => Self::Plain,
             false => Self::WithKey,
         }
@@ -385,7 +387,7 @@ parameters! {
         resume_lost: Vec<Option<bool>>,
         channel: &'a str,
         losses_max: i32,
-        debts_max: i64,
+        pending_retries_max: i64,
     }
 }
 
@@ -407,10 +409,10 @@ impl<'a> Claims<'a> {
             leaderless,
             runs_max: unless_none(requests.iter().map(|request| request.limit.map(limit))),
             replace: unless_none(requests.iter().map(|request| request.replace.then_some(true))),
-            resume_lost: unless_none(requests.iter().map(|request| request.retake.then_some(true))),
+            resume_lost: unless_none(requests.iter().map(|request| request.resume_lost.then_some(true))),
             channel: asker.channel,
             losses_max: LOSSES_BOUND,
-            debts_max: DEBTS_BOUND,
+            pending_retries_max: PENDING_RETRIES_BOUND,
         }
     }
 }
@@ -424,10 +426,10 @@ words! {
         GrantedBefore = "granted before",
         AlreadyRun = "already run",
         Unknown = "unknown",
-        Moved = "moved",
+        Elsewhere = "moved",
         Busy = "busy",
         Deposed = "deposed",
-        Led = "led",
+        HasLeader = "led",
         Paused = "paused",
         Exhausted = "exhausted",
         NotYet = "not yet",
@@ -451,10 +453,10 @@ pub(in super::super) fn claimed(row: &Row) -> Result<Answer<Verdict>, Error> {
             Verdict::AlreadyRun { run: RunId::from(run), cursor: row.try_get("cursor")? }
         }
         Word::Unknown => Verdict::Unknown,
-        Word::Moved => Verdict::Moved { cursor: row.try_get("cursor")? },
+        Word::Elsewhere => Verdict::Elsewhere { cursor: row.try_get("cursor")? },
         Word::Busy => Verdict::Busy { holder: row.try_get::<_, Option<Uuid>>("run")?.map(RunId::from) },
         Word::Deposed => Verdict::Deposed { term: term(row)? },
-        Word::Led => Verdict::Led,
+        Word::HasLeader => Verdict::HasLeader,
         Word::Paused => Verdict::Paused(paused(row)?),
         Word::Exhausted => Verdict::Exhausted,
         Word::NotYet => {

@@ -6,15 +6,27 @@ use uuid::Uuid;
 
 use super::{Asker, Statements, answer::Answer, unless_none};
 
+/// How the note of a pause begins that too many failures brought about: as that of
+/// [`Pause::after_failures`](callsheet_actors::port::Pause::after_failures).
+macro_rules! failed_in_a_row {
+    () => {
+        "'runs that failed in a row: '"
+    };
+}
+
 /// What the end of a run changes on the row of its job.
 macro_rules! job_end {
     () => {
-        "failures = d.failed,
+        concat!(
+            "failures = d.failed,
         paused = n.paused OR d.pauses,
         paused_until = CASE WHEN d.pauses THEN NULL ELSE n.paused_until END,
-        pause_note = CASE WHEN d.pauses THEN 'runs that failed in a row: ' || d.failed ELSE n.pause_note END,
+        pause_note = CASE WHEN d.pauses THEN ",
+            failed_in_a_row!(),
+            " || d.failed ELSE n.pause_note END,
         cursor = coalesce(d.anchor, n.cursor),
         cursor_run = CASE WHEN d.anchor > n.cursor THEN NULL ELSE n.cursor_run END"
+        )
     };
 }
 
@@ -64,7 +76,9 @@ WITH asked AS (
 SELECT ord, true AS recorded, anchor AS cursor, pauses, note AS pause_note,
        CASE WHEN pauses THEN pg_notify($9::text, json_build_object('pause', json_build_object(
            'job', run_job, 'pause', json_build_object('until', NULL::text, 'note', note)))::text)::text END AS told
-FROM freed CROSS JOIN LATERAL (SELECT CASE WHEN pauses THEN 'runs that failed in a row: ' || failed END AS note) AS noted
+FROM freed CROSS JOIN LATERAL (SELECT CASE WHEN pauses THEN ",
+            failed_in_a_row!(),
+            " || failed END AS note) AS noted
 UNION ALL
 -- An end that was recorded before.
 SELECT ord, EXISTS (SELECT FROM runs r WHERE r.run = d.run AND r.token = d.token AND r.outcome <> 'lost'),
@@ -287,4 +301,16 @@ pub(in super::super) fn completed(row: &Row) -> Result<Answer<Completed>, Error>
     let note = row.try_get("pause_note")?;
     let pause = pauses.then_some(Pause { until: None, note });
     Ok(Answer::Is(Completed::Recorded { cursor: row.try_get("cursor")?, pause }))
+}
+
+#[cfg(test)]
+mod tests {
+    use callsheet_actors::port::Pause;
+
+    #[test]
+    fn the_note_of_a_pause_after_failures_is_written_in_one_way() {
+        let note = Pause::after_failures(3).note.expect("it says why");
+
+        assert_eq!(format!("{note:?}").replace('"', "'"), failed_in_a_row!().replace(": '", ": 3'"));
+    }
 }

@@ -1,4 +1,4 @@
-//! Policies of keys: whoever holds a job declares one for its key, and one key has one policy.
+//! Policies of keys: a node that has a job declares one for its key, and one key has one policy.
 
 use callsheet_actors::port::{Declaration, Enrolment};
 use tokio_postgres::{Error, Row};

@@ -4,26 +4,26 @@ use std::time::Duration;
 
 use callsheet_actors::{
     JobName, Term,
-    port::{Enrolled, Enrolment, Inquiry, Kept, Standing},
+    port::{Enrolled, Enrolment, Inquiry, LeaderView, StoredState},
 };
 use chrono::{DateTime, TimeDelta, Utc};
 use tokio_postgres::{Error, Row};
 
 use super::{
-    super::news,
+    super::notifications,
     Asker,
     answer::term,
     authorities,
     declare::{judged, lead},
     number,
     pause::paused,
-    pending_retries::{DEBTS_BOUND, forgive},
+    pending_retries::{PENDING_RETRIES_BOUND, forgive},
     unless_none,
 };
 
-/// A job that was held for longer owes ticks no further back: what is before has no place on the server's
-/// calendar.
-const HELD_FOR_MAX: Duration = Duration::from_secs(1_000 * 365 * 24 * 3600);
+/// The ticks of a job that the node has had for longer count no further back: what is before has no place on
+/// the server's calendar.
+const KNOWN_FOR_MAX: Duration = Duration::from_secs(1_000 * 365 * 24 * 3600);
 
 /// That a stored identity of a schedule and another one are known to be two rules: those of different
 /// versions never are. The version is what stands before the colon, in any version.
@@ -48,12 +48,12 @@ macro_rules! differs {
 /// locked are missing in the answer.
 ///
 /// $1 scope, $2 jobs (each once), $3 the identities of their schedules, $4 terms, $5 whether only unless the
-/// leader schedules it, $6 whether lost runs are owed, $7 whether the cursor moves to their ends, $8 for how
-/// many milliseconds they have been held, $9 own beacon, $10 the policies of their keys, $11 the keys that
-/// are not their names: their policies were declared by [`DECLARE`](super::declare::DECLARE) just before, $12
-/// the most that a job owes, $13 what the node believes that this server's clock read when it was asked. Of
-/// what few jobs have, the arrays may be shorter. The policy that contradicts stands in the place of the
-/// note.
+/// leader schedules it, $6 whether lost runs are retried, $7 whether the cursor moves to their ends, $8 for
+/// how many milliseconds they have been held, $9 own beacon, $10 the policies of their keys, $11 the keys
+/// that are not their names: their policies were declared by [`DECLARE`](super::declare::DECLARE) just
+/// before, $12 the most pending retries of a job, $13 what the node believes that this server's clock read
+/// when it was asked. Of what few jobs have, the arrays may be shorter. The policy that contradicts stands in
+/// the place of the note.
 pub(in super::super) const ENROL: &str = concat!(
     "
 WITH ",
@@ -216,11 +216,11 @@ parameters! {
         leaderless: Vec<bool>,
         retry_lost: Vec<Option<bool>>,
         from_completion: Vec<Option<bool>>,
-        held_for_millis: Vec<f64>,
+        known_for_millis: Vec<f64>,
         beacon: i64,
         overlaps: Vec<String>,
         other_keys: Vec<Option<&'a str>>,
-        debts_max: i64,
+        pending_retries_max: i64,
         asked_at: DateTime<Utc>,
     }
 }
@@ -261,14 +261,14 @@ impl<'a> Enrolments<'a> {
             leaderless,
             retry_lost: unless_none(jobs.iter().map(|job| job.retry_lost.then_some(true))),
             from_completion: unless_none(jobs.iter().map(|job| job.from_completion.then_some(true))),
-            held_for_millis: jobs
+            known_for_millis: jobs
                 .iter()
-                .map(|job| job.held_for.min(HELD_FOR_MAX).as_secs_f64() * 1e3)
+                .map(|job| job.known_for.min(KNOWN_FOR_MAX).as_secs_f64() * 1e3)
                 .collect(),
             beacon: asker.beacon,
             overlaps: jobs.iter().map(|job| job.overlap.to_string()).collect(),
             other_keys: unless_none(jobs.iter().map(|job| other_key(job))),
-            debts_max: DEBTS_BOUND,
+            pending_retries_max: PENDING_RETRIES_BOUND,
             asked_at: asked_at.min(Utc::now() + TimeDelta::days(1)),
         }
     }
@@ -295,7 +295,7 @@ words! {
     Word {
         Done = "done",
         Deposed = "deposed",
-        Led = "led",
+        HasLeader = "led",
         Conflict = "conflict",
         Undeclared = "undeclared",
     }
@@ -305,7 +305,7 @@ words! {
     /// What the leader does with a job.
     Stands {
         NoLeader = "no leader",
-        NotHeld = "not held",
+        NotScheduled = "not held",
         OtherSchedule = "other schedule",
         Scheduled = "scheduled",
     }
@@ -316,37 +316,38 @@ words! {
 pub(in super::super) fn enrolled(row: &Row) -> Result<(String, Option<Enrolled>), Error> {
     let enrolled = match row.try_get("answer")? {
         Word::Deposed => Some(Enrolled::Deposed { term: term(row)? }),
-        Word::Led => Some(Enrolled::Led),
+        Word::HasLeader => Some(Enrolled::HasLeader),
         Word::Conflict => Some(Enrolled::Conflict { declared: row.try_get("pause_note")? }),
         Word::Undeclared => None,
-        Word::Done => Some(Enrolled::Done { cursor: row.try_get("cursor")?, kept: Box::new(kept(row)?) }),
+        Word::Done => Some(Enrolled::Done { cursor: row.try_get("cursor")?, stored: Box::new(stored(row)?) }),
     };
     Ok((row.try_get("job")?, enrolled))
 }
 
 /// Reads what is kept of a job.
-fn kept(row: &Row) -> Result<Kept, Error> {
+fn stored(row: &Row) -> Result<StoredState, Error> {
     let pause = if row.try_get("paused")? { Some(paused(row)?) } else { None };
     let failures: i32 = row.try_get("failures")?;
-    let owed = match row.try_get::<_, Option<&str>>("owed")?.map(news::read_debts) {
-        Some(Ok(owed)) => owed,
-        // It is asked for later.
-        Some(Err(error)) => {
-            tracing::error!(target: "callsheet", "what a job owes cannot be read: {error}");
-            Vec::new()
-        }
-        None => Vec::new(),
-    };
-    Ok(Kept { pause, failures: failures.unsigned_abs(), owed })
+    let pending_retries =
+        match row.try_get::<_, Option<&str>>("owed")?.map(notifications::read_pending_retries) {
+            Some(Ok(retries)) => retries,
+            // It is asked for later.
+            Some(Err(error)) => {
+                tracing::error!(target: "callsheet", "the pending retries of a job cannot be read: {error}");
+                Vec::new()
+            }
+            None => Vec::new(),
+        };
+    Ok(StoredState { pause, failures: failures.unsigned_abs(), pending_retries })
 }
 
 /// Reads a row of [`INQUIRE`].
-pub(in super::super) fn standing(row: &Row) -> Result<Standing, Error> {
+pub(in super::super) fn standing(row: &Row) -> Result<LeaderView, Error> {
     Ok(match row.try_get("standing")? {
-        Stands::NoLeader => Standing::NoLeader,
-        Stands::NotHeld => Standing::NotHeld,
-        Stands::OtherSchedule => Standing::OtherSchedule,
-        Stands::Scheduled => Standing::Scheduled,
+        Stands::NoLeader => LeaderView::NoLeader,
+        Stands::NotScheduled => LeaderView::NotScheduled,
+        Stands::OtherSchedule => LeaderView::OtherSchedule,
+        Stands::Scheduled => LeaderView::Scheduled,
     })
 }
 

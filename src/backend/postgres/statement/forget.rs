@@ -68,9 +68,9 @@ SELECT (SELECT count(*) FROM looked) AS looked, count AS gone, o.held_age, o.nam
        ) END AS oldest
 FROM bounds LEFT JOIN (SELECT held_age, name FROM looked ORDER BY held_age DESC, name DESC LIMIT 1) AS o ON true";
 
-/// Says that jobs ($2) of a scope ($1) are held, unless it was said within the last $3 milliseconds of its
-/// age. Locks their rows in their order, skipping those that are locked.
-pub(in super::super) const HOLD: &str = "
+/// Says that jobs ($2) of a scope ($1) are still used, unless it was said within the last $3 milliseconds of
+/// its age. Locks their rows in their order, skipping those that are locked.
+pub(in super::super) const KEEP_NAMES: &str = "
 WITH found AS MATERIALIZED (
     SELECT n.place, l.age
     FROM leader l
@@ -107,7 +107,7 @@ parameters! {
 }
 
 parameters! {
-    /// What [`HOLD`] is asked.
+    /// What [`KEEP_NAMES`] is asked.
     struct Held<'a> {
         scope: &'a str,
         jobs: Vec<&'a str>,

@@ -21,7 +21,7 @@ WHERE scope = $1 AND beacon <> $2 AND expires_at > clock_timestamp()";
 /// term, which hold it for share, are committed before, or wait and then read the new epoch.
 ///
 /// An epoch is at least the time in milliseconds: greater than any that was granted before the table was made
-/// anew, or restored from before.
+/// again, or restored from before.
 ///
 /// $1 scope, $2 own beacon, $3 node, $4 lease in milliseconds, $5 the version of its time zone data. No row:
 /// a term that is not over belongs to a live session.

@@ -9,7 +9,7 @@ use tokio_postgres::{Error, Row};
 use super::{
     Asker,
     claim::of_job,
-    pending_retries::{DEBTS_BOUND, LOSSES_BOUND, debt, lost_run, owing},
+    pending_retries::{LOSSES_BOUND, PENDING_RETRIES_BOUND, debt, lost_run, owing},
 };
 
 /// The first session of a scope ($1) after a beacon ($3) that is registered, but dead; not the own one
@@ -30,8 +30,8 @@ DELETE FROM sessions WHERE scope = $1 AND beacon = $2 AND is_over($1, beacon)";
 /// would change one twice is left over.
 ///
 /// $1 scope, $2 the dead session's beacon, $4 the channel of the scope, $5 how often a run is lost that is
-/// owed no more, $6 the most that a job owes. With $7 zero it only looks. The row without a job says how far
-/// it looked, whether that was all, and whether a run was left over.
+/// retried no more, $6 the most pending retries of a job. With $7 zero it only looks. The row without a job
+/// says how far it looked, whether that was all, and whether a run was left over.
 pub(in super::super) const CLOSE_LOST: &str = concat!(
     "
 WITH looked AS MATERIALIZED (
@@ -85,11 +85,11 @@ WITH looked AS MATERIALIZED (
         numbers: "NULL::int8 AS ord, NULL::int8 AS granted",
         taken_up: "SELECT NULL::uuid WHERE false",
         losses_max: "$5",
-        debts_max: "$6"
+        pending_retries_max: "$6"
     ),
     "
 SELECT run_job AS lost_job, holder AS run, run_fire_time AS lost_fire_time, ",
-    debt!(channel: "$4", debts_max: "$6"),
+    debt!(channel: "$4", pending_retries_max: "$6"),
     ",
     NULL AS last, NULL::bool AS complete, NULL::bool AS left_over
 FROM ranked WHERE NOT former
@@ -126,7 +126,7 @@ parameters! {
         looked_at: i64,
         channel: &'a str,
         losses_max: i32,
-        debts_max: i64,
+        pending_retries_max: i64,
         closed_max: i64,
         after: &'a str,
     }
@@ -160,7 +160,7 @@ impl<'a> Names<'a> {
             looked_at,
             channel: asker.channel,
             losses_max: LOSSES_BOUND,
-            debts_max: DEBTS_BOUND,
+            pending_retries_max: PENDING_RETRIES_BOUND,
             closed_max: i64::try_from(closed_max).unwrap_or(i64::MAX),
             after,
         }

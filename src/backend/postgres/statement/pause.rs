@@ -1,6 +1,6 @@
 //! Pauses of jobs.
 
-use callsheet_actors::{core::storable::storable, port::Pause};
+use callsheet_actors::{adapter::storable, port::Pause};
 use chrono::{DateTime, Utc};
 use tokio_postgres::{Error, Row};
 

@@ -1,9 +1,12 @@
 //! Lost runs that go on: the table `debts`, whose rows are made when a run is closed as lost, and go when a
 //! claim takes it up.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use callsheet_actors::{
-    DEBTS_MAX, FireTime, JobName, LOSSES_MAX, RunId,
-    port::{Debt, LostRun, OwedRun},
+    FireTime, JobName, LOSSES_MAX, PENDING_RETRIES_MAX, RunId,
+    adapter::one_line,
+    port::{LostRun, PendingRetry, PendingRetryOfJob},
 };
 use chrono::{DateTime, Utc};
 use tokio_postgres::{Error, Row};
@@ -11,12 +14,15 @@ use uuid::Uuid;
 
 use super::Asker;
 
-/// [`LOSSES_MAX`] and [`DEBTS_MAX`], as the statements take them.
+/// [`LOSSES_MAX`] and [`PENDING_RETRIES_MAX`], as the statements take them.
 pub(super) const LOSSES_BOUND: i32 = LOSSES_MAX.cast_signed();
-pub(super) const DEBTS_BOUND: i64 = DEBTS_MAX as i64;
+pub(super) const PENDING_RETRIES_BOUND: i64 = PENDING_RETRIES_MAX as i64;
 
-/// Forgives what jobs owe ($jobs: by their names), whose rows are locked. What somebody else has locked is
-/// dropped just now.
+/// So many bytes are shown of what is wrong with a name.
+const FAULT_MAX: usize = 512;
+
+/// Drops the pending retries of jobs ($jobs: by their names), whose rows are locked. What somebody else has
+/// locked is dropped just now.
 macro_rules! forgive {
     ($jobs:literal) => {
         concat!(
@@ -34,12 +40,12 @@ macro_rules! forgive {
     };
 }
 
-/// What is owed because of runs that were closed as lost ($from). Of all that a job owes then, the oldest
+/// The pending retries of runs that were closed as lost ($from). Of all those of a job, the oldest
 /// runs beyond the bound are dropped; one that somebody else is just taking up is left to them. The rows of
 /// the jobs are read without a lock: one that is withdrawn, or enrolled to record its losses, at this very
-/// moment may be left with a debt, which no claim takes up for as long as it stays so.
+/// moment may be left with a pending retry, which no claim takes up for as long as it stays so.
 macro_rules! owing {
-    (from: $from:literal, numbers: $numbers:literal, taken_up: $taken_up:literal, losses_max: $losses_max:literal, debts_max: $debts_max:literal) => {
+    (from: $from:literal, numbers: $numbers:literal, taken_up: $taken_up:literal, losses_max: $losses_max:literal, pending_retries_max: $pending_retries_max:literal) => {
         concat!(
             ", owing AS MATERIALIZED (
     SELECT l.*, l.holder IS NOT NULL AND l.run_losses + 1 < ",
@@ -68,7 +74,7 @@ macro_rules! owing {
     DELETE FROM debts WHERE ctid = ANY (ARRAY(
         SELECT d.place
         FROM (SELECT holder FROM ranked WHERE former AND nth > ",
-            $debts_max,
+            $pending_retries_max,
             ") AS r
         CROSS JOIN LATERAL (
             SELECT ctid AS place FROM debts WHERE scope = $1 AND run = r.holder FOR UPDATE SKIP LOCKED
@@ -78,7 +84,7 @@ macro_rules! owing {
     INSERT INTO debts (scope, run, job, fire_time, losses, token)
     SELECT $1, holder, run_job, run_fire_time, losses, token FROM ranked
     WHERE owes AND NOT former AND nth <= ",
-            $debts_max,
+            $pending_retries_max,
             "
     ON CONFLICT DO NOTHING
 )"
@@ -86,15 +92,15 @@ macro_rules! owing {
     };
 }
 
-/// What the answer says of a run that was closed as lost, and the news of it on a channel.
+/// What the answer says of a run that was closed as lost, and the notification of it on a channel.
 macro_rules! debt {
-    (channel: $channel:literal, debts_max: $debts_max:literal) => {
+    (channel: $channel:literal, pending_retries_max: $pending_retries_max:literal) => {
         concat!(
             "CASE WHEN owes AND nth <= ",
-            $debts_max,
+            $pending_retries_max,
             " THEN losses END AS losses,
     CASE WHEN owes AND nth <= ",
-            $debts_max,
+            $pending_retries_max,
             " THEN pg_notify(",
             $channel,
             "::text, json_build_object('owed', json_build_object('job', run_job, 'owed', json_build_object(
@@ -103,9 +109,9 @@ macro_rules! debt {
     };
 }
 
-/// What jobs owe that take it up, in the order of the runs. Locks nothing. $1 scope, $2 the run after which
-/// to begin, $3 the most to answer.
-pub(in super::super) const DEBTS: &str = "
+/// Pending retries of jobs that resume them, in the order of the runs. Locks nothing. $1 scope, $2 the run
+/// after which to begin, $3 the most to answer.
+pub(in super::super) const PENDING_RETRIES: &str = "
 SELECT d.job, d.run, d.fire_time, d.losses FROM debts d
 WHERE d.scope = $1 AND d.run > $2
   AND EXISTS (SELECT FROM names n WHERE n.scope = $1 AND n.name = d.job AND n.retry_lost AND NOT n.withdrawn)
@@ -114,7 +120,7 @@ ORDER BY d.run LIMIT $3";
 pub(super) use {debt, forgive, owing};
 
 parameters! {
-    /// What [`DEBTS`] is asked.
+    /// What [`PENDING_RETRIES`] is asked.
     struct Page<'a> {
         scope: &'a str,
         after: Uuid,
@@ -132,27 +138,55 @@ impl<'a> Page<'a> {
     }
 }
 
-/// Reads a row of [`DEBTS`]. Its name was checked when the job was claimed: `None` cannot be.
-pub(in super::super) fn pending(row: &Row) -> Result<Option<Debt>, Error> {
+/// The name of a job in the store. It was checked when the job was claimed: one that is none was written by
+/// somebody else. What stands under it is passed over, and the first one is said.
+fn stored_job(name: &str) -> Option<JobName> {
+    static SAID: AtomicBool = AtomicBool::new(false);
+    let job = JobName::new(name);
+    if let Err(fault) = &job
+        && !SAID.swap(true, Ordering::Relaxed)
+    {
+        tracing::warn!(
+            target: "callsheet",
+            "a row of the store names a job as no job can be named, and is passed over, as others will be: {}",
+            one_line(fault, FAULT_MAX)
+        );
+    }
+    job.ok()
+}
+
+/// Reads a row of [`PENDING_RETRIES`], unless it names no job.
+pub(in super::super) fn pending(row: &Row) -> Result<Option<PendingRetryOfJob>, Error> {
     let run: Uuid = row.try_get("run")?;
     let fire_time: Option<DateTime<Utc>> = row.try_get("fire_time")?;
     let losses: i32 = row.try_get("losses")?;
     let (run, fire_time) = (RunId::from(run), fire_time.map(FireTime::new));
-    let owed = OwedRun { run, fire_time, losses: losses.unsigned_abs() };
-    Ok(JobName::new(row.try_get::<_, String>("job")?).ok().map(|job| Debt { job, owed }))
+    let retry = PendingRetry { run, fire_time, losses: losses.unsigned_abs() };
+    Ok(stored_job(row.try_get("job")?).map(|job| PendingRetryOfJob { job, retry }))
 }
 
-/// Reads a run that was closed as lost, if the row holds one.
+/// Reads a run that was closed as lost, if the row holds one, and names a job.
 pub(in super::super) fn lost_run(row: &Row) -> Result<Option<LostRun>, Error> {
     let (Some(job), Some(run)) =
-        (row.try_get::<_, Option<String>>("lost_job")?, row.try_get::<_, Option<Uuid>>("run")?)
+        (row.try_get::<_, Option<&str>>("lost_job")?, row.try_get::<_, Option<Uuid>>("run")?)
     else {
         return Ok(None);
     };
     let fire_time: Option<DateTime<Utc>> = row.try_get("lost_fire_time")?;
     let (run, fire_time) = (RunId::from(run), fire_time.map(FireTime::new));
     let losses: Option<i32> = row.try_get("losses")?;
-    let owed = losses.map(|losses| OwedRun { run, fire_time, losses: losses.unsigned_abs() });
-    // Its name was checked when the job was claimed.
-    Ok(JobName::new(job).ok().map(|job| LostRun { job, run, fire_time, owed }))
+    let retry = losses.map(|losses| PendingRetry { run, fire_time, losses: losses.unsigned_abs() });
+    Ok(stored_job(job).map(|job| LostRun { job, run, fire_time, retry }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_that_names_no_job_is_passed_over() {
+        assert_eq!(stored_job("mail").as_ref().map(JobName::as_str), Some("mail"));
+        assert_eq!(stored_job(""), None);
+        assert_eq!(stored_job(&"x".repeat(10_000)), None);
+    }
 }

@@ -9,8 +9,8 @@
 /// holder waits for.
 ///
 /// A leader leaves there since when a tick is due and not decided, which holds for the present term only, and
-/// when it said last that all that was due is decided, which holds until a leader says so again. A leader of the
-/// version before never says the latter: its session is not the one that `tells`.
+/// when it said last that all that was due is decided, which holds until a leader says so again. A leader of
+/// the version before never says the latter: its session is not the one that `tells`.
 ///
 /// It stands in for a heartbeat: so it looks at the server process, and reads the clock.
 ///

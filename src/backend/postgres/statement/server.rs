@@ -43,7 +43,7 @@ SELECT has_schema_privilege(n.oid, 'USAGE') AS usable,
              ORDER BY p.proname) AS uncallable
 FROM pg_namespace n WHERE n.nspname = $1";
 
-/// Hears the news of a channel.
+/// Listens on a channel.
 pub(in super::super) fn listen(channel: &str) -> String {
     format!("LISTEN {}", quoted(channel))
 }

@@ -31,7 +31,7 @@ fn breach() -> Breach {
 fn a_schedule_that_does_not_move_forward_breaks_its_job_once() {
     let mut job = Rehearsal::new(StuckAtThree, Policies::default());
     let run = job.run_tick("01:00");
-    job.step("01:01", ended(run, End::Returned));
+    job.step("01:01", ended(run, BodyEnd::Returned));
     let run = job.run_tick("02:00");
 
     // The tick of 03:00 is not decided: what follows it is not known.
@@ -41,9 +41,9 @@ fn a_schedule_that_does_not_move_forward_breaks_its_job_once() {
     assert_eq!((job.machine.cursor(), job.machine.firing()), (at("02:00"), None));
     assert_eq!(job.wake_in("03:00"), None, "it is not asked again");
     assert_eq!(job.step("04:00", Input::WakeUp), []);
-    let effects = job.step("04:01", ended(run, End::Returned));
+    let effects = job.step("04:01", ended(run, BodyEnd::Returned));
     assert!(
-        matches!(effects[..], [Effect::Complete { .. }, Effect::Ended(_)]),
+        matches!(effects[..], [Effect::Complete { .. }, Effect::RunEnded(_)]),
         "its run goes on: {effects:?}"
     );
 }
@@ -66,7 +66,7 @@ fn a_tick_that_waited_when_its_schedule_broke_is_decided_later() {
     let pause = Pause { until: None, note: None };
     job.step("01:59:59", Input::Pause(Some(pause)));
     job.step("02:00", Input::WakeUp);
-    job.step("02:00", Input::Advanced(Moved::Done));
+    job.step("02:00", Input::Advanced(Advanced::Done));
     assert_eq!(job.machine.held().count(), 1);
 
     let effects = job.step("03:00", Input::WakeUp);

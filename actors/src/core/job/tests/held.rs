@@ -195,8 +195,10 @@ fn a_node_that_does_not_decide_ticks_holds_none() {
         assert_eq!(held_by(&job), NONE);
     }
 
-    let kept = || Box::new(Kept { pause: Some(Pause { until: None, note: None }), ..Kept::default() });
-    let again = |authority| Input::Resume { cursor: at("00:30"), authority: Some(authority), kept: kept() };
+    let stored =
+        || Box::new(StoredState { pause: Some(Pause { until: None, note: None }), ..StoredState::default() });
+    let again =
+        |authority| Input::Resume { cursor: at("00:30"), authority: Some(authority), stored: stored() };
     let mut job = paused(Policies::default());
     job.step("01:00", Input::WakeUp);
     job.term = Some(Term(5));

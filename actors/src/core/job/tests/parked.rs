@@ -207,7 +207,7 @@ fn a_refusal_that_may_concern_everybody_parks_nothing() {
     let first = job.run_tick("01:00");
     let (queued, effects) = trigger(&mut job, "01:01");
     assert_eq!(effects, [Effect::Answer { run: queued, answer: Ok(Triggered::Queued) }]);
-    let claims = job.step("01:02", ended(first, End::Returned));
+    let claims = job.step("01:02", ended(first, BodyEnd::Returned));
     assert!(claims.contains(&Effect::Claim(Claim::new(queued))), "{claims:?}");
     assert_eq!(job.step("01:02", refused(queued)), [unavailable()]);
     assert_eq!(job.step("01:02:01", Input::WakeUp), [Effect::Claim(Claim::new(queued))]);

@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     core::policy::{OnLost, Overlap},
-    port::OwedRun,
+    port::PendingRetry,
 };
 
 fn by(policies: Policies) -> Rehearsal {
@@ -45,7 +45,7 @@ fn the_truth_table_of_overlap_with_a_run_of_this_node() {
         let effects = job.step("03:00", Input::WakeUp);
         assert_eq!(effects.last(), skipped_02(overlap).last(), "the older one: {policy:?}");
 
-        let effects = job.step("03:00:01", ended(run, End::Returned));
+        let effects = job.step("03:00:01", ended(run, BodyEnd::Returned));
 
         let Some(Effect::Claim(Claim { tick: Some(claim), .. })) = effects.last() else {
             panic!("{effects:?}")
@@ -94,8 +94,8 @@ fn missed_ticks_are_made_up_for_one_after_the_other_and_paced() {
     assert_eq!(claim.skips, Skips::new(SkipReason::Misfire, 1, false));
     job.step("03:10", granted(run));
     assert_eq!(job.step("03:10:00.010", Input::WakeUp), [], "not beside it");
-    let effects = job.step("03:10:00.010", ended(run, End::Returned));
-    assert!(matches!(effects[..], [Effect::Complete { .. }, Effect::Ended(_)]), "{effects:?}");
+    let effects = job.step("03:10:00.010", ended(run, BodyEnd::Returned));
+    assert!(matches!(effects[..], [Effect::Complete { .. }, Effect::RunEnded(_)]), "{effects:?}");
 
     assert_eq!(job.wake_in("03:10:00.010"), Some(Duration::from_millis(90)), "of the pace");
     let (_, claim) = claim_of(&job.step("03:10:00.100", Input::WakeUp));
@@ -129,7 +129,7 @@ fn the_truth_table_of_who_fires() {
     let cases = [
         (Fires::Leader, Authority::Term(TERM), false),
         (Fires::AnyNode, Authority::Any, true),
-        (Fires::Leader, Authority::Unled, true),
+        (Fires::Leader, Authority::Leaderless, true),
     ];
     for (fires, authority, without_a_term) in cases {
         let mut job = Rehearsal::dormant(Period::hours(1), Policies { fires, ..Policies::default() });
@@ -141,7 +141,7 @@ fn the_truth_table_of_who_fires() {
         if without_a_term {
             let (run, claim) = claim_of(&effects);
             assert_eq!(claim.authority, authority);
-            let effects = job.step("01:00", refused(run, Verdict::Moved { cursor: at("01:00") }));
+            let effects = job.step("01:00", refused(run, Verdict::Elsewhere { cursor: at("01:00") }));
             assert_eq!(effects, [Effect::Elsewhere]);
             assert_eq!(job.wake_in("01:00"), minutes(60));
         } else {
@@ -153,10 +153,10 @@ fn the_truth_table_of_who_fires() {
 #[test]
 fn a_job_that_the_leader_schedules_again_is_left_to_it() {
     let mut job = Rehearsal::dormant(Period::hours(1), Policies::default());
-    job.step("00:30", resume(at("00:30"), Some(Authority::Unled)));
+    job.step("00:30", resume(at("00:30"), Some(Authority::Leaderless)));
     let (run, _) = claim_of(&job.step("01:00", Input::WakeUp));
 
-    assert_eq!(job.step("01:00", refused(run, Verdict::Led)), []);
+    assert_eq!(job.step("01:00", refused(run, Verdict::HasLeader)), []);
 
     assert_eq!((job.machine.firing(), job.wake_in("01:00")), (None, None));
 }
@@ -170,7 +170,7 @@ fn a_pause_that_a_claim_meets_keeps_the_tick_until_it_is_over() {
     assert_eq!(job.step("01:00", refused(run, Verdict::Paused(pause.clone()))), [held("01:00")]);
 
     assert_eq!(job.machine.pause(), Some(&pause));
-    assert_eq!(job.wake_in("01:00"), Some(PAUSE_CHECK), "it may be resumed, and the news be lost");
+    assert_eq!(job.wake_in("01:00"), Some(PAUSE_CHECK), "it may be resumed, and the notification be lost");
     let (_, claim) = claim_of(&job.step("01:02", Input::WakeUp));
     assert_eq!(claim.fire_time.instant(), at("01:00"), "it is not too late");
 
@@ -210,11 +210,11 @@ fn after_lagged_notifications_a_waiting_tick_asks_at_once() {
     job.step("00:59:59", Input::Pause(Some(pause.clone())));
     assert_eq!(job.step("01:00", Input::WakeUp), [held("01:00")], "it waits");
 
-    let (run, _) = claim_of(&job.step("01:00:01", Input::NewsMissed));
+    let (run, _) = claim_of(&job.step("01:00:01", Input::NotificationsLagged));
     job.step("01:00:01", refused(run, Verdict::Paused(pause.clone())));
     assert_eq!((job.machine.pause(), job.wake_in("01:00:01")), (Some(&pause), Some(PAUSE_CHECK)));
 
-    let (run, _) = claim_of(&job.step("01:00:02", Input::NewsMissed));
+    let (run, _) = claim_of(&job.step("01:00:02", Input::NotificationsLagged));
     job.step("01:00:02", granted(run));
     assert_eq!((job.machine.pause(), job.machine.active_runs().len()), (None, 1));
 }
@@ -225,7 +225,7 @@ fn after_lagged_notifications_a_node_that_does_not_fire_forgets_the_pause() {
     job.step("00:30", Input::Pause(Some(Pause { until: None, note: None })));
     assert!(job.machine.pause().is_some());
 
-    assert_eq!(job.step("00:31", Input::NewsMissed), []);
+    assert_eq!(job.step("00:31", Input::NotificationsLagged), []);
 
     assert_eq!(job.machine.pause(), None);
 }
@@ -247,7 +247,7 @@ fn what_was_skipped_before_the_limit_was_found_reached_is_decided() {
     let run = job.run_tick("00:30:00.500");
     let skipped = job.step("00:30:01", Input::WakeUp);
     assert!(matches!(skipped[..], [Effect::Skipped { reason: SkipReason::Overlap, .. }]), "{skipped:?}");
-    job.step("00:30:01", ended(run, End::Returned));
+    job.step("00:30:01", ended(run, BodyEnd::Returned));
     let (run, claim) = claim_of(&job.step("00:30:01.500", Input::WakeUp));
 
     let effects = job.step("00:30:01.500", refused(run, Verdict::Exhausted));
@@ -255,7 +255,7 @@ fn what_was_skipped_before_the_limit_was_found_reached_is_decided() {
     let [Effect::Advance(advance)] = effects[..] else { panic!("{effects:?}") };
     assert_eq!((advance.expected, advance.to.instant()), (at("00:30:00.500"), at("00:30:01")));
     assert_eq!((advance.skips, advance.authority), (claim.skips, claim.authority));
-    assert_eq!(job.step("00:30:01.500", Input::Advanced(Moved::Done)), []);
+    assert_eq!(job.step("00:30:01.500", Input::Advanced(Advanced::Done)), []);
     assert_eq!((job.wake_in("00:30:01.500"), job.machine.next_fire_time()), (None, None));
 }
 
@@ -264,12 +264,12 @@ fn the_truth_table_of_lost_runs() {
     for (on_lost, again) in [(OnLost::Record, false), (OnLost::Retry, true)] {
         let mut job = by(Policies { on_lost, ..Policies::default() });
         let run = job.ids.next(at("00:10"));
-        let owed = OwedRun { run, fire_time: None, losses: 2 };
+        let retry = PendingRetry { run, fire_time: None, losses: 2 };
 
-        let effects = job.step("00:40", Input::Owed(owed));
+        let effects = job.step("00:40", Input::PendingRetry(retry));
 
-        let retake = Effect::Claim(Claim { retake: true, ..Claim::new(run) });
-        assert_eq!(effects, if again { vec![retake] } else { vec![] }, "{on_lost:?}");
+        let resume_lost = Effect::Claim(Claim { resume_lost: true, ..Claim::new(run) });
+        assert_eq!(effects, if again { vec![resume_lost] } else { vec![] }, "{on_lost:?}");
         if again {
             let effects = job.step("00:40", granted(run));
             assert!(matches!(effects[..], [Effect::Start(Start { attempt: 3, .. })]), "{effects:?}");
@@ -330,14 +330,14 @@ fn a_tick_that_was_decided_is_not_again_by_a_store_that_was_restored() {
         // or refuses a claim.
         |job| {
             let (run, _) = claim_of(&job.step("02:00", Input::WakeUp));
-            job.step("02:00", refused(run, Verdict::Moved { cursor: at("00:10") }))
+            job.step("02:00", refused(run, Verdict::Elsewhere { cursor: at("00:10") }))
         },
     ];
     for older in older {
         let mut job = hourly();
         let (run, _) = claim_of(&job.step("01:00", Input::WakeUp));
         job.step("01:00", granted(run));
-        job.step("01:10", ended(run, End::Returned));
+        job.step("01:10", ended(run, BodyEnd::Returned));
 
         let (_, claim) = claim_of(&older(&mut job));
 

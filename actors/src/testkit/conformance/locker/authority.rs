@@ -17,11 +17,16 @@ impl Suite {
         request
     }
 
-    pub(super) async fn advance_by(&self, authority: Authority, job: &str, expected: DateTime<Utc>) -> Moved {
+    pub(super) async fn advance_by(
+        &self,
+        authority: Authority,
+        job: &str,
+        expected: DateTime<Utc>,
+    ) -> Advanced {
         let (to, skips) = (just_after(expected), Skips::new(SkipReason::Overlap, 1, false));
-        let asked = CursorMove { id: Uuid::new_v4(), job: name(job), expected, to, skips, authority };
-        let mut moved = self.locker.advance(&[asked]).await.expect("an answer");
-        moved.pop().expect("one answer per move")
+        let asked = CursorAdvance { id: Uuid::new_v4(), job: name(job), expected, to, skips, authority };
+        let mut advanced = self.locker.advance(&[asked]).await.expect("an answer");
+        advanced.pop().expect("one answer per move")
     }
 
     pub(super) async fn any_node_decides_by_the_cursor_without_a_term(&self) {
@@ -34,11 +39,11 @@ impl Suite {
         let next = just_after(claimed).instant();
         let second = self.claim(&self.tick_by(Authority::Any, "any", cursor)).await;
         assert_eq!(second, Verdict::AlreadyRun { run: first.run, cursor: claimed });
-        let moved = self.advance_by(Authority::Any, "any", cursor).await;
-        assert_eq!(moved, Moved::Elsewhere { cursor: claimed }, "the cursor decides about moves too");
-        assert_eq!(self.advance_by(Authority::Any, "any", claimed).await, Moved::Done);
+        let advanced = self.advance_by(Authority::Any, "any", cursor).await;
+        assert_eq!(advanced, Advanced::Elsewhere { cursor: claimed }, "the cursor decides about moves too");
+        assert_eq!(self.advance_by(Authority::Any, "any", claimed).await, Advanced::Done);
         let late = self.claim(&self.tick_by(Authority::Any, "any", claimed)).await;
-        assert_eq!(late, Verdict::Moved { cursor: next }, "that tick was skipped");
+        assert_eq!(late, Verdict::Elsewhere { cursor: next }, "that tick was skipped");
         let mut early = self.tick_by(Authority::Any, "any", next);
         early.tick = early.tick.map(|tick| {
             let fire_time = FireTime::new(next + TimeDelta::hours(1));
@@ -61,27 +66,31 @@ impl Suite {
 
         let standings = self.locker.inquire(&held).await.expect("an answer");
 
-        assert_eq!(standings, [Standing::Scheduled, Standing::NotHeld]);
+        assert_eq!(standings, [LeaderView::Scheduled, LeaderView::NotScheduled]);
     }
 
     pub(super) async fn while_the_leader_schedules_a_job_nobody_else_decides_its_ticks(&self) {
-        let unled = Authority::Unled;
-        let cursor = self.due_by("unled", unled).await;
-        let run = self.tick_by(unled, "unled", cursor);
+        let leaderless = Authority::Leaderless;
+        let cursor = self.due_by("leaderless", leaderless).await;
+        let run = self.tick_by(leaderless, "leaderless", cursor);
         let token = self.granted(&run).await;
         self.complete(&run, token).await;
         let cursor = just_after(cursor).instant();
-        assert_eq!(self.advance_by(unled, "unled", cursor).await, Moved::Done, "the leader does not hold it");
+        assert_eq!(
+            self.advance_by(leaderless, "leaderless", cursor).await,
+            Advanced::Done,
+            "the leader does not have it"
+        );
 
-        let cursor = self.enrol("unled", "a schedule").await;
-        assert_eq!(self.claim(&self.tick_by(unled, "unled", cursor)).await, Verdict::Led);
-        assert_eq!(self.advance_by(unled, "unled", cursor).await, Moved::Led);
-        assert_eq!(self.enrol_by("unled", "another schedule", unled).await, Enrolled::Led);
-        assert_eq!(self.enrol("unled", "a schedule").await, cursor, "nothing changed");
+        let cursor = self.enrol("leaderless", "a schedule").await;
+        assert_eq!(self.claim(&self.tick_by(leaderless, "leaderless", cursor)).await, Verdict::HasLeader);
+        assert_eq!(self.advance_by(leaderless, "leaderless", cursor).await, Advanced::HasLeader);
+        assert_eq!(self.enrol_by("leaderless", "another schedule", leaderless).await, Enrolled::HasLeader);
+        assert_eq!(self.enrol("leaderless", "a schedule").await, cursor, "nothing changed");
 
-        self.locker.withdraw(self.term, &[name("unled")]).await.expect("an answer");
-        let cursor = self.due_by("unled", unled).await;
-        let run = self.tick_by(unled, "unled", cursor);
+        self.locker.withdraw(self.term, &[name("leaderless")]).await.expect("an answer");
+        let cursor = self.due_by("leaderless", leaderless).await;
+        let run = self.tick_by(leaderless, "leaderless", cursor);
         let token = self.granted(&run).await;
         self.complete(&run, token).await;
     }
@@ -108,7 +117,7 @@ impl Suite {
         assert_eq!(term, self.term);
         self.complete(&batch[1], one).await;
         self.complete(&batch[2], two).await;
-        let authorities = [old, Authority::Any, Authority::Unled, Authority::Unled];
+        let authorities = [old, Authority::Any, Authority::Leaderless, Authority::Leaderless];
         let jobs = ["mixed-new", "mixed-any", "mixed-led", "mixed-newer"];
         self.enrol("mixed-led", "a schedule").await;
         let jobs: Vec<_> = jobs
@@ -119,7 +128,7 @@ impl Suite {
             })
             .collect();
         let enrolled = self.locker.enrol(&jobs).await.expect("an answer");
-        let [Enrolled::Deposed { .. }, Enrolled::Done { .. }, Enrolled::Led, Enrolled::Done { .. }] =
+        let [Enrolled::Deposed { .. }, Enrolled::Done { .. }, Enrolled::HasLeader, Enrolled::Done { .. }] =
             enrolled[..]
         else {
             panic!("{enrolled:?}")
@@ -132,9 +141,9 @@ impl Suite {
         let cursor = self.due_job("was-led").await;
         elector.resign(self.term).await.expect("an answer");
 
-        assert_eq!(self.advance_by(Authority::Unled, "was-led", cursor).await, Moved::Done);
-        let cursor = self.due_by("was-led", Authority::Unled).await;
-        let run = self.tick_by(Authority::Unled, "was-led", cursor);
+        assert_eq!(self.advance_by(Authority::Leaderless, "was-led", cursor).await, Advanced::Done);
+        let cursor = self.due_by("was-led", Authority::Leaderless).await;
+        let run = self.tick_by(Authority::Leaderless, "was-led", cursor);
         let token = self.granted(&run).await;
         self.complete(&run, token).await;
         let Campaign::Won(grant) = elector.campaign(PATIENCE).await.expect("an answer") else {
@@ -142,7 +151,7 @@ impl Suite {
         };
         self.term = grant.term;
         let cursor = just_after(cursor).instant();
-        let moved = self.advance_by(Authority::Unled, "was-led", cursor).await;
-        assert_eq!(moved, Moved::Done, "the mark is that of a former term");
+        let advanced = self.advance_by(Authority::Leaderless, "was-led", cursor).await;
+        assert_eq!(advanced, Advanced::Done, "the mark is that of a former term");
     }
 }

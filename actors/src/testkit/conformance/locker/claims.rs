@@ -24,7 +24,7 @@ impl Suite {
         let cursor = self.due_job("wrong-cursor").await;
         let stale = cursor - TimeDelta::seconds(10);
         let verdict = self.claim(&self.tick("wrong-cursor", stale, just_after(cursor))).await;
-        assert_eq!(verdict, Verdict::Moved { cursor });
+        assert_eq!(verdict, Verdict::Elsewhere { cursor });
     }
 
     pub(super) async fn a_tick_that_is_not_due_must_wait(&self) {
@@ -46,7 +46,7 @@ impl Suite {
 
         let skips = Skips::new(SkipReason::Overlap, 1, false);
         let to = just_after(cursor);
-        let asked = CursorMove {
+        let asked = CursorAdvance {
             id: Uuid::new_v4(),
             job: name("deposed"),
             expected: cursor,
@@ -54,8 +54,8 @@ impl Suite {
             skips,
             authority: Authority::Term(old),
         };
-        let moved = self.locker.advance(&[asked]).await.expect("an answer");
-        assert_eq!(moved, [Moved::Deposed { term: self.term }]);
+        let advanced = self.locker.advance(&[asked]).await.expect("an answer");
+        assert_eq!(advanced, [Advanced::Deposed { term: self.term }]);
 
         let enrolment =
             Enrolment::new(name("deposed"), ScheduleIdentity::of_text("other"), Authority::Term(old));
@@ -74,19 +74,19 @@ impl Suite {
             token,
             "after a lost reply the node learns that it has the run"
         );
-        let settled = ClaimRequest { settle: true, ..request.clone() };
-        assert_eq!(self.granted(&settled).await, token, "so it does when it only settles");
+        let recheck = ClaimRequest { recheck: true, ..request.clone() };
+        assert_eq!(self.granted(&recheck).await, token, "so it does when it is only rechecked");
         self.complete(&request, token).await;
     }
 
-    pub(super) async fn settling_takes_nothing(&self) {
-        let cursor = self.due_job("settled").await;
-        let request = self.tick("settled", cursor, just_after(cursor));
-        let settled = ClaimRequest { settle: true, ..request.clone() };
-        assert_eq!(self.claim(&settled).await, Verdict::NotGranted);
+    pub(super) async fn a_recheck_takes_nothing(&self) {
+        let cursor = self.due_job("rechecked").await;
+        let request = self.tick("rechecked", cursor, just_after(cursor));
+        let recheck = ClaimRequest { recheck: true, ..request.clone() };
+        assert_eq!(self.claim(&recheck).await, Verdict::NotGranted);
         let token = self.granted(&request).await;
         self.complete(&request, token).await;
-        assert_eq!(self.claim(&settled).await, Verdict::GrantedBefore, "its run has ended");
+        assert_eq!(self.claim(&recheck).await, Verdict::GrantedBefore, "its run has ended");
     }
 
     pub(super) async fn a_held_key_is_busy_until_the_completion(&self) {
@@ -154,7 +154,7 @@ impl Suite {
         let to = just_after(skipped);
         let skips = Skips::new(SkipReason::Overlap, 1, false);
         let job = name("skipped-in-a-round");
-        let asked = CursorMove {
+        let asked = CursorAdvance {
             id: Uuid::new_v4(),
             job,
             expected: skipped,
@@ -168,9 +168,9 @@ impl Suite {
         assert_eq!(answers.ended.expect("an answer"), [Completed::RECORDED]);
         let verdicts = answers.claimed.expect("an answer");
         let [Verdict::Granted { token, .. }] = verdicts[..] else { panic!("not granted: {verdicts:?}") };
-        assert_eq!(answers.moved.expect("an answer"), [Moved::Done]);
+        assert_eq!(answers.advanced.expect("an answer"), [Advanced::Done]);
         let nothing = self.locker.round(&[], &[], &[]).await;
-        assert!(matches!((nothing.ended, nothing.claimed, nothing.moved), (Ok(e), Ok(c), Ok(m))
+        assert!(matches!((nothing.ended, nothing.claimed, nothing.advanced), (Ok(e), Ok(c), Ok(m))
             if e.is_empty() && c.is_empty() && m.is_empty()));
         self.complete(&next, token).await;
     }
@@ -218,7 +218,7 @@ impl Suite {
         assert!(matches!(busy, Verdict::Busy { .. }), "the next run keeps its key: {busy:?}");
     }
 
-    /// So one that was granted by a store that was made anew since is smaller.
+    /// So one that was granted by a store that was created again since is smaller.
     pub(super) async fn a_token_is_not_below_the_time(&self) {
         let request = self.manual("token", "token");
         let token = self.granted(&request).await;
@@ -264,7 +264,7 @@ impl Suite {
             let same = ClaimRequest { key: self::key(lock_key), limit: Some(3), ..tick };
             assert_eq!(self.claim(&same).await, Verdict::Exhausted, "a changed schedule keeps the count");
             self.locker.withdraw(self.term, &[name(job)]).await.expect("an answer");
-            let held = self.enrol_held_for(job, "another schedule", Duration::from_secs(3600)).await;
+            let held = self.enrol_known_for(job, "another schedule", Duration::from_secs(3600)).await;
             tokio::time::sleep(Duration::from_millis(5)).await;
             let tick = self.tick_by(Authority::Any, job, held);
             let of_copy = ClaimRequest { key: self::key(lock_key), limit: Some(3), ..tick };
@@ -276,9 +276,9 @@ impl Suite {
             self.locker.withdraw(self.term, &[name(job)]).await.expect("an answer");
             let again = self.due_job(job).await;
             let tick = self.tick_by(Authority::Term(self.term), job, again);
-            let anew = ClaimRequest { key: self::key(lock_key), limit: Some(1), ..tick };
-            let token = self.granted(&anew).await;
-            self.complete(&anew, token).await;
+            let again = ClaimRequest { key: self::key(lock_key), limit: Some(1), ..tick };
+            let token = self.granted(&again).await;
+            self.complete(&again, token).await;
         }
     }
 }

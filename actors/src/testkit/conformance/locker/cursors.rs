@@ -7,7 +7,7 @@ impl Suite {
         let cursor = self.due_job("skips").await;
         let to = just_after(cursor);
         let skips = Skips::new(SkipReason::Overlap, 1, false);
-        let asked = CursorMove {
+        let asked = CursorAdvance {
             id: Uuid::new_v4(),
             job: name("skips"),
             expected: cursor,
@@ -15,17 +15,17 @@ impl Suite {
             skips,
             authority: Authority::Term(self.term),
         };
-        let moved = self.locker.advance(std::slice::from_ref(&asked)).await.expect("an answer");
-        assert_eq!(moved, [Moved::Done]);
-        let moved = self.locker.advance(std::slice::from_ref(&asked)).await.expect("an answer");
-        assert_eq!(moved, [Moved::Done], "it is the same move, whose answer was lost");
+        let advanced = self.locker.advance(std::slice::from_ref(&asked)).await.expect("an answer");
+        assert_eq!(advanced, [Advanced::Done]);
+        let advanced = self.locker.advance(std::slice::from_ref(&asked)).await.expect("an answer");
+        assert_eq!(advanced, [Advanced::Done], "it is the same move, whose answer was lost");
         let authority = Authority::Term(Term(self.term.0 - 1));
-        let late = CursorMove { authority, ..asked.clone() };
-        let moved = self.locker.advance(&[late]).await.expect("an answer");
-        assert_eq!(moved, [Moved::Done], "by whatever right it is asked again");
-        let other = CursorMove { id: Uuid::new_v4(), ..asked };
-        let moved = self.locker.advance(&[other]).await.expect("an answer");
-        assert_eq!(moved, [Moved::Elsewhere { cursor: to.instant() }]);
+        let late = CursorAdvance { authority, ..asked.clone() };
+        let advanced = self.locker.advance(&[late]).await.expect("an answer");
+        assert_eq!(advanced, [Advanced::Done], "on whatever basis it is asked again");
+        let other = CursorAdvance { id: Uuid::new_v4(), ..asked };
+        let advanced = self.locker.advance(&[other]).await.expect("an answer");
+        assert_eq!(advanced, [Advanced::Elsewhere { cursor: to.instant() }]);
     }
 
     pub(super) async fn a_tick_that_is_not_due_cannot_be_skipped(&self) {
@@ -34,11 +34,11 @@ impl Suite {
         let to = FireTime::new(cursor + TimeDelta::hours(1));
         let skips = Skips::new(SkipReason::Misfire, 1, false);
         let authority = Authority::Term(self.term);
-        let asked = CursorMove { id: Uuid::new_v4(), job, expected: cursor, to, skips, authority };
+        let asked = CursorAdvance { id: Uuid::new_v4(), job, expected: cursor, to, skips, authority };
 
-        let moved = self.locker.advance(&[asked]).await.expect("an answer");
+        let advanced = self.locker.advance(&[asked]).await.expect("an answer");
 
-        assert_eq!(moved, [Moved::Elsewhere { cursor }], "the node's clock is wrong");
+        assert_eq!(advanced, [Advanced::Elsewhere { cursor }], "the node's clock is wrong");
     }
 
     pub(super) async fn a_skip_cannot_reopen_a_tick(&self) {
@@ -48,7 +48,7 @@ impl Suite {
         let token = self.granted(&request).await;
         self.complete(&request, token).await;
         let skips = Skips::new(SkipReason::Misfire, 1, false);
-        let asked = CursorMove {
+        let asked = CursorAdvance {
             id: Uuid::new_v4(),
             job: name("no-way-back"),
             expected: cursor,
@@ -56,7 +56,7 @@ impl Suite {
             skips,
             authority: Authority::Term(self.term),
         };
-        let moved = self.locker.advance(&[asked]).await.expect("an answer");
-        assert_eq!(moved, [Moved::Elsewhere { cursor: fire_time.instant() }]);
+        let advanced = self.locker.advance(&[asked]).await.expect("an answer");
+        assert_eq!(advanced, [Advanced::Elsewhere { cursor: fire_time.instant() }]);
     }
 }

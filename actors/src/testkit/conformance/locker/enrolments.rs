@@ -4,12 +4,12 @@ use super::*;
 
 impl Suite {
     pub(super) async fn a_job_that_is_not_enrolled_is_unknown(&self) {
-        for authority in [Authority::Term(self.term), Authority::Any, Authority::Unled] {
+        for authority in [Authority::Term(self.term), Authority::Any, Authority::Leaderless] {
             let mut tick = self.tick("unknown", self.now, just_after(self.now));
             tick.tick = tick.tick.map(|tick| TickClaim { authority, ..tick });
             assert_eq!(self.claim(&tick).await, Verdict::Unknown, "{authority:?}");
         }
-        assert_eq!(self.skip("unknown", self.now).await, Moved::Unknown);
+        assert_eq!(self.skip("unknown", self.now).await, Advanced::Unknown);
     }
 
     pub(super) async fn a_new_job_starts_at_its_creation_and_keeps_its_cursor(&self) {
@@ -35,7 +35,7 @@ impl Suite {
         let off = enrol("asked_before", asked_at).await - asked_at;
         assert!(
             off.abs() <= TimeDelta::milliseconds(1),
-            "it owes ticks from when it was asked, not {off} later"
+            "its ticks count from when it was asked, not {off} later"
         );
         let cursor = enrol("asked_long_before", now - TimeDelta::seconds(60)).await;
         assert!(cursor >= now - TimeDelta::milliseconds(5_001), "of five seconds at most");
@@ -56,19 +56,19 @@ impl Suite {
         self.locker.withdraw(self.term, &[name("withdrawn")]).await.expect("an answer");
         let verdict = self.claim(&request).await;
         assert_eq!(verdict, Verdict::Unknown, "a withdrawn job's tick is not granted");
-        assert_eq!(self.skip("withdrawn", before).await, Moved::Unknown, "nor is its cursor moved");
+        assert_eq!(self.skip("withdrawn", before).await, Advanced::Unknown, "nor is its cursor moved");
         let after = self.enrol("withdrawn", "a schedule").await;
-        assert!(after > before, "a job that was withdrawn and comes back owes ticks only from then on");
+        assert!(after > before, "a job that was withdrawn and comes back has ticks only from then on");
     }
 
-    pub(super) async fn enrol_held_for(
+    pub(super) async fn enrol_known_for(
         &self,
         job: &str,
         schedule: &str,
-        held_for: Duration,
+        known_for: Duration,
     ) -> DateTime<Utc> {
         let enrolment = Enrolment::new(name(job), ScheduleIdentity::of_text(schedule), Authority::Any);
-        let enrolment = Enrolment { held_for, ..enrolment };
+        let enrolment = Enrolment { known_for, ..enrolment };
         match &self.locker.enrol(&[enrolment]).await.expect("an answer")[..] {
             [Enrolled::Done { cursor, .. }] => *cursor,
             other => panic!("enrolling {job} was answered with {other:?}"),
@@ -78,25 +78,25 @@ impl Suite {
     pub(super) async fn a_new_or_changed_job_owes_ticks_since_its_node_holds_it(&self) {
         let (long, short) = (Duration::from_secs(3600), Duration::from_millis(10));
         let before = self.enrol("held-before", "a").await;
-        let held = self.enrol_held_for("held", "a", long).await;
+        let held = self.enrol_known_for("held", "a", long).await;
         tokio::time::sleep(Duration::from_millis(30)).await;
-        let changed = self.enrol_held_for("held", "b", short).await;
+        let changed = self.enrol_known_for("held", "b", short).await;
         let after = self.enrol("held-after", "a").await;
 
         assert!(held >= before - long && held <= after - long, "a new job, held for an hour: {held}");
         assert!(changed > before, "a changed one, held for 10 of the 30 ms since then: {changed}");
         assert!(changed <= after - short, "{changed}");
-        assert_eq!(self.enrol_held_for("held", "b", long).await, changed, "nothing is new");
-        assert_eq!(self.enrol_held_for("held", "c", long).await, changed, "the cursor never goes back");
+        assert_eq!(self.enrol_known_for("held", "b", long).await, changed, "nothing is new");
+        assert_eq!(self.enrol_known_for("held", "c", long).await, changed, "the cursor never goes back");
 
         self.pause("held-and-paused", Some(&Pause { until: None, note: None })).await;
-        let paused = self.enrol_held_for("held-and-paused", "a", long).await;
+        let paused = self.enrol_known_for("held-and-paused", "a", long).await;
         assert!(paused <= self.enrol("held-after-all", "a").await - long, "a pause enrols nothing: {paused}");
 
         let ever =
-            [("held-for-ever", Duration::MAX), ("held-beside", Duration::ZERO)].map(|(job, held_for)| {
+            [("held-for-ever", Duration::MAX), ("held-beside", Duration::ZERO)].map(|(job, known_for)| {
                 Enrolment {
-                    held_for,
+                    known_for,
                     ..Enrolment::new(name(job), ScheduleIdentity::of_text("a"), Authority::Any)
                 }
             });
@@ -113,9 +113,9 @@ impl Suite {
         tokio::time::sleep(Duration::from_millis(5)).await;
 
         let hour = Duration::from_secs(3600);
-        let after = self.enrol_held_for("left-to-others", "a schedule", hour).await;
+        let after = self.enrol_known_for("left-to-others", "a schedule", hour).await;
 
-        assert_eq!(after, just_after(before).instant(), "its ticks since then are owed, and none before");
+        assert_eq!(after, just_after(before).instant(), "its ticks count from then on");
     }
 
     pub(super) async fn everybody_is_told_what_the_leader_schedules(&self) {
@@ -128,8 +128,8 @@ impl Suite {
 
         let standings = self.locker.inquire(&held).await.expect("an answer");
 
-        let not_held = Standing::NotHeld;
-        assert_eq!(standings, [Standing::Scheduled, Standing::OtherSchedule, not_held, not_held]);
+        let not_held = LeaderView::NotScheduled;
+        assert_eq!(standings, [LeaderView::Scheduled, LeaderView::OtherSchedule, not_held, not_held]);
     }
 
     pub(super) async fn without_a_leader_nothing_is_scheduled(&mut self, elector: &dyn Elector) {
@@ -139,17 +139,21 @@ impl Suite {
 
         let standings = self.locker.inquire(&held).await.expect("an answer");
 
-        assert_eq!(standings, [Standing::NoLeader]);
+        assert_eq!(standings, [LeaderView::NoLeader]);
         tokio::time::sleep(Duration::from_millis(5)).await;
         self.locker.withdraw(self.term, &[name("leaderless")]).await.expect("an answer");
-        let kept = self.enrol_held_for("leaderless", "a", Duration::ZERO).await;
-        assert_eq!(kept, cursor, "whose term is over withdraws nothing");
+        let stored = self.enrol_known_for("leaderless", "a", Duration::ZERO).await;
+        assert_eq!(stored, cursor, "whose term is over withdraws nothing");
         let Campaign::Won(grant) = elector.campaign(PATIENCE).await.expect("an answer") else {
             panic!("nobody leads");
         };
         self.term = grant.term;
         let standings = self.locker.inquire(&held).await.expect("an answer");
-        assert_eq!(standings, [Standing::NotHeld], "what a former leader held is not the present one's");
+        assert_eq!(
+            standings,
+            [LeaderView::NotScheduled],
+            "what a former leader held is not the present one's"
+        );
     }
 
     pub(super) async fn a_text_may_hold_any_character(&mut self) {
@@ -160,7 +164,7 @@ impl Suite {
         assert_eq!(self.enrol("odd", odd).await, first, "the same text is the same schedule");
         let inquiry = Inquiry { job: name("odd"), schedule: ScheduleIdentity::of_text(odd) };
         let standing = self.locker.inquire(&[inquiry]).await.expect("an answer");
-        assert_eq!(standing, [Standing::Scheduled]);
+        assert_eq!(standing, [LeaderView::Scheduled]);
 
         let pause = Pause { until: None, note: Some(odd.to_owned()) };
         let paused = self.locker.pause(&[name("odd")], Some(&pause)).await.expect("an answer");
@@ -168,8 +172,8 @@ impl Suite {
         let enrolment =
             Enrolment::new(name("odd"), ScheduleIdentity::of_text(odd), Authority::Term(self.term));
         let enrolled = self.locker.enrol(&[enrolment]).await.expect("an answer");
-        let [Enrolled::Done { kept, .. }] = &enrolled[..] else { panic!("{enrolled:?}") };
-        let note = kept.pause.as_ref().and_then(|pause| pause.note.as_deref()).expect("it is paused");
+        let [Enrolled::Done { stored, .. }] = &enrolled[..] else { panic!("{enrolled:?}") };
+        let note = stored.pause.as_ref().and_then(|pause| pause.note.as_deref()).expect("it is paused");
         assert_eq!(storable(note), storable(odd), "NUL may have been replaced, and nothing else");
     }
 }

@@ -37,16 +37,16 @@ impl Suite {
                 let end = self.run_by_hand(job, lock_key, outcome, None).await;
                 assert_eq!(self.ended(&end).await, Completed::RECORDED);
                 assert_eq!(self.ended(&end).await, Completed::RECORDED, "recorded before");
-                assert_eq!(self.kept(job).await.failures, failures, "{job} after {outcome:?}");
+                assert_eq!(self.stored(job).await.failures, failures, "{job} after {outcome:?}");
             }
             self.locker.withdraw(self.term, &[name(job)]).await.expect("an answer");
-            assert_eq!(self.kept(job).await.failures, 0, "it begins anew");
+            assert_eq!(self.stored(job).await.failures, 0, "it begins anew");
         }
         let unknown = self.run_by_hand("failing-unknown", "a-key-of-its-own", Outcome::Failed, Some(1)).await;
         assert_eq!(self.ended(&unknown).await, Completed::RECORDED, "a job that was never enrolled");
         let unknown = self.run_by_hand("failing-unknown", "failing-unknown", Outcome::Failed, Some(1)).await;
         assert_eq!(self.ended(&unknown).await, Completed::RECORDED);
-        assert_eq!(self.kept("failing-unknown").await, Kept::default());
+        assert_eq!(self.stored("failing-unknown").await, StoredState::default());
     }
 
     pub(super) async fn too_many_failures_in_a_row_pause_the_job(&self) {
@@ -64,16 +64,16 @@ impl Suite {
             let pause = Pause { until: None, note };
             assert_eq!(answer, Completed::Recorded { cursor: None, pause: Some(pause.clone()) });
             assert_eq!(self.ended(&last).await, answer, "recorded before");
-            let told = News::Pause { job: name(job), pause: Some(pause.clone()) };
-            self.news(|news| *news == told).await;
-            let kept = Kept { pause: Some(pause.clone()), failures: 2, owed: Vec::new() };
-            assert_eq!(self.kept(job).await, kept);
+            let told = Notification::PauseChanged { job: name(job), pause: Some(pause.clone()) };
+            self.notification(|notification| *notification == told).await;
+            let stored = StoredState { pause: Some(pause.clone()), failures: 2, pending_retries: Vec::new() };
+            assert_eq!(self.stored(job).await, stored);
             let tick = ClaimRequest { key: key(lock_key), ..self.tick_by(Authority::Any, job, cursor) };
             assert_eq!(self.claim(&tick).await, Verdict::Paused(pause));
             assert_eq!(self.ended(&fail().await).await, Completed::RECORDED, "it is paused already");
 
             self.pause(job, None).await;
-            assert_eq!(self.kept(job).await, Kept::default(), "resumed, it begins anew");
+            assert_eq!(self.stored(job).await, StoredState::default(), "resumed, it begins anew");
             assert_eq!(self.ended(&fail().await).await, Completed::RECORDED);
         }
     }
@@ -101,7 +101,7 @@ impl Suite {
                 key: key(lock_key),
                 ..self.tick_by(by_term, job, just_after(cursor).instant())
             };
-            assert_eq!(self.claim(&skipped).await, Verdict::Moved { cursor: anchor });
+            assert_eq!(self.claim(&skipped).await, Verdict::Elsewhere { cursor: anchor });
             tokio::time::sleep(Duration::from_millis(5)).await;
             assert_eq!(self.ended(&end).await, answer, "recorded before");
 

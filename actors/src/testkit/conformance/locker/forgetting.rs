@@ -39,7 +39,7 @@ impl Suite {
             tokio::time::sleep(ROUND).await;
             self.keep_leading().await;
             self.locker
-                .hold(&[name("kept-held"), name("gone-withdrawn")], Duration::ZERO)
+                .keep_names(&[name("kept-held"), name("gone-withdrawn")], Duration::ZERO)
                 .await
                 .expect("an answer");
             names += self.forgets(AFTER).await;
@@ -52,8 +52,8 @@ impl Suite {
             "a name with an open run is kept"
         );
         let long = Duration::from_secs(3_600);
-        let kept = self.enrolled_again("kept-paused", Duration::ZERO).await.1;
-        assert_eq!(kept, Some(pause), "a pause is kept");
+        let stored = self.enrolled_again("kept-paused", Duration::ZERO).await.1;
+        assert_eq!(stored, Some(pause), "a pause is kept");
         assert_eq!(self.enrolled_again("kept-held", long).await.0, held.0, "what is held is kept");
         let idle = if shared { vec![("gone-idle", idle)] } else { Vec::new() };
         for (job, (cursor, token)) in [("gone-withdrawn", gone)].into_iter().chain(idle) {
@@ -89,13 +89,13 @@ impl Suite {
         (just_after(cursor).instant(), token)
     }
 
-    /// The cursor and the pause of a job that a node has held for so long.
-    async fn enrolled_again(&self, job: &str, held_for: Duration) -> (DateTime<Utc>, Option<Pause>) {
+    /// The cursor and the pause of a job that a node has had for so long.
+    async fn enrolled_again(&self, job: &str, known_for: Duration) -> (DateTime<Utc>, Option<Pause>) {
         let enrolment =
             Enrolment::new(name(job), ScheduleIdentity::of_text("a schedule"), Authority::Term(self.term));
-        let enrolled = self.locker.enrol(&[Enrolment { held_for, ..enrolment }]).await.expect("an answer");
+        let enrolled = self.locker.enrol(&[Enrolment { known_for, ..enrolment }]).await.expect("an answer");
         match enrolled.into_iter().next() {
-            Some(Enrolled::Done { cursor, kept }) => (cursor, kept.pause),
+            Some(Enrolled::Done { cursor, stored }) => (cursor, stored.pause),
             other => panic!("enrolling {job} was answered with {other:?}"),
         }
     }

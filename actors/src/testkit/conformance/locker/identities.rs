@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 
 use super::{Suite, just_after, name};
-use crate::port::{Authority, Enrolled, Enrolment, Inquiry, Moved, ScheduleIdentity, Standing};
+use crate::port::{Advanced, Authority, Enrolled, Enrolment, Inquiry, LeaderView, ScheduleIdentity};
 
 /// As a build of the next version would have made them, of an older one, and of one whose number is longer.
 const OTHER_VERSIONS: [u32; 3] = [ScheduleIdentity::VERSION + 1, 0, 123_456];
@@ -36,8 +36,8 @@ impl Suite {
 
             let after = self.enrol_identity(&job, identity("whatever").with_version(version)).await;
             assert_eq!(after, before, "nobody knows whether version {version} means another schedule");
-            let moved = self.skip(&job, before).await;
-            assert_eq!(moved, Moved::Done, "the ticks since the cursor are owed");
+            let advanced = self.skip(&job, before).await;
+            assert_eq!(advanced, Advanced::Done, "the ticks since the cursor count");
             let back = self.enrol_identity(&job, identity("something else")).await;
             assert_eq!(back, just_after(before).instant(), "nor does a node of the former version reset it");
         }
@@ -64,7 +64,7 @@ impl Suite {
 
         let after = self.enrol_identity("withdrawn-version", identity("a schedule").with_version(2)).await;
 
-        assert!(after > before, "it owes ticks only from then on");
+        assert!(after > before, "its ticks count only from then on");
     }
 
     async fn nobody_calls_another_version_another_schedule(&self) {
@@ -77,11 +77,11 @@ impl Suite {
         for version in OTHER_VERSIONS {
             // The leader has the other version, and then the one who asks.
             self.enrol_identity("asked-about", identity("a").with_version(version)).await;
-            assert_eq!(asks(identity("b")).await, Standing::Scheduled, "of a leader of version {version}");
-            assert_eq!(asks(identity("b").with_version(version)).await, Standing::OtherSchedule);
+            assert_eq!(asks(identity("b")).await, LeaderView::Scheduled, "of a leader of version {version}");
+            assert_eq!(asks(identity("b").with_version(version)).await, LeaderView::OtherSchedule);
             self.enrol_identity("asked-about", identity("a")).await;
-            assert_eq!(asks(identity("b").with_version(version)).await, Standing::Scheduled);
-            assert_eq!(asks(identity("b")).await, Standing::OtherSchedule);
+            assert_eq!(asks(identity("b").with_version(version)).await, LeaderView::Scheduled);
+            assert_eq!(asks(identity("b")).await, LeaderView::OtherSchedule);
         }
     }
 }

@@ -70,7 +70,7 @@ impl Suite {
             assert_contradicted(here, led_with(ALLOW), SKIP).await;
             let held = Inquiry { job: name(led), schedule: ScheduleIdentity::of_text("a schedule") };
             let standings = self.locker.inquire(&[held]).await.expect("an answer");
-            assert_eq!(standings, [Standing::NotHeld], "the leader does not fire it");
+            assert_eq!(standings, [LeaderView::NotScheduled], "the leader does not fire it");
 
             assert_enrolled(there, any_with(ALLOW)).await;
             assert_contradicted(here, led_with(SKIP), ALLOW).await;
@@ -83,7 +83,7 @@ impl Suite {
 
             let session = other.open().await.expect("a session opens");
             assert_enrolled(there, any_with(ALLOW)).await;
-            // It is heard of at once by whoever listens.
+            // Every listener hears of it at once.
             join(other.lost(session), async { cluster.kill(&backend).await }).await;
             assert_enrolled(here, led_with(SKIP)).await;
         }
@@ -108,9 +108,9 @@ impl Suite {
 
     async fn nobody_contradicts_oneself(&self) {
         for (job, lock_key) in [("own", "own"), ("own-keyed", "own-key")] {
-            for authority in [Authority::Any, Authority::Term(self.term), Authority::Unled] {
+            for authority in [Authority::Any, Authority::Term(self.term), Authority::Leaderless] {
                 for overlap in [SKIP, ALLOW, Overlap::Queue(3), Overlap::Replace] {
-                    if authority == Authority::Unled {
+                    if authority == Authority::Leaderless {
                         self.locker.withdraw(self.term, &[name(job)]).await.expect("an answer");
                     }
                     assert_enrolled(&*self.locker, keyed(job, lock_key, overlap, authority)).await;
@@ -149,8 +149,8 @@ impl Suite {
             assert_enrolled(&*self.locker, led_with(SKIP)).await;
 
             for overlap in [SKIP, ALLOW] {
-                let enrolled = enrol_on(&*other, keyed(job, lock_key, overlap, Authority::Unled)).await;
-                assert_eq!(enrolled, Enrolled::Led);
+                let enrolled = enrol_on(&*other, keyed(job, lock_key, overlap, Authority::Leaderless)).await;
+                assert_eq!(enrolled, Enrolled::HasLeader);
             }
 
             assert_enrolled(&*self.locker, led_with(ALLOW)).await;

@@ -6,19 +6,19 @@ impl Suite {
     /// Runs of dead nodes.
     pub(super) async fn lost_runs(&mut self, cluster: &mut impl Cluster) {
         self.keep_leading().await;
-        self.a_lost_run_is_owed_taken_up_once_and_counted(cluster).await;
+        self.a_lost_run_is_resumed_once_and_counted(cluster).await;
         self.keep_leading().await;
-        self.a_lost_run_is_owed_however_it_is_closed(cluster).await;
+        self.a_lost_run_is_retried_however_it_is_closed(cluster).await;
         self.keep_leading().await;
-        self.only_the_run_that_is_owed_settles_it(cluster).await;
+        self.only_the_lost_run_itself_ends_its_pending_retry(cluster).await;
         self.keep_leading().await;
-        self.a_run_that_was_closed_is_granted_again_only_as_a_debt(cluster).await;
+        self.a_closed_run_is_granted_again_only_as_a_pending_retry(cluster).await;
         self.keep_leading().await;
-        self.a_job_owes_each_run_that_was_lost(cluster).await;
+        self.each_lost_run_of_a_job_is_retried(cluster).await;
         self.keep_leading().await;
-        self.a_run_that_was_lost_too_often_is_owed_no_more(cluster).await;
+        self.a_run_that_was_lost_too_often_is_not_retried(cluster).await;
         self.keep_leading().await;
-        self.a_job_that_is_withdrawn_or_records_its_lost_runs_owes_none(cluster).await;
+        self.a_job_that_is_withdrawn_or_records_losses_retries_none(cluster).await;
         self.keep_leading().await;
         self.a_lost_run_moves_the_cursor_of_a_job_that_goes_on_from_its_end(cluster).await;
         self.keep_leading().await;
@@ -32,9 +32,9 @@ impl Suite {
         }
     }
 
-    async fn kept_as(&self, enrolment: &Enrolment) -> Kept {
+    async fn stored_as(&self, enrolment: &Enrolment) -> StoredState {
         match self.enrol_as(enrolment.clone()).await {
-            Enrolled::Done { kept, .. } => *kept,
+            Enrolled::Done { stored, .. } => *stored,
             other => panic!("{enrolment:?} was answered with {other:?}"),
         }
     }
@@ -73,68 +73,71 @@ impl Suite {
         self.locker.close_lost(100).await.expect("an answer").lost
     }
 
-    fn retake(&self, lost: &ClaimRequest) -> ClaimRequest {
-        ClaimRequest { tick: None, retake: true, ..lost.clone() }
+    fn resume_lost(&self, lost: &ClaimRequest) -> ClaimRequest {
+        ClaimRequest { tick: None, resume_lost: true, ..lost.clone() }
     }
 
-    async fn a_lost_run_is_owed_taken_up_once_and_counted(&mut self, cluster: &mut impl Cluster) {
-        for (job, lock_key) in [("owing", "owing"), ("owing-with-a-key", "a-key-of-an-owing-job")] {
+    async fn a_lost_run_is_resumed_once_and_counted(&mut self, cluster: &mut impl Cluster) {
+        for (job, lock_key) in [("lost", "lost"), ("lost-with-a-key", "a-key-of-a-lost-run")] {
             let enrolment = self.retried(job);
             let lost = self.dies_with(cluster, &enrolment, lock_key).await;
             let (run, fire_time) = (lost.run, lost.tick.map(|tick| tick.fire_time));
-            let early = self.claim(&self.retake(&lost)).await;
+            let early = self.claim(&self.resume_lost(&lost)).await;
             assert_eq!(early, Verdict::NotGranted, "nobody has closed it yet");
 
-            let owed = OwedRun { run, fire_time, losses: 1 };
-            let closed = LostRun { job: name(job), run, fire_time, owed: Some(owed) };
+            let retry = PendingRetry { run, fire_time, losses: 1 };
+            let closed = LostRun { job: name(job), run, fire_time, retry: Some(retry) };
             assert_eq!(self.closed().await, [closed]);
-            assert_eq!(self.kept_as(&enrolment).await.owed, [owed]);
-            self.news(|news| *news == News::Owed(Debt { job: name(job), owed })).await;
+            assert_eq!(self.stored_as(&enrolment).await.pending_retries, [retry]);
+            self.notification(|notification| {
+                *notification == Notification::PendingRetry(PendingRetryOfJob { job: name(job), retry })
+            })
+            .await;
 
-            let another_run = ClaimRequest { run: self.run(), ..self.retake(&lost) };
+            let another_run = ClaimRequest { run: self.run(), ..self.resume_lost(&lost) };
             assert_eq!(self.claim(&another_run).await, Verdict::NotGranted);
-            let another_job = ClaimRequest { job: name("owes-nothing"), ..self.retake(&lost) };
+            let another_job = ClaimRequest { job: name("lost-nothing"), ..self.resume_lost(&lost) };
             assert_eq!(self.claim(&another_job).await, Verdict::NotGranted);
             let holder = self.manual(job, lock_key);
             let (backend, other) = another(cluster).await;
             let Verdict::Granted { .. } = claim_on(&*other, &holder).await else { panic!("not granted") };
-            let busy = self.claim(&self.retake(&lost)).await;
+            let busy = self.claim(&self.resume_lost(&lost)).await;
             assert_eq!(busy, Verdict::Busy { holder: Some(holder.run) });
             cluster.kill(&backend).await;
-            let verdict = self.claim(&self.retake(&lost)).await;
+            let verdict = self.claim(&self.resume_lost(&lost)).await;
             let Verdict::Granted { token, lost: Some(robbed) } = verdict else { panic!("{verdict:?}") };
             assert_eq!(robbed.run, holder.run);
             self.complete(&lost, token).await;
-            let token = self.granted(&self.retake(&holder)).await;
+            let token = self.granted(&self.resume_lost(&holder)).await;
             self.complete(&holder, token).await;
 
             let second = self.dies_with(cluster, &enrolment, lock_key).await;
             let (run, fire_time) = (second.run, second.tick.map(|tick| tick.fire_time));
             self.closed().await;
-            self.another_dies_with(cluster, &self.retake(&second)).await;
-            let taken = self.kept_as(&enrolment).await;
-            assert_eq!(taken.owed, [], "it was taken up, and nobody has closed it since");
-            let owed = Some(OwedRun { run, fire_time, losses: 2 });
-            assert_eq!(self.closed().await, [LostRun { job: name(job), run, fire_time, owed }]);
-            let request = self.retake(&second);
+            self.another_dies_with(cluster, &self.resume_lost(&second)).await;
+            let taken = self.stored_as(&enrolment).await;
+            assert_eq!(taken.pending_retries, [], "it was taken up, and nobody has closed it since");
+            let retry = Some(PendingRetry { run, fire_time, losses: 2 });
+            assert_eq!(self.closed().await, [LostRun { job: name(job), run, fire_time, retry }]);
+            let request = self.resume_lost(&second);
             let token = self.granted(&request).await;
             assert_eq!(self.granted(&request).await, token, "asked again");
-            assert_eq!(self.granted(&ClaimRequest { settle: true, ..request.clone() }).await, token);
+            assert_eq!(self.granted(&ClaimRequest { recheck: true, ..request.clone() }).await, token);
             let (_, third) = another(cluster).await;
             assert_eq!(claim_on(&*third, &request).await, Verdict::NotGranted, "one node takes it up");
             assert_eq!(self.complete(&request, token).await, Completed::RECORDED);
             assert_eq!(self.claim(&request).await, Verdict::NotGranted, "it has ended");
-            assert_eq!(self.kept_as(&enrolment).await.owed, []);
+            assert_eq!(self.stored_as(&enrolment).await.pending_retries, []);
             let third = self.dies_with(cluster, &enrolment, lock_key).await;
             let closed = self.closed().await;
-            let losses: Vec<_> = closed.iter().map(|lost| lost.owed.map(|owed| owed.losses)).collect();
+            let losses: Vec<_> = closed.iter().map(|lost| lost.retry.map(|retry| retry.losses)).collect();
             assert_eq!(losses, [Some(1)], "another run counts anew");
-            let token = self.granted(&self.retake(&third)).await;
+            let token = self.granted(&self.resume_lost(&third)).await;
             self.complete(&third, token).await;
         }
     }
 
-    async fn a_lost_run_is_owed_however_it_is_closed(&mut self, cluster: &mut impl Cluster) {
+    async fn a_lost_run_is_retried_however_it_is_closed(&mut self, cluster: &mut impl Cluster) {
         let jobs = [
             ("robbed-own", "robbed-own"),
             ("robbed-key", "a-key-robbed"),
@@ -164,26 +167,28 @@ impl Suite {
                 let verdict = self.claim(&request).await;
 
                 let (run, fire_time) = (lost.run, lost.tick.map(|tick| tick.fire_time));
-                let owed = OwedRun { run, fire_time, losses: 1 };
-                let expected = LostRun { job: name(job), run, fire_time, owed: Some(owed) };
+                let retry = PendingRetry { run, fire_time, losses: 1 };
+                let expected = LostRun { job: name(job), run, fire_time, retry: Some(retry) };
                 let Verdict::Granted { token, lost: Some(robbed) } = verdict else { panic!("{verdict:?}") };
                 assert_eq!(*robbed, expected, "thief {thief}");
-                let debt = News::Owed(Debt { job: name(job), owed });
-                self.news(|news| *news == debt).await;
+                let pending = Notification::PendingRetry(PendingRetryOfJob { job: name(job), retry });
+                self.notification(|notification| *notification == pending).await;
                 self.complete(&request, token).await;
-                assert_eq!(self.kept_as(&enrolment).await.owed, [owed], "thief {thief}");
-                let token = self.granted(&self.retake(&lost)).await;
+                assert_eq!(self.stored_as(&enrolment).await.pending_retries, [retry], "thief {thief}");
+                let token = self.granted(&self.resume_lost(&lost)).await;
                 self.complete(&lost, token).await;
             }
         }
     }
 
-    async fn only_the_run_that_is_owed_settles_it(&mut self, cluster: &mut impl Cluster) {
-        for (job, lock_key) in [("settled-own", "settled-own"), ("settled-by-key", "a-key-that-settles")] {
+    async fn only_the_lost_run_itself_ends_its_pending_retry(&mut self, cluster: &mut impl Cluster) {
+        for (job, lock_key) in [("resumed-own", "resumed-own"), ("resumed-by-key", "a-key-of-a-resumed-run")]
+        {
             let enrolment = self.retried(job);
             let lost = self.dies_with(cluster, &enrolment, lock_key).await;
             self.closed().await;
-            let owed = OwedRun { run: lost.run, fire_time: lost.tick.map(|tick| tick.fire_time), losses: 1 };
+            let retry =
+                PendingRetry { run: lost.run, fire_time: lost.tick.map(|tick| tick.fire_time), losses: 1 };
 
             for outcome in [Outcome::Succeeded, Outcome::Failed, Outcome::Cancelled] {
                 let end = self.run_by_hand(job, lock_key, outcome, None).await;
@@ -191,27 +196,35 @@ impl Suite {
                 let end = self.run_by_hand(job, "a-key-of-another-slot", outcome, Some(100)).await;
                 self.ended(&end).await;
             }
-            let Enrolled::Done { cursor, kept } = self.enrol_as(enrolment.clone()).await else {
+            let Enrolled::Done { cursor, stored } = self.enrol_as(enrolment.clone()).await else {
                 panic!("not enrolled")
             };
-            assert_eq!(kept.owed, [owed], "other runs of the job do not settle it");
+            assert_eq!(stored.pending_retries, [retry], "other runs of the job do not end it");
             let tick = ClaimRequest { key: key(lock_key), ..self.tick_by(Authority::Any, job, cursor) };
             let token = self.granted(&tick).await;
             self.complete(&tick, token).await;
             let changed =
                 Enrolment { schedule: ScheduleIdentity::of_text("another schedule"), ..enrolment.clone() };
-            assert_eq!(self.kept_as(&changed).await.owed, [owed], "nor does a changed schedule");
+            assert_eq!(
+                self.stored_as(&changed).await.pending_retries,
+                [retry],
+                "nor does a changed schedule"
+            );
 
-            let token = self.granted(&self.retake(&lost)).await;
-            assert_eq!(self.kept_as(&enrolment).await.owed, [], "it is settled when it is taken up");
+            let token = self.granted(&self.resume_lost(&lost)).await;
+            assert_eq!(
+                self.stored_as(&enrolment).await.pending_retries,
+                [],
+                "it ends when the run is resumed"
+            );
             assert_eq!(self.complete(&lost, token).await, Completed::RECORDED);
-            assert_eq!(self.claim(&self.retake(&lost)).await, Verdict::NotGranted);
+            assert_eq!(self.claim(&self.resume_lost(&lost)).await, Verdict::NotGranted);
         }
     }
 
-    async fn a_run_that_was_closed_is_granted_again_only_as_a_debt(&mut self, cluster: &mut impl Cluster) {
+    async fn a_closed_run_is_granted_again_only_as_a_pending_retry(&mut self, cluster: &mut impl Cluster) {
         for (job, lock_key) in [("asked-again", "asked-again"), ("asked-again-by-key", "a-key-asked-again")] {
-            self.kept_as(&self.retried(job)).await;
+            self.stored_as(&self.retried(job)).await;
             let lost = self.manual(job, lock_key);
             self.another_dies_with(cluster, &lost).await;
             // Its own slot, another one, and with a holder that is to stop.
@@ -221,12 +234,16 @@ impl Suite {
             assert_eq!(self.claim(&lost).await, Verdict::GrantedBefore, "nobody has closed it yet");
             assert_eq!(self.closed().await.len(), 1);
             for request in &plain {
-                assert_eq!(self.claim(request).await, Verdict::GrantedBefore, "it is owed: {request:?}");
+                assert_eq!(
+                    self.claim(request).await,
+                    Verdict::GrantedBefore,
+                    "it is to be retried: {request:?}"
+                );
             }
 
             let (_, other) = another(cluster).await;
-            let Verdict::Granted { token, .. } = claim_on(&*other, &self.retake(&lost)).await else {
-                panic!("it is owed")
+            let Verdict::Granted { token, .. } = claim_on(&*other, &self.resume_lost(&lost)).await else {
+                panic!("it is to be retried")
             };
             for request in &plain {
                 assert_eq!(self.claim(request).await, Verdict::GrantedBefore, "it goes on: {request:?}");
@@ -238,83 +255,86 @@ impl Suite {
         }
     }
 
-    async fn a_job_owes_each_run_that_was_lost(&mut self, cluster: &mut impl Cluster) {
-        let enrolment = self.retried("owing-each");
+    async fn each_lost_run_of_a_job_is_retried(&mut self, cluster: &mut impl Cluster) {
+        let enrolment = self.retried("lost-each");
         let mut lost = Vec::new();
         for _ in 0..3 {
-            lost.push(self.dies_with(cluster, &enrolment, "owing-each").await);
+            lost.push(self.dies_with(cluster, &enrolment, "lost-each").await);
             self.closed().await;
         }
-        let owed: Vec<_> = lost
+        let retry: Vec<_> = lost
             .iter()
-            .map(|lost| OwedRun { run: lost.run, fire_time: lost.tick.map(|tick| tick.fire_time), losses: 1 })
+            .map(|lost| PendingRetry {
+                run: lost.run,
+                fire_time: lost.tick.map(|tick| tick.fire_time),
+                losses: 1,
+            })
             .collect();
-        assert_eq!(self.kept_as(&enrolment).await.owed, owed, "in the order of the runs");
-        let of_job = |debts: Vec<Debt>| -> Vec<OwedRun> {
-            let debts = debts.into_iter().filter(|debt| debt.job.as_str() == "owing-each");
-            debts.map(|debt| debt.owed).collect()
+        assert_eq!(self.stored_as(&enrolment).await.pending_retries, retry, "in the order of the runs");
+        let of_job = |pending_retries: Vec<PendingRetryOfJob>| -> Vec<PendingRetry> {
+            let pending_retries =
+                pending_retries.into_iter().filter(|pending| pending.job.as_str() == "lost-each");
+            pending_retries.map(|pending| pending.retry).collect()
         };
-        let debts = self.locker.debts(None, 100).await.expect("an answer");
-        assert!(debts.is_sorted_by_key(|debt| debt.owed.run), "{debts:?}");
-        assert_eq!(of_job(debts), owed);
-        let next = self.locker.debts(Some(owed[0].run), 1).await.expect("an answer");
-        assert_eq!(of_job(next), owed[1..2], "a page of those after a run");
-        assert_eq!(self.locker.debts(Some(owed[2].run), 100).await.expect("an answer"), []);
+        let pending_retries = self.locker.pending_retries(None, 100).await.expect("an answer");
+        assert!(pending_retries.is_sorted_by_key(|pending| pending.retry.run), "{pending_retries:?}");
+        assert_eq!(of_job(pending_retries), retry);
+        let next = self.locker.pending_retries(Some(retry[0].run), 1).await.expect("an answer");
+        assert_eq!(of_job(next), retry[1..2], "a page of those after a run");
+        assert_eq!(self.locker.pending_retries(Some(retry[2].run), 100).await.expect("an answer"), []);
 
         for at in [1, 0, 2] {
-            let retake = ClaimRequest { key: key(&format!("a-slot-{at}")), ..self.retake(&lost[at]) };
-            let token = self.granted(&retake).await;
-            self.complete(&retake, token).await;
+            let resume_lost =
+                ClaimRequest { key: key(&format!("a-slot-{at}")), ..self.resume_lost(&lost[at]) };
+            let token = self.granted(&resume_lost).await;
+            self.complete(&resume_lost, token).await;
         }
 
-        assert_eq!(self.kept_as(&enrolment).await.owed, []);
+        assert_eq!(self.stored_as(&enrolment).await.pending_retries, []);
     }
 
-    async fn a_run_that_was_lost_too_often_is_owed_no_more(&mut self, cluster: &mut impl Cluster) {
+    async fn a_run_that_was_lost_too_often_is_not_retried(&mut self, cluster: &mut impl Cluster) {
         for (job, lock_key) in [("killing", "killing"), ("killing-by-key", "a-key-of-a-killer")] {
             let enrolment = self.retried(job);
             let lost = self.dies_with(cluster, &enrolment, lock_key).await;
             for losses in 1..LOSSES_MAX {
                 let closed = self.closed().await;
-                let [LostRun { owed: Some(owed), .. }] = closed[..] else { panic!("{closed:?}") };
-                assert_eq!((owed.run, owed.losses), (lost.run, losses));
-                self.another_dies_with(cluster, &self.retake(&lost)).await;
+                let [LostRun { retry: Some(retry), .. }] = closed[..] else { panic!("{closed:?}") };
+                assert_eq!((retry.run, retry.losses), (lost.run, losses));
+                self.another_dies_with(cluster, &self.resume_lost(&lost)).await;
             }
 
-            assert_eq!(self.closed().await[0].owed, None);
-            assert_eq!(self.kept_as(&enrolment).await.owed, []);
-            assert_eq!(self.claim(&self.retake(&lost)).await, Verdict::NotGranted);
+            assert_eq!(self.closed().await[0].retry, None);
+            assert_eq!(self.stored_as(&enrolment).await.pending_retries, []);
+            assert_eq!(self.claim(&self.resume_lost(&lost)).await, Verdict::NotGranted);
         }
     }
 
-    async fn a_job_that_is_withdrawn_or_records_its_lost_runs_owes_none(
-        &mut self,
-        cluster: &mut impl Cluster,
-    ) {
+    async fn a_job_that_is_withdrawn_or_records_losses_retries_none(&mut self, cluster: &mut impl Cluster) {
         let recorded = Enrolment { retry_lost: false, ..self.retried("recorded") };
         let lost = self.dies_with(cluster, &recorded, "recorded").await;
-        assert_eq!(self.closed().await[0].owed, None);
-        assert_eq!(self.claim(&self.retake(&lost)).await, Verdict::NotGranted);
+        assert_eq!(self.closed().await[0].retry, None);
+        assert_eq!(self.claim(&self.resume_lost(&lost)).await, Verdict::NotGranted);
 
         let retried = self.retried("no-longer-retried");
         let lost = self.dies_with(cluster, &retried, "no-longer-retried").await;
         self.closed().await;
         let recorded = Enrolment { retry_lost: false, ..retried.clone() };
-        assert_eq!(self.kept_as(&recorded).await.owed, []);
-        assert_eq!(self.claim(&self.retake(&lost)).await, Verdict::NotGranted);
-        assert_eq!(self.kept_as(&retried).await.owed, [], "it is forgiven");
+        assert_eq!(self.stored_as(&recorded).await.pending_retries, []);
+        assert_eq!(self.claim(&self.resume_lost(&lost)).await, Verdict::NotGranted);
+        assert_eq!(self.stored_as(&retried).await.pending_retries, [], "it is forgiven");
 
-        let withdrawn = self.retried("withdrawn-owing");
-        let lost = self.dies_with(cluster, &withdrawn, "withdrawn-owing").await;
+        let withdrawn = self.retried("withdrawn-lost");
+        let lost = self.dies_with(cluster, &withdrawn, "withdrawn-lost").await;
         self.closed().await;
-        self.locker.withdraw(self.term, &[name("withdrawn-owing")]).await.expect("an answer");
-        assert_eq!(self.claim(&self.retake(&lost)).await, Verdict::NotGranted);
-        assert_eq!(self.kept_as(&withdrawn).await.owed, []);
+        self.locker.withdraw(self.term, &[name("withdrawn-lost")]).await.expect("an answer");
+        assert_eq!(self.claim(&self.resume_lost(&lost)).await, Verdict::NotGranted);
+        assert_eq!(self.stored_as(&withdrawn).await.pending_retries, []);
 
-        let lost = self.dies_with(cluster, &withdrawn, "withdrawn-owing").await;
-        self.locker.withdraw(self.term, &[name("withdrawn-owing")]).await.expect("an answer");
-        assert_eq!(self.closed().await[0].owed, None, "withdrawn before it was closed");
-        assert_eq!(self.claim(&self.retake(&lost)).await, Verdict::NotGranted);
+        let lost = self.dies_with(cluster, &withdrawn, "withdrawn-lost").await;
+        self.locker.withdraw(self.term, &[name("withdrawn-lost")]).await.expect("an answer");
+        assert_eq!(self.closed().await[0].retry, None, "withdrawn before it was closed");
+        assert_eq!(self.claim(&self.resume_lost(&lost)).await, Verdict::NotGranted);
     }
 
     async fn a_lost_run_moves_the_cursor_of_a_job_that_goes_on_from_its_end(
@@ -376,12 +396,13 @@ impl Suite {
 
         closed.sort_by_key(|lost| lost.run);
         assert_eq!(closed.iter().map(|lost| lost.run).collect::<Vec<_>>(), expected);
-        assert!(closed.iter().all(|lost| lost.owed.is_some_and(|owed| owed.losses == 1)), "{closed:?}");
-        let owed: Vec<_> = self.kept_as(&enrolment).await.owed.iter().map(|owed| owed.run).collect();
-        assert_eq!(owed, expected, "each of them is owed");
+        assert!(closed.iter().all(|lost| lost.retry.is_some_and(|retry| retry.losses == 1)), "{closed:?}");
+        let retry: Vec<_> =
+            self.stored_as(&enrolment).await.pending_retries.iter().map(|retry| retry.run).collect();
+        assert_eq!(retry, expected, "each of them is to be retried");
         for (nth, (run, former)) in granted.iter().enumerate() {
             let slot = format!("a-key-never-claimed-{nth}");
-            let again = ClaimRequest { key: key(&slot), ..self.retake(run) };
+            let again = ClaimRequest { key: key(&slot), ..self.resume_lost(run) };
             let token = self.granted(&again).await;
             assert!(token > *former, "{token:?} after {former:?}, under another key");
             self.complete(&again, token).await;

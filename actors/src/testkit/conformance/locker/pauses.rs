@@ -2,8 +2,8 @@
 
 use super::*;
 
-/// A net under every wait for news.
-const NEWS_WITHIN: Duration = Duration::from_secs(10);
+/// The longest wait for a notification.
+const NOTIFIED_WITHIN: Duration = Duration::from_secs(10);
 
 impl Suite {
     pub(super) async fn pause(&self, job: &str, pause: Option<&Pause>) -> bool {
@@ -25,14 +25,14 @@ impl Suite {
             let manual = self.manual(job, lock_key);
             let token = self.granted(&manual).await;
             self.complete(&manual, token).await;
-            assert_eq!(self.advance_by(Authority::Term(self.term), job, cursor).await, Moved::Done);
-            assert_eq!(self.kept(job).await.pause, Some(pause.clone()));
+            assert_eq!(self.advance_by(Authority::Term(self.term), job, cursor).await, Advanced::Done);
+            assert_eq!(self.stored(job).await.pause, Some(pause.clone()));
             self.enrol(job, "another schedule").await;
-            assert_eq!(self.kept(job).await.pause, Some(pause.clone()), "a changed schedule stays paused");
+            assert_eq!(self.stored(job).await.pause, Some(pause.clone()), "a changed schedule stays paused");
 
             assert!(self.pause(job, None).await);
             assert!(!self.pause(job, None).await, "resumed already");
-            assert_eq!(self.kept(job).await.pause, None);
+            assert_eq!(self.stored(job).await.pause, None);
             let cursor = self.due_job(job).await;
             let tick = self.tick_by(Authority::Term(self.term), job, cursor);
             let tick = ClaimRequest { key: key(lock_key), ..tick };
@@ -59,14 +59,14 @@ impl Suite {
 
         tokio::time::sleep(Duration::from_millis(520)).await;
 
-        assert_eq!(self.kept("paused-for-a-while").await.pause, None);
+        assert_eq!(self.stored("paused-for-a-while").await.pause, None);
         assert!(!self.pause("paused-for-a-while", None).await, "it has ended already");
         let token = self.granted(&tick).await;
         self.complete(&tick, token).await;
         let long = until(just_after(cursor).instant() + TimeDelta::hours(1));
         assert!(self.pause("paused-for-a-while", Some(&long)).await);
         assert!(self.pause("paused-for-a-while", Some(&over)).await, "what is over resumes");
-        assert_eq!(self.kept("paused-for-a-while").await.pause, None);
+        assert_eq!(self.stored("paused-for-a-while").await.pause, None);
     }
 
     pub(super) async fn a_job_is_paused_before_it_is_known(&self) {
@@ -76,39 +76,39 @@ impl Suite {
         assert_eq!(self.locker.pause(&jobs, None).await.expect("an answer"), [true, false]);
         assert!(self.pause("paused-early", Some(&pause)).await);
 
-        assert_eq!(self.kept("paused-early").await.pause, Some(pause.clone()));
+        assert_eq!(self.stored("paused-early").await.pause, Some(pause.clone()));
         self.locker.withdraw(self.term, &jobs[..1]).await.expect("an answer");
-        assert_eq!(self.kept("paused-early").await.pause, Some(pause), "it outlives the job");
+        assert_eq!(self.stored("paused-early").await.pause, Some(pause), "it outlives the job");
     }
 
-    /// The news of this session that satisfy a condition; others are let pass.
-    pub(super) async fn news(&self, is: impl Fn(&News) -> bool) -> News {
+    /// The next notification of this session that satisfies a condition; others are skipped.
+    pub(super) async fn notification(&self, is: impl Fn(&Notification) -> bool) -> Notification {
         let heard = async {
             loop {
-                let news = self.locker.news(self.session).await;
-                if is(&news) {
-                    return news;
+                let notification = self.locker.next_notification(self.session).await;
+                if is(&notification) {
+                    return notification;
                 }
             }
         };
-        tokio::time::timeout(NEWS_WITHIN, heard).await.expect("it is told")
+        tokio::time::timeout(NOTIFIED_WITHIN, heard).await.expect("it is told")
     }
 
     pub(super) async fn every_change_of_a_pause_is_told(&self) {
-        let is_of = |job: &'static str| move |news: &News| matches!(news, News::Pause { job: of, .. } if of.as_str() == job);
+        let is_of = |job: &'static str| move |notification: &Notification| matches!(notification, Notification::PauseChanged { job: of, .. } if of.as_str() == job);
         let until = just_after(self.now + TimeDelta::hours(1)).instant();
         let pause = Pause { until: Some(until), note: Some("\"why\" and\nwhen".to_owned()) };
         self.pause("told", Some(&pause)).await;
-        let paused = self.news(is_of("told")).await;
+        let paused = self.notification(is_of("told")).await;
         self.pause("told", Some(&pause)).await;
         self.pause("told", None).await;
-        let resumed = self.news(is_of("told")).await;
+        let resumed = self.notification(is_of("told")).await;
 
-        assert_eq!(paused, News::Pause { job: name("told"), pause: Some(pause) });
-        assert_eq!(resumed, News::Pause { job: name("told"), pause: None });
-        let again = tokio::time::timeout(Duration::from_millis(50), self.news(is_of("told"))).await;
+        assert_eq!(paused, Notification::PauseChanged { job: name("told"), pause: Some(pause) });
+        assert_eq!(resumed, Notification::PauseChanged { job: name("told"), pause: None });
+        let again = tokio::time::timeout(Duration::from_millis(50), self.notification(is_of("told"))).await;
         assert!(again.is_err(), "no change is told once more: {again:?}");
-        let former = self.locker.news(Session(self.session.0.wrapping_add(1)));
+        let former = self.locker.next_notification(Session(self.session.0.wrapping_add(1)));
         assert!(tokio::time::timeout(Duration::from_millis(50), former).await.is_err(), "another session's");
     }
 
@@ -123,8 +123,8 @@ impl Suite {
         let verdicts = self.locker.claim(&batch).await.expect("an answer");
 
         assert_eq!(verdicts, [busy.clone(), busy.clone(), busy]);
-        let told = self.news(|news| matches!(news, News::Stop { .. })).await;
-        assert_eq!(told, News::Stop { run: held.run });
+        let told = self.notification(|notification| matches!(notification, Notification::Stop { .. })).await;
+        assert_eq!(told, Notification::Stop { run: held.run });
         self.complete(&held, token).await;
         let next = replace();
         let batch = [next.clone(), replace()];
@@ -132,8 +132,8 @@ impl Suite {
         let [Verdict::Granted { token, .. }, Verdict::Busy { .. }] = verdicts[..] else {
             panic!("{verdicts:?}")
         };
-        let of_next = |news: &News| matches!(news, News::Stop { run } if *run == next.run);
-        self.news(of_next).await;
+        let of_next = |notification: &Notification| matches!(notification, Notification::Stop { run } if *run == next.run);
+        self.notification(of_next).await;
         self.complete(&next, token).await;
     }
 
@@ -153,15 +153,24 @@ impl Suite {
         assert_eq!(self.claim(&impatient).await, Verdict::Busy { holder: Some(held.run) });
         self.pause("paused-elsewhere", Some(&pause)).await;
 
-        let paused = News::Pause { job: name("paused-elsewhere"), pause: Some(pause) };
-        let heard =
-            async { [other.news(session).await, other.news(session).await, third.news(of_third).await] };
-        let heard = tokio::time::timeout(NEWS_WITHIN, heard).await.expect("they are told");
-        assert_eq!(heard, [News::Stop { run: held.run }, paused.clone(), paused], "each what concerns it");
+        let paused = Notification::PauseChanged { job: name("paused-elsewhere"), pause: Some(pause) };
+        let heard = async {
+            [
+                other.next_notification(session).await,
+                other.next_notification(session).await,
+                third.next_notification(of_third).await,
+            ]
+        };
+        let heard = tokio::time::timeout(NOTIFIED_WITHIN, heard).await.expect("they are told");
+        assert_eq!(
+            heard,
+            [Notification::Stop { run: held.run }, paused.clone(), paused],
+            "each what concerns it"
+        );
         assert_eq!(complete_on(&*other, &held, token).await, Completed::RECORDED);
         third.close().await;
         self.pause("paused-elsewhere", None).await;
-        let after = tokio::time::timeout(Duration::from_millis(50), third.news(of_third)).await;
+        let after = tokio::time::timeout(Duration::from_millis(50), third.next_notification(of_third)).await;
         assert!(after.is_err(), "a session that is over hears nothing: {after:?}");
     }
 }

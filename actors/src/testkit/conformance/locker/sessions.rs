@@ -13,9 +13,9 @@ impl Suite {
         let next = self.manual("closed", "closed");
         let Verdict::Granted { token, .. } = self.claim(&next).await else { panic!("the key is free") };
         self.complete(&next, token).await;
-        let settled = ClaimRequest { settle: true, ..held };
+        let recheck = ClaimRequest { recheck: true, ..held };
         assert_eq!(
-            self.claim(&settled).await,
+            self.claim(&recheck).await,
             Verdict::GrantedBefore,
             "what a former session held is not this one's"
         );

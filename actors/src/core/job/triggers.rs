@@ -1,0 +1,131 @@
+//! Manual triggers: what becomes of them until they start, and what whoever triggered the job is told.
+
+use std::time::Duration;
+
+use super::{
+    BodyEnd, Effect, Effects, JobMachine, Refusal, RunEnded, Triggered,
+    unscheduled::{Cause, Trigger, UnscheduledRun},
+};
+use crate::{
+    core::{policy::Overlap, time::Now},
+    event::{CancelReason, Outcome},
+};
+
+impl JobMachine {
+    pub(super) fn on_trigger(&mut self, now: Now, effects: &mut Effects) {
+        let refused = match self.runs.spend_id(now) {
+            _ if self.closing.has_begun() => Some(Refusal::ShuttingDown),
+            None => Some(Refusal::Overlap { holder: None }),
+            Some(_) => self.refusal(),
+        };
+        if let Some(refusal) = refused {
+            effects.push(Effect::Answer { run: now.spare, answer: Err(refusal) });
+            return;
+        }
+        let cause = Cause::Trigger(Trigger::Unanswered);
+        self.unscheduled.queue.push_back(UnscheduledRun::new(now.spare, cause));
+        self.drain_unscheduled(now, effects);
+        self.answer_those_behind(effects);
+    }
+
+    /// Why a trigger that comes now is refused, if it is: the overlap policy lets it neither run nor wait.
+    fn refusal(&self) -> Option<Refusal> {
+        let waiting = self.unscheduled_waiting();
+        let in_progress = self.unscheduled.open_runs().count() + self.runs.active.len();
+        let less = |count: usize, max: u32| count < usize::try_from(max).unwrap_or(usize::MAX);
+        let room = match self.policies.overlap {
+            Overlap::Skip => in_progress + waiting == 0,
+            Overlap::Queue(max) => less(waiting, max),
+            Overlap::Replace => waiting == 0,
+            Overlap::Allow(max) => less(in_progress + waiting, max),
+        };
+        let holder = || self.runs.first().or_else(|| Some(self.unscheduled.queue.front()?.run));
+        if room { None } else { Some(Refusal::Overlap { holder: holder() }) }
+    }
+
+    /// All that wait for their turn, and were not told, are told that they do.
+    pub(super) fn answer_queued(&mut self, effects: &mut Effects) {
+        for queued in &mut self.unscheduled.queue {
+            if queued.is_waiting() && queued.has_caller() {
+                queued.cause = Cause::Trigger(Trigger::Queued);
+                effects.push(Effect::Answer { run: queued.run, answer: Ok(Triggered::Queued) });
+            }
+        }
+    }
+
+    /// Those that wait for others are told so; one that waits only for the node's answer is not, yet.
+    fn answer_those_behind(&mut self, effects: &mut Effects) {
+        // One that was asked for before was answered: wait.
+        let first_waits_for_permit = self.permit.is_wanted() && !self.permit.is_asked();
+        if !first_waits_for_permit || self.unscheduled.queue.len() > 1 {
+            self.answer_queued(effects);
+        }
+    }
+
+    /// What waits, and was not promised to start, does not start.
+    pub(super) fn refuse_callers(&mut self, refusal: &Refusal, effects: &mut Effects) {
+        self.refuse_all(refusal, effects, |queued| queued.is_waiting() && queued.has_caller());
+    }
+
+    /// What was to start later does not start any more.
+    pub(super) fn drop_triggers(&mut self, refusal: &Refusal, effects: &mut Effects) {
+        self.refuse_all(refusal, effects, UnscheduledRun::is_waiting);
+        for queued in self.unscheduled.queue.iter_mut().filter(|queued| queued.is_trigger()) {
+            queued.drop_if_queued();
+        }
+    }
+
+    /// What is asked for, in the name of somebody who waits, does not start any more.
+    pub(super) fn give_callers_up(&mut self, effects: &mut Effects) {
+        for queued in self.unscheduled.queue.iter_mut().filter(|queued| queued.has_caller()) {
+            queued.cause = Cause::Trigger(Trigger::GivenUp);
+            effects.push(Effect::Answer { run: queued.run, answer: Err(Refusal::ShuttingDown) });
+        }
+    }
+
+    pub(super) fn refuse_all(
+        &mut self,
+        refusal: &Refusal,
+        effects: &mut Effects,
+        which: impl Fn(&UnscheduledRun) -> bool,
+    ) {
+        let (refused, kept): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.unscheduled.queue).into_iter().partition(|queued| which(queued));
+        self.unscheduled.queue = kept.into();
+        for queued in refused {
+            refuse(&queued, refusal.clone(), effects);
+        }
+    }
+}
+
+/// Tells whoever waits for it; if nobody does, and it was promised to start, everybody.
+pub(super) fn refuse(queued: &UnscheduledRun, refusal: Refusal, effects: &mut Effects) {
+    match queued.cause {
+        Cause::Trigger(Trigger::Unanswered) => {
+            effects.push(Effect::Answer { run: queued.run, answer: Err(refusal) });
+        }
+        Cause::Trigger(Trigger::Queued | Trigger::Dropped) => {
+            effects.push(Effect::RunEnded(never_started(queued)));
+        }
+        Cause::Trigger(Trigger::GivenUp) | Cause::RetriedLoss(_) => {}
+    }
+}
+
+/// An application's own transaction, perhaps, has the key.
+pub(super) fn locked_key() -> Refusal {
+    Refusal::Unavailable { reason: "somebody else has locked its key".to_owned() }
+}
+
+/// A trigger that was queued, and came to nothing. It was never claimed.
+fn never_started(queued: &UnscheduledRun) -> RunEnded {
+    RunEnded {
+        run: queued.run,
+        outcome: Outcome::Cancelled,
+        cancelled: Some(CancelReason::NotStarted),
+        aborted: false,
+        recorded: false,
+        end: BodyEnd::Aborted,
+        started_at: None,
+        took: Duration::ZERO,
+    }
+}

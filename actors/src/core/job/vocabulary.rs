@@ -1,0 +1,428 @@
+//! What a job's machine is told, and what it answers.
+
+use std::{sync::Arc, time::Duration};
+
+use chrono::{DateTime, Utc};
+use smallvec::SmallVec;
+use uuid::Uuid;
+
+use crate::{
+    core::{contract::Breach, end_text::EndText, time::FireTime},
+    event::{CancelReason, Outcome},
+    name::{FencingToken, RunId, Term},
+    port::{Advanced, Authority, Pause, PendingRetry, SkipReason, Skips, StoredState, TickClaim, Verdict},
+};
+
+/// What the machine is told.
+#[derive(Debug)]
+pub(crate) enum Input {
+    /// The job may fire from here on: everything up to `cursor` is decided.
+    Resume {
+        /// Everything up to here is decided.
+        cursor: DateTime<Utc>,
+        /// By what right the job fires; `None` for a job that is local to its node.
+        authority: Option<Authority>,
+        /// What else the store keeps of it.
+        stored: Box<StoredState>,
+    },
+    /// The store refuses the job for its data: its ticks are skipped from here on, without asking the store,
+    /// until it is resumed or suspended. Its runs go on.
+    Park {
+        /// Since when, as far as is known, this node is to decide the job's ticks.
+        since: DateTime<Utc>,
+        /// By what right.
+        authority: Authority,
+    },
+    /// The job may not fire any more. Its runs go on.
+    Suspend,
+    /// The job is removed, or goes by another schedule from now on: what is due by now is skipped, unless it
+    /// is being claimed. Its runs go on.
+    Leave {
+        /// It is removed.
+        is_removed: bool,
+    },
+    /// As `Suspend`, and what waits to be started by hand does not start any more.
+    Drain,
+    /// A timer fired, or something may have changed.
+    WakeUp,
+    /// Somebody wants a run now.
+    Trigger,
+    /// The store answered a claim.
+    Claimed {
+        /// The run that was claimed.
+        run: RunId,
+        /// The answer.
+        verdict: Verdict,
+    },
+    /// The store refused a claim for its data, and granted nothing by it. Perhaps it refuses everybody: the
+    /// job is not to blame.
+    ClaimRefused {
+        /// The run that was claimed.
+        run: RunId,
+        /// What the store says.
+        reason: String,
+    },
+    /// The store answered a move of the cursor.
+    Advanced(Advanced),
+    /// The store answered the end of a run that was to move the cursor.
+    Anchored {
+        /// The cursor; `None` if the store knows none, or did not record that end.
+        cursor: Option<DateTime<Utc>>,
+    },
+    /// A body is really over: nothing of it runs any more.
+    BodyEnded(BodyEnded),
+    /// The session that held the key of this run is gone.
+    LockLost {
+        /// The run.
+        run: RunId,
+    },
+    /// A run of this job was lost and is to go on with its next attempt.
+    PendingRetry(PendingRetry),
+    /// The job is paused, or resumed.
+    Pause(Option<Pause>),
+    /// It may have been resumed: some notifications did not come through.
+    NotificationsLagged,
+    /// The node's answer to [`Effect::AskPermit`].
+    Permit(PermitAnswer),
+    /// Runs in progress are to stop.
+    Cancel {
+        /// This one; `None`: all, and what waits to be started by hand.
+        run: Option<RunId>,
+        /// Why.
+        why: CancelReason,
+    },
+    /// The runs in progress are to be dropped.
+    Abort,
+}
+
+/// What the node says to a job that wants to start something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum PermitAnswer {
+    /// It may.
+    Granted,
+    /// Not yet: another answer follows.
+    Wait,
+    /// Not now.
+    NotAdmitted,
+}
+
+/// The end of a body.
+#[derive(Debug, Clone)]
+pub(crate) struct BodyEnded {
+    /// The run.
+    pub(crate) run: RunId,
+    /// What the body did.
+    pub(crate) end: BodyEnd,
+    /// When the body started by the wall clock; `None` if it never did.
+    pub(crate) started_at: Option<DateTime<Utc>>,
+    /// How long it took by the monotonic clock.
+    pub(crate) took: Duration,
+}
+
+/// What a body did at its end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum BodyEnd {
+    /// It returned without an error.
+    Returned,
+    /// It returned an error.
+    Failed {
+        /// The whole chain in one text.
+        error: EndText,
+        /// What follows from it.
+        severity: Severity,
+    },
+    /// It panicked with this message.
+    Panicked(EndText),
+    /// It was dropped before it returned.
+    Aborted,
+    /// There was none: the run waited for its next attempt, or for the node's slot for its first one.
+    BetweenAttempts,
+    /// It never started: a hook vetoed it with this reason, or the run was told to stop before. It is not
+    /// tried again.
+    NotStarted {
+        /// The reason of the veto, if it was one.
+        veto: Option<EndText>,
+    },
+}
+
+impl BodyEnd {
+    /// What a run came to that was `cancelled`, or was not.
+    ///
+    /// One that was cancelled counts as such whatever its body made of it, unless it panicked: nobody can
+    /// tell an answer that was given in time from one that was given up.
+    pub(crate) fn outcome(&self, cancelled: Option<CancelReason>) -> Outcome {
+        match (self, cancelled) {
+            (Self::Panicked(_), _) => Outcome::Panicked,
+            (Self::NotStarted { .. }, _) => Outcome::Cancelled,
+            (_, Some(CancelReason::TimedOut)) => Outcome::TimedOut,
+            (_, Some(_)) | (Self::Aborted | Self::BetweenAttempts, None) => Outcome::Cancelled,
+            (Self::Returned, None) => Outcome::Succeeded,
+            (Self::Failed { .. }, None) => Outcome::Failed,
+        }
+    }
+}
+
+impl BodyEnd {
+    /// What went wrong, in words, if something did.
+    pub(crate) fn error(&self) -> Option<&EndText> {
+        match self {
+            Self::Failed { error, .. } | Self::Panicked(error) => Some(error),
+            Self::Returned | Self::Aborted | Self::BetweenAttempts | Self::NotStarted { .. } => None,
+        }
+    }
+}
+
+/// What follows from an error, besides the failure of its attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Severity {
+    /// Nothing: another attempt may succeed.
+    Transient,
+    /// Another attempt would fail as well: the run fails.
+    Permanent,
+    /// So would every later run: the run fails, and the job takes no more ticks.
+    Stop,
+}
+
+/// What the shell must do.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Effect {
+    /// Ask the store for this run.
+    Claim(Claim),
+    /// Ask the store to move the cursor over skipped ticks.
+    Advance(Advance),
+    /// Start the body.
+    Start(Start),
+    /// Fire the cancellation token of the run.
+    Cancel {
+        /// The run.
+        run: RunId,
+        /// Why.
+        why: CancelReason,
+    },
+    /// Drop the body of the run.
+    Abort {
+        /// The run.
+        run: RunId,
+    },
+    /// Record the end of the run and free its key.
+    Complete {
+        /// The run.
+        run: RunId,
+        /// How it ended.
+        outcome: Outcome,
+    },
+    /// Say that an attempt failed and that another one will follow.
+    Retried(Retried),
+    /// Say that the run ended.
+    RunEnded(RunEnded),
+    /// Say that ticks were skipped.
+    Skipped {
+        /// The newest of them.
+        newest: FireTime,
+        /// Why.
+        reason: SkipReason,
+        /// How many.
+        count: u64,
+        /// There may have been more.
+        at_least: bool,
+    },
+    /// Say that a tick is due and waits: it runs, or is skipped with this reason.
+    Held {
+        /// The tick.
+        fire_time: FireTime,
+        /// Why it waits.
+        reason: SkipReason,
+    },
+    /// The schedule broke its contract. The machine decides nothing until it is resumed.
+    Broken(Breach),
+    /// Count ticks that the store does not hear of: nobody else will.
+    Count {
+        /// How many started.
+        started: u64,
+        /// How many did not.
+        skips: Skips,
+    },
+    /// Count a tick that another node has decided.
+    Elsewhere,
+    /// Say that the job has paused itself after too many failures. Only a job without claims does: of others
+    /// the store decides.
+    Paused(Pause),
+    /// Pause the job on all nodes: its body said that it is to stop for good.
+    Stop(Pause),
+    /// Ask the node for a permit to start something.
+    AskPermit {
+        /// The greater goes first.
+        priority: i8,
+    },
+    /// Give a permit back: an attempt ended, or nothing is to start any more.
+    ReleasePermit,
+    /// Say that the key was held by somebody else.
+    Contended {
+        /// The run that holds it, if known.
+        holder: Option<RunId>,
+    },
+    /// Say that the store did not answer.
+    Unavailable {
+        /// What happened.
+        reason: String,
+    },
+    /// Answer whoever triggered the job.
+    Answer {
+        /// The run that was asked for.
+        run: RunId,
+        /// What became of it.
+        answer: Result<Triggered, Refusal>,
+    },
+}
+
+/// The effects of one step, in order.
+pub(crate) type Effects = SmallVec<[Effect; 2]>;
+
+/// A claim of one run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Claim {
+    /// The run's id.
+    pub(crate) run: RunId,
+    /// The tick, or `None` for a run without one of its own.
+    pub(crate) tick: Option<TickClaim>,
+    /// Ask only whether it was granted before.
+    pub(crate) recheck: bool,
+    /// The run was lost, and is to go on.
+    pub(crate) resume_lost: bool,
+    /// Whoever holds the key is to stop.
+    pub(crate) replace: bool,
+    /// Which of the key's slots to take, from 0.
+    pub(crate) slot: u32,
+}
+
+impl Claim {
+    /// A claim without a tick.
+    pub(crate) fn new(run: RunId) -> Self {
+        Self { run, tick: None, recheck: false, resume_lost: false, replace: false, slot: 0 }
+    }
+}
+
+/// What became of a manual trigger.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Triggered {
+    /// The run has started.
+    Started,
+    /// It starts when its turn comes.
+    Queued,
+}
+
+/// A move of the cursor over skipped ticks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Advance {
+    /// Its own id, the same however often it is asked.
+    pub(crate) id: Uuid,
+    /// The cursor before.
+    pub(crate) expected: DateTime<Utc>,
+    /// The cursor after.
+    pub(crate) to: FireTime,
+    /// The ticks between.
+    pub(crate) skips: Skips,
+    /// By what right.
+    pub(crate) authority: Authority,
+}
+
+/// A run that may start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Start {
+    /// The run.
+    pub(crate) run: RunId,
+    /// The tick, or `None` for a manual trigger.
+    pub(crate) tick: Option<FireTime>,
+    /// The term under which it was claimed.
+    pub(crate) term: Option<Term>,
+    /// The token that it was granted; `None` for a job without claims.
+    pub(crate) token: Option<FencingToken>,
+    /// The monotonic reading at which its time is over.
+    pub(crate) deadline: Option<Duration>,
+    /// The number of the try within the run, from 1.
+    pub(crate) attempt: u32,
+    /// It is the first of the run on this node.
+    pub(crate) begins: bool,
+    /// Which of the key's slots it holds, from 0.
+    pub(crate) slot: u32,
+}
+
+/// An attempt that failed and is followed by another one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Retried {
+    /// The run.
+    pub(crate) run: RunId,
+    /// The attempt that failed, from 1.
+    pub(crate) attempt: u32,
+    /// How it ended.
+    pub(crate) outcome: Outcome,
+    /// How long until the next one.
+    pub(crate) pause: Duration,
+    /// What the body did.
+    pub(crate) end: BodyEnd,
+    /// How long it took.
+    pub(crate) took: Duration,
+}
+
+/// A run that is over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct RunEnded {
+    /// The run.
+    pub(crate) run: RunId,
+    /// How it ended.
+    pub(crate) outcome: Outcome,
+    /// Why it was cancelled, if it was.
+    pub(crate) cancelled: Option<CancelReason>,
+    /// It had to be dropped.
+    pub(crate) aborted: bool,
+    /// This node says how it ended. If its session was lost, whoever takes over does: as lost.
+    pub(crate) recorded: bool,
+    /// What the body did in its last attempt.
+    pub(crate) end: BodyEnd,
+    /// When it started; `None` if the body never did.
+    pub(crate) started_at: Option<DateTime<Utc>>,
+    /// How long the body took.
+    pub(crate) took: Duration,
+}
+
+impl RunEnded {
+    /// How this node says that it ended: a run whose end is not recorded here is closed as lost by whoever
+    /// takes over; what was never claimed is cancelled.
+    pub(crate) fn outcome_told(&self) -> Outcome {
+        let is_lost = !self.recorded && self.cancelled == Some(CancelReason::LockLost);
+        if is_lost { Outcome::Lost } else { self.outcome }
+    }
+}
+
+/// Why a manual trigger started nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// A run of the same lock key is in progress, or is being claimed.
+    Overlap {
+        /// That run, if known.
+        holder: Option<RunId>,
+    },
+    /// The node runs as many bodies as it may.
+    Concurrency,
+    /// The engine shuts down, or the job was removed.
+    ShuttingDown,
+    /// Somebody asked for the end of the job's runs before it started.
+    Cancelled,
+    /// The store did not answer.
+    Unavailable {
+        /// What happened.
+        reason: String,
+    },
+    /// The store refuses the job for its data.
+    Parked {
+        /// What the store says.
+        reason: Arc<str>,
+    },
+}
+
+impl Start {
+    /// A run without a tick, a term and a token.
+    pub(crate) fn new(run: RunId) -> Self {
+        Self { run, tick: None, term: None, token: None, deadline: None, attempt: 1, begins: true, slot: 0 }
+    }
+}

@@ -1,0 +1,204 @@
+//! A definition that was checked: from here on nothing of it is wrong.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+    time::Duration,
+};
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use super::{Job, SharedBody, TAGS_MAX};
+use crate::{
+    core::{
+        duration::DurationText,
+        key_policies::Declares,
+        policy::Policies,
+        storable::storable,
+        text::{TEXT_MAX, bounded},
+    },
+    error::{Fault, Faults},
+    hooks::Hooks,
+    labels::{JOB_LABEL_ONCE, JOB_LABEL_OTHER, Label},
+    name::{JobName, LockKey, Tag, check_name},
+    port::{Schedule, ScheduleIdentity},
+};
+
+/// A checked definition.
+pub(crate) struct Definition {
+    pub(crate) name: JobName,
+    pub(crate) key: LockKey,
+    pub(crate) tags: Box<[Tag]>,
+    /// The label in metrics that it was given.
+    metrics_label: Option<Box<str>>,
+    /// It fires once in all.
+    once: bool,
+    pub(crate) schedule: Arc<dyn Schedule>,
+    /// The schedule in words.
+    pub(crate) description: Arc<str>,
+    pub(crate) identity: ScheduleIdentity,
+    /// The job's machine shares them.
+    pub(crate) policies: Arc<Policies>,
+    pub(crate) hooks: Option<Box<Hooks>>,
+    pub(crate) remove_when_done: bool,
+    pub(crate) body: SharedBody,
+}
+
+impl Definition {
+    /// The same job by another schedule, checked as of `now`.
+    pub(crate) fn rescheduled(
+        &self,
+        schedule: Arc<dyn Schedule>,
+        now: DateTime<Utc>,
+    ) -> Result<Self, Faults> {
+        let schedule = schedule.for_job(self.name.as_str()).unwrap_or(schedule);
+        let Checked { schedule, description, identity, once } = check_schedule(schedule, now)?;
+        Ok(Self {
+            name: self.name.clone(),
+            key: self.key.clone(),
+            tags: self.tags.clone(),
+            metrics_label: self.metrics_label.clone(),
+            once: once || self.policies.limit == Some(1),
+            schedule,
+            description,
+            identity,
+            policies: self.policies.clone(),
+            hooks: self.hooks.clone(),
+            remove_when_done: self.remove_when_done,
+            body: self.body.clone(),
+        })
+    }
+
+    /// The policy that it declares for its key.
+    pub(crate) fn declares(&self) -> Declares<'_> {
+        Declares { job: &self.name, key: &self.key, overlap: self.policies.overlap }
+    }
+
+    /// The label of its metrics.
+    pub(crate) fn label(&self) -> Label<'_> {
+        match &self.metrics_label {
+            Some(label) => Label::Own(label),
+            None if self.once => Label::Once,
+            None => Label::Own(self.name.as_str()),
+        }
+    }
+}
+
+impl Job {
+    /// Checks the definition, as adding it does.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong with it, at once.
+    pub fn check(&self) -> Result<(), Faults> {
+        self.clone().define(Utc::now()).map(drop)
+    }
+
+    /// Checks the definition as of `now` and takes it apart.
+    pub(crate) fn define(self, now: DateTime<Utc>) -> Result<Definition, Faults> {
+        let mut faults = Vec::new();
+        let subject = format!("job {:?}", self.name.chars().take(40).collect::<String>());
+        let note = |fault: Fault, faults: &mut Vec<Fault>| faults.push(fault.within(&subject));
+
+        let name = JobName::new(&self.name).map_err(|fault| faults.push(fault)).ok();
+        let key = self.lock_key.map(LockKey::new).transpose().map_err(|fault| note(fault, &mut faults)).ok();
+        let tags: Vec<_> = self
+            .tags
+            .iter()
+            .filter_map(|tag| Tag::new(tag).map_err(|fault| note(fault, &mut faults)).ok())
+            .collect();
+        let metrics_label = self.metrics_label.as_deref().map(check_metrics_label).transpose();
+        let metrics_label = metrics_label.map_err(|fault| note(fault, &mut faults)).ok().flatten();
+        if tags.len() > TAGS_MAX {
+            let rule = format!("a job has at most {TAGS_MAX} tags");
+            note(Fault::new("tags", tags.len().to_string(), rule, "remove some"), &mut faults);
+        }
+        if let Some(timeout) = self.policies.timeout.filter(|timeout| *timeout < TIMEOUT_MIN) {
+            let rule = "a timeout is at least 1 ms";
+            let cure = "raise it, or leave it out for no limit";
+            note(Fault::new("timeout", DurationText(timeout).to_string(), rule, cure), &mut faults);
+        }
+        if let Some(fault) = self.hooks.as_ref().and_then(|hooks| hooks.fault()) {
+            note(fault, &mut faults);
+        }
+        for (what, value, rule) in self.policies.faults() {
+            note(Fault::new(what, value, format!("it is {rule}"), "choose another value"), &mut faults);
+        }
+        let schedule = match self.schedule.and_then(|schedule| check_schedule(schedule, now)) {
+            Ok(schedule) => Some(schedule),
+            Err(found) => {
+                found.into_vec().into_iter().for_each(|fault| note(fault, &mut faults));
+                None
+            }
+        };
+
+        match (name, key, schedule) {
+            (Some(name), Some(key), Some(Checked { schedule, description, identity, once }))
+                if faults.is_empty() =>
+            {
+                Ok(Definition {
+                    once: once || self.policies.limit == Some(1),
+                    metrics_label,
+                    key: key.unwrap_or_else(|| LockKey::from(&name)),
+                    name,
+                    tags: tags.into(),
+                    schedule,
+                    description,
+                    identity,
+                    policies: Arc::new(self.policies),
+                    hooks: self.hooks,
+                    remove_when_done: self.remove_when_done,
+                    body: self.body,
+                })
+            }
+            _ => Err(Faults::of(faults)),
+        }
+    }
+}
+
+const TIMEOUT_MIN: Duration = Duration::from_millis(1);
+
+/// A schedule that may be asked.
+struct Checked {
+    schedule: Arc<dyn Schedule>,
+    description: Arc<str>,
+    identity: ScheduleIdentity,
+    /// It has one fire time in all.
+    once: bool,
+}
+
+/// Refuses a label that no job can have, or that jobs share which have none of their own.
+fn check_metrics_label(label: &str) -> Result<Box<str>, Fault> {
+    const WHAT: &str = "metrics label";
+    check_name(WHAT, label)?;
+    if label.starts_with('_') {
+        let rule = format!("labels that begin with `_` are reserved: {JOB_LABEL_OTHER}, {JOB_LABEL_ONCE}");
+        return Err(Fault::new(WHAT, label, rule, "begin it with another character"));
+    }
+    Ok(label.into())
+}
+
+/// Refuses a schedule that never fires, and one that panics when it is asked: better now than in its actor.
+fn check_schedule(schedule: Arc<dyn Schedule>, now: DateTime<Utc>) -> Result<Checked, Faults> {
+    let asked = catch_unwind(AssertUnwindSafe(|| {
+        // A fire time at this very instant is neither before it nor after it.
+        let after_now = now.checked_add_signed(TimeDelta::milliseconds(1)).unwrap_or(now);
+        let fires = schedule.next_after(now).is_some() || schedule.previous_before(after_now).is_some();
+        let description: Arc<str> = storable(&bounded(&schedule, TEXT_MAX)).into();
+        (description, fires, schedule.identity(), schedule.fires_once())
+    }));
+    match asked {
+        Ok((description, true, identity, once)) => Ok(Checked { schedule, description, identity, once }),
+        Ok((description, false, ..)) => {
+            Err(Fault::new("schedule", &*description, "it never fires", "give it at least one fire time")
+                .into())
+        }
+        Err(_) => Err(Fault::new(
+            "schedule",
+            "a type of the application",
+            "it panicked when it was asked for its next fire time",
+            "mend its `next_after`, `previous_before`, `identity` or `Display`",
+        )
+        .into()),
+    }
+}

@@ -1,0 +1,255 @@
+//! What a job's actor does of what its machine says.
+
+use futures_util::stream::{AbortHandle, AbortRegistration};
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    actor::JobActor,
+    ask::{AdvanceCursor, Ask, ClaimRun, RecordEnd},
+    conclude::{Conclusion, conclude},
+    hook_calls,
+    message::JobMessage,
+    report::Report,
+    run_span,
+    run_task::{self, RunTask},
+    snapshot::Running,
+    told::Told,
+    triggered::{Triggered, TriggeredRun, not_triggered},
+};
+use crate::{
+    core::{
+        contract::Breach,
+        end_text::EndText,
+        job::{
+            Advance, Claim, Effect, Effects, Input, Refusal, Retried, RunEnded, Start,
+            Triggered as HowTriggered,
+        },
+        time::FireTime,
+    },
+    drain::HowDrained,
+    event::{CancelReason, EventKind, Outcome},
+    hooks::SkippedTicks,
+    name::{JobName, RunId},
+    port::SkipReason,
+    run::{Origin, Parts, Run},
+};
+
+impl JobActor {
+    /// What is answered at once is in `told`.
+    pub(super) fn perform(&mut self, mut effects: Effects, told: &mut Told) {
+        let mut completes = false;
+        // Drained, not consumed: that would move all of it first.
+        for effect in effects.drain(..) {
+            match effect {
+                Effect::Claim(claim) => self.claim(claim, told),
+                Effect::AskPermit { priority } => {
+                    let answer = self.job.host.permits.ask(priority, || self.job.clone());
+                    told.push(JobMessage::Input(Input::Permit(answer)));
+                }
+                Effect::ReleasePermit => self.job.release_permit(),
+                Effect::Advance(advance) => self.advance(advance, told),
+                Effect::Start(start) => self.start(start),
+                Effect::Cancel { run, why } => self.cancel(run, why),
+                Effect::Abort { run } => self.abort(run),
+                // It comes right before what is to be said of the end.
+                Effect::Complete { .. } => completes = true,
+                Effect::Retried(retried) => self.retried(retried),
+                Effect::RunEnded(ended) => self.ended(ended, std::mem::take(&mut completes), told),
+                Effect::Skipped { newest, reason, count, at_least } => {
+                    self.skipped(newest, reason, count, at_least);
+                }
+                Effect::Held { fire_time, reason } => {
+                    self.publish(|job| EventKind::TickHeld { job, fire_time, reason });
+                }
+                Effect::Broken(breach) => self.broken(breach),
+                Effect::Count { started, skips } => self.job.meters.decided(started, &skips),
+                Effect::Contended { holder } => {
+                    self.publish_routine(|job| EventKind::LockContended { job, holder });
+                }
+                Effect::Unavailable { reason } => {
+                    self.publish_routine(|job| EventKind::LockUnavailable { job, reason });
+                }
+                Effect::Elsewhere => self.job.meters.ticks_elsewhere.increment(1),
+                Effect::Stop(pause) => self.job.report(Report::Stop(pause)),
+                Effect::Paused(pause) => self.publish(|job| EventKind::JobPaused { job, pause }),
+                Effect::Answer { run, answer } => self.answer(run, answer),
+            }
+        }
+    }
+
+    fn claim(&self, claim: Claim, told: &mut Told) {
+        let key = self.former_keys.key_of(claim.run, &self.job.definition.key);
+        match told.at_once().and_then(|at_once| at_once.claim(&self.job, &claim, key)) {
+            Some(answer) => told.push(answer),
+            None => {
+                let (job, key) = (self.job.clone(), key.clone());
+                self.job.ask_store(Ask::Claim(ClaimRun { job, claim, key, tries: 0 }));
+            }
+        }
+    }
+
+    fn advance(&self, advance: Advance, told: &mut Told) {
+        match told.at_once().and_then(|at_once| at_once.advance(&self.job, &advance)) {
+            Some(answer) => told.push(answer),
+            None => {
+                let job = self.job.clone();
+                self.job.ask_store(Ask::Advance(AdvanceCursor { job, advance, tries: 0 }));
+            }
+        }
+    }
+
+    fn skipped(&self, newest: FireTime, reason: SkipReason, count: u64, at_least: bool) {
+        let kind = |job| EventKind::TickSkipped { job, fire_time: newest, reason, count, at_least };
+        match reason {
+            SkipReason::Misfire => self.publish(kind),
+            SkipReason::Overlap
+            | SkipReason::Paused
+            | SkipReason::Concurrency
+            | SkipReason::Parked
+            | SkipReason::Removed => self.publish_routine(kind),
+        }
+        let fire_time = newest.instant();
+        hook_calls::skipped(&self.job, |job| SkippedTicks { job, fire_time, reason, count, at_least });
+    }
+
+    /// The job's schedule broke its contract.
+    fn broken(&self, breach: Breach) {
+        self.job.report(Report::ScheduleBroken { cursor: self.machine.cursor(), breach });
+    }
+
+    fn publish(&self, kind: impl FnOnce(JobName) -> EventKind) {
+        self.node().publisher.publish(|| kind(self.job.definition.name.clone()));
+    }
+
+    /// As [`publish`](Self::publish), of what is logged at DEBUG.
+    fn publish_routine(&self, kind: impl FnOnce(JobName) -> EventKind) {
+        self.node().publisher.publish_routine(|| kind(self.job.definition.name.clone()));
+    }
+
+    fn start(&mut self, start: Start) {
+        let (abort, registration) = AbortHandle::new_pair();
+        let body = self.job.definition.body.get();
+        let (abortable, elsewhere) = (body.abortable(), body.elsewhere());
+        if self.running.is_empty() {
+            // As the machine does: a vector would make room for four.
+            self.running.reserve_exact(1);
+        }
+        if let Some(drain) = &self.drain {
+            drain.expect(&self.job.definition.name, start.run);
+        }
+        self.node().meters.runs_in_progress.increment(1);
+        let (outside, inside) =
+            if abortable { (Some(registration), None) } else { (None, Some(registration)) };
+        let run = self.run(&start, inside);
+        self.running.push(Running { run: run.clone(), abort });
+        if self.job.has_after_hooks() {
+            // Of the last attempt only.
+            let after = self.after.list_mut();
+            after.retain(|former| former.id() != start.run);
+            after.push(run.clone());
+        }
+        // A job without claims has no token, and asks no session.
+        let session = start.token.and(self.session);
+        let work = run_task::future(RunTask { job: self.job.clone(), start, session, run, abort: outside });
+        if elsewhere {
+            // Not behind bodies that block every thread for bodies, of which it needs none.
+            actix_rt::spawn(work);
+        } else {
+            self.node().spawner.spawn(work);
+        }
+    }
+
+    fn run(&self, start: &Start, abort: Option<AbortRegistration>) -> Run {
+        let (node, host, definition) = (self.node(), &self.job.host, &self.job.definition);
+        Run::new(Parts {
+            id: start.run,
+            job: definition.name.clone(),
+            key: self.former_keys.key_of(start.run, &definition.key).slot(start.slot),
+            origin: start.tick.map_or(Origin::Manual, Origin::Tick),
+            attempt: start.attempt,
+            term: start.term,
+            token: start.token,
+            deadline: start.deadline,
+            clock: node.clock.clone(),
+            cancellation: CancellationToken::new(),
+            span: run_span::of(&definition.name, start, node.id),
+            abort: abort.into(),
+            own_threads: host.own_threads.clone(),
+            extension: host.run_extension.clone(),
+        })
+    }
+
+    fn cancel(&self, run: RunId, why: CancelReason) {
+        if why == CancelReason::LockLost {
+            self.publish(|job| EventKind::LockLost { job, run });
+        }
+        if let Some(running) = self.running.iter().find(|running| running.run.id() == run) {
+            running.run.cancel();
+        }
+    }
+
+    fn abort(&self, run: RunId) {
+        if let Some(running) = self.running.iter().find(|running| running.run.id() == run) {
+            running.abort.abort();
+        }
+    }
+
+    fn body_ended(&mut self, run: RunId, outcome: Outcome) {
+        if let Some(at) = self.running.iter().position(|running| running.run.id() == run) {
+            run_span::ended(self.running.remove(at).run.span(), outcome);
+            self.node().meters.runs_in_progress.decrement(1);
+        }
+    }
+
+    fn retried(&mut self, retried: Retried) {
+        let Retried { run, attempt, outcome, pause, end, took } = retried;
+        self.body_ended(run, outcome);
+        self.job.meters.run_duration.record(took.as_secs_f64());
+        self.job.meters.run_retries.increment(1);
+        let error = end.error().map(EndText::share).unwrap_or_default();
+        self.publish(|job| EventKind::RunRetried { job, run, attempt, outcome, took, pause, error });
+    }
+
+    /// A run is over; the store is to record it, or is not.
+    fn ended(&mut self, ended: RunEnded, completes: bool, told: &mut Told) {
+        let outcome = ended.outcome_told();
+        self.body_ended(ended.run, outcome);
+        let at = self.ends.iter().position(|(run, _)| *run == ended.run);
+        let waiting = at.map(|at| self.ends.list_mut().swap_remove(at).1);
+        if let Some(drain) = &self.drain {
+            drain.record(&self.job.definition.name, ended.run, HowDrained::of(&ended));
+        }
+        let at = self.after.iter().position(|run| run.id() == ended.run);
+        let run = at.map(|at| self.after.list_mut().swap_remove(at));
+        if completes {
+            // By the definition by which the machine goes on, which may not be that of the run.
+            let from_completion = self.job.definition.schedule.counts_from_completion();
+            let conclusion = Conclusion::new(self.job.clone(), ended, run, waiting);
+            let answers = self.job.host.asks.record_end(RecordEnd { conclusion, from_completion });
+            return answers.into_iter().for_each(|input| told.push(JobMessage::Input(input)));
+        }
+        // Perhaps nobody waits.
+        let _ = waiting.map(|waiting| waiting.send(outcome));
+        conclude(&self.job, ended, run, self.node().clock.now());
+    }
+
+    fn answer(&mut self, run: RunId, answer: Result<HowTriggered, Refusal>) {
+        let job = &self.job.definition.name;
+        let answer = match answer {
+            Ok(HowTriggered::Started) => Ok(Triggered::Started(run)),
+            Ok(HowTriggered::Queued) => Ok(Triggered::Queued(run)),
+            Err(refusal) => Err(not_triggered(job, refusal)),
+        };
+        if let Some(at) = self.triggers.iter().position(|(asked, _)| *asked == run) {
+            let (_, reply) = self.triggers.list_mut().swap_remove(at);
+            let answer = answer.map(|triggered| {
+                let (ended, end) = oneshot::channel();
+                self.ends.list_mut().push((run, ended));
+                TriggeredRun::new(triggered, end, self.node().over.clone())
+            });
+            // Whoever triggered may have given up; the run is recorded all the same.
+            let _ = reply.send(answer);
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! What a job is told within a step, by whoever answers at once.
+
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+
+use super::{ask::AnswersAtOnce, handle::JobHandle, message::JobMessage};
+
+/// How often one step may ask and be answered at once. What it asks beyond this is asked by a message, so that other jobs
+/// have their turn.
+const AT_ONCE_MAX: u32 = 64;
+
+/// The answers that a step has still to take in.
+///
+/// If the step panics they go the way of every message: to the actor that follows.
+pub(super) struct Told {
+    job: Arc<JobHandle>,
+    /// In their order; nearly always one, which takes no memory of its own.
+    waiting: SmallVec<[JobMessage; 1]>,
+    turns: Turns,
+}
+
+impl Told {
+    pub(super) fn new(job: Arc<JobHandle>) -> Self {
+        Self { job, waiting: SmallVec::new(), turns: Turns(AT_ONCE_MAX) }
+    }
+
+    /// Whoever answers at once, if anybody does, and this step may ask once more.
+    pub(super) fn at_once(&mut self) -> Option<&dyn AnswersAtOnce> {
+        let may = self.turns.take();
+        self.job.host.asks.at_once().filter(|_| may)
+    }
+
+    pub(super) fn push(&mut self, answer: JobMessage) {
+        self.waiting.push(answer);
+    }
+
+    pub(super) fn next(&mut self) -> Option<JobMessage> {
+        (!self.waiting.is_empty()).then(|| self.waiting.remove(0))
+    }
+}
+
+impl Drop for Told {
+    fn drop(&mut self) {
+        for answer in self.waiting.drain(..) {
+            self.job.post(answer);
+        }
+    }
+}
+
+/// How often a step may still ask at once.
+struct Turns(u32);
+
+impl Turns {
+    /// Takes one, if one is left.
+    fn take(&mut self) -> bool {
+        let left = self.0.checked_sub(1);
+        self.0 = left.unwrap_or_default();
+        left.is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_step_asks_at_once_no_more_often_than_it_may() {
+        let mut turns = Turns(AT_ONCE_MAX);
+
+        let asked = (0..1_000).filter(|_| turns.take()).count();
+
+        assert_eq!(asked, 64);
+    }
+}

@@ -1,0 +1,14 @@
+//! What the benchmarks measure with: written once for all of them.
+
+// Each benchmark uses its own part of it.
+#![allow(dead_code, unused_imports)]
+
+mod lateness;
+mod processor;
+mod skips;
+
+pub(crate) use self::{
+    lateness::{Lateness, histogram, late_micros, locked},
+    processor::processor_time,
+    skips::SkipCounter,
+};

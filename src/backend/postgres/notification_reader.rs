@@ -1,0 +1,114 @@
+//! The notifications of a session, handed on once the store has confirmed them.
+
+use std::{collections::VecDeque, fmt::Display, future::pending, sync::Arc, time::Duration};
+
+use callsheet_actors::{
+    adapter::{Asked, LogBudget},
+    port::Notification,
+};
+use tokio::{
+    sync::broadcast::{
+        self,
+        error::{RecvError, TryRecvError},
+    },
+    time::{Instant, timeout},
+};
+use tokio_postgres::Client;
+
+use super::notifications;
+
+/// Reads the notifications for the session of a beacon.
+pub(super) struct NotificationReader {
+    beacon: i64,
+    client: Arc<Client>,
+    witness: notifications::Witness,
+    /// How long the store may take to answer.
+    deadline: Duration,
+    notifications: tokio::sync::Mutex<Notifications>,
+}
+
+struct Notifications {
+    received: broadcast::Receiver<String>,
+    /// The store is to be asked about these.
+    heard: Vec<Notification>,
+    confirmed: VecDeque<Notification>,
+    /// Any role that knows the name of the channel can send any number of them.
+    log: LogBudget<()>,
+    since: Instant,
+}
+
+impl Notifications {
+    fn warn(&mut self, kind: &'static str, detail: &dyn Display) {
+        let Asked { logged, over, .. } = self.log.ask(self.since.elapsed(), kind, (), None);
+        for left_out in over {
+            tracing::warn!(target: "callsheet", "{left_out}");
+        }
+        if logged {
+            tracing::warn!(target: "callsheet", "{kind}: {detail}");
+        }
+    }
+
+    fn hear(&mut self, payload: &str, beacon: i64) {
+        match notifications::read(payload, beacon) {
+            Ok(Some(notification)) => self.heard.push(notification),
+            // To another node.
+            Ok(None) => {}
+            Err(reason) => self.warn("ignored a notification that no node sent", &reason),
+        }
+    }
+
+    fn miss(&mut self, count: u64) {
+        self.warn("dropped the oldest notifications, unread", &count);
+        self.heard.push(Notification::Lagged);
+    }
+}
+
+impl NotificationReader {
+    pub(super) fn new(
+        beacon: i64,
+        received: broadcast::Receiver<String>,
+        client: Arc<Client>,
+        witness: notifications::Witness,
+        deadline: Duration,
+    ) -> Self {
+        let notifications = Notifications {
+            received,
+            heard: Vec::new(),
+            confirmed: VecDeque::new(),
+            log: LogBudget::default(),
+            since: Instant::now(),
+        };
+        Self { beacon, client, witness, deadline, notifications: tokio::sync::Mutex::new(notifications) }
+    }
+
+    /// The next notification that the store confirms; none any more once the connection has ended.
+    pub(super) async fn next(&self) -> Notification {
+        let mut notifications = self.notifications.lock().await;
+        loop {
+            if let Some(notification) = notifications.confirmed.pop_front() {
+                return notification;
+            }
+            if notifications.heard.is_empty() {
+                match notifications.received.recv().await {
+                    Ok(payload) => notifications.hear(&payload, self.beacon),
+                    Err(RecvError::Lagged(count)) => notifications.miss(count),
+                    Err(RecvError::Closed) => return pending().await,
+                }
+            }
+            while notifications.heard.len() < notifications::ASKED_MAX {
+                match notifications.received.try_recv() {
+                    Ok(payload) => notifications.hear(&payload, self.beacon),
+                    Err(TryRecvError::Lagged(count)) => notifications.miss(count),
+                    Err(TryRecvError::Empty | TryRecvError::Closed) => break,
+                }
+            }
+            // They stay until the store has answered: this future may be dropped.
+            let heard = notifications.heard.clone();
+            let confirmed = timeout(self.deadline, self.witness.confirm(&self.client, heard)).await;
+            let heard = std::mem::take(&mut notifications.heard);
+            let confirmed =
+                confirmed.ok().and_then(Result::ok).unwrap_or_else(|| notifications::unconfirmed(heard));
+            notifications.confirmed.extend(confirmed);
+        }
+    }
+}

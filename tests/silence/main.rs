@@ -1,0 +1,155 @@
+//! Whatever a store refuses is noticed: in the health, in the metrics, and in the log, which it does not
+//! flood.
+
+use callsheet::{
+    Callsheet, EventKind, Fires, Health, HealthReport, Job, JobName, JobState, Operation, PauseJobs, Problem,
+    ResumeJobs, Scheduled,
+    schedule::{cron, every},
+    testkit::{BadData, Rig, simulate},
+};
+use log::Log;
+use std::time::Duration;
+
+#[path = "../common/mod.rs"]
+mod common;
+#[path = "../common/log.rs"]
+mod log;
+mod sessions;
+mod undecided;
+
+use common::{details, node_with, secs, trigger};
+
+const START: &str = "2026-01-05T00:00:00Z";
+const LEASE: u64 = 5;
+const ALL: [Operation; 5] =
+    [Operation::Campaign, Operation::Renew, Operation::Prove, Operation::Claim, Operation::Enrol];
+
+fn nightly() -> Job {
+    Job::new("nightly", cron("0 3 * * *")).run(async |_| {})
+}
+
+fn failing(health: &HealthReport) -> Vec<Operation> {
+    let operation = |problem: &Problem| match problem {
+        Problem::Failing { operation, .. } => Some(*operation),
+        _ => None,
+    };
+    health.problems.iter().filter_map(operation).collect()
+}
+
+/// How many warnings give this reason.
+fn warnings(reason: &str) -> usize {
+    let text = Log::keep().text();
+    text.lines().filter(|line| line.contains("WARN") && line.contains(reason)).count()
+}
+
+fn errors(rig: &mut Rig, operation: Operation) -> u64 {
+    rig.counter("callsheet_coordination_errors_total", &format!("operation={operation}"))
+}
+
+#[test]
+fn a_node_whose_claims_would_be_refused_is_unhealthy_before_one_is_due() {
+    Log::keep();
+    simulate(START, async |rig| {
+        rig.set_lease(secs(LEASE));
+        let leader = rig.node(node_with([nightly()])).await;
+        let follower = rig.node(node_with([nightly()])).await;
+        rig.advance(secs(60)).await;
+        for node in [leader, follower] {
+            let health = rig.send(node, Health).await;
+            assert!(health.healthy && health.leader == Some(rig.id(leader)), "{health:?}");
+        }
+
+        rig.store().refuse([Operation::Prove], "the disk of one-night is full; free space");
+        rig.advance(secs(2 * LEASE + 1)).await;
+
+        for node in [leader, follower] {
+            let health = rig.send(node, Health).await;
+            assert!(health.live && health.ready && !health.healthy, "{health:?}");
+            let [Problem::Failing { operation: Operation::Prove, reason, cure, .. }] = &health.problems[..]
+            else {
+                panic!("{health:?}");
+            };
+            assert_eq!((&**reason, cure.as_deref()), ("the disk of one-night is full", Some("free space")));
+        }
+        rig.store().refuse_nothing();
+        rig.advance(secs(LEASE + 1)).await;
+        for node in [leader, follower] {
+            let health = rig.send(node, Health).await;
+            assert!(health.healthy, "{health:?}");
+        }
+        assert_eq!(warnings("the disk of one-night is full"), 2, "one on each node");
+    });
+}
+
+#[test]
+fn a_store_that_refuses_everything_for_an_hour_is_logged_once_a_minute() {
+    Log::keep();
+    simulate(START, async |rig| {
+        rig.set_lease(secs(LEASE));
+        let jobs = (0..50).map(|nth| Job::new(format!("job-{nth}"), every(secs(1))).run(async |_| {}));
+        let node = rig.node(node_with(jobs)).await;
+        rig.advance(secs(10)).await;
+
+        rig.store().refuse(ALL, "no right to any-hour");
+        rig.advance(secs(3_600)).await;
+
+        let health = rig.send(node, Health).await;
+        assert!(health.live && health.ready && !health.healthy, "{health:?}");
+        assert!(failing(&health).contains(&Operation::Campaign), "{health:?}");
+        assert!(health.problems.iter().any(|it| matches!(it, Problem::NoLeader { .. })), "{health:?}");
+        assert!(errors(rig, Operation::Campaign) >= 3_600 / 5 - 5);
+        let said = warnings("no right to any-hour");
+        assert!((60..=60 * ALL.len()).contains(&said), "{said} lines");
+
+        rig.store().refuse_nothing();
+        rig.advance(secs(30)).await;
+        let health = rig.send(node, Health).await;
+        assert!(health.healthy, "{health:?}");
+    });
+}
+
+#[test]
+fn each_operation_that_is_refused_is_counted() {
+    simulate(START, async |rig| {
+        rig.set_lease(secs(LEASE));
+        let slow = Job::new("slow", every(secs(2)))
+            .run(async |_| tokio::time::sleep(Duration::from_millis(1_500)).await);
+        let skips = Job::new("paused", every(secs(2))).run(async |_| {});
+        let node = rig.node(node_with([slow, skips])).await;
+        rig.advance(secs(3)).await;
+
+        rig.store().refuse([Operation::Complete, Operation::Claim], "no");
+        rig.advance(secs(20)).await;
+
+        let health = rig.send(node, Health).await;
+        let failing = failing(&health);
+        assert!(failing.contains(&Operation::Complete) && failing.contains(&Operation::Claim), "{health:?}");
+        assert!(errors(rig, Operation::Complete) > 3 && errors(rig, Operation::Claim) > 1);
+        rig.store().refuse_nothing();
+        rig.advance(secs(20)).await;
+        let health = rig.send(node, Health).await;
+        assert!(health.healthy, "{health:?}");
+    });
+}
+
+#[test]
+fn who_looks_at_jobs_of_a_store_that_refuses_adds_no_failure() {
+    simulate(START, async |rig| {
+        rig.set_lease(secs(LEASE));
+        rig.node(node_with([nightly()])).await;
+        rig.advance(secs(1)).await;
+        let follower = rig.node(node_with([nightly()])).await;
+        rig.advance(secs(10)).await;
+        rig.store().refuse([Operation::Inquire], "no right to inquire");
+
+        for _ in 0..3 {
+            let shown = details(rig, follower, "nightly").await;
+            let Some(Scheduled::Unknown { reason }) = &shown.scheduled else { panic!("{shown:?}") };
+            assert!(reason.contains("no right to inquire"), "{reason}");
+        }
+
+        assert_eq!(errors(rig, Operation::Inquire), 0);
+        let health = rig.send(follower, Health).await;
+        assert!(health.healthy, "{health:?}");
+    });
+}
