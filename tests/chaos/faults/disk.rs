@@ -19,6 +19,7 @@ use crate::{
 
 /// How much more than it has the log may take.
 const ROOM: u64 = 1 << 20;
+const NEXT_LOG_FILE: &str = "SELECT (pg_switch_wal() - '0/0')::int8";
 
 /// A file system in memory, gone when it is dropped.
 struct Mounted(PathBuf);
@@ -66,6 +67,8 @@ pub(crate) async fn full(stage: &mut Stage) -> anyhow::Result<Wound> {
             return Ok(Wound { not_run: Some(format!("no file system: {error}")), ..Wound::default() });
         }
     };
+    // A server that starts in the last quarter of a file of the log makes the next one, for which there is no room.
+    stage.store.number(NEXT_LOG_FILE).await?;
     block_in_place(|| -> anyhow::Result<()> {
         stage.store.stop(Stop::Fast);
         run(Command::new("cp").arg("-a").arg(log.join(".")).arg(&disk.0))?;
@@ -79,7 +82,7 @@ pub(crate) async fn full(stage: &mut Stage) -> anyhow::Result<Wound> {
     let struck_at = Utc::now();
     // Until a file of the log is full, and no other one can be made.
     let until = std::time::Instant::now() + SERVER_MAX;
-    while stage.store.number("SELECT (pg_switch_wal() - '0/0')::int8").await.is_ok() {
+    while stage.store.number(NEXT_LOG_FILE).await.is_ok() {
         ensure!(std::time::Instant::now() < until, "the disk does not fill");
         stage.hold(SHORT / 20).await;
     }
