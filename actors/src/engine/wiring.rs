@@ -116,7 +116,8 @@ pub(super) async fn start_actors(
     let (supervisor, supervisor_mailbox) = mailbox::<SupervisorActor>(SUPERVISOR_MAILBOX);
     let (lock, lock_mailbox) = mailbox::<LockActor>(LOCK_MAILBOX);
     let held = Arc::new(Holdings::new(node.meters.locks_held.clone()));
-    let at_once = OnTheSpot::new(&node, &held, supervisor.clone().recipient(), backend.single_node());
+    let at_once =
+        OnTheSpot::for_store_of(&node, &held, supervisor.clone().recipient(), backend.single_node());
     let asks = Arc::new(Asks::new(lock.clone().recipient(), at_once));
     let coordination = threads.coordination.as_ref();
     let election = {

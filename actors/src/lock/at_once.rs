@@ -38,7 +38,7 @@ pub(crate) struct OnTheSpot {
 
 impl OnTheSpot {
     /// If the store of the node, which has one node, answers at once.
-    pub(crate) fn new(
+    pub(crate) fn for_store_of(
         node: &Arc<Node>,
         holdings: &Arc<Holdings>,
         reports: Recipient<Report>,
