@@ -355,20 +355,28 @@ async fn a_job_that_fails_too_often_is_paused_by_the_end_of_its_run() {
         counted.fetch_add(1, Ordering::SeqCst);
         async { Err::<(), &str>("it fails") }
     });
-    let (paused, mut pauses) = mpsc::unbounded_channel();
-    let listener = Listener(paused).start();
+    let (heard, mut events) = mpsc::unbounded_channel();
+    let listener = Listener(heard).start();
     let builder = Callsheet::builder().backend(Immediate::new(SystemClock::default())).listen(listener);
     let jobs = builder.job(job).start().await.expect("it starts");
 
-    let pause = pauses.recv().await.expect("an event");
+    let mut failed = 0;
+    let pause = loop {
+        match events.recv().await.expect("an event") {
+            EventKind::RunFailed { .. } => failed += 1,
+            EventKind::JobPaused { pause, .. } => break pause,
+            _ => {}
+        }
+    };
 
+    assert_eq!(failed, 3, "the end of the run is said before what it did");
     assert_eq!(pause.note.as_deref(), Some("runs that failed in a row: 3"));
     jobs.shutdown(Duration::from_secs(5)).await;
     assert_eq!(runs.load(Ordering::SeqCst), 3);
 }
 
-/// Hands pauses on.
-struct Listener(mpsc::UnboundedSender<Pause>);
+/// Hands events on.
+struct Listener(mpsc::UnboundedSender<EventKind>);
 
 impl Actor for Listener {
     type Context = Context<Self>;
@@ -378,9 +386,7 @@ impl Handler<Event> for Listener {
     type Result = ();
 
     fn handle(&mut self, event: Event, _: &mut Self::Context) {
-        if let EventKind::JobPaused { pause, .. } = event.kind {
-            let _ = self.0.send(pause);
-        }
+        let _ = self.0.send(event.kind);
     }
 }
 

@@ -127,9 +127,9 @@ impl AnswersAtOnce for OnTheSpot {
         note_end(&self.node, &completion, &answer, &self.reports);
         drop(self.holdings.release(completion.run));
         let RecordEnd { conclusion, from_completion } = end;
-        let told = after_end(conclusion.job(), from_completion, &answer);
+        let job = conclusion.job().clone();
         conclusion.on_answered(&answer);
-        Ok(told)
+        Ok(after_end(&job, from_completion, &answer))
     }
 
     fn close(&self) {
