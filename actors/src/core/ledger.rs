@@ -16,6 +16,7 @@ use chrono::{DateTime, Utc};
 // their cost.
 use foldhash::HashMap;
 
+#[allow(unreachable_pub, reason = "the test kit shows it, which is a feature")]
 pub use self::record::Record;
 #[cfg(any(test, feature = "testkit"))]
 pub(crate) use self::row::ROW_BYTES;
@@ -31,6 +32,7 @@ use crate::{
 
 /// The most notifications that wait for a session; beyond it the oldest are dropped, and the session is told
 /// so.
+#[allow(unreachable_pub, reason = "the test kit shows it, which is a feature")]
 pub const NOTIFICATIONS_MAX: usize = 1_024;
 
 /// The cursor of a job that was never enrolled.

@@ -2,7 +2,7 @@
 //!
 //! Decided here: whether a definition may be added at this moment, and what is wrong with it if not. Who
 //! fires the job is not: that is a question to the store, asked after the job was added, and answered by
-//! [`Firing`](crate::core::firing::Firing). A job stays added whatever the store answers.
+//! [`Firing`]. A job stays added whatever the store answers.
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
