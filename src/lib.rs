@@ -43,9 +43,11 @@
 //!   replaced.
 //! * [`guide`]: longer prose. To use it: [`guide::bodies`], `guide::policies`, [`guide::hooks`],
 //!   [`guide::configuration`], `guide::testing`, [`guide::coming_from`]. To run it: [`guide::deploying`],
-//!   [`guide::observability`], [`guide::health`], `guide::cluster`, `guide::database`. To know it:
-//!   [`guide::limits`], [`guide::guarantees`], [`guide::architecture`], `guide::extending`,
-//!   [`guide::glossary`].
+//!   [`guide::metrics`], [`guide::logs`], [`guide::health`], `guide::cluster`, `guide::leadership`,
+//!   `guide::changing_jobs`, `guide::database`, `guide::parked`, `guide::other_connections`,
+//!   `guide::two_histories`. To know it: [`guide::limits`], [`guide::node_limits`], [`guide::guarantees`],
+//!   [`guide::audit`], [`guide::architecture`], [`guide::life_of_a_tick`], [`guide::election`],
+//!   `guide::extending`, [`guide::glossary`].
 //!
 //! # What it does not do
 //!

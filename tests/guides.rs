@@ -12,7 +12,8 @@ const README: &str = include_str!("../README.md");
 const CONFIGURATION: &str = include_str!("../src/guide/configuration.md");
 const HEALTH: &str = include_str!("../src/guide/health.md");
 const LIMITS: &str = include_str!("../src/guide/limits.md");
-const OBSERVABILITY: &str = include_str!("../src/guide/observability.md");
+const METRICS: &str = include_str!("../src/guide/metrics.md");
+const NODE_LIMITS: &str = include_str!("../src/guide/node_limits.md");
 const GUIDES_ON_DOCS_RS: &str = "https://docs.rs/callsheet/latest/callsheet/guide/";
 
 fn root() -> &'static Path {
@@ -46,6 +47,11 @@ fn section<'a>(guide: &'a str, heading: &str) -> &'a str {
 /// What stands between two texts, each time.
 fn between<'a>(text: &'a str, before: &str, after: &str) -> Vec<&'a str> {
     text.split(before).skip(1).filter_map(|rest| rest.split(after).next()).collect()
+}
+
+/// The guarantees and their limits: of ticks and runs, and of nodes.
+fn limits() -> [(&'static str, &'static str); 2] {
+    [("limits", LIMITS), ("node_limits", NODE_LIMITS)]
 }
 
 /// As a heading is linked to.
@@ -103,11 +109,17 @@ fn the_readme_has_thirteen_guarantees_each_with_a_test_and_its_limits() {
     let rows: Vec<_> = table.lines().filter(|line| line.starts_with("| [")).collect();
     assert_eq!(rows.len(), 13);
 
-    let limits: BTreeSet<_> = between(LIMITS, "\n# ", "\n").into_iter().map(anchor).collect();
+    let limits: BTreeSet<_> = limits()
+        .into_iter()
+        .flat_map(|(guide, text)| {
+            let titles = between(text, "\n# ", "\n").into_iter().map(anchor);
+            titles.map(move |title| format!("{guide}/index.html#{title}"))
+        })
+        .collect();
     for row in rows {
         let [_, guarantee, tests, _] = row.split('|').collect::<Vec<_>>()[..] else { panic!("{row}") };
         let title = between(guarantee, "[", "]")[0].to_lowercase();
-        let limit = between(README, &format!("\n[{title}]: {GUIDES_ON_DOCS_RS}limits/index.html#"), "\n");
+        let limit = between(README, &format!("\n[{title}]: {GUIDES_ON_DOCS_RS}"), "\n");
         assert!(limit.len() == 1 && limits.contains(limit[0]), "{row}");
         let tests: Vec<_> = tests.split('`').skip(1).step_by(2).collect();
         assert!(!tests.is_empty(), "{row}");
@@ -119,7 +131,11 @@ fn the_readme_has_thirteen_guarantees_each_with_a_test_and_its_limits() {
 
 #[test]
 fn the_limits_name_tests_that_there_are() {
-    let lists: Vec<_> = LIMITS.split("\nTests: ").skip(1).map(|rest| rest.split("\n\n").next()).collect();
+    let lists: Vec<_> = limits()
+        .into_iter()
+        .flat_map(|(_, text)| text.split("\nTests: ").skip(1))
+        .map(|rest| rest.split("\n\n").next())
+        .collect();
     assert_eq!(lists.len(), 13);
 
     for tests in lists.into_iter().flatten() {
@@ -160,7 +176,8 @@ fn the_list_of_tests_has_each_of_them_once_under_a_guarantee_or_a_subject() {
     for row in between(&list, "\n| `", "`") {
         assert!(is_test(row), "{row}: there is no such test");
     }
-    for guarantee in between(LIMITS, "\n# ", "\n").into_iter().filter(|title| *title != "Not promised") {
+    let guarantees = limits().into_iter().flat_map(|(_, text)| between(text, "\n# ", "\n"));
+    for guarantee in guarantees.filter(|title| *title != "Not promised") {
         assert!(list.contains(&format!("\n## {guarantee}\n")), "{guarantee} has no tests");
     }
 }
@@ -237,18 +254,18 @@ fn the_configuration_names_the_defaults_that_are_in_force() {
 }
 
 #[test]
-fn the_observability_names_every_metric_and_no_other() {
+fn the_metrics_name_every_metric_and_no_other() {
     let code = read("actors/src/metrics.rs");
     let metrics: BTreeSet<_> = between(&code, ": &str = \"callsheet_", "\"").into_iter().collect();
     assert!(metrics.len() > 20, "{metrics:?}");
 
-    let table = section(OBSERVABILITY, "Metrics");
+    let table = section(METRICS, "Metrics");
     let rows: Vec<_> = table.lines().filter(|line| line.starts_with("| `callsheet_")).collect();
     let told =
         rows.iter().map(|row| between(row, "`callsheet_", "`")[0].split('{').next().unwrap_or_default());
     assert_eq!(told.collect::<BTreeSet<_>>(), metrics);
 
-    for rule in section(OBSERVABILITY, "Alerts").lines().filter(|line| line.contains("expr: ")) {
+    for rule in section(METRICS, "Alerts").lines().filter(|line| line.contains("expr: ")) {
         for name in between(rule, "callsheet_", "!").iter().map(|rest| {
             rest.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').next().unwrap_or_default()
         }) {

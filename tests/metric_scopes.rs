@@ -12,7 +12,7 @@ use callsheet::{
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusRecorder};
 use tokio::{runtime::Runtime, task::LocalSet};
 
-const GUIDE: &str = include_str!("../src/guide/observability.md");
+const GUIDE: &str = include_str!("../src/guide/metrics.md");
 const NO_LEADER: &str = "expr: sum by (scope) (callsheet_leader) == 0\n";
 const TWO_LEADERS: &str = "expr: sum by (scope) (callsheet_leader{scope!=\"_local\"}) > 1\n";
 

@@ -345,7 +345,7 @@ pub enum EventKind {
     /// The store does not know what it granted to this node before: a database that was promoted without the
     /// last commits, or put back from a backup. What it does not know may run once more. Said when a session
     /// is opened again, and again of ticks that have then run twice. See the
-    /// [guide](https://docs.rs/callsheet/latest/callsheet/guide/database/#two-histories).
+    /// [guide](https://docs.rs/callsheet/latest/callsheet/guide/two_histories/).
     HistoryDiverged {
         /// The newest term that this node was granted, if the store knows no term so new.
         term: Option<Term>,

@@ -15,8 +15,9 @@
 //!  every actor ── events ──▶ ListenerActor ──▶ subscribers; metrics are counted where things are decided
 //! ```
 //!
-//! A job asks nobody whether its node leads: the supervisor resumes it with the term. The guide
-//! `guide::architecture` of the package `callsheet` tells the life of a tick, an election and a claim.
+//! A job asks nobody whether its node leads: the supervisor resumes it with the term. The guides
+//! `guide::life_of_a_tick` and `guide::election` of the package `callsheet` tell the life of a tick, an
+//! election and a claim.
 //!
 //! The module `core` decides and does nothing; the actors do and decide nothing. What of it an adapter of a
 //! port needs is in [`adapter`].

@@ -12,16 +12,26 @@
 //! | to run it | |
 //! |---|---|
 //! | [`deploying`] | probes, the shutdown budget, rolling deployments |
-//! | [`observability`] | metrics, alerts, logs, spans |
+//! | [`metrics`] | what a node counts, and what to alert on |
+//! | [`logs`] | what a node says: logs, spans, events |
 //! | [`health`] | live, ready, healthy, and what to do |
-//! | [`cluster`] | several nodes: who fires what, who leads, what becomes of what |
-//! | [`database`] | PostgreSQL under a cluster |
+//! | [`cluster`] | several nodes: who fires what, what becomes of what |
+//! | [`leadership`] | who leads, how long a lease must be, by whose clock |
+//! | [`changing_jobs`] | jobs that are removed, paused, or get another schedule |
+//! | [`database`] | what a node needs of PostgreSQL |
+//! | [`parked`] | what happens when the database refuses one job |
+//! | [`other_connections`] | silent connections, strangers, old snapshots |
+//! | [`two_histories`] | a database that lacks commits |
 //!
 //! | to know it | |
 //! |---|---|
-//! | [`limits`] | the guarantees, and the limits of each |
+//! | [`limits`] | the guarantees for ticks and runs, and the limits of each |
+//! | [`node_limits`] | the guarantees for nodes, and the limits of each |
 //! | [`guarantees`] | what was measured under faults |
-//! | [`architecture`] | the life of a tick, an election, a claim in SQL; where to add what |
+//! | [`audit`] | how that is measured |
+//! | [`architecture`] | the rules, the actors, where to add what |
+//! | [`life_of_a_tick`] | its steps, and a claim in SQL |
+//! | [`election`] | how a node comes to lead |
 //! | [`extending`] | a schedule or a backend of your own |
 //! | [`glossary`] | one word for one thing |
 
@@ -54,8 +64,11 @@ pub mod coming_from {}
 #[doc = include_str!("deploying.md")]
 pub mod deploying {}
 
-#[doc = include_str!("observability.md")]
-pub mod observability {}
+#[doc = include_str!("metrics.md")]
+pub mod metrics {}
+
+#[doc = include_str!("logs.md")]
+pub mod logs {}
 
 #[doc = include_str!("health.md")]
 pub mod health {}
@@ -65,17 +78,49 @@ pub mod health {}
 pub mod cluster {}
 
 #[cfg(feature = "postgres")]
+#[doc = include_str!("leadership.md")]
+pub mod leadership {}
+
+#[cfg(feature = "postgres")]
+#[doc = include_str!("changing_jobs.md")]
+pub mod changing_jobs {}
+
+#[cfg(feature = "postgres")]
 #[doc = include_str!("database.md")]
 pub mod database {}
+
+#[cfg(feature = "postgres")]
+#[doc = include_str!("parked.md")]
+pub mod parked {}
+
+#[cfg(feature = "postgres")]
+#[doc = include_str!("other_connections.md")]
+pub mod other_connections {}
+
+#[cfg(feature = "postgres")]
+#[doc = include_str!("two_histories.md")]
+pub mod two_histories {}
 
 #[doc = include_str!("limits.md")]
 pub mod limits {}
 
+#[doc = include_str!("node_limits.md")]
+pub mod node_limits {}
+
 #[doc = include_str!("guarantees.md")]
 pub mod guarantees {}
 
+#[doc = include_str!("audit.md")]
+pub mod audit {}
+
 #[doc = include_str!("architecture.md")]
 pub mod architecture {}
+
+#[doc = include_str!("life_of_a_tick.md")]
+pub mod life_of_a_tick {}
+
+#[doc = include_str!("election.md")]
+pub mod election {}
 
 #[cfg(feature = "testkit")]
 #[doc = include_str!("extending.md")]
