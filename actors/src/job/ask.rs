@@ -51,7 +51,8 @@ pub(crate) struct AsksWait;
 
 /// Answers what a job asks on the job's own thread.
 ///
-/// What it does not answer, because no session is open or the run was granted the other way, is asked by a message.
+/// What it does not answer, because no session is open or the run was granted the other way, is asked by a
+/// message.
 pub(crate) trait AnswersAtOnce: Send + Sync {
     /// Asks the store for a run that takes a slot of the key. Answers what the job is to be told.
     fn claim(&self, job: &Arc<JobHandle>, claim: &Claim, key: &LockKey) -> Option<AnswerAtOnce>;

@@ -11,8 +11,8 @@ use crate::{
     port::{Session, Verdict},
 };
 
-/// How often one step may ask and be answered at once. What it asks beyond this is asked by a message, so that
-/// other jobs have their turn.
+/// How often one step may ask and be answered at once. What it asks beyond this is asked by a message, so
+/// that other jobs have their turn.
 const AT_ONCE_MAX: u32 = 64;
 
 /// What a job is told at once.

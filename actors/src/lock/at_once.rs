@@ -1,7 +1,8 @@
-//! Answering jobs at once, for a store in the memory of this process: on the thread of the job that asks, without a
-//! round trip and without the lock actor.
+//! Answering jobs at once, for a store in the memory of this process: on the thread of the job that asks,
+//! without a round trip and without the lock actor.
 //!
-//! The lock actor opens and closes the session, hears its notifications, and serves whatever is not answered here.
+//! The lock actor opens and closes the session, hears its notifications, and serves whatever is not answered
+//! here.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},

@@ -1,5 +1,5 @@
-//! What follows from an answer of the store, whichever way it was asked: what is counted, what the supervisor has to know,
-//! and what the job is told of the end of a run.
+//! What follows from an answer of the store, whichever way it was asked: what is counted, what the supervisor
+//! has to know, and what the job is told of the end of a run.
 
 use std::sync::Arc;
 

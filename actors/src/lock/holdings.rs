@@ -36,7 +36,8 @@ impl Held {
     }
 }
 
-/// All of them, whichever way they were asked: the lock actor, and the jobs that are answered at once, share them.
+/// All of them, whichever way they were asked: the lock actor, and the jobs that are answered at once, share
+/// them.
 ///
 /// Nothing is dropped while they are locked: what is dropped may be the last of its job, and ask.
 pub(crate) struct Holdings {
@@ -63,8 +64,8 @@ impl Holdings {
         drop(former);
     }
 
-    /// Asks for a run, and takes it in if it is granted, before anybody else looks for it. `None` if this is closed, or
-    /// there is no answer.
+    /// Asks for a run, and takes it in if it is granted, before anybody else looks for it. `None` if this is
+    /// closed, or there is no answer.
     pub(super) fn ask<T>(&self, run: RunId, ask: impl FnOnce() -> Option<(T, Option<Held>)>) -> Option<T> {
         let mut open = self.lock();
         let all = open.as_mut()?;

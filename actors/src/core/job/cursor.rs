@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn runs_that_have_ended_stay_so_when_the_cursor_moves_over_what_did_not_run() {
+    fn ended_runs_stay_so_when_the_cursor_moves_over_skipped_ticks() {
         for (all_ended, after) in
             [(None, None), (Some("01:00"), Some("02:00")), (Some("00:30"), Some("00:30"))]
         {

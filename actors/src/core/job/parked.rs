@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_spans_are_forgotten_beyond_the_bound_or_once_the_store_knows() {
+    fn the_oldest_spans_go_beyond_the_bound_or_once_the_store_knows() {
         let mut parked = ParkedSpans::default();
         for minute in 0..=SPANS_MAX {
             parked.add(at(&format!("01:{:02}", 2 * minute)), at(&format!("01:{:02}", 2 * minute + 1)));

@@ -86,7 +86,7 @@ fn the_truth_table_of_overlap_with_a_run_of_another_node() {
 
 /// Every 100 ms: the refused tick waits for longer, and there is room for one.
 #[test]
-fn a_tick_that_passes_behind_a_refused_one_is_an_overlap_if_the_key_was_busy() {
+fn a_tick_behind_a_refused_one_is_an_overlap_if_the_key_was_busy() {
     let over = Pause { until: Some(at("00:30")), note: None };
     for (verdict, overlaps) in [
         (Verdict::Busy { holder: None }, [1, 1]),
