@@ -21,6 +21,12 @@
 //! threads of one measurement touch another. What stands beside the engine is the least that could do the
 //! same work on tokio: one task per job that sleeps until its next anchored instant and then spawns a task
 //! that notes how late it is. Both sides note it with the same code.
+//!
+//! A body counts when it starts, whichever tick it is of: an engine that is late by a second starts as many
+//! as one that is not. And no job is due before all are armed: then the load would be there while jobs are
+//! still added, which takes many times as long under it, and what is measured is neither. (Once both were
+//! otherwise, and a million jobs were said to start none. It was the benchmark: `anchored_at` says in which
+//! phase a job fires, and not from when on; that is `starting_at`.)
 
 // A benchmark talks to a terminal.
 #![allow(clippy::print_stdout, clippy::print_stderr)]

@@ -68,7 +68,8 @@ impl Timers {
         match self {
             Self::Engine(engine, runtime) => {
                 let job = |nth| {
-                    let schedule = every(case.period).anchored_at(case.first(start, nth));
+                    // Not only anchored there: it would fire before, while others are still added.
+                    let schedule = every(case.period).starting_at(case.first(start, nth));
                     let schedule = match case.kind {
                         Kind::Overload => schedule.until(load_ends(case, start)),
                         _ => schedule,
@@ -76,7 +77,7 @@ impl Timers {
                     Job::new(format!("job-{nth}"), schedule).fires(case.fires()).run(body)
                 };
                 let witness = |nth| {
-                    let schedule = every(WITNESS_PERIOD).anchored_at(start).until(all_ends(case, start));
+                    let schedule = every(WITNESS_PERIOD).starting_at(start).until(all_ends(case, start));
                     Job::new(format!("witness-{nth}"), schedule).fires(case.fires()).run(body)
                 };
                 let witnesses = if case.kind == Kind::Overload { WITNESSES } else { 0 };
@@ -104,10 +105,12 @@ impl Timers {
         Ok(())
     }
 
-    /// Waits until the last job has its timer.
+    /// Waits until the last jobs have their timers: those of each thread.
     pub(crate) fn await_armed(&self, case: &Case) -> anyhow::Result<()> {
+        const THREADS_MAX: u64 = 8;
         let Self::Engine(engine, runtime) = self else { return Ok(()) };
-        await_armed(engine, runtime, &format!("job-{}", case.jobs - 1))
+        let last = case.jobs.saturating_sub(THREADS_MAX)..case.jobs;
+        last.into_iter().try_for_each(|nth| await_armed(engine, runtime, &format!("job-{nth}")))
     }
 
     /// The engine, if it is measured.
