@@ -189,7 +189,11 @@ impl fmt::Display for RunId {
 }
 
 /// Makes the run ids of one node: no two alike, later ones greater within a millisecond of the clock.
+///
+/// It has a line of the processor's cache for itself: each step of a job counts, and what stands beside it is
+/// read by all.
 #[derive(Debug)]
+#[repr(align(128))]
 pub struct RunIds {
     /// Of the node, in the low bits.
     node: u128,

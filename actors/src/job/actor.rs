@@ -121,10 +121,14 @@ impl JobActor {
         let mut told = Told::default();
         loop {
             let effects = self.machine.feed(reading.now, input);
-            self.perform(effects, &mut told);
+            if !effects.is_empty() {
+                self.perform(effects, &mut told);
+            }
             // Only now: the schedule is code of the application, and may panic.
             let effects = self.machine.decide(reading.now);
-            self.perform(effects, &mut told);
+            if !effects.is_empty() {
+                self.perform(effects, &mut told);
+            }
             // In turn, not one inside the other: a full queue may ask for each of its ticks.
             input = match told.next() {
                 Some(AnswerAtOnce::Input(input)) => input,
