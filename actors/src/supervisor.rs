@@ -34,7 +34,7 @@ use std::{
     time::Duration,
 };
 
-use actix::{dev::channel::channel, prelude::*};
+use actix::prelude::*;
 use chrono::{DateTime, Utc};
 use tokio::{
     sync::{oneshot, watch},
@@ -76,7 +76,7 @@ use crate::{
     event_log::Level,
     health::Part,
     job::{
-        HookCalls, JobActor, JobHandle, JobHost, JobMessage, JobSnapshot, OnTrial, TriggeredRun, WakeTime,
+        Beginning, HookCalls, JobHandle, JobHost, JobMessage, OnTrial, TriggeredRun, WakeTime,
     },
     labels::{JOB_LABEL_OTHER, Labelled},
     listener::{EventStream, Events, Listen, ListenTo, ListenerActor},
@@ -247,36 +247,25 @@ impl SupervisorActor {
     }
 
     /// Starts an actor: of a new job, or in the place of one that died.
-    fn start_actor<R>(
+    fn start_actor(
         &mut self,
         definition: Arc<Definition>,
         former: Option<&JobHandle>,
-        snapshot: R,
-    ) -> Arc<JobHandle>
-    where
-        R: FnOnce(&JobHandle) -> JobSnapshot + Send + 'static,
-    {
+        beginning: Beginning,
+    ) -> Arc<JobHandle> {
         self.generations += 1;
-        let (sender, receiver) = channel(JOB_MAILBOX);
         let job = Arc::new(JobHandle {
             meters: former.map_or_else(|| self.meters_of(&definition, false), |former| former.meters.clone()),
             definition,
             generation: self.generations,
             instance: former.map_or(self.generations, |former| former.instance),
-            addr: Addr::new(sender),
+            place: self.parts.jobs.placement.place(self.generations),
             hook_calls: former.map_or_else(HookCalls::default, |former| former.hook_calls.share()),
             wake_time: WakeTime::default(),
             on_trial: former.map_or_else(OnTrial::default, |former| former.on_trial.share()),
             host: self.parts.jobs.clone(),
         });
-        let start = {
-            let job = job.clone();
-            move || {
-                let snapshot = snapshot(&job);
-                actix_rt::spawn(Context::with_receiver(receiver).into_future(JobActor::new(job, snapshot)));
-            }
-        };
-        self.parts.jobs.placement.start(self.generations, start);
+        self.parts.jobs.placement.start(job.clone(), beginning);
         job
     }
 
@@ -328,9 +317,6 @@ impl SupervisorActor {
         }
     }
 }
-
-/// A job's mailbox takes its messages without waiting whatever its capacity; this bounds those who do wait.
-const JOB_MAILBOX: usize = 16;
 
 impl Actor for SupervisorActor {
     type Context = Context<Self>;

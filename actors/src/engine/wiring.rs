@@ -35,7 +35,7 @@ use crate::{
     error::{AddError, StartError},
     failure_log::FailureLog,
     hooks::NODE_HOOK_CALL_BYTES_MAX,
-    job::{Asks, JobHost},
+    job::{Asks, JobHost, Placement},
     listener::{ListenTo, ListenerActor, Publisher},
     lock::{AwaitSession, Holdings, LockActor, OnTheSpot},
     message::{PAGE_MAX, Shutdown},
@@ -44,7 +44,6 @@ use crate::{
     node::{ClockMoves, ClockOffset, KnownLeader, Leadership, Node},
     overdue::Overdue,
     permits::Permits,
-    placement::Placement,
     port::LockError,
     supervisor::{AddFirstJobs, Supervised, SupervisorActor},
 };

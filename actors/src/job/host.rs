@@ -5,14 +5,13 @@ use std::{any::Any, sync::Arc};
 use actix::prelude::*;
 use tokio::sync::watch;
 
-use super::{ask::Asks, handle::JobHandle, message::Envelope, report::JobReport};
+use super::{ask::Asks, cast::Placement, handle::JobHandle, report::JobReport};
 use crate::{
     core::{byte_budget::ByteBudget, end_text::EndTexts},
     hooks::Hooks,
     node::Node,
     own_threads::OwnThreads,
     permits::Permits,
-    placement::Placement,
 };
 
 #[cfg(any(test, feature = "testkit"))]
@@ -25,7 +24,7 @@ pub(crate) struct JobHost {
     pub(crate) asks: Arc<Asks>,
     /// Whoever supervises the jobs.
     pub(crate) reports: Recipient<JobReport>,
-    pub(crate) placement: Placement<Envelope>,
+    pub(crate) placement: Placement,
     pub(crate) permits: Permits<Arc<JobHandle>>,
     pub(crate) own_threads: OwnThreads,
     /// The hooks of all jobs.

@@ -23,7 +23,7 @@ use crate::{
     definition::{Definition, Job},
     error::{AddError, Fault, Faults},
     event::EventKind,
-    job::{JobHandle, JobSnapshot, Scheduled},
+    job::{Beginning, JobHandle, Scheduled},
     lock::{InquireJobs, InquiryPurpose},
     message::{AddJob, AddJobs, Added, PAGE_MAX},
     name::JobName,
@@ -68,7 +68,7 @@ impl SupervisorActor {
             self.parts.jobs.note(&definition);
             self.keys.add(definition.declares());
             self.tags.add(&definition);
-            let job = self.start_actor(Arc::new(definition), None, move |job| JobSnapshot::fresh(job, now));
+            let job = self.start_actor(Arc::new(definition), None, Beginning::New(now));
             self.node().publisher.publish_routine(|| EventKind::JobAdded { job: name.clone() });
             added.push(job.clone());
             let entry = Entry {
