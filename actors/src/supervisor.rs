@@ -75,9 +75,7 @@ use crate::{
     event_filter::EventFilter,
     event_log::Level,
     health::Part,
-    job::{
-        Beginning, HookCalls, JobHandle, JobHost, JobMessage, OnTrial, TriggeredRun, WakeTime,
-    },
+    job::{Beginning, HookCalls, JobHandle, JobHost, JobMessage, OnTrial, TriggeredRun, WakeTime},
     labels::{JOB_LABEL_OTHER, Labelled},
     listener::{EventStream, Events, Listen, ListenTo, ListenerActor},
     lock::LockActor,
@@ -284,15 +282,22 @@ impl SupervisorActor {
 
     /// Lets a job fire: at once if it is local, else after it is enrolled.
     fn resume(&mut self, job: &Arc<JobHandle>, cursor: DateTime<Utc>) {
-        let name = &job.definition.name;
-        if job.definition.policies.fires == Fires::Local {
+        if self.lets_fire(job, cursor)
+            && let Some(entry) = self.jobs.get_mut(&job.definition.name)
+        {
+            entry.firing.await_enrolment();
+        }
+    }
+
+    /// The same of a job that may have no entry yet. Answers whether it awaits its enrolment.
+    fn lets_fire(&mut self, job: &Arc<JobHandle>, cursor: DateTime<Utc>) -> bool {
+        let is_local = job.definition.policies.fires == Fires::Local;
+        if is_local {
             job.send(Input::Resume { cursor, authority: None, stored: Box::default() });
         } else {
-            self.enrolling.push(name.clone());
-            if let Some(entry) = self.jobs.get_mut(name) {
-                entry.firing.await_enrolment();
-            }
+            self.enrolling.push(job.definition.name.clone());
         }
+        !is_local
     }
 
     /// By what authority this node decides the ticks of a job, if it does.

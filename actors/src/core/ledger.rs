@@ -148,7 +148,10 @@ impl Ledger {
 
     /// The row of a job that the newest term schedules.
     fn of_newest_term(&self, job: &JobName) -> Option<&JobRow> {
-        self.jobs.get(job).map(|row| &**row).filter(|row| row.term == Some(Term(self.newest)) && !row.withdrawn)
+        self.jobs
+            .get(job)
+            .map(|row| &**row)
+            .filter(|row| row.term == Some(Term(self.newest)) && !row.withdrawn)
     }
 
     /// Pauses a job, or resumes it, and tells every session: whether that changed anything.

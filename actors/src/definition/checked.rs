@@ -121,8 +121,8 @@ impl Job {
     /// Checks the definition as of `now` and takes it apart.
     pub(crate) fn define(self, now: DateTime<Utc>) -> Result<Definition, Faults> {
         let mut faults = Vec::new();
-        let subject = format!("job {:?}", self.name.chars().take(40).collect::<String>());
-        let note = |fault: Fault, faults: &mut Vec<Fault>| faults.push(fault.within(&subject));
+        let subject = || format!("job {:?}", self.name.chars().take(40).collect::<String>());
+        let note = |fault: Fault, faults: &mut Vec<Fault>| faults.push(fault.within(&subject()));
 
         let name = JobName::new(&self.name).map_err(|fault| faults.push(fault)).ok();
         let key = self.lock_key.map(LockKey::new).transpose().map_err(|fault| note(fault, &mut faults)).ok();
@@ -157,9 +157,7 @@ impl Job {
         };
 
         match (name, key, schedule) {
-            (Some(name), Some(key), Some(Checked { schedule, identity, once }))
-                if faults.is_empty() =>
-            {
+            (Some(name), Some(key), Some(Checked { schedule, identity, once })) if faults.is_empty() => {
                 Ok(Definition {
                     once: once || self.policies.limit == Some(1),
                     extras: Extras::of(tags, metrics_label, self.hooks),

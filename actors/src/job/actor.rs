@@ -249,11 +249,7 @@ impl JobActor {
         self.step(Input::WakeUp, ctx);
     }
 
-    fn trigger(
-        &mut self,
-        reply: oneshot::Sender<Result<TriggeredRun, TriggerError>>,
-        ctx: &mut JobContext,
-    ) {
+    fn trigger(&mut self, reply: oneshot::Sender<Result<TriggeredRun, TriggerError>>, ctx: &mut JobContext) {
         let reading = self.job.read();
         self.triggers.list_mut().push((reading.now.spare, reply));
         self.step_at(reading, Input::Trigger, ctx);

@@ -16,7 +16,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     task::{Context as TaskContext, Poll},
     time::Duration,
@@ -65,6 +65,8 @@ struct Doors {
     inbox: Coalesced<Delivery>,
     task: AtomicWaker,
     places: Mutex<Places>,
+    /// How many send so much that the thread is woken up only when they are through.
+    holds: AtomicUsize,
     /// Nobody sends anything any more.
     over: AtomicBool,
 }
@@ -82,7 +84,8 @@ impl Doors {
     }
 
     fn deliver(&self, delivery: Delivery) {
-        if self.inbox.push(delivery) {
+        // Whoever lets go of the last hold wakes it up later than this looks at the holds, or before.
+        if self.inbox.push(delivery) && self.holds.load(Ordering::SeqCst) == 0 {
             self.task.wake();
         }
     }
@@ -122,8 +125,30 @@ impl Placement {
         self.doors(nth).deliver(Delivery::Message(message));
     }
 
+    /// Wakes no thread up while this is held: for one that sends to many actors in a row. A thread that is woken
+    /// up for the first of them would be through before the second is sent, and would be woken up again for each.
+    pub(crate) fn hold(&self) -> Hold<'_> {
+        for doors in &self.0 {
+            doors.holds.fetch_add(1, Ordering::SeqCst);
+        }
+        Hold(self)
+    }
+
     fn doors(&self, nth: u64) -> &Doors {
         &self.0[usize::try_from(nth).unwrap_or_default() % self.0.len()]
+    }
+}
+
+/// See [`Placement::hold`].
+pub(crate) struct Hold<'a>(&'a Placement);
+
+impl Drop for Hold<'_> {
+    fn drop(&mut self) {
+        for doors in &self.0.0 {
+            if doors.holds.fetch_sub(1, Ordering::SeqCst) == 1 {
+                doors.task.wake();
+            }
+        }
     }
 }
 
@@ -174,6 +199,7 @@ impl Cast {
         match delivery {
             Delivery::Start(job, beginning) => {
                 let place = job.place;
+                let is_new = matches!(beginning, Beginning::New(_));
                 let make = move || {
                     let snapshot = match beginning {
                         Beginning::New(cursor) => JobSnapshot::fresh(&job, cursor),
@@ -187,7 +213,10 @@ impl Cast {
                     self.actors.resize_with(number + 1, || None);
                 }
                 self.actors[number] = Some(actor);
-                self.with(place, JobActor::started);
+                // One that is new has nothing to do before it is told to.
+                if !is_new {
+                    self.with(place, JobActor::started);
+                }
             }
             Delivery::Message(message) => {
                 let (place, generation) = message.receiver();

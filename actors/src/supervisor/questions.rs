@@ -41,7 +41,7 @@ impl WaitingQuestions {
         receiver
     }
 
-    fn go_on(&mut self, job: &JobName) {
+    pub(super) fn go_on(&mut self, job: &JobName) {
         if !self.0.is_empty() {
             self.0.remove(job);
         }

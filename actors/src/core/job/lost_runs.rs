@@ -90,7 +90,10 @@ impl JobMachine {
 
     /// Lost runs that wait for their turn wait among the pending retries again.
     fn put_pending_retries_back(&mut self) {
-        let (waiting, rest): (Vec<_>, Vec<_>) = self.unscheduled.queue.take()
+        let (waiting, rest): (Vec<_>, Vec<_>) = self
+            .unscheduled
+            .queue
+            .take()
             .into_iter()
             .partition(|queued| !queued.is_trigger() && queued.is_waiting());
         self.unscheduled.queue = rest.into_iter().collect();
@@ -120,7 +123,10 @@ impl JobMachine {
             return;
         };
         let loss = self.unscheduled.pending_retries.list_mut().remove(at);
-        self.unscheduled.queue.queue_mut().push_front(UnscheduledRun::new(loss.retry.run, Cause::RetriedLoss(loss)));
+        self.unscheduled
+            .queue
+            .queue_mut()
+            .push_front(UnscheduledRun::new(loss.retry.run, Cause::RetriedLoss(loss)));
     }
 
     /// Lost runs that were to go on here are taken up only to be closed: otherwise the store would keep their
