@@ -22,6 +22,7 @@
 //! | [`parked`] | what happens when the database refuses one job |
 //! | [`other_connections`] | silent connections, strangers, old snapshots |
 //! | [`two_histories`] | a database that lacks commits |
+//! | [`scale`] | how cost grows, where one database ends, what to do then |
 //!
 //! | to know it | |
 //! |---|---|
@@ -100,6 +101,9 @@ pub mod other_connections {}
 #[cfg(feature = "postgres")]
 #[doc = include_str!("two_histories.md")]
 pub mod two_histories {}
+
+#[doc = include_str!("scale.md")]
+pub mod scale {}
 
 #[doc = include_str!("limits.md")]
 pub mod limits {}
