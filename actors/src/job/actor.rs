@@ -11,7 +11,7 @@ use super::{
     handle::{JobHandle, Reading},
     message::{AsksSchedule, Envelope, JobMessage, Retirement},
     report::Report,
-    snapshot::{JobSnapshot, Running},
+    snapshot::JobSnapshot,
     status::JobStatus,
     told::{AnswerAtOnce, Told},
     triggered::TriggeredRun,
@@ -42,7 +42,8 @@ const SLEEP_MAX: Duration = Duration::from_secs(24 * 3600);
 pub(crate) struct JobActor {
     pub(super) job: Arc<JobHandle>,
     pub(super) machine: JobMachine,
-    pub(super) running: Vec<Running>,
+    /// Those whose bodies are in progress.
+    pub(super) running: Vec<Run>,
     /// The lock keys of the runs that began under another definition.
     pub(super) former_keys: FormerKeys,
     /// The runs in progress of whose ends hooks want to hear.
@@ -53,6 +54,8 @@ pub(crate) struct JobActor {
     pub(super) ends: Seldom<(RunId, oneshot::Sender<Outcome>)>,
     /// It is known to wait for the store to decide a due tick.
     overdue: Option<Box<Mark>>,
+    /// How often the clock had moved when the timer was set for the job's wake time; `None` if it is to be set.
+    armed_after: Option<u32>,
     pub(super) drain: Option<Arc<Drain>>,
     /// How far it is on the way to its end.
     lifecycle: Lifecycle,
@@ -86,6 +89,7 @@ impl JobActor {
             triggers: Seldom::default(),
             ends,
             overdue: None,
+            armed_after: None,
             drain,
             lifecycle: Lifecycle::new(retiring),
             held,
@@ -110,14 +114,24 @@ impl JobActor {
         self.step_at(self.job.read(), input, ctx);
     }
 
+    /// The time has come for which the timer was set.
+    pub(super) fn on_time(&mut self, ctx: &mut JobContext) {
+        self.armed_after = None;
+        self.step(Input::WakeUp, ctx);
+    }
+
     fn step_at(&mut self, mut reading: Reading, mut input: Input, ctx: &mut JobContext) {
-        let mut told = Told::new(self.job.clone());
+        let mut told = Told::default();
         loop {
             let effects = self.machine.feed(reading.now, input);
-            self.perform(effects, &mut told);
+            if !effects.is_empty() {
+                self.perform(effects, &mut told);
+            }
             // Only now: the schedule is code of the application, and may panic.
             let effects = self.machine.decide(reading.now);
-            self.perform(effects, &mut told);
+            if !effects.is_empty() {
+                self.perform(effects, &mut told);
+            }
             // In turn, not one inside the other: a full queue may ask for each of its ticks.
             input = match told.next() {
                 Some(AnswerAtOnce::Input(input)) => input,
@@ -127,7 +141,8 @@ impl JobActor {
                 }
                 None => break,
             };
-            reading = self.job.read();
+            reading =
+                told.answered_at.take().map_or_else(|| self.job.read(), |at| self.job.read_at(at, reading));
         }
         self.former_keys.forget_all_but(|| self.machine.open_runs());
         self.answer_lost_ends();
@@ -185,8 +200,15 @@ impl JobActor {
     fn arm(&mut self, mut reading: Reading, ctx: &mut JobContext) {
         loop {
             let wait = self.machine.wake_in(reading.now);
-            ctx.wake_at = Some(wait.map(|wait| Instant::now() + wait.min(SLEEP_MAX)));
-            if self.job.publish_wake_time(&reading, wait) {
+            let wake_time = reading.wake_time(wait);
+            let was_armed = self.armed_after == Some(reading.clock_moves);
+            // The end of a run, for one, leaves the timer as it is.
+            if !was_armed || !self.job.wake_time.is(wake_time) {
+                ctx.wake_at = Some(wait.map(|wait| Instant::now() + wait.min(SLEEP_MAX)));
+                self.armed_after = Some(reading.clock_moves);
+                self.job.wake_time.publish(wake_time);
+            }
+            if self.job.is_unmoved_since(&reading) {
                 break;
             }
             reading = self.job.read();
@@ -242,6 +264,7 @@ impl JobActor {
         let Definition { schedule, policies, .. } = &*job.definition;
         self.machine.redefine(schedule.clone(), policies.clone());
         let former = std::mem::replace(&mut self.job, job);
+        self.armed_after = None;
         self.keep_former_keys(&former.definition.key);
         // It may have another label from now on.
         self.held = None;

@@ -20,7 +20,6 @@ use std::{
     },
     task::{Context as TaskContext, Poll},
     time::Duration,
-    vec,
 };
 
 use actix::prelude::*;
@@ -31,16 +30,15 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use super::{
     actor::JobActor, context::JobContext, handle::JobHandle, message::Envelope, snapshot::JobSnapshot,
 };
-use crate::{
-    coalesced::Coalesced,
-    core::{due_queue::DueQueue, job::Input},
-    placement::JobThreads,
-};
+use crate::{coalesced::Coalesced, core::due_queue::DueQueue, placement::JobThreads};
 
 /// How many messages a cast handles in one turn, and how many actors it wakes up, before others of its thread
 /// have theirs.
 const MESSAGES_A_TURN: usize = 256;
 const WAKES_A_TURN: usize = 64;
+
+/// For so many deliveries a cast keeps memory while none comes.
+const ROOM_KEPT: usize = 1_024;
 
 /// With what an actor begins.
 pub(crate) enum Beginning {
@@ -167,8 +165,8 @@ struct Cast {
     doors: Arc<Doors>,
     /// By their places.
     actors: Vec<Option<Box<JobActor>>>,
-    /// What was taken out of the inbox and is still to be handled.
-    deliveries: vec::IntoIter<Delivery>,
+    /// What was taken out of the inbox and is still to be handled, the first of it at the end.
+    deliveries: Vec<Delivery>,
     /// When which actor is to be woken up, in nanoseconds since `began`.
     due: DueQueue,
     began: Instant,
@@ -181,7 +179,7 @@ impl Cast {
         Self {
             doors,
             actors: Vec::new(),
-            deliveries: Vec::new().into_iter(),
+            deliveries: Vec::new(),
             due: DueQueue::default(),
             began,
             timer: Box::pin(sleep_until(began)),
@@ -189,10 +187,12 @@ impl Cast {
     }
 
     fn next_delivery(&mut self) -> Option<Delivery> {
-        if self.deliveries.as_slice().is_empty() {
-            self.deliveries = self.doors.inbox.take().into_iter();
+        if self.deliveries.is_empty() {
+            self.deliveries.shrink_to(ROOM_KEPT);
+            self.doors.inbox.take_into(&mut self.deliveries);
+            self.deliveries.reverse();
         }
-        self.deliveries.next()
+        self.deliveries.pop()
     }
 
     fn handle(&mut self, delivery: Delivery) {
@@ -282,7 +282,7 @@ impl Future for Cast {
         let now = nanos(this.began.elapsed());
         for left in (0..WAKES_A_TURN).rev() {
             let Some(place) = this.first_due(now) else { break };
-            this.with(place, |actor, ctx| actor.step(Input::WakeUp, ctx));
+            this.with(place, JobActor::on_time);
             goes_on |= left == 0;
         }
         if goes_on || this.set_timer(task) {
