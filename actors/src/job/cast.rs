@@ -199,7 +199,6 @@ impl Cast {
         match delivery {
             Delivery::Start(job, beginning) => {
                 let place = job.place;
-                let is_new = matches!(beginning, Beginning::New(_));
                 let make = move || {
                     let snapshot = match beginning {
                         Beginning::New(cursor) => JobSnapshot::fresh(&job, cursor),
@@ -213,10 +212,7 @@ impl Cast {
                     self.actors.resize_with(number + 1, || None);
                 }
                 self.actors[number] = Some(actor);
-                // One that is new has nothing to do before it is told to.
-                if !is_new {
-                    self.with(place, JobActor::started);
-                }
+                self.with(place, JobActor::started);
             }
             Delivery::Message(message) => {
                 let (place, generation) = message.receiver();
