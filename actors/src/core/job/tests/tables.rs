@@ -187,7 +187,7 @@ fn a_job_that_the_leader_schedules_again_is_left_to_it() {
 
     assert_eq!(job.step("01:00", refused(run, Verdict::HasLeader)), []);
 
-    assert_eq!((job.machine.firing(), job.wake_in("01:00")), (None, None));
+    assert_eq!((job.machine.fires(), job.wake_in("01:00")), (false, None));
 }
 
 #[test]
