@@ -12,7 +12,7 @@ use chrono::{DateTime, Utc};
 use tokio::runtime;
 
 use crate::{
-    case::{Case, Kind, Side},
+    case::{Case, FAR, Kind, Side},
     clock,
     notes::note,
     overload::{WITNESS_PERIOD, WITNESSES, all_ends, load_ends},
@@ -70,8 +70,10 @@ impl Timers {
                 let job = |nth| {
                     // Not only anchored there: it would fire before, while others are still added.
                     let schedule = every(case.period).starting_at(case.first(start, nth));
-                    let schedule = match case.kind {
-                        Kind::Overload => schedule.until(load_ends(case, start)),
+                    let schedule = match (case.kind, load_ends(case, start)) {
+                        (Kind::Overload, end) if case.first(start, nth) < end => schedule.until(end),
+                        // Its first tick is after the load: it has none.
+                        (Kind::Overload, _) => every(FAR).starting_at(start + FAR / 2),
                         _ => schedule,
                     };
                     Job::new(format!("job-{nth}"), schedule).fires(case.fires()).run(body)
