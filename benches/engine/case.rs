@@ -1,7 +1,8 @@
 //! One measurement, in a process of its own.
 
 use std::{
-    env, fmt, fs,
+    env, fmt,
+    path::Path,
     process::Command,
     str::FromStr,
     sync::atomic::Ordering::Relaxed,
@@ -11,17 +12,23 @@ use std::{
 
 use anyhow::{Context, bail};
 use callsheet::Fires;
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
 
 use crate::{
-    instruments::{SkipCounter, processor_time},
+    instruments::{TickCounter, processor_time, resident_bytes},
     notes::{BURSTS, NOTEBOOK, Notebook},
     numbers::Numbers,
+    overload,
     timers::Timers,
 };
 
 /// The first argument of the process that measures one case.
 pub(crate) const CHILD: &str = "--child";
+/// How many times longer than usual a process waits until the first jobs are due, by its environment.
+const PATIENCE: &str = "CALLSHEET_BENCH_PATIENCE";
+const PATIENCE_MAX: i64 = 8;
+/// How a process ends whose jobs were due before they were armed.
+const NOT_ARMED: i32 = 3;
 /// The period of idle jobs; their fire times are half of it away.
 pub(crate) const FAR: Duration = Duration::from_secs(30 * 86_400);
 
@@ -43,7 +50,13 @@ pub(crate) enum Kind {
     Burst,
     Ticks,
     Clock,
+    /// Ticks for a while, and what comes after them.
+    Overload,
+    /// All jobs at each whole second.
+    Seconds,
 }
+
+const KINDS: [Kind; 6] = [Kind::Idle, Kind::Burst, Kind::Ticks, Kind::Clock, Kind::Overload, Kind::Seconds];
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Side {
@@ -53,7 +66,14 @@ pub(crate) enum Side {
     /// Two threads: as many as this program's target machine has processors.
     Tokio,
     TokioOneThread,
+    /// The crate tokio-cron-scheduler.
+    TokioCron,
+    /// A program that is none of ours: see `benches/README.md`.
+    Peer,
 }
+
+const SIDES: [Side; 6] =
+    [Side::Callsheet, Side::CallsheetLocal, Side::Tokio, Side::TokioOneThread, Side::TokioCron, Side::Peer];
 
 impl fmt::Display for Side {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -62,6 +82,8 @@ impl fmt::Display for Side {
             Self::CallsheetLocal => "callsheet, local",
             Self::Tokio => "tokio",
             Self::TokioOneThread => "tokio, 1 thread",
+            Self::TokioCron => "tokio-cron",
+            Self::Peer => "peer",
         })
     }
 }
@@ -71,14 +93,26 @@ impl Case {
         Self { side, ..self }
     }
 
+    /// In processes of this program.
     pub(crate) fn repeated(self, repetitions: usize) -> anyhow::Result<Numbers> {
+        self.repeated_by(&env::current_exe()?, repetitions)
+    }
+
+    /// In processes of a program that takes the arguments and prints the lines of this one.
+    pub(crate) fn repeated_by(self, program: &Path, repetitions: usize) -> anyhow::Result<Numbers> {
         let mut numbers = Numbers::default();
+        let mut patience = 1;
         for _ in 0..repetitions {
-            let mut child = Command::new(env::current_exe()?);
-            let output = child.arg(CHILD).args(self.to_string().split(' ')).output()?;
-            if !output.status.success() {
-                bail!("{self}: {}", String::from_utf8_lossy(&output.stderr));
-            }
+            let output = loop {
+                let mut child = Command::new(program);
+                child.arg(CHILD).args(self.to_string().split(' ')).env(PATIENCE, patience.to_string());
+                let output = child.output()?;
+                match output.status.code() {
+                    Some(0) => break output,
+                    Some(NOT_ARMED) if patience < PATIENCE_MAX => patience *= 2,
+                    _ => bail!("{self}: {}", String::from_utf8_lossy(&output.stderr)),
+                }
+            };
             for line in String::from_utf8_lossy(&output.stdout).lines() {
                 let (key, value) = line.split_once(' ').with_context(|| format!("{self}: {line}"))?;
                 numbers.0.entry(key.to_owned()).or_default().push(value.parse()?);
@@ -106,8 +140,8 @@ impl FromStr for Case {
             bail!("{text}: not a case")
         };
         Ok(Self {
-            kind: [Kind::Idle, Kind::Burst, Kind::Ticks, Kind::Clock][kind as usize],
-            side: [Side::Callsheet, Side::CallsheetLocal, Side::Tokio, Side::TokioOneThread][side as usize],
+            kind: *KINDS.get(usize::try_from(kind)?).context("no such kind")?,
+            side: *SIDES.get(usize::try_from(side)?).context("no such side")?,
             jobs,
             period: Duration::from_millis(period),
             window: Duration::from_millis(window),
@@ -122,11 +156,17 @@ impl Case {
         if self.side == Side::CallsheetLocal { Fires::Local } else { Fires::Leader }
     }
 
+    fn fires_soon(&self) -> bool {
+        !matches!(self.kind, Kind::Idle | Kind::Clock)
+    }
+
     /// The first fire time of a job: all at once, evenly over the period, or far away.
     pub(crate) fn first(&self, start: DateTime<Utc>, nth: u64) -> DateTime<Utc> {
         match self.kind {
-            Kind::Burst => start,
-            Kind::Ticks => start + Duration::from_millis(nth % (self.period.as_millis() as u64)),
+            Kind::Burst | Kind::Seconds => start,
+            Kind::Ticks | Kind::Overload => {
+                start + Duration::from_millis(nth % (self.period.as_millis() as u64))
+            }
             Kind::Idle | Kind::Clock => start + FAR / 2,
         }
     }
@@ -134,19 +174,25 @@ impl Case {
 
 /// Does what the case says and prints what it found, a name and a number a line.
 pub(crate) fn measure(case: &Case) -> anyhow::Result<()> {
-    metrics::set_global_recorder(SkipCounter).map_err(|_| anyhow::anyhow!("there is a recorder already"))?;
+    metrics::set_global_recorder(TickCounter).map_err(|_| anyhow::anyhow!("there is a recorder already"))?;
     let timers = Timers::start(case)?;
     thread::sleep(Duration::from_millis(100));
 
     let bytes = resident_bytes()?;
-    // Far enough from now that every job is armed before.
-    let start = Utc::now() + TimeDelta::milliseconds(300 + i64::try_from(case.jobs)? / 70);
+    // Far enough from now that every job is armed before, and at a whole second.
+    let patience = env::var(PATIENCE).ok().and_then(|text| text.parse().ok()).unwrap_or(1);
+    let start = Utc::now() + TimeDelta::milliseconds(1_300 + patience * i64::try_from(case.jobs)? / 50);
+    let start = start.trunc_subsecs(0);
     let notebook = NOTEBOOK.get_or_init(|| Notebook::new(start, case));
     let began = Instant::now();
     timers.add(case, start)?;
     let added = began.elapsed();
     timers.await_armed(case)?;
     let armed = began.elapsed();
+    if case.fires_soon() && start < Utc::now() {
+        eprintln!("it took {armed:.1?} until all jobs were armed, and the first were due before that");
+        std::process::exit(NOT_ARMED);
+    }
 
     match case.kind {
         Kind::Idle => {
@@ -167,36 +213,32 @@ pub(crate) fn measure(case: &Case) -> anyhow::Result<()> {
                 println!("lost {}", case.jobs - burst.started.load(Relaxed));
             }
         }
-        Kind::Ticks => {
-            sleep_until(notebook.lateness.from);
-            let (used, skips) = (processor_time()?, SkipCounter::read());
-            sleep_until(notebook.lateness.until);
-            let (used, later) = (processor_time()? - used, SkipCounter::read());
-            // Whoever is later than this counts as not started.
-            thread::sleep(Duration::from_millis(500));
-            let lateness = notebook.lateness.all();
-            let seconds = case.window.as_secs_f64();
-            println!("started {}", lateness.len() as f64 / seconds);
-            println!("misfire {}", (later[0] - skips[0]) as f64 / seconds);
-            println!("overlap {}", (later[1] - skips[1]) as f64 / seconds);
-            println!("p50 {}", lateness.value_at_quantile(0.5) as f64 / 1e3);
-            println!("p99 {}", lateness.value_at_quantile(0.99) as f64 / 1e3);
-            println!("max {}", lateness.max() as f64 / 1e3);
-            println!("cpu_us {}", used.as_secs_f64() * 1e6 / lateness.len().max(1) as f64);
-        }
+        Kind::Ticks | Kind::Seconds => ticks(case, notebook)?,
+        Kind::Overload => overload::measure(case, start, bytes, &timers, notebook)?,
         Kind::Clock => timers.set_the_clock(case, start)?,
     }
     // Not shut down: taking a million jobs apart is not what is measured.
     std::process::exit(0);
 }
 
-fn resident_bytes() -> anyhow::Result<u64> {
-    const PAGE: u64 = 4_096;
-    let statm = fs::read_to_string("/proc/self/statm")?;
-    let pages = statm.split(' ').nth(1).context("statm: no second field")?;
-    Ok(pages.parse::<u64>()? * PAGE)
+/// Bodies that start in the window count, whichever tick they are of.
+fn ticks(case: &Case, notebook: &Notebook) -> anyhow::Result<()> {
+    sleep_until(notebook.lateness.from);
+    let (used, earlier) = (processor_time()?, TickCounter::read());
+    sleep_until(notebook.lateness.until);
+    let (used, decided) = (processor_time()? - used, TickCounter::read().since(earlier));
+    let lateness = notebook.lateness.all();
+    let seconds = case.window.as_secs_f64();
+    println!("started {}", lateness.len() as f64 / seconds);
+    println!("misfire {}", decided.misfire as f64 / seconds);
+    println!("overlap {}", decided.overlap as f64 / seconds);
+    println!("p50 {}", lateness.value_at_quantile(0.5) as f64 / 1e3);
+    println!("p99 {}", lateness.value_at_quantile(0.99) as f64 / 1e3);
+    println!("max {}", lateness.max() as f64 / 1e3);
+    println!("cpu_us {}", used.as_secs_f64() * 1e6 / lateness.len().max(1) as f64);
+    Ok(())
 }
 
-fn sleep_until(instant: DateTime<Utc>) {
+pub(crate) fn sleep_until(instant: DateTime<Utc>) {
     thread::sleep((instant - Utc::now()).to_std().unwrap_or_default());
 }

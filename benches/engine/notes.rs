@@ -3,12 +3,12 @@
 use std::{
     sync::{
         OnceLock,
-        atomic::{AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicI64, AtomicU64, Ordering::Relaxed},
     },
     time::Duration,
 };
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::{
     case::{Case, Kind},
@@ -18,12 +18,17 @@ use crate::{
 /// How many instants a burst is repeated at; the first one warms up.
 pub(crate) const BURSTS: usize = 4;
 
+/// A body that starts later than this is not on time.
+pub(crate) const ON_TIME_MICROS: u64 = 25_000;
+
 pub(crate) static NOTEBOOK: OnceLock<Notebook> = OnceLock::new();
 
 pub(crate) struct Notebook {
     start: DateTime<Utc>,
     period: Duration,
     pub(crate) lateness: Lateness,
+    /// When the last body started that was not on time, in microseconds since the epoch.
+    pub(crate) last_late_micros: AtomicI64,
     pub(crate) bursts: Option<[Burst; BURSTS]>,
 }
 
@@ -35,13 +40,19 @@ pub(crate) struct Burst {
 
 impl Notebook {
     pub(crate) fn new(start: DateTime<Utc>, case: &Case) -> Self {
-        let from = start + case.period.min(Duration::from_secs(1)) + Duration::from_millis(300);
+        let from = Self::window_opens(case, start);
         Self {
             start,
             period: case.period,
             lateness: Lateness::new(from, from + case.window),
+            last_late_micros: AtomicI64::new(0),
             bursts: (case.kind == Kind::Burst).then(Default::default),
         }
+    }
+
+    /// When starts count from on: every job has fired once by then, or some for a while.
+    pub(crate) fn window_opens(case: &Case, start: DateTime<Utc>) -> DateTime<Utc> {
+        start + case.period.min(Duration::from_secs(1)) + Duration::from_millis(300)
     }
 }
 
@@ -56,6 +67,11 @@ pub(crate) fn note(fire_time: DateTime<Utc>) {
             burst.latest_micros.fetch_max(late, Relaxed);
         }
     } else {
-        notebook.lateness.note(fire_time, late);
+        // By its start: what comes late counts when it comes.
+        let started = fire_time + TimeDelta::microseconds(late.try_into().unwrap_or(i64::MAX));
+        notebook.lateness.note(started, late);
+        if late > ON_TIME_MICROS {
+            notebook.last_late_micros.fetch_max(started.timestamp_micros(), Relaxed);
+        }
     }
 }

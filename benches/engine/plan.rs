@@ -1,41 +1,60 @@
 //! What is measured, and the tables of it.
 
-use std::{thread, time::Duration};
+use std::{path::PathBuf, thread, time::Duration};
 
 use anyhow::{Context, bail};
 use callsheet::testkit::sizes;
 
 use crate::{
-    case::{Case, FAR, Kind, Side},
+    case::{Case, Kind, Side},
     numbers::Numbers,
+    peers::Peer,
+    plot,
+    report::{Point, Report},
 };
 
 pub(crate) struct Plan {
-    sizes: Vec<u64>,
-    clock: bool,
-    types: bool,
-    repetitions: usize,
-    window: Duration,
+    pub(crate) sizes: Vec<u64>,
+    only: Option<Only>,
+    pub(crate) repetitions: usize,
+    pub(crate) window: Duration,
+    /// Another program that stands in the tables.
+    pub(crate) peer: Option<Peer>,
+    /// Where what was found is written as JSON.
+    json: Option<PathBuf>,
     arbiters: u64,
     body_threads: u64,
+}
+
+/// One thing, and not all.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Only {
+    Clock,
+    Overload,
+    Seconds,
+    Sizes,
+    /// Draws what a file says.
+    Plot,
 }
 
 impl Plan {
     pub(crate) fn of(arguments: &[String]) -> anyhow::Result<Self> {
         let mut plan = Self {
             sizes: Vec::new(),
-            clock: false,
-            types: false,
+            only: None,
             repetitions: 3,
             window: Duration::from_millis(1_200),
+            peer: None,
+            json: None,
             arbiters: 0,
             body_threads: 0,
         };
         let mut million = false;
         let mut arguments = arguments.iter();
         while let Some(argument) = arguments.next() {
+            let mut text = || arguments.next().with_context(|| format!("{argument} wants a value"));
             let mut number = || -> anyhow::Result<u64> {
-                let value = arguments.next().with_context(|| format!("{argument} wants a number"))?;
+                let value = text()?;
                 value.parse().with_context(|| format!("{argument} {value}: not a number"))
             };
             match argument.as_str() {
@@ -43,26 +62,38 @@ impl Plan {
                 "--million" => million = true,
                 "--arbiters" => plan.arbiters = number()?,
                 "--body-threads" => plan.body_threads = number()?,
-                "clock" => plan.clock = true,
-                "sizes" => plan.types = true,
+                "--peer" => plan.peer = Some(Peer::of(text()?)?),
+                "--json" => plan.json = Some(text()?.into()),
                 "1k" => plan.sizes.push(1_000),
+                "10k" => plan.sizes.push(10_000),
                 "100k" => plan.sizes.push(100_000),
-                other => {
-                    bail!(
-                        "{other}: not one of 1k, 100k, clock, sizes, --quick, --million, --arbiters N, --body-threads N"
-                    )
-                }
+                "1m" => plan.sizes.push(1_000_000),
+                "clock" => plan.only = Some(Only::Clock),
+                "overload" => plan.only = Some(Only::Overload),
+                "seconds" => plan.only = Some(Only::Seconds),
+                "sizes" => plan.only = Some(Only::Sizes),
+                "plot" => plan.only = Some(Only::Plot),
+                other => bail!("{other}: not an argument; the top of benches/engine/main.rs has them"),
             }
         }
-        if plan.clock {
-            million |= plan.sizes.is_empty();
-        } else if plan.sizes.is_empty() {
-            plan.sizes = if plan.repetitions == 1 { vec![1_000] } else { vec![1_000, 100_000] };
-        }
-        if million {
-            plan.sizes.push(1_000_000);
-        }
+        plan.choose_sizes(million);
         Ok(plan)
+    }
+
+    fn choose_sizes(&mut self, million: bool) {
+        let quick = self.repetitions == 1;
+        if self.sizes.is_empty() {
+            self.sizes = match self.only {
+                Some(Only::Clock) => vec![1_000_000],
+                Some(Only::Overload) if !quick => vec![1_000, 100_000, 1_000_000],
+                Some(Only::Seconds) => vec![1_000, 10_000],
+                _ if quick => vec![1_000],
+                _ => vec![1_000, 100_000],
+            };
+        }
+        if million && !self.sizes.contains(&1_000_000) {
+            self.sizes.push(1_000_000);
+        }
     }
 
     pub(crate) fn run(&self) -> anyhow::Result<()> {
@@ -70,128 +101,69 @@ impl Plan {
         println!(
             "callsheet beside bare tokio timers, {processors} processors; median (min..max), x = callsheet / tokio\n"
         );
-        if self.clock {
-            return self.sizes.iter().try_for_each(|&jobs| self.clock(jobs));
-        }
-        if self.types {
-            println!("bytes of the types of which every job has a value");
-            for (what, bytes) in sizes() {
-                println!("{bytes:>9}  {what}");
+        let points = match self.only {
+            Some(Only::Plot) => {
+                let json = self.json.as_ref().context("plot wants --json FILE, and reads it")?;
+                return plot::draw(&Report::read(json)?, &json.with_extension("svg"));
             }
-            println!();
+            Some(Only::Clock) => return self.sizes.iter().try_for_each(|&jobs| self.clock(jobs)),
+            Some(Only::Sizes) => {
+                println!("bytes of the types of which every job has a value");
+                for (what, bytes) in sizes() {
+                    println!("{bytes:>9}  {what}");
+                }
+                println!();
+                return self.sizes.iter().try_for_each(|&jobs| self.idle(jobs));
+            }
+            Some(Only::Overload) => self.curves()?,
+            Some(Only::Seconds) => self.all_seconds()?,
+            None => self.all()?,
+        };
+        match &self.json {
+            Some(json) => Report::new(points).write(json),
+            None => Ok(()),
         }
-        for &jobs in &self.sizes {
-            self.idle(jobs)?;
-        }
-        if self.types {
-            return Ok(());
-        }
+    }
+
+    fn all(&self) -> anyhow::Result<Vec<Point>> {
+        self.sizes.iter().try_for_each(|&jobs| self.idle(jobs))?;
         self.burst()?;
         println!(
             "ticks: a trivial body each, phases spread evenly; lateness = start of the body - fire time, in ms"
         );
-        println!(
-            "{:>9} {:>10}  {:<16} {:>10} {:>9} {:>9} {:>15} {:>15} {:>9} {:>9}",
-            "jobs", "offered/s", "", "started/s", "overlap/s", "misfire/s", "p50", "p99", "max", "CPU µs"
-        );
+        Self::heading();
+        let mut points = Vec::new();
         for &jobs in &self.sizes {
             for rate in [10_000, 100_000, 300_000] {
-                self.ticks(jobs, rate)?;
+                points.extend(self.ticks(jobs, rate)?);
             }
         }
-        Ok(())
+        Ok(points)
     }
 
-    /// Jobs far in the future.
-    fn idle(&self, jobs: u64) -> anyhow::Result<()> {
-        let case = Case { kind: Kind::Idle, jobs, period: FAR, ..self.case() };
-        let repetitions = if jobs > 100_000 { 1 } else { self.repetitions };
-        let [callsheet, tokio] =
-            [Side::Callsheet, Side::Tokio].map(|side| case.on(side).repeated(repetitions));
-        let (callsheet, tokio) = (callsheet?, tokio?);
-        println!("{jobs} idle jobs{:24} {:>26} {:>26} {:>8}", "", "callsheet", "tokio", "x");
-        for (what, key) in [
-            ("time to add, ms", "add_ms"),
-            ("time until all are armed, ms", "armed_ms"),
-            ("resident bytes per job", "bytes"),
-            ("CPU while idle, % of a core", "idle_percent"),
-        ] {
-            let (own, other) = (callsheet.spread(key), tokio.spread(key));
-            println!("  {what:<36} {own:>26} {other:>26} {:>8}", own.times(&other));
+    fn all_seconds(&self) -> anyhow::Result<Vec<Point>> {
+        println!("all jobs at each whole second, a trivial body each; lateness in ms");
+        Self::heading();
+        let points: anyhow::Result<Vec<_>> = self.sizes.iter().map(|&jobs| self.seconds(jobs)).collect();
+        Ok(points?.concat())
+    }
+
+    /// Of this program, or of the peer's.
+    pub(crate) fn repeated(&self, case: Case, repetitions: usize) -> anyhow::Result<Numbers> {
+        match (&self.peer, case.side) {
+            (Some(peer), Side::Peer) => case.repeated_by(&peer.program, repetitions),
+            _ => case.repeated(repetitions),
         }
-        println!();
-        Ok(())
     }
 
-    /// The clock is set while all jobs but one are far in the future.
-    fn clock(&self, jobs: u64) -> anyhow::Result<()> {
-        let window = Duration::from_secs(10);
-        let case = Case { kind: Kind::Clock, jobs, period: FAR, window, ..self.case() };
-        let [led, local] = [Side::Callsheet, Side::CallsheetLocal].map(|side| case.on(side).repeated(1));
-        let (led, local) = (led?, local?);
-        println!(
-            "{jobs} idle jobs while the clock is set{:7} {:>26} {:>26}",
-            "", "callsheet", "callsheet, local"
-        );
-        for (what, key) in [
-            ("CPU while idle, % of a core", "idle_percent"),
-            ("from the step to the body, ms", "body_ms"),
-            ("CPU until all timers are right, s", "rearm_cpu_s"),
-            ("longest answer meanwhile, ms", "answer_ms"),
-        ] {
-            println!("  {what:<36} {:>26} {:>26}", led.spread(key), local.spread(key));
+    pub(crate) fn name_of(&self, side: Side) -> String {
+        match (&self.peer, side) {
+            (Some(peer), Side::Peer) => peer.name.clone(),
+            _ => side.to_string(),
         }
-        println!();
-        Ok(())
     }
 
-    /// Many jobs at one instant.
-    fn burst(&self) -> anyhow::Result<()> {
-        const JOBS: u64 = 10_000;
-        let case = Case { kind: Kind::Burst, jobs: JOBS, period: Duration::from_millis(500), ..self.case() };
-        let [callsheet, tokio] =
-            [Side::Callsheet, Side::Tokio].map(|side| case.on(side).repeated(self.repetitions));
-        let (callsheet, tokio) = (callsheet?, tokio?);
-        println!("{JOBS} jobs at one instant{:16} {:>26} {:>26} {:>8}", "", "callsheet", "tokio", "x");
-        for (what, key) in [("until the last has started, ms", "last_ms"), ("lost", "lost")] {
-            let (own, other) = (callsheet.spread(key), tokio.spread(key));
-            println!("  {what:<36} {own:>26} {other:>26} {:>8}", own.times(&other));
-        }
-        println!();
-        Ok(())
-    }
-
-    /// Ticks as fast as `rate` a second, whether that is possible or not.
-    fn ticks(&self, jobs: u64, rate: u64) -> anyhow::Result<()> {
-        // Rounded down, so that no less than `rate` is offered.
-        let period = Duration::from_millis((jobs * 1_000 / rate).max(1));
-        let case = Case { kind: Kind::Ticks, jobs, period, ..self.case() };
-        let offered = jobs as f64 / period.as_secs_f64();
-        let mut baseline: Option<Numbers> = None;
-        for side in [Side::Tokio, Side::TokioOneThread, Side::Callsheet, Side::CallsheetLocal] {
-            let found = case.on(side).repeated(1)?;
-            let baseline = baseline.get_or_insert_with(|| found.clone());
-            let value = |key| found.spread(key).median;
-            let times = |key| {
-                let ratio = value(key) / baseline.spread(key).median;
-                format!("{:.2} {:>6}", value(key), format!("x{ratio:.1}"))
-            };
-            println!(
-                "{jobs:>9} {offered:>10.0}  {:<16} {:>10.0} {:>9.0} {:>9.0} {:>15} {:>15} {:>9.1} {:>9.2}",
-                side.to_string(),
-                value("started"),
-                value("overlap"),
-                value("misfire"),
-                times("p50"),
-                times("p99"),
-                value("max"),
-                value("cpu_us"),
-            );
-        }
-        Ok(())
-    }
-
-    fn case(&self) -> Case {
+    pub(crate) fn case(&self) -> Case {
         Case {
             kind: Kind::Idle,
             side: Side::Callsheet,

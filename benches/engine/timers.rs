@@ -15,6 +15,8 @@ use crate::{
     case::{Case, Kind, Side},
     clock,
     notes::note,
+    overload::{WITNESS_PERIOD, WITNESSES, all_ends, load_ends},
+    peers::start_tokio_cron,
 };
 
 /// What holds the timers.
@@ -23,6 +25,8 @@ pub(crate) enum Timers {
     Engine(Callsheet, runtime::Runtime),
     /// Tasks on a runtime.
     Tokio(runtime::Handle),
+    /// Jobs of another crate.
+    TokioCron,
 }
 
 impl Timers {
@@ -40,6 +44,8 @@ impl Timers {
                 tokio(builder)
             }
             Side::TokioOneThread => tokio(runtime::Builder::new_current_thread()),
+            Side::TokioCron => Ok(Self::TokioCron),
+            Side::Peer => bail!("{case}: the peer is another program"),
             Side::Callsheet | Side::CallsheetLocal => {
                 let runtime = runtime::Builder::new_current_thread().build()?;
                 let mut builder = Callsheet::builder();
@@ -61,29 +67,58 @@ impl Timers {
     pub(crate) fn add(&self, case: &Case, start: DateTime<Utc>) -> anyhow::Result<()> {
         match self {
             Self::Engine(engine, runtime) => {
-                let fires = case.fires();
                 let job = |nth| {
-                    let schedule = every(case.period).anchored_at(case.first(start, nth));
-                    Job::new(format!("job-{nth}"), schedule).fires(fires).run(body)
+                    // Not only anchored there: it would fire before, while others are still added.
+                    let schedule = every(case.period).starting_at(case.first(start, nth));
+                    let schedule = match case.kind {
+                        Kind::Overload => schedule.until(load_ends(case, start)),
+                        _ => schedule,
+                    };
+                    Job::new(format!("job-{nth}"), schedule).fires(case.fires()).run(body)
                 };
-                runtime.block_on(engine.add_all((0..case.jobs).map(job)))?;
+                let witness = |nth| {
+                    let schedule = every(WITNESS_PERIOD).starting_at(start).until(all_ends(case, start));
+                    Job::new(format!("witness-{nth}"), schedule).fires(case.fires()).run(body)
+                };
+                let witnesses = if case.kind == Kind::Overload { WITNESSES } else { 0 };
+                let witnesses = (0..witnesses).map(witness);
+                runtime.block_on(engine.add_all(witnesses.chain((0..case.jobs).map(job))))?;
             }
+            Self::TokioCron => start_tokio_cron(case)?,
             Self::Tokio(handle) => {
                 // One wall clock reading for all: what is planned is planned on the monotonic clock.
                 let (wall, monotonic) = (Utc::now(), tokio::time::Instant::now());
+                let spawn = |first: DateTime<Utc>, until, period| -> anyhow::Result<()> {
+                    handle.spawn(sleeper(first, until, monotonic + (first - wall).to_std()?, period));
+                    Ok(())
+                };
+                let overload = case.kind == Kind::Overload;
+                let until = if overload { load_ends(case, start) } else { DateTime::<Utc>::MAX_UTC };
                 for nth in 0..case.jobs {
-                    let first = case.first(start, nth);
-                    handle.spawn(sleeper(first, monotonic + (first - wall).to_std()?, case.period));
+                    spawn(case.first(start, nth), until, case.period)?;
+                }
+                for _ in 0..if overload { WITNESSES } else { 0 } {
+                    spawn(start, all_ends(case, start), WITNESS_PERIOD)?;
                 }
             }
         }
         Ok(())
     }
 
-    /// Waits until the last job has its timer.
+    /// Waits until the last jobs have their timers: those of each thread.
     pub(crate) fn await_armed(&self, case: &Case) -> anyhow::Result<()> {
+        const THREADS_MAX: u64 = 8;
         let Self::Engine(engine, runtime) = self else { return Ok(()) };
-        await_armed(engine, runtime, &format!("job-{}", case.jobs - 1))
+        let last = case.jobs.saturating_sub(THREADS_MAX)..case.jobs;
+        last.into_iter().try_for_each(|nth| await_armed(engine, runtime, &format!("job-{nth}")))
+    }
+
+    /// The engine, if it is measured.
+    pub(crate) fn engine(&self) -> Option<&Callsheet> {
+        match self {
+            Self::Engine(engine, _) => Some(engine),
+            Self::Tokio(_) | Self::TokioCron => None,
+        }
     }
 
     pub(crate) fn set_the_clock(&self, case: &Case, start: DateTime<Utc>) -> anyhow::Result<()> {
@@ -111,8 +146,13 @@ fn body(run: Run) -> Ready<()> {
 }
 
 /// What a job is without an engine.
-async fn sleeper(mut fire_time: DateTime<Utc>, mut at: tokio::time::Instant, period: Duration) {
-    loop {
+async fn sleeper(
+    mut fire_time: DateTime<Utc>,
+    until: DateTime<Utc>,
+    mut at: tokio::time::Instant,
+    period: Duration,
+) {
+    while fire_time < until {
         tokio::time::sleep_until(at).await;
         tokio::spawn(async move { note(fire_time) });
         fire_time += period;

@@ -5,10 +5,10 @@
 
 mod lateness;
 mod processor;
-mod skips;
+mod ticks;
 
 pub(crate) use self::{
     lateness::{Lateness, histogram, late_micros, locked},
-    processor::processor_time,
-    skips::SkipCounter,
+    processor::{processor_time, resident_bytes},
+    ticks::{TickCounter, Ticks},
 };

@@ -14,3 +14,11 @@ pub(crate) fn processor_time() -> anyhow::Result<Duration> {
     }
     Ok(Duration::from_nanos(nanos))
 }
+
+/// How much memory this process has.
+pub(crate) fn resident_bytes() -> anyhow::Result<u64> {
+    const PAGE: u64 = 4_096;
+    let statm = fs::read_to_string("/proc/self/statm")?;
+    let pages = statm.split(' ').nth(1).context("statm: no second field")?;
+    Ok(pages.parse::<u64>()? * PAGE)
+}

@@ -16,7 +16,7 @@ use tokio_postgres::{Client, NoTls};
 
 use crate::{
     JOBS, Plan, harness,
-    instruments::{Lateness, SkipCounter, histogram, late_micros, processor_time},
+    instruments::{Lateness, TickCounter, histogram, late_micros, processor_time},
     server::{commits, process_on, processor_time_of},
 };
 
@@ -169,7 +169,7 @@ impl Case {
     }
 
     pub(crate) fn measure(&self) -> anyhow::Result<()> {
-        metrics::set_global_recorder(SkipCounter)
+        metrics::set_global_recorder(TickCounter)
             .map_err(|_| anyhow::anyhow!("there is a recorder already"))?;
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
         runtime.block_on(async {
@@ -208,9 +208,9 @@ impl Case {
                 Side::Local | Side::Postgres => None,
             };
             sleep_until(noted.from).await;
-            let (used, of_server_before, skips) = (processor_time()?, of_server()?, SkipCounter::read());
+            let (used, of_server_before, earlier) = (processor_time()?, of_server()?, TickCounter::read());
             sleep_until(noted.until).await;
-            let (used, later) = (processor_time()? - used, SkipCounter::read());
+            let (used, decided) = (processor_time()? - used, TickCounter::read().since(earlier));
             let served = of_server()? - of_server_before;
             // Whoever is later than this counts as not started, or not recorded.
             tokio::time::sleep(Duration::from_millis(700)).await;
@@ -222,8 +222,8 @@ impl Case {
                 "{} {} {} {} {} {} {} {} {}",
                 lateness.len() as f64 / seconds,
                 recorded as f64 / seconds,
-                (later[1] - skips[1]) as f64 / seconds,
-                (later[0] - skips[0]) as f64 / seconds,
+                decided.overlap as f64 / seconds,
+                decided.misfire as f64 / seconds,
                 quantile(0.5),
                 quantile(0.99),
                 lateness.max() as f64 / 1e3,
