@@ -114,8 +114,9 @@ CREATE TABLE names (
 
     -- The name first: most scopes have many, and few names are of many scopes, so that a look for a row compares half as much.
     PRIMARY KEY (name, scope)
--- Room for new versions of a row on its own page: no index is touched by a claim or an end, unless a name has another owner than before.
-) WITH (fillfactor = 40);
+-- Room for two new versions of each row on its own page, that of a claim and that of its end: while a follower's wait keeps a snapshot,
+-- none of them can be dropped yet. So no index is touched by a claim or an end, unless a name has another owner than before.
+) WITH (fillfactor = 30);
 -- What a session held last: where to look for its runs once it is dead. Not "WHERE run IS NOT NULL": each claim and each end would
 -- add an entry to every index.
 CREATE INDEX names_by_beacon ON names (scope, beacon, name) WHERE beacon IS NOT NULL;
