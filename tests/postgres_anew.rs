@@ -138,6 +138,11 @@ async fn runs_again_after(test: &str, change: impl AsyncFnOnce(&Client, &str)) {
     node.ends_well().await;
 }
 
+/// Until it is so. What is waited for lasts for a millisecond, so it is looked at all the time.
+async fn until(mut is_so: impl AsyncFnMut() -> bool) {
+    timeout(DEADLINE, async { while !is_so().await {} }).await.expect("it comes to be");
+}
+
 async fn execute(admin: &Client, statements: &str) {
     admin.batch_execute(statements).await.expect("an answer");
 }
@@ -175,19 +180,50 @@ async fn a_node_goes_on_after_all_tables_were_emptied() {
     .await;
 }
 
+/// The tables, and what restores them.
+const TABLES: [&str; 6] = ["leader", "scopes", "sessions", "names", "debts", "runs"];
+
+/// Keeps the state of the tables, in one snapshot.
+async fn dump(admin: &Client) {
+    let copies = TABLES.map(|table| {
+        format!(
+            "DROP TABLE IF EXISTS old_{table}; CREATE TEMPORARY TABLE old_{table} AS SELECT * FROM {table};"
+        )
+    });
+    execute(admin, &format!("BEGIN ISOLATION LEVEL REPEATABLE READ; {} COMMIT", copies.concat())).await;
+}
+
 /// As it is after a dump was restored: the rows are as they were, those that came later are gone.
+async fn restore(admin: &Client) {
+    let rows = TABLES.map(|table| format!("INSERT INTO {table} SELECT * FROM old_{table};")).concat();
+    execute(admin, &format!("BEGIN; TRUNCATE {}; {rows} COMMIT", TABLES.join(", "))).await;
+}
+
 #[tokio::test]
 async fn what_ran_since_a_state_that_was_restored_does_not_run_again() {
     runs_again_after("restored", async |admin, _| {
-        let dump = ["leader", "scopes", "sessions", "names", "debts", "runs"];
-        // One snapshot of all of them.
-        let copies =
-            dump.map(|table| format!("CREATE TEMPORARY TABLE old_{table} AS SELECT * FROM {table};"));
-        let copies = copies.concat();
-        execute(admin, &format!("BEGIN ISOLATION LEVEL REPEATABLE READ; {copies} COMMIT")).await;
+        dump(admin).await;
         sleep(Duration::from_secs(1)).await;
-        let rows = dump.map(|table| format!("INSERT INTO {table} SELECT * FROM old_{table};")).concat();
-        execute(admin, &format!("BEGIN; TRUNCATE {}; {rows} COMMIT", dump.join(", "))).await;
+        restore(admin).await;
+    })
+    .await;
+}
+
+/// The state has an open run of the node's own session; the node has recorded its end since.
+#[tokio::test]
+async fn a_key_is_free_again_though_a_restored_state_says_that_an_ended_run_holds_it() {
+    runs_again_after("restored_while_held", async |admin, _| {
+        for job in ["of-leader", "of-any"] {
+            let held = "SELECT FROM old_names WHERE name = $1 AND run IS NOT NULL";
+            until(async || {
+                dump(admin).await;
+                !admin.query(held, &[&job]).await.expect("an answer").is_empty()
+            })
+            .await;
+            let open = "SELECT FROM names JOIN old_names o USING (scope, name, run) WHERE name = $1";
+            until(async || admin.query(open, &[&job]).await.expect("an answer").is_empty()).await;
+            restore(admin).await;
+        }
     })
     .await;
 }

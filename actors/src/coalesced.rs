@@ -32,6 +32,15 @@ impl<T> Coalesced<T> {
         open.as_mut().map(mem::take).unwrap_or_default()
     }
 
+    /// As [`take`](Self::take), into a list that is empty, whose memory is for those that follow.
+    pub(crate) fn take_into(&self, taken: &mut Vec<T>) {
+        debug_assert!(taken.is_empty(), "what is in it would wait for a second reader");
+        let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(values) = open.as_mut() {
+            mem::swap(values, taken);
+        }
+    }
+
     /// Takes no more values, and drops those that wait.
     pub(crate) fn close(&self) {
         let waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -54,6 +63,21 @@ mod tests {
         assert_eq!(values.take(), [1, 2, 3]);
         assert!(values.take().is_empty());
         assert!(values.push(4), "the reader has taken all before it");
+    }
+
+    #[test]
+    fn the_lists_of_reader_and_writers_change_places() {
+        let values = Coalesced::default();
+        let mut taken = Vec::with_capacity(64);
+        let _ = [values.push(1), values.push(2)];
+
+        values.take_into(&mut taken);
+
+        assert_eq!(taken, [1, 2]);
+        assert!(values.push(3), "the reader has taken all before it");
+        taken.clear();
+        values.take_into(&mut taken);
+        assert_eq!((taken.as_slice(), taken.capacity()), (&[3][..], 64));
     }
 
     #[test]

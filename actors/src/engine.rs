@@ -196,6 +196,7 @@ impl Engine {
             coordination: None,
             own_threads: OwnThreads::Here(Starts::default()),
             spawner,
+            bodies: None,
         };
         let (Started { supervisor, publisher }, over) = start_actors(options, threads, pending()).await?;
         let (sender, stopped) = watch::channel(None);

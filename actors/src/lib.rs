@@ -27,6 +27,7 @@
 
 pub mod adapter;
 mod body;
+mod body_queue;
 mod body_watch;
 mod candidacy;
 mod coalesced;
@@ -62,6 +63,7 @@ pub mod port;
 mod recipient;
 mod run;
 pub mod serde;
+mod signal;
 mod starts;
 mod supervisor;
 #[cfg(any(test, feature = "testkit"))]

@@ -80,7 +80,11 @@ impl Node {
 
     /// The readings of this instant, the wall clock's as the store's would be.
     pub(crate) fn now_in_store(&self) -> Now {
-        let elapsed = self.clock.elapsed();
+        self.in_store_at(self.clock.elapsed())
+    }
+
+    /// As [`now_in_store`](Self::now_in_store), of the instant at which the monotonic clock read this.
+    pub(crate) fn in_store_at(&self, elapsed: Duration) -> Now {
         self.readings(self.clock_offset.store_time(elapsed), elapsed)
     }
 

@@ -1,9 +1,13 @@
 //! On which threads the job actors live, and how their messages get there.
 
-use std::sync::Arc;
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
 
 use actix_rt::ArbiterHandle;
-use futures_util::future::join_all;
+use futures_util::{future::join_all, task::AtomicWaker};
 use tokio::sync::oneshot;
 
 use crate::coalesced::Coalesced;
@@ -38,7 +42,7 @@ impl JobThreads {
 }
 
 /// What is sent to an actor.
-pub(crate) trait Deliver: Send + 'static {
+pub(crate) trait Deliver: Send + Unpin + 'static {
     /// Hands it to the actor's mailbox; best on the actor's own thread.
     fn deliver(self);
 }
@@ -50,12 +54,19 @@ pub(crate) struct Placement<M>(Vec<Arc<Inbox<M>>>);
 struct Inbox<M> {
     arbiter: ArbiterHandle,
     messages: Coalesced<M>,
+    /// Wakes the thread's carrier up.
+    carrier: AtomicWaker,
 }
 
 impl<M: Deliver> Placement<M> {
     pub(crate) fn on(threads: &JobThreads) -> Self {
         let inbox = |arbiter: &ArbiterHandle| {
-            Arc::new(Inbox { arbiter: arbiter.clone(), messages: Coalesced::default() })
+            let arbiter = arbiter.clone();
+            let inbox =
+                Arc::new(Inbox { arbiter, messages: Coalesced::default(), carrier: AtomicWaker::new() });
+            // If the thread is gone, or goes later, the carrier is dropped.
+            inbox.arbiter.spawn(Carrier { inbox: inbox.clone(), taken: Vec::new() });
+            inbox
         };
         Self(threads.0.iter().map(inbox).collect())
     }
@@ -75,9 +86,7 @@ impl<M: Deliver> Placement<M> {
     pub(crate) fn post(&self, nth: u64, message: M) {
         let Some(inbox) = self.inbox_of(nth) else { return message.deliver() };
         if inbox.messages.push(message) {
-            let pickup = Pickup(Some(inbox.clone()));
-            // If the thread is gone, or goes before it comes to this, the messages are dropped.
-            inbox.arbiter.spawn_fn(move || pickup.make());
+            inbox.carrier.wake();
         }
     }
 
@@ -86,25 +95,34 @@ impl<M: Deliver> Placement<M> {
     }
 }
 
-/// A thread is to hand the messages in its inbox on. If it never does, they are dropped with this: they may
-/// hold what holds the inbox.
-struct Pickup<M>(Option<Arc<Inbox<M>>>);
+/// Hands the messages on that come to a thread: one task for the life of the thread, so that a message costs
+/// neither a task nor memory. When it is dropped, with its thread, nothing comes in any more, and what waits
+/// is dropped: it may hold what holds the inbox.
+struct Carrier<M> {
+    inbox: Arc<Inbox<M>>,
+    /// Those that are being handed on.
+    taken: Vec<M>,
+}
 
-impl<M> Pickup<M> {
-    fn make(mut self)
-    where
-        M: Deliver,
-    {
-        if let Some(inbox) = self.0.take() {
-            inbox.messages.take().into_iter().for_each(M::deliver);
-        }
+impl<M: Deliver> Future for Carrier<M> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<()> {
+        let Self { inbox, taken } = self.get_mut();
+        // Before it looks: whatever comes in from now on wakes it.
+        inbox.carrier.register(task.waker());
+        inbox.messages.take_into(taken);
+        taken.drain(..).for_each(M::deliver);
+        taken.shrink_to(TAKEN_KEPT_MAX);
+        Poll::Pending
     }
 }
 
-impl<M> Drop for Pickup<M> {
+impl<M> Drop for Carrier<M> {
     fn drop(&mut self) {
-        if let Some(inbox) = self.0.take() {
-            drop(inbox.messages.take());
-        }
+        self.inbox.messages.close();
     }
 }
+
+/// For so many messages a thread keeps memory while none comes in.
+const TAKEN_KEPT_MAX: usize = 1_024;

@@ -1,16 +1,10 @@
 //! One run, as its body sees it.
 
-use std::{
-    any::Any,
-    error::Error,
-    fmt,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{any::Any, error::Error, fmt, sync::Arc, time::Duration};
 
 use actix::Message;
 use chrono::{DateTime, Utc};
-use futures_util::stream::AbortRegistration;
+use futures_util::stream::{AbortHandle, AbortRegistration};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
 use tracing::Span;
 
@@ -19,6 +13,7 @@ use crate::{
     name::{FencingToken, JobName, LockKey, RunId, Term},
     own_threads::OwnThreads,
     port::Clock,
+    signal::Signal,
 };
 
 /// What a body answers.
@@ -195,11 +190,17 @@ pub(crate) struct Parts {
     pub(crate) term: Option<Term>,
     pub(crate) token: Option<FencingToken>,
     pub(crate) deadline: Option<Duration>,
-    pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) cancellation: CancellationToken,
+    /// It is to stop.
+    pub(crate) cancellation: Signal<CancellationToken>,
+    /// Its body is to be dropped.
+    pub(crate) abort: Signal<AbortHandle>,
     pub(crate) span: Span,
-    /// Ends the body, for the one who runs it.
-    pub(crate) abort: Mutex<Option<AbortRegistration>>,
+    pub(crate) shared: Arc<SharedParts>,
+}
+
+/// What all runs of a node have in common.
+pub(crate) struct SharedParts {
+    pub(crate) clock: Arc<dyn Clock>,
     /// Where bodies run that are not `Send`, or that block.
     pub(crate) own_threads: OwnThreads,
     /// What the store gives to runs.
@@ -257,7 +258,7 @@ impl Run {
 
     /// How much time is left until the timeout; `None` without one, zero when it has passed.
     pub fn time_left(&self) -> Option<Duration> {
-        self.0.deadline.map(|deadline| deadline.saturating_sub(self.0.clock.elapsed()))
+        self.0.deadline.map(|deadline| deadline.saturating_sub(self.clock().elapsed()))
     }
 
     /// Resolves when the run is to stop: its time is over, its lock is lost, or the engine shuts down. A body
@@ -267,18 +268,23 @@ impl Run {
     ///
     /// Safe.
     pub fn cancelled(&self) -> WaitForCancellationFuture<'_> {
-        self.0.cancellation.cancelled()
+        self.cancellation_token().cancelled()
     }
 
     /// Whether the run is to stop.
     pub fn is_cancelled(&self) -> bool {
-        self.0.cancellation.is_cancelled()
+        self.0.cancellation.is_given()
     }
 
     /// The token behind [`cancelled`](Self::cancelled), to hand on. Cancelling it by oneself does not end the
     /// run.
     pub fn cancellation(&self) -> CancellationToken {
-        self.0.cancellation.child_token()
+        self.cancellation_token().child_token()
+    }
+
+    /// Made when somebody wants to wait for it: few bodies do.
+    fn cancellation_token(&self) -> &CancellationToken {
+        self.0.cancellation.heard_by(CancellationToken::new, CancellationToken::cancel)
     }
 
     /// The span of this attempt, by which the lines of a log tell the run that they belong to; disabled if no
@@ -332,24 +338,42 @@ impl Run {
     /// What the store gives to runs, if it is of this type; for traits that extend runs with what only one
     /// store can do.
     pub fn extension<T: Any>(&self) -> Option<&T> {
-        self.0.extension.as_ref()?.downcast_ref()
+        self.0.shared.extension.as_ref()?.downcast_ref()
     }
 
     /// The run is to stop.
     pub(crate) fn cancel(&self) {
-        self.0.cancellation.cancel();
+        self.0.cancellation.give(CancellationToken::cancel);
     }
 
+    /// The body is to be dropped.
+    pub(crate) fn abort(&self) {
+        self.0.abort.give(AbortHandle::abort);
+    }
+
+    /// The body was to be dropped.
+    pub(crate) fn is_aborted(&self) -> bool {
+        self.0.abort.is_given()
+    }
+
+    /// Ends the body, for the one who runs it: the first who asks.
     pub(crate) fn take_abort(&self) -> Option<AbortRegistration> {
-        self.0.abort.lock().unwrap_or_else(PoisonError::into_inner).take()
+        let mut taken = None;
+        let pair = || {
+            let (handle, registration) = AbortHandle::new_pair();
+            taken = Some(registration);
+            handle
+        };
+        self.0.abort.heard_by(pair, AbortHandle::abort);
+        taken
     }
 
     pub(crate) fn clock(&self) -> &Arc<dyn Clock> {
-        &self.0.clock
+        &self.0.shared.clock
     }
 
     pub(crate) fn own_threads(&self) -> &OwnThreads {
-        &self.0.own_threads
+        &self.0.shared.own_threads
     }
 }
 

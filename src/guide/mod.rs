@@ -28,7 +28,7 @@
 //! |---|---|
 //! | [`limits`] | the guarantees for ticks and runs, and the limits of each |
 //! | [`node_limits`] | the guarantees for nodes, and the limits of each |
-//! | [`guarantees`] | what was measured under faults |
+//! | [`faults`] | what was measured under faults |
 //! | [`audit`] | how that is measured |
 //! | [`architecture`] | the rules, the actors, where to add what |
 //! | [`life_of_a_tick`] | its steps, and a claim in SQL |
@@ -111,8 +111,8 @@ pub mod limits {}
 #[doc = include_str!("node_limits.md")]
 pub mod node_limits {}
 
-#[doc = include_str!("guarantees.md")]
-pub mod guarantees {}
+#[doc = include_str!("faults.md")]
+pub mod faults {}
 
 #[doc = include_str!("audit.md")]
 pub mod audit {}

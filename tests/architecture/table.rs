@@ -42,7 +42,11 @@ pub(crate) const LAYERS: &[Layer] = &[
     // What others implement, and what that needs.
     layer(
         "ports",
-        &["actors/src/{run,own_threads,starts,event}.rs", "actors/src/event/*.rs", "actors/src/port/*.rs"],
+        &[
+            "actors/src/{run,own_threads,signal,starts,event}.rs",
+            "actors/src/event/*.rs",
+            "actors/src/port/*.rs",
+        ],
     ),
     // What is no actor, and is used by several of them.
     Layer {
@@ -50,7 +54,7 @@ pub(crate) const LAYERS: &[Layer] = &[
         files: &[
             "actors/src/{event_filter,event_log,contained,coalesced,labels,metrics,hooks,body}.rs",
             "actors/src/{recipient,definition,job_config,error,drain,candidacy,health,failure_log,overdue}.rs",
-            "actors/src/{permits,placement,body_watch,node}.rs",
+            "actors/src/{permits,placement,body_queue,body_watch,node}.rs",
             "actors/src/listener/{publisher,stream,subscriber}.rs",
             "actors/src/{node,definition,health}/*.rs",
         ],

@@ -10,7 +10,7 @@ async fn a_node_does_not_steal_from_itself() {
 
     let verdict = node.claim(&manual("key")).await;
 
-    assert_eq!(verdict, Verdict::Busy { holder: Some(held.run) });
+    assert_eq!(verdict, Verdict::Busy { holder: Some(held.run), own: true });
     assert!(node.locker.close_lost(10).await.expect("an answer").lost.is_empty());
 }
 
@@ -24,7 +24,7 @@ async fn many_claims_of_one_key_cost_no_more_than_a_few_round_trips() {
     let verdicts = node.locker.claim(&batch).await.expect("an answer");
 
     token(&verdicts[0]);
-    let busy = Verdict::Busy { holder: Some(batch[0].run) };
+    let busy = Verdict::Busy { holder: Some(batch[0].run), own: true };
     assert!(verdicts[1..].iter().all(|verdict| *verdict == busy), "{verdicts:?}");
     assert!(began.elapsed() < Duration::from_millis(500), "{:?}", began.elapsed());
 }

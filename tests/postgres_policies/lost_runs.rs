@@ -48,7 +48,7 @@ async fn an_end_waits_for_the_row_of_its_job_and_keeps_its_key_until_then() {
     let ended = node.locker.complete(std::slice::from_ref(&failed)).await.expect("an answer");
     let busy = node.claim(&manual("another", "key")).await;
 
-    assert_eq!((ended, busy), (vec![Completed::Locked], Verdict::Busy { holder: Some(run.run) }));
+    assert_eq!((ended, busy), (vec![Completed::Locked], Verdict::Busy { holder: Some(run.run), own: true }));
     holder.batch_execute("ROLLBACK").await.expect("an answer");
     let ended = node.locker.complete(&[failed]).await.expect("an answer");
     assert_eq!(ended, [Completed::RECORDED]);

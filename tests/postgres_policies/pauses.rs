@@ -216,7 +216,7 @@ async fn who_wants_a_key_reaches_its_holder_on_another_node_and_nobody_else() {
     let busy = other.claim(&ClaimRequest { replace: true, ..manual("job", "key") }).await;
     other.locker.pause(&[name("after")], Some(&FOR_GOOD)).await.expect("an answer");
 
-    assert_eq!(busy, Verdict::Busy { holder: Some(held.run) });
+    assert_eq!(busy, Verdict::Busy { holder: Some(held.run), own: false });
     let after = Notification::PauseChanged { job: name("after"), pause: Some(FOR_GOOD) };
     let told = timeout(DEADLINE, holder.locker.next_notification(holder.session)).await.expect("it is told");
     assert_eq!(told, Notification::Stop { run: held.run });

@@ -220,7 +220,9 @@ impl JobMachine {
         let mut effects = Effects::new();
         self.decide_due(now, &mut effects);
         self.say_held(now, &mut effects);
-        effects.extend(self.permit.balance(self.policies.priority));
+        if let Some(effect) = self.permit.balance(self.policies.priority) {
+            effects.push(effect);
+        }
         effects
     }
 

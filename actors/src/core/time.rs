@@ -2,7 +2,7 @@
 
 use std::{fmt, time::Duration};
 
-use chrono::{DateTime, SecondsFormat, SubsecRound, Utc};
+use chrono::{DateTime, NaiveTime, SecondsFormat, SubsecRound, Timelike, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::name::{RunId, Term};
@@ -56,8 +56,16 @@ impl fmt::Debug for FireTime {
 
 /// The time from `then` to `now`, in whole microseconds; zero if `then` is later.
 pub(crate) fn since(then: DateTime<Utc>, now: DateTime<Utc>) -> Duration {
-    // Each run asks this ten times, and subtracting dates costs three times as much as subtracting numbers.
-    let micros = now.timestamp_micros().saturating_sub(then.timestamp_micros());
+    // Each run asks this ten times, mostly within a day: dates are turned into numbers only if they differ.
+    let (then, now) = (then.naive_utc(), now.naive_utc());
+    let micros = if then.date() == now.date() {
+        let of_day = |time: NaiveTime| {
+            i64::from(time.num_seconds_from_midnight()) * 1_000_000 + i64::from(time.nanosecond() / 1_000)
+        };
+        of_day(now.time()) - of_day(then.time())
+    } else {
+        now.and_utc().timestamp_micros().saturating_sub(then.and_utc().timestamp_micros())
+    };
     Duration::from_micros(u64::try_from(micros).unwrap_or_default())
 }
 
@@ -72,4 +80,23 @@ pub(crate) struct Now {
     pub term: Option<Term>,
     /// An id that no run has yet.
     pub spare: RunId,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_time_between_two_instants_is_the_same_within_a_day_and_over_midnight() {
+        let at = |text: &str| text.parse::<DateTime<Utc>>().unwrap();
+        for (then, now, micros) in [
+            ("2026-03-01T10:00:00.0000019Z", "2026-03-01T10:00:01.000003Z", 1_000_002),
+            ("2026-02-28T23:59:59.5Z", "2026-03-01T00:00:00.25Z", 750_000),
+            ("2026-03-01T10:00:01Z", "2026-03-01T10:00:00Z", 0),
+            ("2026-03-02T00:00:00Z", "2026-03-01T23:59:59Z", 0),
+            ("2026-06-30T23:59:60.5Z", "2026-06-30T23:59:60.75Z", 250_000),
+        ] {
+            assert_eq!(since(at(then), at(now)), Duration::from_micros(micros), "{then} {now}");
+        }
+    }
 }

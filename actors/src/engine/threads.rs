@@ -36,8 +36,8 @@ impl EngineThreads {
     }
 
     fn fill(&mut self, options: &EngineOptions) -> std::io::Result<Threads> {
-        let spawner = match &options.spawner {
-            Some(spawner) => spawner.clone(),
+        let (spawner, bodies): (Arc<dyn Spawner>, _) = match &options.spawner {
+            Some(spawner) => (spawner.clone(), None),
             None => {
                 let bodies = runtime::Builder::new_multi_thread()
                     .worker_threads(options.body_threads)
@@ -46,21 +46,30 @@ impl EngineThreads {
                     .build()?;
                 let handle = bodies.handle().clone();
                 self.bodies = Some(bodies);
-                Arc::new(RuntimeSpawner::new(handle))
+                (Arc::new(RuntimeSpawner::new(handle.clone())), Some((handle, options.body_threads)))
             }
         };
-        let jobs = JobThreads::new(self.more(options.arbiters)?);
-        let coordination = self.more(1)?.pop();
-        let local = self.more(options.local_body_threads)?;
+        // Job actors do no I/O: a thread that only has timers is woken up without a system call unless it
+        // sleeps.
+        let timers_only = || runtime::Builder::new_current_thread().enable_time().build();
+        let jobs = self.more(options.arbiters, || Arbiter::try_with_tokio_rt(timers_only))?;
+        let jobs = JobThreads::new(jobs);
+        let coordination = self.more(1, Arbiter::try_new)?.pop();
+        let local = self.more(options.local_body_threads, Arbiter::try_new)?;
         let own_threads = Arc::new(EngineBodies::new(local, options.blocking_threads));
         self.own_threads = Some(own_threads.clone());
-        Ok(Threads { jobs, coordination, own_threads: OwnThreads::OfEngine(own_threads), spawner })
+        let own_threads = OwnThreads::OfEngine(own_threads);
+        Ok(Threads { jobs, coordination, own_threads, spawner, bodies })
     }
 
-    fn more(&mut self, count: usize) -> std::io::Result<Vec<ArbiterHandle>> {
+    fn more(
+        &mut self,
+        count: usize,
+        make: impl Fn() -> std::io::Result<Arbiter>,
+    ) -> std::io::Result<Vec<ArbiterHandle>> {
         let first = self.arbiters.len();
         for _ in 0..count {
-            self.arbiters.push(Arbiter::try_new()?);
+            self.arbiters.push(make()?);
         }
         Ok(self.arbiters[first..].iter().map(Arbiter::handle).collect())
     }
@@ -101,4 +110,6 @@ pub(super) struct Threads {
     pub(super) coordination: Option<ArbiterHandle>,
     pub(super) own_threads: OwnThreads,
     pub(super) spawner: Arc<dyn Spawner>,
+    /// The engine's own runtime for bodies, and how many threads it has, if the spawner is of it.
+    pub(super) bodies: Option<(runtime::Handle, usize)>,
 }

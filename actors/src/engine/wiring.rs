@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{options::EngineOptions, threads::Threads};
 use crate::{
+    body_queue::{BodyPlace, BodyQueue},
     body_watch::BodyWatch,
     candidacy::Candidacy,
     core::{
@@ -46,6 +47,7 @@ use crate::{
     permits::Permits,
     placement::Placement,
     port::LockError,
+    run::SharedParts,
     supervisor::{AddFirstJobs, Supervised, SupervisorActor},
 };
 
@@ -129,18 +131,27 @@ pub(super) async fn start_actors(
         election
     };
     let (stopped, over) = oneshot::channel();
+    let (body_runtime, bodies) = match threads.bodies {
+        Some((runtime, threads)) => (runtime.clone(), BodyPlace::Own(BodyQueue::on(runtime, threads))),
+        None => (node.timers.clone(), BodyPlace::Given(node.spawner.clone())),
+    };
     let jobs_host = Arc::new(JobHost {
         node: node.clone(),
         asks: asks.clone(),
         reports: supervisor.clone().recipient(),
         placement: Placement::on(&threads.jobs),
         permits: Permits::new(max_concurrent_runs, when_full),
-        own_threads: threads.own_threads,
+        bodies,
+        body_runtime,
+        of_runs: Arc::new(SharedParts {
+            clock: node.clock.clone(),
+            own_threads: threads.own_threads,
+            extension: backend.run_extension(),
+        }),
         hooks,
         end_texts: EndTexts::new(error_bytes_max),
         hook_call_bytes: ByteBudget::new(NODE_HOOK_CALL_BYTES_MAX),
         hooking: watch::Sender::new(()),
-        run_extension: backend.run_extension(),
         #[cfg(any(test, feature = "testkit"))]
         definitions,
     });

@@ -11,7 +11,7 @@ use super::{
     handle::{JobHandle, Reading},
     message::{AsksSchedule, Envelope, JobMessage, Retirement},
     report::Report,
-    snapshot::{JobSnapshot, Running},
+    snapshot::JobSnapshot,
     status::JobStatus,
     told::{AnswerAtOnce, Told},
     triggered::TriggeredRun,
@@ -42,7 +42,8 @@ const SLEEP_MAX: Duration = Duration::from_secs(24 * 3600);
 pub(crate) struct JobActor {
     pub(super) job: Arc<JobHandle>,
     pub(super) machine: JobMachine,
-    pub(super) running: Vec<Running>,
+    /// Those whose bodies are in progress.
+    pub(super) running: Vec<Run>,
     /// The lock keys of the runs that began under another definition.
     pub(super) former_keys: FormerKeys,
     /// The runs in progress of whose ends hooks want to hear.
@@ -55,6 +56,8 @@ pub(crate) struct JobActor {
     overdue: Option<Box<Mark>>,
     /// When the machine wants to be woken up; the alarm follows.
     pub(super) wake_at: Option<Instant>,
+    /// How often the clock had moved when that was told from it.
+    armed_after: u32,
     pub(super) drain: Option<Arc<Drain>>,
     /// How far it is on the way to its end.
     lifecycle: Lifecycle,
@@ -89,6 +92,7 @@ impl JobActor {
             ends,
             overdue: None,
             wake_at: None,
+            armed_after: 0,
             drain,
             lifecycle: Lifecycle::new(retiring),
             held,
@@ -114,13 +118,17 @@ impl JobActor {
     }
 
     fn step_at(&mut self, mut reading: Reading, mut input: Input, ctx: &mut Context<Self>) {
-        let mut told = Told::new(self.job.clone());
+        let mut told = Told::default();
         loop {
             let effects = self.machine.feed(reading.now, input);
-            self.perform(effects, &mut told);
+            if !effects.is_empty() {
+                self.perform(effects, &mut told);
+            }
             // Only now: the schedule is code of the application, and may panic.
             let effects = self.machine.decide(reading.now);
-            self.perform(effects, &mut told);
+            if !effects.is_empty() {
+                self.perform(effects, &mut told);
+            }
             // In turn, not one inside the other: a full queue may ask for each of its ticks.
             input = match told.next() {
                 Some(AnswerAtOnce::Input(input)) => input,
@@ -130,7 +138,8 @@ impl JobActor {
                 }
                 None => break,
             };
-            reading = self.job.read();
+            reading =
+                told.answered_at.take().map_or_else(|| self.job.read(), |at| self.job.read_at(at, reading));
         }
         self.former_keys.forget_all_but(|| self.machine.open_runs());
         self.answer_lost_ends();
@@ -188,8 +197,16 @@ impl JobActor {
     fn arm(&mut self, mut reading: Reading) {
         loop {
             let wait = self.machine.wake_in(reading.now);
-            self.wake_at = wait.map(|wait| Instant::now() + wait.min(SLEEP_MAX));
-            if self.job.publish_wake_time(&reading, wait) {
+            let wake_time = reading.wake_time(wait);
+            let was_armed =
+                self.wake_at.is_some() == wait.is_some() && self.armed_after == reading.clock_moves;
+            // The end of a run, for one, leaves the timer as it is.
+            if !was_armed || !self.job.wake_time.is(wake_time) {
+                self.wake_at = wait.map(|wait| Instant::now() + wait.min(SLEEP_MAX));
+                self.armed_after = reading.clock_moves;
+                self.job.wake_time.publish(wake_time);
+            }
+            if self.job.is_unmoved_since(&reading) {
                 break;
             }
             reading = self.job.read();

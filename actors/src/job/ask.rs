@@ -1,6 +1,6 @@
 //! What jobs ask of whoever serves claims, and the ways there: at once, if the store can, or by a message.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use actix::prelude::*;
 use smallvec::SmallVec;
@@ -54,8 +54,9 @@ pub(crate) struct AsksWait;
 /// What it does not answer, because no session is open or the run was granted the other way, is asked by a
 /// message.
 pub(crate) trait AnswersAtOnce: Send + Sync {
-    /// Asks the store for a run that takes a slot of the key. Answers what the job is to be told.
-    fn claim(&self, job: &Arc<JobHandle>, claim: &Claim, key: &LockKey) -> Option<AnswerAtOnce>;
+    /// Asks the store for a run that takes a slot of the key. Answers what the job is to be told, and what the
+    /// monotonic clock read then.
+    fn claim(&self, job: &Arc<JobHandle>, claim: &Claim, key: &LockKey) -> Option<(AnswerAtOnce, Duration)>;
 
     /// Asks the store to move the job's cursor. Answers what the job is to be told.
     fn advance(&self, job: &Arc<JobHandle>, advance: &Advance) -> Option<AnswerAtOnce>;

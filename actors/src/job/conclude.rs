@@ -21,7 +21,8 @@ use crate::{
 /// What is to be said of a run whose body is over. Dropped, it says that the run is lost.
 pub(crate) struct Conclusion {
     job: Arc<JobHandle>,
-    at: DateTime<Utc>,
+    /// When that was, if anybody wants to know.
+    at: Option<DateTime<Utc>>,
     unsaid: Option<Unsaid>,
 }
 
@@ -41,7 +42,8 @@ impl Conclusion {
         run: Option<Run>,
         waiting: Option<oneshot::Sender<Outcome>>,
     ) -> Self {
-        let at = job.node().clock.now();
+        let node = job.node();
+        let at = node.publisher.is_heard().then(|| node.clock.now());
         Self { job, at, unsaid: Some(Unsaid { ended, run, waiting }) }
     }
 
@@ -83,9 +85,14 @@ impl Drop for Conclusion {
     }
 }
 
-/// Counts a run that ended at an instant, and says so: to whoever listens, and to the hooks if the run is at
-/// hand.
-pub(super) fn conclude(job: &Arc<JobHandle>, ended: RunEnded, run_at_hand: Option<Run>, at: DateTime<Utc>) {
+/// Counts a run that ended at an instant, or now, and says so: to whoever listens, and to the hooks if the run
+/// is at hand.
+pub(super) fn conclude(
+    job: &Arc<JobHandle>,
+    ended: RunEnded,
+    run_at_hand: Option<Run>,
+    at: Option<DateTime<Utc>>,
+) {
     let RunEnded { outcome, cancelled, started_at, took, recorded, .. } = ended;
     if recorded {
         job.meters.ended(outcome);

@@ -1,8 +1,8 @@
 //! What a job's actor does of what its machine says.
 
-use futures_util::stream::{AbortHandle, AbortRegistration};
+use std::future::poll_fn;
+
 use tokio::sync::oneshot;
-use tokio_util::sync::CancellationToken;
 
 use super::{
     actor::JobActor,
@@ -11,12 +11,12 @@ use super::{
     hook_calls,
     report::Report,
     run_span,
-    run_task::{self, RunTask},
-    snapshot::Running,
+    run_task::RunTask,
     told::{AnswerAtOnce, Told},
     triggered::{Triggered, TriggeredRun, not_triggered},
 };
 use crate::{
+    body_queue::Begin,
     core::{
         contract::Breach,
         end_text::EndText,
@@ -29,6 +29,7 @@ use crate::{
     name::{JobName, RunId},
     port::SkipReason,
     run::{Origin, Parts, Run},
+    signal::Signal,
 };
 
 impl JobActor {
@@ -41,7 +42,7 @@ impl JobActor {
                 Effect::Claim(claim) => self.claim(claim, told),
                 Effect::AskPermit { priority } => {
                     let answer = self.job.host.permits.ask(priority, || self.job.clone());
-                    told.push(AnswerAtOnce::Input(Input::Permit(answer)));
+                    told.push(&self.job, AnswerAtOnce::Input(Input::Permit(answer)));
                 }
                 Effect::ReleasePermit => self.job.release_permit(),
                 Effect::Advance(advance) => self.advance(advance, told),
@@ -76,8 +77,11 @@ impl JobActor {
 
     fn claim(&self, claim: Claim, told: &mut Told) {
         let key = self.former_keys.key_of(claim.run, &self.job.definition.key);
-        match told.at_once().and_then(|at_once| at_once.claim(&self.job, &claim, key)) {
-            Some(answer) => told.push(answer),
+        match told.at_once(&self.job).and_then(|at_once| at_once.claim(&self.job, &claim, key)) {
+            Some((answer, at)) => {
+                told.push(&self.job, answer);
+                told.answered_at = Some(at);
+            }
             None => {
                 let (job, key) = (self.job.clone(), key.clone());
                 self.job.ask_store(Ask::Claim(ClaimRun { job, claim, key, tries: 0 }));
@@ -86,8 +90,8 @@ impl JobActor {
     }
 
     fn advance(&self, advance: Advance, told: &mut Told) {
-        match told.at_once().and_then(|at_once| at_once.advance(&self.job, &advance)) {
-            Some(answer) => told.push(answer),
+        match told.at_once(&self.job).and_then(|at_once| at_once.advance(&self.job, &advance)) {
+            Some(answer) => told.push(&self.job, answer),
             None => {
                 let job = self.job.clone();
                 self.job.ask_store(Ask::Advance(AdvanceCursor { job, advance, tries: 0 }));
@@ -124,9 +128,6 @@ impl JobActor {
     }
 
     fn start(&mut self, start: Start) {
-        let (abort, registration) = AbortHandle::new_pair();
-        let body = self.job.definition.body.get();
-        let (abortable, elsewhere) = (body.abortable(), body.elsewhere());
         if self.running.is_empty() {
             // As the machine does: a vector would make room for four.
             self.running.reserve_exact(1);
@@ -135,10 +136,8 @@ impl JobActor {
             drain.expect(&self.job.definition.name, start.run);
         }
         self.node().meters.runs_in_progress.increment(1);
-        let (outside, inside) =
-            if abortable { (Some(registration), None) } else { (None, Some(registration)) };
-        let run = self.run(&start, inside);
-        self.running.push(Running { run: run.clone(), abort });
+        let run = self.run(&start);
+        self.running.push(run.clone());
         if self.job.has_after_hooks() {
             // Of the last attempt only.
             let after = self.after.list_mut();
@@ -147,16 +146,21 @@ impl JobActor {
         }
         // A job without claims has no token, and asks no session.
         let session = start.token.and(self.session);
-        let work = run_task::future(RunTask { job: self.job.clone(), start, session, run, abort: outside });
-        if elsewhere {
-            // Not behind bodies that block every thread for bodies, of which it needs none.
-            actix_rt::spawn(work);
+        let task = RunTask::new(self.job.clone(), start, session, run);
+        if self.job.definition.body.get().elsewhere() {
+            // Not behind bodies that block every thread for bodies, of which it needs none. The thread has
+            // timers only: should it wait for I/O, the runtime of bodies serves it.
+            let (runtime, mut work) = (self.job.host.body_runtime.clone(), task.task());
+            actix_rt::spawn(poll_fn(move |task| {
+                let _entered = runtime.enter();
+                work.as_mut().poll(task)
+            }));
         } else {
-            self.node().spawner.spawn(work);
+            self.job.host.bodies.start(task);
         }
     }
 
-    fn run(&self, start: &Start, abort: Option<AbortRegistration>) -> Run {
+    fn run(&self, start: &Start) -> Run {
         let (node, host, definition) = (self.node(), &self.job.host, &self.job.definition);
         Run::new(Parts {
             id: start.run,
@@ -167,12 +171,10 @@ impl JobActor {
             term: start.term,
             token: start.token,
             deadline: start.deadline,
-            clock: node.clock.clone(),
-            cancellation: CancellationToken::new(),
+            cancellation: Signal::default(),
+            abort: Signal::default(),
             span: run_span::of(&definition.name, start, node.id),
-            abort: abort.into(),
-            own_threads: host.own_threads.clone(),
-            extension: host.run_extension.clone(),
+            shared: host.of_runs.clone(),
         })
     }
 
@@ -180,20 +182,20 @@ impl JobActor {
         if why == CancelReason::LockLost {
             self.publish(|job| EventKind::LockLost { job, run });
         }
-        if let Some(running) = self.running.iter().find(|running| running.run.id() == run) {
-            running.run.cancel();
+        if let Some(running) = self.running.iter().find(|running| running.id() == run) {
+            running.cancel();
         }
     }
 
     fn abort(&self, run: RunId) {
-        if let Some(running) = self.running.iter().find(|running| running.run.id() == run) {
-            running.abort.abort();
+        if let Some(running) = self.running.iter().find(|running| running.id() == run) {
+            running.abort();
         }
     }
 
     fn body_ended(&mut self, run: RunId, outcome: Outcome) {
-        if let Some(at) = self.running.iter().position(|running| running.run.id() == run) {
-            run_span::ended(self.running.remove(at).run.span(), outcome);
+        if let Some(at) = self.running.iter().position(|running| running.id() == run) {
+            run_span::ended(self.running.swap_remove(at).span(), outcome);
             self.node().meters.runs_in_progress.decrement(1);
         }
     }
@@ -223,11 +225,11 @@ impl JobActor {
             let from_completion = self.job.definition.schedule.counts_from_completion();
             let conclusion = Conclusion::new(self.job.clone(), ended, run, waiting);
             let answers = self.job.host.asks.record_end(RecordEnd { conclusion, from_completion });
-            return answers.into_iter().for_each(|input| told.push(AnswerAtOnce::Input(input)));
+            return answers.into_iter().for_each(|input| told.push(&self.job, AnswerAtOnce::Input(input)));
         }
         // Perhaps nobody waits.
         let _ = waiting.map(|waiting| waiting.send(outcome));
-        conclude(&self.job, ended, run, self.node().clock.now());
+        conclude(&self.job, ended, run, None);
     }
 
     fn answer(&mut self, run: RunId, answer: Result<TriggerAnswer, Refusal>) {

@@ -125,18 +125,18 @@ impl JobHandle {
         Reading { now: self.now(), clock_moves }
     }
 
-    /// Publishes for when a timer that follows from `reading` is armed. If that answers no, the clock has
-    /// moved meanwhile, and the timer may be wrong.
+    /// As [`read`](Self::read), of the instant at which the store answered: its clock decides the job's ticks.
+    /// Whatever has moved since the reading before is seen at the end of the step.
+    pub(super) fn read_at(&self, elapsed: Duration, before: Reading) -> Reading {
+        Reading { now: self.node().in_store_at(elapsed), ..before }
+    }
+
+    /// Whether no clock has moved since this reading: otherwise the timer that follows from it may be wrong.
     ///
     /// A move is counted before the supervisor looks for wrong timers, and the wake time is published before
     /// the count is read again: either the supervisor sees this wake time, or the actor sees the move. For
     /// this all four are sequentially consistent.
-    pub(super) fn publish_wake_time(&self, reading: &Reading, wait: Option<Duration>) -> bool {
-        let wake_time = wait.map(|wait| {
-            let wait = i64::try_from(wait.as_micros()).unwrap_or(i64::MAX);
-            reading.now.wall.timestamp_micros().saturating_add(wait)
-        });
-        self.wake_time.0.store(wake_time.unwrap_or(WakeTime::NEVER), Ordering::SeqCst);
+    pub(super) fn is_unmoved_since(&self, reading: &Reading) -> bool {
         self.node().clock_moves.counted() == reading.clock_moves
     }
 }
@@ -145,7 +145,19 @@ impl JobHandle {
 #[derive(Clone, Copy)]
 pub(super) struct Reading {
     pub(super) now: Now,
-    clock_moves: u32,
+    /// How often a clock had moved before.
+    pub(super) clock_moves: u32,
+}
+
+impl Reading {
+    /// So long from now, as a [`WakeTime`] has it.
+    pub(super) fn wake_time(&self, wait: Option<Duration>) -> i64 {
+        let wake_time = wait.map(|wait| {
+            let wait = i64::try_from(wait.as_micros()).unwrap_or(i64::MAX);
+            self.now.wall.timestamp_micros().saturating_add(wait)
+        });
+        wake_time.unwrap_or(WakeTime::NEVER)
+    }
 }
 
 /// The instant for which the timer of a job is armed, by the clock that decides the job's ticks.
@@ -158,6 +170,14 @@ pub(crate) struct WakeTime(AtomicI64);
 impl WakeTime {
     /// It is not armed.
     const NEVER: i64 = i64::MAX;
+
+    pub(super) fn is(&self, wake_time: i64) -> bool {
+        self.0.load(Ordering::Relaxed) == wake_time
+    }
+
+    pub(super) fn publish(&self, wake_time: i64) {
+        self.0.store(wake_time, Ordering::SeqCst);
+    }
 
     /// In microseconds since the Unix epoch; `None` if no timer is armed.
     pub(crate) fn micros(&self) -> Option<i64> {

@@ -1,18 +1,19 @@
 //! What all jobs of a node share, and their outlets: whom they ask, and to whom they report.
 
-use std::{any::Any, sync::Arc};
+use std::sync::Arc;
 
 use actix::prelude::*;
-use tokio::sync::watch;
+use tokio::{runtime, sync::watch};
 
-use super::{ask::Asks, handle::JobHandle, message::Envelope, report::JobReport};
+use super::{ask::Asks, handle::JobHandle, message::Envelope, report::JobReport, run_task::RunTask};
 use crate::{
+    body_queue::BodyPlace,
     core::{byte_budget::ByteBudget, end_text::EndTexts},
     hooks::Hooks,
     node::Node,
-    own_threads::OwnThreads,
     permits::Permits,
     placement::Placement,
+    run::SharedParts,
 };
 
 #[cfg(any(test, feature = "testkit"))]
@@ -27,7 +28,10 @@ pub(crate) struct JobHost {
     pub(crate) reports: Recipient<JobReport>,
     pub(crate) placement: Placement<Envelope>,
     pub(crate) permits: Permits<Arc<JobHandle>>,
-    pub(crate) own_threads: OwnThreads,
+    pub(crate) bodies: BodyPlace<RunTask>,
+    /// Of bodies, with timers and I/O.
+    pub(crate) body_runtime: runtime::Handle,
+    pub(crate) of_runs: Arc<SharedParts>,
     /// The hooks of all jobs.
     pub(crate) hooks: Hooks,
     /// What is said at the ends of bodies.
@@ -36,7 +40,6 @@ pub(crate) struct JobHost {
     pub(crate) hook_call_bytes: Arc<ByteBudget>,
     /// Closed while no hook is called after a run or for a skip.
     pub(crate) hooking: watch::Sender<()>,
-    pub(crate) run_extension: Option<Arc<dyn Any + Send + Sync>>,
     #[cfg(any(test, feature = "testkit"))]
     pub(crate) definitions: Option<Definitions>,
 }

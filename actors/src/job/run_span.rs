@@ -25,5 +25,7 @@ pub(crate) fn of(job: &JobName, start: &Start, node: NodeId) -> Span {
 
 /// The attempt is over.
 pub(crate) fn ended(span: &Span, outcome: Outcome) {
-    span.record("outcome", outcome.as_str());
+    if !span.is_disabled() {
+        span.record("outcome", outcome.as_str());
+    }
 }

@@ -1,6 +1,12 @@
 //! The task of one run: the body, contained, and the report of its end.
 
-use std::{any::Any, panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{
+    any::Any,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
 
 use chrono::{DateTime, Utc};
 use futures_util::{
@@ -12,6 +18,7 @@ use tracing::Instrument;
 
 use super::{handle::JobHandle, hook_calls, report::Report};
 use crate::{
+    body_queue::Begin,
     contained::panic_text,
     core::job::{BodyEnd, BodyEnded, Input, Start},
     event::EventKind,
@@ -20,70 +27,143 @@ use crate::{
     run::{Run, RunResult},
 };
 
-/// What the task of a run is made of.
+/// One attempt of a run, before it begins. Whatever happens to it (it ends, panics, is aborted, or is dropped
+/// by its runtime), the job hears of the end exactly once, when nothing of the body is left.
 pub(crate) struct RunTask {
-    pub(crate) job: Arc<JobHandle>,
-    pub(crate) start: Start,
+    start: Start,
     /// To which it was granted, if it was claimed.
-    pub(crate) session: Option<Session>,
-    pub(crate) run: Run,
-    /// Drops the body; `None` if only the body itself can.
-    pub(crate) abort: Option<AbortRegistration>,
+    session: Option<Session>,
+    run: Run,
+    report: EndReport,
 }
 
-/// The task. Whatever happens to it (it ends, panics, is aborted, or is dropped by its runtime), the job
-/// hears of the end exactly once, when nothing of the body is left.
-pub(crate) fn future(task: RunTask) -> BoxFuture<'static, ()> {
-    let span = task.run.span().clone();
-    let report = EndReport { job: task.job.clone(), run: task.start.run, started: None, sent: false };
-    let work = run(task, report);
-    if span.is_disabled() { work.boxed() } else { work.instrument(span).boxed() }
+impl RunTask {
+    pub(crate) fn new(job: Arc<JobHandle>, start: Start, session: Option<Session>, run: Run) -> Self {
+        let report = EndReport { job, run: start.run, started: None, sent: false };
+        Self { start, session, run, report }
+    }
+
+    fn job(&self) -> &Arc<JobHandle> {
+        &self.report.job
+    }
+
+    /// A process that was frozen since the grant may go on right here, before anybody told the job that its
+    /// lock is lost.
+    fn is_trusted(&self) -> bool {
+        self.session.is_none_or(|session| self.job().node().locker.trusts(session))
+    }
+
+    /// Hooks are to admit it: once per run on this node, and not in what follows a timeout or a failure.
+    fn is_to_be_admitted(&self) -> bool {
+        self.start.begins && self.job().has_before_hooks()
+    }
+
+    /// The body starts now. Answers the run, for the body, and the report of its end.
+    fn say_started(self) -> (Run, EndReport) {
+        let Self { start, run, mut report, .. } = self;
+        let job = &report.job;
+        let node = job.node();
+        let (started_at, elapsed) = (node.clock.now(), node.clock.elapsed());
+        if start.begins {
+            let lateness =
+                start.tick.map(|tick| tick.lateness(job.wall_at(started_at, elapsed))).unwrap_or_default();
+            if start.tick.is_some() && start.attempt == 1 {
+                job.meters.tick_lateness.record(lateness.as_secs_f64());
+            }
+            node.publisher.publish_routine(|| EventKind::RunStarted {
+                job: job.definition.name.clone(),
+                run: start.run,
+                fire_time: start.tick,
+                lateness,
+                attempt: start.attempt,
+                token: start.token,
+            });
+        }
+        report.started = Some((started_at, elapsed));
+        (run, report)
+    }
+
+    async fn work(mut self) {
+        if !self.is_trusted() {
+            return self.report.send(BodyEnd::NotStarted { veto: None });
+        }
+        if self.is_to_be_admitted() {
+            if let Err(veto) = hook_calls::admit(self.job(), &self.run).await {
+                return self.report.send(BodyEnd::NotStarted { veto });
+            }
+            if !self.is_trusted() {
+                return self.report.send(BodyEnd::NotStarted { veto: None });
+            }
+        }
+        let (run, report) = self.say_started();
+        let body = report.job.definition.body.clone();
+        let abort = if body.get().abortable() { run.take_abort() } else { None };
+        // `start` is called inside, so that a body that panics or blocks before its first await is contained
+        // as well.
+        finish(report, abort, async move { body.get().start(run).await }).await;
+    }
+
+    /// On a thread for bodies: most bodies are over at once.
+    fn try_now(mut self) -> Option<BoxFuture<'static, ()>> {
+        if !self.is_trusted() {
+            self.report.send(BodyEnd::NotStarted { veto: None });
+            return None;
+        }
+        let (run, report) = self.say_started();
+        let body = report.job.definition.body.get();
+        let own = body.abortable().then(|| run.clone());
+        if own.as_ref().is_some_and(Run::is_aborted) {
+            report.end(Err(Aborted));
+            return None;
+        }
+        // Nobody is to be woken: what is not over is polled again at once, as a task of its own.
+        let mut nobody = Context::from_waker(Waker::noop());
+        let first = catch_unwind(AssertUnwindSafe(|| {
+            let mut work = body.start(run);
+            match work.as_mut().poll(&mut nobody) {
+                Poll::Ready(result) => Ok(result),
+                Poll::Pending => Err(work),
+            }
+        }));
+        let work = match first {
+            Ok(Err(work)) => work,
+            Ok(Ok(result)) => {
+                report.end(Ok(Ok(result)));
+                return None;
+            }
+            Err(payload) => {
+                report.end(Ok(Err(payload)));
+                return None;
+            }
+        };
+        let abort = own.and_then(|run| run.take_abort());
+        Some(finish(report, abort, work).boxed())
+    }
 }
 
-async fn run(task: RunTask, mut report: EndReport) {
-    let RunTask { job, start, session, run, abort } = task;
-    let node = job.node();
-    // A process that was frozen since the grant may go on right here, before anybody told the job that its
-    // lock is lost.
-    let trusted = || session.is_none_or(|session| node.locker.trusts(session));
-    if !trusted() {
-        report.send(BodyEnd::NotStarted { veto: None });
-        return;
-    }
-    // Once per run on this node, and not in what follows a timeout or a failure.
-    if start.begins && job.has_before_hooks() {
-        if let Err(veto) = hook_calls::admit(&job, &run).await {
-            report.send(BodyEnd::NotStarted { veto });
-            return;
+impl Begin for RunTask {
+    fn begin(self) -> Option<BoxFuture<'static, ()>> {
+        let span = self.run.span();
+        if self.is_to_be_admitted() {
+            return Some(self.task());
         }
-        if !trusted() {
-            report.send(BodyEnd::NotStarted { veto: None });
-            return;
+        if span.is_disabled() {
+            return self.try_now();
         }
-    }
-    let (started_at, elapsed) = (node.clock.now(), node.clock.elapsed());
-    report.started = Some((started_at, elapsed));
-    let name = || job.definition.name.clone();
-    if start.begins {
-        let lateness =
-            start.tick.map(|tick| tick.lateness(job.wall_at(started_at, elapsed))).unwrap_or_default();
-        if start.tick.is_some() && start.attempt == 1 {
-            job.meters.tick_lateness.record(lateness.as_secs_f64());
-        }
-        node.publisher.publish_routine(|| EventKind::RunStarted {
-            job: name(),
-            run: start.run,
-            fire_time: start.tick,
-            lateness,
-            attempt: start.attempt,
-            token: start.token,
-        });
+        let span = span.clone();
+        let rest = span.in_scope(|| self.try_now());
+        rest.map(|rest| rest.instrument(span).boxed())
     }
 
-    let body = job.definition.body.clone();
-    // `start` is called inside, so that a body that panics or blocks before its first await is contained as
-    // well.
-    let work = AssertUnwindSafe(async move { body.get().start(run).await }).catch_unwind();
+    fn task(self) -> BoxFuture<'static, ()> {
+        let span = self.run.span().clone();
+        if span.is_disabled() { self.work().boxed() } else { self.work().instrument(span).boxed() }
+    }
+}
+
+/// Waits for a body, contained, and reports its end.
+async fn finish(report: EndReport, abort: Option<AbortRegistration>, work: impl Future<Output = RunResult>) {
+    let work = AssertUnwindSafe(work).catch_unwind();
     let end = match abort {
         Some(registration) => Abortable::new(work, registration).await,
         None => Ok(work.await),

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use futures_util::stream::AbortHandle;
 use tokio::sync::oneshot;
 
 use super::{former_keys::FormerKeys, handle::JobHandle};
@@ -23,7 +22,8 @@ pub(crate) struct JobSnapshot {
     pub(crate) machine: JobMachine,
     /// By which the machine decides.
     pub(super) definition: Arc<Definition>,
-    pub(super) running: Vec<Running>,
+    /// Those whose bodies are in progress.
+    pub(super) running: Vec<Run>,
     pub(super) former_keys: FormerKeys,
     pub(super) after: Seldom<Run>,
     pub(super) ends: Seldom<(RunId, oneshot::Sender<Outcome>)>,
@@ -52,10 +52,4 @@ impl JobSnapshot {
             session: None,
         }
     }
-}
-
-/// A body in progress, and what drops it.
-pub(super) struct Running {
-    pub(super) run: Run,
-    pub(super) abort: AbortHandle,
 }

@@ -329,7 +329,7 @@ impl Doing {
             runs: machine.active_runs().len() > 0,
             still_runs: machine.active_runs().any(|run| run.aborted),
             is_paused: machine.pause().is_some(),
-            fires: machine.firing().is_some(),
+            fires: machine.fires(),
             has_next,
         }
     }

@@ -1,6 +1,6 @@
 //! What a job is told within a step, by whoever answers at once.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use smallvec::SmallVec;
 
@@ -35,25 +35,26 @@ impl From<AnswerAtOnce> for JobMessage {
 /// The answers that a step has still to take in.
 ///
 /// If the step panics they go the way of every message: to the actor that follows.
+#[derive(Default)]
 pub(super) struct Told {
-    job: Arc<JobHandle>,
+    /// Whose they are, if there was any.
+    job: Option<Arc<JobHandle>>,
     /// In their order; nearly always one, which takes no memory of its own.
     waiting: SmallVec<[AnswerAtOnce; 1]>,
     turns: Turns,
+    /// What the monotonic clock read when a claim was answered.
+    pub(super) answered_at: Option<Duration>,
 }
 
 impl Told {
-    pub(super) fn new(job: Arc<JobHandle>) -> Self {
-        Self { job, waiting: SmallVec::new(), turns: Turns(AT_ONCE_MAX) }
-    }
-
     /// Whoever answers at once, if anybody does, and this step may ask once more.
-    pub(super) fn at_once(&mut self) -> Option<&dyn AnswersAtOnce> {
+    pub(super) fn at_once<'a>(&mut self, job: &'a JobHandle) -> Option<&'a dyn AnswersAtOnce> {
         let may = self.turns.take();
-        self.job.host.asks.at_once().filter(|_| may)
+        job.host.asks.at_once().filter(|_| may)
     }
 
-    pub(super) fn push(&mut self, answer: AnswerAtOnce) {
+    pub(super) fn push(&mut self, job: &Arc<JobHandle>, answer: AnswerAtOnce) {
+        self.job.get_or_insert_with(|| job.clone());
         self.waiting.push(answer);
     }
 
@@ -64,14 +65,20 @@ impl Told {
 
 impl Drop for Told {
     fn drop(&mut self) {
-        for answer in self.waiting.drain(..) {
-            self.job.post(answer.into());
+        if let Some(job) = &self.job {
+            self.waiting.drain(..).for_each(|answer| job.post(answer.into()));
         }
     }
 }
 
 /// How often a step may still ask at once.
 struct Turns(u32);
+
+impl Default for Turns {
+    fn default() -> Self {
+        Self(AT_ONCE_MAX)
+    }
+}
 
 impl Turns {
     /// Takes one, if one is left.
@@ -88,7 +95,7 @@ mod tests {
 
     #[test]
     fn a_step_asks_at_once_no_more_often_than_it_may() {
-        let mut turns = Turns(AT_ONCE_MAX);
+        let mut turns = Turns::default();
 
         let asked = (0..1_000).filter(|_| turns.take()).count();
 

@@ -101,9 +101,9 @@ impl Publisher {
         self.publish_if(EventLog::is_enabled(), None, kind);
     }
 
-    /// As [`publish`](Self::publish), of what happened before, at an instant.
-    pub(crate) fn publish_at(&self, at: DateTime<Utc>, kind: impl FnOnce() -> EventKind) {
-        self.publish_if(EventLog::is_enabled(), Some(at), kind);
+    /// As [`publish`](Self::publish), of what happened before, at an instant, or now.
+    pub(crate) fn publish_at(&self, at: Option<DateTime<Utc>>, kind: impl FnOnce() -> EventKind) {
+        self.publish_if(EventLog::is_enabled(), at, kind);
     }
 
     /// As [`publish`](Self::publish), for what a healthy node does all the time: events that are logged at
@@ -112,9 +112,14 @@ impl Publisher {
         self.publish_if(EventLog::is_enabled_for_routine(), None, routine(kind));
     }
 
-    /// As [`publish_routine`](Self::publish_routine), of what happened before, at an instant.
-    pub(crate) fn publish_routine_at(&self, at: DateTime<Utc>, kind: impl FnOnce() -> EventKind) {
-        self.publish_if(EventLog::is_enabled_for_routine(), Some(at), routine(kind));
+    /// As [`publish_routine`](Self::publish_routine), of what happened before, at an instant, or now.
+    pub(crate) fn publish_routine_at(&self, at: Option<DateTime<Utc>>, kind: impl FnOnce() -> EventKind) {
+        self.publish_if(EventLog::is_enabled_for_routine(), at, routine(kind));
+    }
+
+    /// Whether anybody wants to know of anything.
+    pub(crate) fn is_heard(&self) -> bool {
+        EventLog::is_enabled() || self.0.kinds_wanted() != (Kinds::NONE, Kinds::NONE)
     }
 
     /// Logs something else about a job, so many lines of a kind a minute.
@@ -126,8 +131,7 @@ impl Publisher {
 
     fn publish_if(&self, logged: bool, at: Option<DateTime<Utc>>, kind: impl FnOnce() -> EventKind) {
         let outbox = &*self.0;
-        let of_every_job = Kinds(outbox.of_every_job.load(Ordering::Acquire));
-        let of_some_jobs = Kinds(outbox.of_some_jobs.load(Ordering::Acquire));
+        let (of_every_job, of_some_jobs) = outbox.kinds_wanted();
         if !logged && of_every_job == Kinds::NONE && of_some_jobs == Kinds::NONE {
             return;
         }
@@ -178,6 +182,12 @@ impl fmt::Debug for Publisher {
 }
 
 impl Outbox {
+    /// Of all jobs, and of some.
+    fn kinds_wanted(&self) -> (Kinds, Kinds) {
+        let read = |kinds: &AtomicU64| Kinds(kinds.load(Ordering::Acquire));
+        (read(&self.of_every_job), read(&self.of_some_jobs))
+    }
+
     pub(super) fn add(&self, subscriber: Subscriber) {
         self.change(|subscribers| {
             subscribers.map(|those| those.iter().cloned().chain([Arc::new(subscriber)]).collect())

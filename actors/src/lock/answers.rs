@@ -29,6 +29,9 @@ pub(crate) const LOCKED_MAX: Duration = Duration::from_millis(250);
 /// time.
 pub(crate) const LOCKED_TRIES_MAX: u32 = 8;
 
+const SET_BACK: &str =
+    "the store says that this session holds a run whose end it had recorded: it was restored from before";
+
 /// The bytes that the reasons of one round trip take: jobs whose thread is busy take them later. Each beyond is
 /// cut at [`REASON_SHORT`] bytes.
 const ROUND_REASON_BYTES_MAX: usize = 4 * TEXT_MAX;
@@ -128,7 +131,8 @@ impl LockActor {
             return self.suspect_claims(claims, reason);
         }
         let none = |reason| Verdict::Unavailable { reason };
-        let verdicts = claimed.unwrap_or_else(|error| Reasons::of_all(claims.len(), &error, none));
+        let mut verdicts = claimed.unwrap_or_else(|error| Reasons::of_all(claims.len(), &error, none));
+        self.give_up_a_store_set_back(session, &claims, &mut verdicts);
         let mut reasons = Reasons::default();
         let mut locked = Contended::default();
         let (mut granted, mut refused) = (false, None);
@@ -164,6 +168,19 @@ impl LockActor {
         self.later(pause, locked.items, ctx, |actor, claims| {
             claims.into_iter().for_each(|claim| actor.take_claim(claim));
         });
+    }
+
+    /// The session holds a key for a run that this node does not hold: its end was recorded, and is not there
+    /// any more. Nobody would ever record it again, so the session is given up, and its keys can be taken
+    /// over. What was refused for that run is asked again in the next session.
+    fn give_up_a_store_set_back(&self, session: Session, claims: &[ClaimRun], verdicts: &mut [Verdict]) {
+        let is_here =
+            |run| self.held.holder(run).is_some() || claims.iter().any(|asked| asked.claim.run == run);
+        let of_nobody = |verdict: &&mut Verdict| matches!(**verdict, Verdict::Busy { holder: Some(run), own: true } if !is_here(run));
+        for verdict in verdicts.iter_mut().filter(of_nobody) {
+            self.locker.discard(session, SET_BACK);
+            *verdict = Verdict::Unavailable { reason: SET_BACK.to_owned() };
+        }
     }
 
     /// A claim is granted: this node holds the run, unless its session died before the answer was read.

@@ -7,6 +7,7 @@
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
+    time::Duration,
 };
 
 use actix::prelude::*;
@@ -73,7 +74,7 @@ impl OnTheSpot {
 }
 
 impl AnswersAtOnce for OnTheSpot {
-    fn claim(&self, job: &Arc<JobHandle>, claim: &Claim, key: &LockKey) -> Option<AnswerAtOnce> {
+    fn claim(&self, job: &Arc<JobHandle>, claim: &Claim, key: &LockKey) -> Option<(AnswerAtOnce, Duration)> {
         let request = request(job, claim, key);
         let began = self.node.clock.elapsed();
         let (session, verdict) = self.holdings.ask(claim.run, || {
@@ -87,18 +88,20 @@ impl AnswersAtOnce for OnTheSpot {
             };
             Some(((session, verdict), held))
         })?;
-        let took = self.node.clock.elapsed().saturating_sub(began);
+        let answered_at = self.node.clock.elapsed();
+        let took = answered_at.saturating_sub(began);
         self.node.meters.claim_duration.record(took.as_secs_f64());
         let unavailable = if let Verdict::Unavailable { reason } = &verdict { Some(reason) } else { None };
         self.note(Operation::Claim, unavailable);
         after_claim(job, claim.tick.as_ref(), &verdict, &self.reports);
         let run = claim.run;
-        Some(match (session, verdict) {
+        let answer = match (session, verdict) {
             (Some(session), verdict @ Verdict::Granted { .. }) => {
                 AnswerAtOnce::Granted { session, run, verdict }
             }
             (_, verdict) => AnswerAtOnce::Input(Input::Claimed { run, verdict }),
-        })
+        };
+        Some((answer, answered_at))
     }
 
     fn advance(&self, job: &Arc<JobHandle>, advance: &Advance) -> Option<AnswerAtOnce> {

@@ -74,6 +74,12 @@ pub trait Locker: Send + Sync + 'static {
     /// for a session that is lost, or that was followed by another one.
     fn trusts(&self, session: Session) -> bool;
 
+    /// Takes `session` for lost, if it is open still, so that [`lost`](Self::lost) answers `reason`: the store
+    /// has forgotten what it recorded of the session, as one that was restored from before has. What it holds
+    /// can be taken over then. Answers at once, without I/O. Default: nothing, for a store whose state nobody
+    /// sets back while nodes run.
+    fn discard(&self, _session: Session, _reason: &str) {}
+
     /// Waits until it may be worthwhile to ask again what a node asks now and then, because it may not have
     /// been told: whether the leader has its jobs, which runs are lost, by which time zone data others go.
     ///

@@ -196,9 +196,9 @@ pub(super) fn same_for(later: &ClaimRequest, asked: &ClaimRequest, verdict: &Ver
     }
     let same = match verdict {
         Verdict::Granted { .. } if later.replace => return None,
-        Verdict::Granted { .. } => return Some(Verdict::Busy { holder: Some(asked.run) }),
+        Verdict::Granted { .. } => return Some(Verdict::Busy { holder: Some(asked.run), own: true }),
         // Unless it is that very run, asked for again.
-        Verdict::Busy { holder } => *holder != Some(later.run),
+        Verdict::Busy { holder, .. } => *holder != Some(later.run),
         Verdict::Locked { .. } => true,
         // It may be of that item alone, and it is not known what became of it.
         Verdict::Unavailable { .. } => return Some(Verdict::Locked { holder: None }),

@@ -60,6 +60,14 @@ impl Locker for PostgresLocker {
         self.shared.session().is_some_and(|open| open.id() == session && open.lost_reason().is_none())
     }
 
+    fn discard(&self, session: Session, reason: &str) {
+        self.shared
+            .session()
+            .iter()
+            .filter(|open| open.id() == session)
+            .for_each(|open| open.discard(reason));
+    }
+
     fn obstacles(&self) -> Vec<Obstacle> {
         self.shared.session().map_or_else(Vec::new, |session| session.obstacles.all())
     }

@@ -67,7 +67,9 @@ impl JobMachine {
 
     pub(super) fn on_body_ended(&mut self, now: Now, end: BodyEnded, effects: &mut Effects) {
         let Some(at) = self.runs.active.iter().position(|run| run.run == end.run) else { return };
-        effects.extend(self.permit.release());
+        if let Some(effect) = self.permit.release() {
+            effects.push(effect);
+        }
         let run = &mut self.runs.active[at];
         run.first_started_at = run.first_started_at.or(end.started_at);
         let run = &self.runs.active[at];

@@ -3,11 +3,7 @@
 use chrono::{DateTime, Utc};
 
 use super::{ActiveRun, JobMachine, LastRun, Mode, Timer};
-use crate::{
-    core::time::FireTime,
-    name::RunId,
-    port::{Authority, Pause},
-};
+use crate::{core::time::FireTime, name::RunId, port::Pause};
 
 impl JobMachine {
     /// The first tick that is not decided yet, while this node decides the ticks.
@@ -99,12 +95,9 @@ impl JobMachine {
         self.cursor.stored
     }
 
-    /// By what authority this node decides the ticks; `None` if it does not.
-    pub(crate) fn firing(&self) -> Option<Option<Authority>> {
-        match self.mode {
-            Mode::Dormant | Mode::Parked { .. } => None,
-            Mode::Firing(authority) => Some(authority),
-        }
+    /// Whether this node decides the ticks.
+    pub(crate) fn fires(&self) -> bool {
+        matches!(self.mode, Mode::Firing(_))
     }
 
     /// Nothing runs and no claim is open.

@@ -170,7 +170,7 @@ impl JobMachine {
     /// A tick would start, were it not for the permit. It is not its turn while an earlier one has no answer.
     fn tick_wants_permit(&self, now: Now) -> bool {
         let first = self.backlog.front().filter(|_| self.asked.claim().is_none());
-        self.firing().is_some() && first.is_some_and(|first| self.may_start(now, first) == May::WaitForPermit)
+        self.fires() && first.is_some_and(|first| self.may_start(now, first) == May::WaitForPermit)
     }
 }
 

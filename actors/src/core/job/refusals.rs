@@ -38,7 +38,7 @@ impl JobMachine {
                 }
             }
             Verdict::Unknown => self.wait_for_enrolment(now),
-            Verdict::Busy { holder } => {
+            Verdict::Busy { holder, .. } => {
                 if !std::mem::replace(&mut asked.waiting.contended, true) {
                     effects.push(Effect::Contended { holder });
                 }

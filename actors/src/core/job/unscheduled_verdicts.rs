@@ -87,7 +87,7 @@ impl JobMachine {
     ) {
         let again = Stage::Waiting(now.elapsed.saturating_add(KEY_AGAIN));
         match verdict {
-            Verdict::Busy { holder } => self.on_unscheduled_busy(now, queued, holder, effects),
+            Verdict::Busy { holder, .. } => self.on_unscheduled_busy(now, queued, holder, effects),
             Verdict::AlreadyRun { run, .. } => {
                 refuse(&queued, Refusal::Overlap { holder: Some(run) }, effects);
             }

@@ -33,7 +33,7 @@ impl JobMachine {
         let verdict = match verdict {
             // Another run had the key all the time.
             Verdict::Locked { holder: Some(holder) } if holder != run => {
-                Verdict::Busy { holder: Some(holder) }
+                Verdict::Busy { holder: Some(holder), own: false }
             }
             other => other,
         };

@@ -32,7 +32,8 @@ impl Ledger {
                 if request.replace {
                     self.tell_to_stop(holder);
                 }
-                return Verdict::Busy { holder: Some(holder) };
+                let own = self.open.get(&holder).is_some_and(|open| open.session == session);
+                return Verdict::Busy { holder: Some(holder), own };
             }
         };
 

@@ -118,6 +118,9 @@ pub enum Verdict {
     Busy {
         /// The run that holds it, if known.
         holder: Option<RunId>,
+        /// Whether it is the session that asks. If that node does not hold the run, its end is not in the
+        /// store any more, which somebody has set back: see [`Locker::discard`](crate::port::Locker::discard).
+        own: bool,
     },
     /// A newer term was granted, or this one is over. Nothing changed.
     Deposed {

@@ -107,6 +107,7 @@ WITH term AS MATERIALIZED (
             WHEN (SELECT o.dead FROM owners o WHERE o.beacon = f.beacon) THEN '",
             $dead_owner,
             "'
+            WHEN f.beacon = $2 THEN 'busy here'
             ELSE 'busy'
         END AS verdict
     FROM found f
@@ -196,7 +197,7 @@ UNION ALL
 SELECT ord, verdict, token, CASE verdict WHEN 'already run' THEN cursor_run ELSE holder END,
     coalesce(cursor, clock_timestamp()), (SELECT epoch FROM term),
     (extract(epoch FROM fire_time - clock_timestamp()) * 1e6)::float8, NULL, NULL, paused_until, pause_note, NULL,
-    CASE WHEN verdict = 'busy' AND replace THEN pg_notify($14::text, json_build_object('stop', json_build_object(
+    CASE WHEN verdict LIKE 'busy%' AND replace THEN pg_notify($14::text, json_build_object('stop', json_build_object(
         'beacon', beacon, 'run', holder))::text)::text END
 FROM decided WHERE verdict <> 'granted'"
         )
@@ -428,6 +429,7 @@ words! {
         Unknown = "unknown",
         Elsewhere = "moved",
         Busy = "busy",
+        BusyHere = "busy here",
         Deposed = "deposed",
         HasLeader = "led",
         Paused = "paused",
@@ -454,7 +456,8 @@ pub(in super::super) fn claimed(row: &Row) -> Result<Answer<Verdict>, Error> {
         }
         Word::Unknown => Verdict::Unknown,
         Word::Elsewhere => Verdict::Elsewhere { cursor: row.try_get("cursor")? },
-        Word::Busy => Verdict::Busy { holder: row.try_get::<_, Option<Uuid>>("run")?.map(RunId::from) },
+        Word::Busy => busy(row, false)?,
+        Word::BusyHere => busy(row, true)?,
         Word::Deposed => Verdict::Deposed { term: term(row)? },
         Word::HasLeader => Verdict::HasLeader,
         Word::Paused => Verdict::Paused(paused(row)?),
@@ -464,6 +467,11 @@ pub(in super::super) fn claimed(row: &Row) -> Result<Answer<Verdict>, Error> {
             Verdict::NotYet { wait: Duration::try_from_secs_f64(micros / 1e6).unwrap_or_default() }
         }
     }))
+}
+
+fn busy(row: &Row, own: bool) -> Result<Verdict, Error> {
+    let holder: Option<Uuid> = row.try_get("run")?;
+    Ok(Verdict::Busy { holder: holder.map(RunId::from), own })
 }
 
 #[cfg(test)]

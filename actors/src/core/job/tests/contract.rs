@@ -38,7 +38,7 @@ fn a_schedule_that_does_not_move_forward_breaks_its_job_once() {
     let effects = job.step("03:00", Input::WakeUp);
 
     assert_eq!(effects, [Effect::Broken(breach())]);
-    assert_eq!((job.machine.cursor(), job.machine.firing()), (at("02:00"), None));
+    assert_eq!((job.machine.cursor(), job.machine.fires()), (at("02:00"), false));
     assert_eq!(job.wake_in("03:00"), None, "it is not asked again");
     assert_eq!(job.step("04:00", Input::WakeUp), []);
     let effects = job.step("04:01", ended(run, BodyEnd::Returned));

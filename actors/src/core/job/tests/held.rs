@@ -163,7 +163,7 @@ fn a_tick_that_waits_through_a_second_pause_is_reported_as_held_once() {
     let mut job = paused(Policies { overlap: Overlap::Queue(1), ..Policies::default() });
     job.step("01:00", Input::WakeUp);
     let (run, _) = claim_of(&job.step("01:10", Input::Pause(None)));
-    job.step("01:10", Input::Claimed { run, verdict: Verdict::Busy { holder: None } });
+    job.step("01:10", Input::Claimed { run, verdict: Verdict::Busy { holder: None, own: false } });
     assert_eq!(held_by(&job), NONE, "it waits for its key");
 
     assert_eq!(job.step("01:10:00.100", pause()), []);

@@ -154,7 +154,7 @@ fn a_job_that_does_not_retry_any_more_forgets_what_it_owes() {
         job.machine.redefine(Arc::new(Period::hours(1)), policies);
         assert_eq!(job.machine.waiting(), 0);
         job.step("01:20", resume(at("01:20"), authority));
-        let busy = Verdict::Busy { holder: None };
+        let busy = Verdict::Busy { holder: None, own: false };
         let effects = job.step("01:20", Input::Claimed { run: asked, verdict: busy });
 
         assert_eq!(effects, [Effect::Contended { holder: None }], "it starts nothing without a claim");
@@ -173,7 +173,7 @@ fn a_lost_run_that_is_cancelled_before_its_retry_is_resumed_and_closed() {
     job.step("01:11", cancel(CancelReason::Requested));
     let effects = job.step("01:12", ended(running, BodyEnd::Returned));
     assert_eq!(effects.last(), Some(&resume_lost(lost, 0)), "the store would go on to owe it: {effects:?}");
-    let busy = Verdict::Busy { holder: None };
+    let busy = Verdict::Busy { holder: None, own: false };
     job.step("01:12", Input::Claimed { run: lost, verdict: busy });
     assert_eq!(job.step("01:13", Input::WakeUp), [resume_lost(lost, 0)]);
     let effects = job.step("01:13", granted(lost));

@@ -103,7 +103,7 @@ fn a_pause_does_not_keep_a_granted_run_from_beginning() {
 
 #[test]
 fn a_claim_whose_slot_is_taken_waits_for_a_permit_to_try_the_others() {
-    let busy = |run| Input::Claimed { run, verdict: Verdict::Busy { holder: None } };
+    let busy = |run| Input::Claimed { run, verdict: Verdict::Busy { holder: None, own: false } };
     let (mut job, run) = asked_again(Policies { overlap: Overlap::Allow(2), ..Policies::default() });
 
     let effects = job.step("01:00:06", busy(run));

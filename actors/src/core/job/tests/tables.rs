@@ -57,7 +57,7 @@ fn the_truth_table_of_overlap_with_a_run_of_this_node() {
 #[test]
 fn the_truth_table_of_overlap_with_a_run_of_another_node() {
     let contended = || Effect::Contended { holder: None };
-    let busy = || Verdict::Busy { holder: None };
+    let busy = || Verdict::Busy { holder: None, own: false };
     for policy in [Overlap::Skip, Overlap::Queue(1), Overlap::Replace] {
         let mut job = overlapping(policy);
         let effects = job.step("01:00", Input::WakeUp);
@@ -89,7 +89,7 @@ fn the_truth_table_of_overlap_with_a_run_of_another_node() {
 fn a_tick_behind_a_refused_one_is_an_overlap_if_the_key_was_busy() {
     let over = Pause { until: Some(at("00:30")), note: None };
     for (verdict, overlaps) in [
-        (Verdict::Busy { holder: None }, [1, 1]),
+        (Verdict::Busy { holder: None, own: false }, [1, 1]),
         (Verdict::NotYet { wait: Duration::from_millis(250) }, [0, 0]),
         (Verdict::NotYet { wait: CLAIM_LATER_MAX * 2 }, [0, 0]),
         (Verdict::Paused(over), [0, 0]),
@@ -187,7 +187,7 @@ fn a_job_that_the_leader_schedules_again_is_left_to_it() {
 
     assert_eq!(job.step("01:00", refused(run, Verdict::HasLeader)), []);
 
-    assert_eq!((job.machine.firing(), job.wake_in("01:00")), (None, None));
+    assert_eq!((job.machine.fires(), job.wake_in("01:00")), (false, None));
 }
 
 #[test]

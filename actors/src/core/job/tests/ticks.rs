@@ -120,7 +120,7 @@ fn a_busy_key_is_an_overlap_and_its_skip_rides_along_with_the_next_claim() {
     let (run, _) = claim_of(&job.step("01:00", Input::WakeUp));
     let holder = Some(run);
 
-    let effects = job.step("01:00", Input::Claimed { run, verdict: Verdict::Busy { holder } });
+    let effects = job.step("01:00", Input::Claimed { run, verdict: Verdict::Busy { holder, own: false } });
 
     assert_eq!(effects, [Effect::Contended { holder }, skipped("01:00", SkipReason::Overlap, 1)]);
     assert_eq!(job.wake_in("01:00"), Some(FLUSH_AFTER));
@@ -178,7 +178,7 @@ fn a_leader_without_trust_claims_nothing() {
     job.term = None;
 
     assert_eq!(job.step("01:00", Input::WakeUp), []);
-    assert!(job.machine.firing().is_none());
+    assert!(!job.machine.fires());
 }
 
 #[test]

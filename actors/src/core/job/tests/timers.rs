@@ -11,7 +11,7 @@ fn a_busy_answer_after_the_term_was_lost_arms_no_timer_that_spins() {
     let mut job = every_second();
     let (run, _) = claim_of(&job.step("00:30:01.000", Input::WakeUp));
     job.step("00:30:01.001", Input::Suspend);
-    job.step("00:30:01.002", Input::Claimed { run, verdict: Verdict::Busy { holder: None } });
+    job.step("00:30:01.002", Input::Claimed { run, verdict: Verdict::Busy { holder: None, own: false } });
 
     // When its timer fires, and ever after, it has nothing to do.
     job.step("00:30:02.100", Input::WakeUp);
@@ -23,7 +23,7 @@ fn a_busy_answer_after_the_term_was_lost_arms_no_timer_that_spins() {
 fn skips_that_wait_during_a_hold_arm_no_timer_that_spins() {
     let mut job = every_second();
     let (run, _) = claim_of(&job.step("00:30:01.000", Input::WakeUp));
-    job.step("00:30:01.001", Input::Claimed { run, verdict: Verdict::Busy { holder: None } });
+    job.step("00:30:01.001", Input::Claimed { run, verdict: Verdict::Busy { holder: None, own: false } });
     let (run, _) = claim_of(&job.step("00:30:02.000", Input::WakeUp));
     let verdict = Verdict::NotYet { wait: Duration::from_secs(5) };
     job.step("00:30:02.001", Input::Claimed { run, verdict });

@@ -97,7 +97,7 @@ impl Suite {
         let holder = Some(first.run);
         assert_eq!(
             self.claim(&second).await,
-            Verdict::Busy { holder },
+            Verdict::Busy { holder, own: true },
             "the key is held by another job's run"
         );
         assert_eq!(self.complete(&first, token).await, Completed::RECORDED);

@@ -102,7 +102,7 @@ impl Suite {
             let (backend, other) = another(cluster).await;
             let Verdict::Granted { .. } = claim_on(&*other, &holder).await else { panic!("not granted") };
             let busy = self.claim(&self.resume_lost(&lost)).await;
-            assert_eq!(busy, Verdict::Busy { holder: Some(holder.run) });
+            assert_eq!(busy, Verdict::Busy { holder: Some(holder.run), own: false });
             cluster.kill(&backend).await;
             let verdict = self.claim(&self.resume_lost(&lost)).await;
             let Verdict::Granted { token, lost: Some(robbed) } = verdict else { panic!("{verdict:?}") };

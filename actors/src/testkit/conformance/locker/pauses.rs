@@ -115,7 +115,7 @@ impl Suite {
     pub(super) async fn who_takes_a_key_by_force_has_its_holder_told(&self) {
         let held = self.manual("replaced", "a-key-to-replace");
         let token = self.granted(&held).await;
-        let busy = Verdict::Busy { holder: Some(held.run) };
+        let busy = Verdict::Busy { holder: Some(held.run), own: true };
         assert_eq!(self.claim(&self.manual("patient", "a-key-to-replace")).await, busy);
         let replace = || ClaimRequest { replace: true, ..self.manual("impatient", "a-key-to-replace") };
         let batch = [self.manual("patient", "a-key-to-replace"), replace(), replace()];
@@ -150,7 +150,7 @@ impl Suite {
         let pause = Pause { until: None, note: None };
 
         let impatient = ClaimRequest { replace: true, ..self.manual("held-elsewhere", "held-elsewhere") };
-        assert_eq!(self.claim(&impatient).await, Verdict::Busy { holder: Some(held.run) });
+        assert_eq!(self.claim(&impatient).await, Verdict::Busy { holder: Some(held.run), own: false });
         self.pause("paused-elsewhere", Some(&pause)).await;
 
         let paused = Notification::PauseChanged { job: name("paused-elsewhere"), pause: Some(pause) };

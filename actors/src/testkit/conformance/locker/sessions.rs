@@ -26,7 +26,7 @@ impl Suite {
         let token = self.granted(&request).await;
         let (_, thief) = another(cluster).await;
         let verdict = claim_on(&*thief, &self.manual("thief", "not-robbed")).await;
-        assert_eq!(verdict, Verdict::Busy { holder: Some(request.run) });
+        assert_eq!(verdict, Verdict::Busy { holder: Some(request.run), own: false });
         let lost = thief.close_lost(100).await.expect("an answer").lost;
         assert!(!lost.iter().any(|lost| lost.run == request.run), "a live owner's run is not closed as lost");
         assert_eq!(self.complete(&request, token).await, Completed::RECORDED);

@@ -8,7 +8,7 @@ impl World {
         let now = self.now();
         let machine = self.machine.as_ref().unwrap();
         assert!(machine.pause().is_some() || machine.held().next().is_none(), "{machine:?}");
-        let decides = machine.firing().is_some() && machine.asked.is_nothing();
+        let decides = machine.fires() && machine.asked.is_nothing();
         if machine.pause().is_some() && decides {
             assert!(machine.held().eq(machine.backlog.iter().map(|waiting| waiting.tick)), "{machine:?}");
             let in_time = |waiting: &Waiting| waiting.tick.lateness(now.wall) <= waiting.window;
@@ -21,7 +21,7 @@ impl World {
         let now = self.now();
         let machine = self.machine.as_ref().unwrap();
         let front = machine.backlog.front().map(|front| machine.may_start(now, front));
-        let decides = machine.firing().is_some() && machine.asked.is_nothing();
+        let decides = machine.fires() && machine.asked.is_nothing();
         assert!(
             !decides || front != Some(May::WaitForPermit) || machine.permit.state != PermitState::None,
             "a tick waits for a permit that nobody asked for: {machine:?}"
@@ -81,7 +81,7 @@ impl World {
             assert_eq!(self.counted.1, ticks, "ticks from {base} to {cursor}");
         }
         if self.drained {
-            assert!(machine.firing().is_none(), "a drained job does not fire");
+            assert!(!machine.fires(), "a drained job does not fire");
         }
     }
 }

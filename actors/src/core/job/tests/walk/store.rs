@@ -95,7 +95,7 @@ impl Store {
             }
         }
         if let Some(holder) = self.holder(claim.slot) {
-            return Verdict::Busy { holder: Some(holder) };
+            return Verdict::Busy { holder: Some(holder), own: false };
         }
         if let Some(tick) = &claim.tick {
             self.claimed += 1;

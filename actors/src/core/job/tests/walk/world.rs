@@ -293,7 +293,7 @@ impl World {
         let pending_retries = pending_retries.values().copied().collect();
         let stored = Box::new(StoredState { pause: pause.clone(), failures: *failures, pending_retries });
         self.step(Input::Resume { cursor, authority, stored });
-        if self.machine().firing().is_some() {
+        if self.machine().fires() {
             let is_pending =
                 |run: &RunId| self.right != Right::Local && self.store.pending_retries.contains_key(run);
             let stale = self

@@ -1,0 +1,308 @@
+//! Where runs begin: on one of the engine's own threads for bodies, or where the application says.
+
+use std::{
+    collections::VecDeque,
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::Pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll, Waker},
+};
+
+use futures_util::future::BoxFuture;
+use tokio::runtime::Handle;
+
+use crate::port::Spawner;
+
+/// What is begun on a thread for bodies.
+pub(crate) trait Begin: Send + 'static {
+    /// Does what can be done at once. Answers what is left, which is a task of its own.
+    fn begin(self) -> Option<BoxFuture<'static, ()>>;
+
+    /// All of it as a task.
+    fn task(self) -> BoxFuture<'static, ()>;
+}
+
+/// Where runs begin.
+pub(crate) enum BodyPlace<T: Begin> {
+    /// On the engine's own threads.
+    Own(Arc<BodyQueue<T>>),
+    /// Where the application says, each as a task.
+    Given(Arc<dyn Spawner>),
+}
+
+impl<T: Begin> BodyPlace<T> {
+    /// Has a run begun.
+    pub(crate) fn start(&self, run: T) {
+        match self {
+            Self::Own(queue) => queue.push(run),
+            Self::Given(spawner) => spawner.spawn(run.task()),
+        }
+    }
+}
+
+/// The runs that wait for a thread, and the runners that begin them: as many as there are threads, each a
+/// task for the life of the threads. What ends at once costs no task, and what comes together is begun
+/// together.
+///
+/// No run waits while a runner is idle. A runner is never behind a body that blocks its thread: each can be
+/// taken over by any thread that is free. Should bodies make room for others on their own thread
+/// (`tokio::task::block_in_place`), so that there are more threads than runners, another one follows.
+pub(crate) struct BodyQueue<T> {
+    state: Mutex<State<T>>,
+    handle: Handle,
+}
+
+struct State<T> {
+    /// `None` once the threads are gone.
+    waiting: Option<VecDeque<T>>,
+    /// The runners for which nothing was left.
+    idle: Vec<(usize, Waker)>,
+    /// How many runners are there.
+    runners: usize,
+    /// A runner beyond the first ones was started, and has not begun.
+    another_follows: bool,
+}
+
+/// How many runs a runner begins before other tasks have their turn.
+const TURN_MAX: usize = 32;
+/// For so many runs memory is kept while none waits.
+const KEPT_MAX: usize = 1_024;
+
+impl<T: Begin> BodyQueue<T> {
+    /// Of a runtime with so many threads.
+    pub(crate) fn on(handle: Handle, threads: usize) -> Arc<Self> {
+        let (waiting, idle) = (Some(VecDeque::new()), Vec::with_capacity(threads));
+        let state = Mutex::new(State { waiting, idle, runners: threads, another_follows: false });
+        let queue = Arc::new(Self { state, handle });
+        for nth in 0..threads {
+            queue.handle.spawn(Runner { queue: queue.clone(), nth: Some(nth) });
+        }
+        queue
+    }
+
+    /// Has it begun on one of the threads. It is dropped if they are gone.
+    pub(crate) fn push(&self, run: T) {
+        let mut state = self.lock();
+        let Some(waiting) = &mut state.waiting else {
+            drop(state);
+            return drop(run);
+        };
+        waiting.push_back(run);
+        let idle = state.idle.pop();
+        drop(state);
+        if let Some((_, runner)) = idle {
+            runner.wake();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State<T>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Begins the runs that wait.
+struct Runner<T: Begin> {
+    queue: Arc<BodyQueue<T>>,
+    /// Its number; `None` if it is one that ends when nothing waits.
+    nth: Option<usize>,
+}
+
+impl<T: Begin> Runner<T> {
+    /// The next run, unless the runner is idle from now on, or over.
+    fn next(&self, waker: &Waker) -> Option<T> {
+        let mut state = self.queue.lock();
+        let State { waiting, idle, another_follows, .. } = &mut *state;
+        let waiting = waiting.as_mut()?;
+        let Some(run) = waiting.pop_front() else {
+            waiting.shrink_to(KEPT_MAX);
+            if let Some(nth) = self.nth
+                && idle.iter().all(|(other, _)| *other != nth)
+            {
+                idle.push((nth, waker.clone()));
+            }
+            return None;
+        };
+        let others_wait = !waiting.is_empty() && idle.is_empty();
+        if others_wait && !std::mem::replace(another_follows, true) {
+            drop(state);
+            self.queue.handle.spawn(Runner { queue: self.queue.clone(), nth: None });
+        }
+        Some(run)
+    }
+}
+
+impl<T: Begin> Future for Runner<T> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<()> {
+        if self.nth.is_none() {
+            self.queue.lock().another_follows = false;
+        }
+        for _ in 0..TURN_MAX {
+            match self.next(task.waker()) {
+                Some(run) => {
+                    // What panics in it, it contains itself; but no runner is lost over a fault.
+                    let rest = catch_unwind(AssertUnwindSafe(|| run.begin()));
+                    if let Ok(Some(rest)) = rest {
+                        self.queue.handle.spawn(rest);
+                    }
+                }
+                None if self.nth.is_some() => return Poll::Pending,
+                None => return Poll::Ready(()),
+            }
+        }
+        if self.nth.is_none() {
+            // Whoever waits has another one.
+            return Poll::Ready(());
+        }
+        task.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+/// The first ones end with the threads.
+impl<T: Begin> Drop for Runner<T> {
+    fn drop(&mut self) {
+        if self.nth.is_none() {
+            return;
+        }
+        let mut state = self.queue.lock();
+        state.runners -= 1;
+        let waiting = if state.runners == 0 { state.waiting.take() } else { None };
+        drop(state);
+        // Only now, when nothing is locked: what is dropped tells its job.
+        drop(waiting);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{Sender, channel};
+
+    use futures_util::FutureExt;
+    use tokio::{
+        runtime::{Builder, Runtime},
+        task::{block_in_place, yield_now},
+    };
+
+    use super::*;
+
+    type Work = Box<dyn FnOnce() -> Option<BoxFuture<'static, ()>> + Send>;
+
+    struct Fake(Work);
+
+    impl Begin for Fake {
+        fn begin(self) -> Option<BoxFuture<'static, ()>> {
+            (self.0)()
+        }
+
+        fn task(self) -> BoxFuture<'static, ()> {
+            unreachable!("the engine has threads of its own")
+        }
+    }
+
+    /// Over at once.
+    fn now(work: impl FnOnce() + Send + 'static) -> Fake {
+        Fake(Box::new(|| {
+            work();
+            None
+        }))
+    }
+
+    fn threads(count: usize) -> (Runtime, Arc<BodyQueue<Fake>>) {
+        let runtime = Builder::new_multi_thread().worker_threads(count).build().unwrap();
+        let queue = BodyQueue::on(runtime.handle().clone(), count);
+        (runtime, queue)
+    }
+
+    fn says(number: usize, to: &Sender<usize>) -> Fake {
+        let to = to.clone();
+        now(move || to.send(number).unwrap())
+    }
+
+    #[test]
+    fn one_thread_begins_all_in_their_order() {
+        let (_runtime, queue) = threads(1);
+        let (begun, told) = channel();
+
+        (0..500).for_each(|number| queue.push(says(number, &begun)));
+
+        assert!(told.iter().take(500).eq(0..500));
+    }
+
+    #[test]
+    fn what_is_not_over_at_once_goes_on_as_a_task() {
+        let (_runtime, queue) = threads(1);
+        let (begun, told) = channel();
+        let later = begun.clone();
+
+        queue.push(Fake(Box::new(move || {
+            let rest = async move {
+                yield_now().await;
+                later.send(2).unwrap();
+            };
+            Some(rest.boxed())
+        })));
+        queue.push(says(1, &begun));
+
+        let mut both: Vec<_> = told.iter().take(2).collect();
+        both.sort_unstable();
+        assert_eq!(both, [1, 2]);
+    }
+
+    #[test]
+    fn nothing_waits_behind_what_blocks_its_thread() {
+        let (_runtime, queue) = threads(2);
+        let (begun, told) = channel();
+        let (goes_on, waits) = channel::<()>();
+
+        queue.push(now(move || {
+            let _ = waits.recv();
+        }));
+        (0..100).for_each(|number| queue.push(says(number, &begun)));
+
+        assert_eq!(told.iter().take(100).count(), 100);
+        drop(goes_on);
+    }
+
+    #[test]
+    fn nothing_waits_behind_what_makes_room_on_its_thread() {
+        let (_runtime, queue) = threads(1);
+        let (begun, told) = channel();
+        let (goes_on, waits) = channel::<()>();
+
+        queue.push(now(move || {
+            let _ = block_in_place(|| waits.recv());
+        }));
+        (0..100).for_each(|number| queue.push(says(number, &begun)));
+
+        assert_eq!(told.iter().take(100).count(), 100);
+        drop(goes_on);
+    }
+
+    #[test]
+    fn no_thread_is_lost_over_a_fault() {
+        let (_runtime, queue) = threads(1);
+        let (begun, told) = channel();
+
+        queue.push(now(|| std::panic::resume_unwind(Box::new("a fault"))));
+        queue.push(says(1, &begun));
+
+        assert_eq!(told.recv(), Ok(1));
+    }
+
+    #[test]
+    fn what_waits_when_the_threads_end_is_dropped_and_so_is_what_comes_later() {
+        // Nobody turns it: nothing begins.
+        let runtime = Builder::new_current_thread().build().unwrap();
+        let queue = BodyQueue::on(runtime.handle().clone(), 2);
+        let (begun, told) = channel();
+        queue.push(says(1, &begun));
+
+        drop(runtime);
+        queue.push(says(2, &begun));
+
+        drop(begun);
+        assert_eq!(told.iter().count(), 0, "neither is kept, and neither began");
+    }
+}
