@@ -5,7 +5,7 @@
 //! cargo bench --bench engine -- 1k                only one size: 1k, 10k, 100k, 1m
 //! cargo bench --bench engine -- --quick           a smoke test of a few seconds
 //! cargo bench --bench engine -- --million         1 M jobs as well
-//! cargo bench --bench engine -- overload          only this: a tenth to ten times of what is possible, 20 minutes
+//! cargo bench --bench engine -- overload          only this: a tenth to ten times of what is possible, 15 minutes
 //! cargo bench --bench engine -- overload 1k       the same of one size
 //! cargo bench --bench engine -- seconds           only this: beside tokio-cron-scheduler, at each whole second
 //! cargo bench --bench engine -- clock             only this: the clock is set, with 1 M idle jobs, about five minutes

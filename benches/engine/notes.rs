@@ -21,6 +21,9 @@ pub(crate) const BURSTS: usize = 4;
 /// A body that starts later than this is not on time.
 pub(crate) const ON_TIME_MICROS: u64 = 25_000;
 
+/// So long after the last one that was late, the load is forgotten.
+const ON_TIME_FOR_MICROS: i64 = 1_000_000;
+
 pub(crate) static NOTEBOOK: OnceLock<Notebook> = OnceLock::new();
 
 pub(crate) struct Notebook {
@@ -50,6 +53,14 @@ impl Notebook {
         }
     }
 
+    /// A body started late. Once all were on time for a second after the load, it is no longer the load's.
+    fn note_late(&self, started: DateTime<Utc>) {
+        let on_time_since = self.last_late_micros.load(Relaxed).max(self.lateness.until.timestamp_micros());
+        if started.timestamp_micros() - on_time_since < ON_TIME_FOR_MICROS {
+            self.last_late_micros.fetch_max(started.timestamp_micros(), Relaxed);
+        }
+    }
+
     /// When starts count from on: every job has fired once by then, or some for a while.
     pub(crate) fn window_opens(case: &Case, start: DateTime<Utc>) -> DateTime<Utc> {
         start + case.period.min(Duration::from_secs(1)) + Duration::from_millis(300)
@@ -71,7 +82,7 @@ pub(crate) fn note(fire_time: DateTime<Utc>) {
         let started = fire_time + TimeDelta::microseconds(late.try_into().unwrap_or(i64::MAX));
         notebook.lateness.note(started, late);
         if late > ON_TIME_MICROS {
-            notebook.last_late_micros.fetch_max(started.timestamp_micros(), Relaxed);
+            notebook.note_late(started);
         }
     }
 }

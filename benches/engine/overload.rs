@@ -25,9 +25,9 @@ use crate::{
 pub(crate) const WITNESSES: u64 = 100;
 pub(crate) const WITNESS_PERIOD: Duration = Duration::from_millis(100);
 /// How long the witnesses go on after the load.
-const AFTERWARDS: Duration = Duration::from_secs(6);
+const AFTERWARDS: Duration = Duration::from_secs(3);
 /// How long after the last tick of all the counters are read.
-const UNTIL_DECIDED: Duration = Duration::from_millis(2_500);
+const UNTIL_DECIDED: Duration = Duration::from_millis(2_000);
 const MEBIBYTE: f64 = (1 << 20) as f64;
 
 /// When the load goes.

@@ -53,6 +53,19 @@ fn a_wake_up_that_comes_early_or_twice_is_harmless() {
 }
 
 #[test]
+fn a_job_that_falls_behind_decides_thousands_of_ticks_in_one_step_and_sleeps() {
+    let mut job = Rehearsal::new(Period::millis(1), Policies::default());
+
+    let effects = job.step("00:30:07", Input::WakeUp);
+
+    let [Effect::Claim(claim)] = &effects[..] else { panic!("{effects:?}") };
+    let claim = claim.tick.unwrap();
+    assert_eq!(claim.fire_time.instant(), at("00:30:07"), "the newest one");
+    assert_eq!(claim.skips, Skips::new(SkipReason::Misfire, 6_999, false));
+    assert_eq!(job.wake_in("00:30:07"), None, "whatever is due meanwhile waits for the answer");
+}
+
+#[test]
 fn a_tick_during_a_run_is_skipped_not_queued() {
     let mut job = hourly();
     let run = job.run_tick("01:00");
