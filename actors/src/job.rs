@@ -10,13 +10,13 @@
 //! it [reports](JobReport) to whoever supervises it. When its actor dies, a [snapshot](JobSnapshot) is
 //! reported, and another actor is started with it: machine, runs and cursor survive.
 //!
-//! These files are one group: the handle holds the address of the actor, since one that is not typed would
-//! cost each job two allocations more.
+//! The actors of a thread share one task, one inbox and one timer: its [cast](cast).
 
 mod actor;
-mod alarm;
 mod ask;
+mod cast;
 mod conclude;
+mod context;
 mod effects;
 mod former_keys;
 mod handle;
@@ -35,6 +35,7 @@ mod triggered;
 pub(crate) use self::{
     actor::JobActor,
     ask::{AdvanceCursor, Answers, AnswersAtOnce, Ask, Asks, AsksWait, ClaimRun, RecordEnd},
+    cast::{Beginning, Placement},
     conclude::Conclusion,
     handle::{JobHandle, OnTrial, RefusedStep, WakeTime},
     hook_calls::HookCalls,

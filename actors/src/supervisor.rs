@@ -34,7 +34,7 @@ use std::{
     time::Duration,
 };
 
-use actix::{dev::channel::channel, prelude::*};
+use actix::prelude::*;
 use chrono::{DateTime, Utc};
 use tokio::{
     sync::{oneshot, watch},
@@ -75,9 +75,7 @@ use crate::{
     event_filter::EventFilter,
     event_log::Level,
     health::Part,
-    job::{
-        HookCalls, JobActor, JobHandle, JobHost, JobMessage, JobSnapshot, OnTrial, TriggeredRun, WakeTime,
-    },
+    job::{Beginning, HookCalls, JobHandle, JobHost, JobMessage, OnTrial, TriggeredRun, WakeTime},
     labels::{JOB_LABEL_OTHER, Labelled},
     listener::{EventStream, Events, Listen, ListenTo, ListenerActor},
     lock::LockActor,
@@ -247,36 +245,25 @@ impl SupervisorActor {
     }
 
     /// Starts an actor: of a new job, or in the place of one that died.
-    fn start_actor<R>(
+    fn start_actor(
         &mut self,
         definition: Arc<Definition>,
         former: Option<&JobHandle>,
-        snapshot: R,
-    ) -> Arc<JobHandle>
-    where
-        R: FnOnce(&JobHandle) -> JobSnapshot + Send + 'static,
-    {
+        beginning: Beginning,
+    ) -> Arc<JobHandle> {
         self.generations += 1;
-        let (sender, receiver) = channel(JOB_MAILBOX);
         let job = Arc::new(JobHandle {
             meters: former.map_or_else(|| self.meters_of(&definition, false), |former| former.meters.clone()),
             definition,
             generation: self.generations,
             instance: former.map_or(self.generations, |former| former.instance),
-            addr: Addr::new(sender),
+            place: self.parts.jobs.placement.place(self.generations),
             hook_calls: former.map_or_else(HookCalls::default, |former| former.hook_calls.share()),
             wake_time: WakeTime::default(),
             on_trial: former.map_or_else(OnTrial::default, |former| former.on_trial.share()),
             host: self.parts.jobs.clone(),
         });
-        let start = {
-            let job = job.clone();
-            move || {
-                let snapshot = snapshot(&job);
-                actix_rt::spawn(Context::with_receiver(receiver).into_future(JobActor::new(job, snapshot)));
-            }
-        };
-        self.parts.jobs.placement.start(self.generations, start);
+        self.parts.jobs.placement.start(job.clone(), beginning);
         job
     }
 
@@ -295,15 +282,22 @@ impl SupervisorActor {
 
     /// Lets a job fire: at once if it is local, else after it is enrolled.
     fn resume(&mut self, job: &Arc<JobHandle>, cursor: DateTime<Utc>) {
-        let name = &job.definition.name;
-        if job.definition.policies.fires == Fires::Local {
+        if self.lets_fire(job, cursor)
+            && let Some(entry) = self.jobs.get_mut(&job.definition.name)
+        {
+            entry.firing.await_enrolment();
+        }
+    }
+
+    /// The same of a job that may have no entry yet. Answers whether it awaits its enrolment.
+    fn lets_fire(&mut self, job: &Arc<JobHandle>, cursor: DateTime<Utc>) -> bool {
+        let is_local = job.definition.policies.fires == Fires::Local;
+        if is_local {
             job.send(Input::Resume { cursor, authority: None, stored: Box::default() });
         } else {
-            self.enrolling.push(name.clone());
-            if let Some(entry) = self.jobs.get_mut(name) {
-                entry.firing.await_enrolment();
-            }
+            self.enrolling.push(job.definition.name.clone());
         }
+        !is_local
     }
 
     /// By what authority this node decides the ticks of a job, if it does.
@@ -328,9 +322,6 @@ impl SupervisorActor {
         }
     }
 }
-
-/// A job's mailbox takes its messages without waiting whatever its capacity; this bounds those who do wait.
-const JOB_MAILBOX: usize = 16;
 
 impl Actor for SupervisorActor {
     type Context = Context<Self>;

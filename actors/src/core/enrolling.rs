@@ -30,6 +30,9 @@ pub(crate) const LOCKED_AGAIN_MAX: Duration = Duration::from_secs(1);
 /// After so many enrolments in a row of which something was locked, what is locked counts as refused.
 const ENROLMENTS_LOCKED_MAX: u32 = 8;
 
+/// For how many jobs that wait there is room even when none does.
+const ROOM_KEPT: usize = 1_024;
+
 /// The jobs that wait to be enrolled, and the page that is under way.
 #[derive(Debug)]
 pub(crate) struct Enrolling {
@@ -88,7 +91,12 @@ impl Enrolling {
 
     /// The job that has waited longest.
     pub(crate) fn pop(&mut self) -> Option<JobName> {
-        self.waiting.pop_front()
+        let first = self.waiting.pop_front();
+        if self.waiting.is_empty() {
+            // A million have waited here when the node began to lead.
+            self.waiting.shrink_to(ROOM_KEPT);
+        }
+        first
     }
 
     /// Whether a page may be enrolled now.

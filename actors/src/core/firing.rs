@@ -40,9 +40,9 @@ pub(crate) struct Firing {
     /// This session may declare the policy of the job's key without a term.
     declared_key_policy: bool,
     /// Why this node may not fire it: others declare another policy for its key.
-    refused: Option<Arc<str>>,
+    refused: Option<Box<Arc<str>>>,
     /// Why it does not fire until it is resumed or updated.
-    broken: Option<Arc<str>>,
+    broken: Option<Box<Arc<str>>>,
     /// It is to be enrolled, and the store has not answered yet.
     awaits_enrolment: bool,
 }
@@ -122,7 +122,7 @@ impl Firing {
     /// Others declare another policy for its key. Answers whether that is new, or they gave another reason
     /// before.
     pub(crate) fn refuse(&mut self, reason: Arc<str>) -> bool {
-        self.refused.replace(reason.clone()).is_none_or(|former| former != reason)
+        self.refused.replace(Box::new(reason.clone())).is_none_or(|former| *former != reason)
     }
 
     /// It is to be enrolled.
@@ -154,19 +154,19 @@ impl Firing {
 
     /// Why others keep this node from firing it.
     pub(crate) fn refused(&self) -> Option<&Arc<str>> {
-        self.refused.as_ref()
+        self.refused.as_deref()
     }
 
     /// It does not fire until it is resumed or updated. Answers whether this session declares the policy of
     /// its key.
     pub(crate) fn broke(&mut self, reason: Arc<str>) -> bool {
-        self.broken = Some(reason);
+        self.broken = Some(Box::new(reason));
         mem::take(&mut self.declared_key_policy)
     }
 
     /// Why it is broken.
     pub(crate) fn broken(&self) -> Option<&Arc<str>> {
-        self.broken.as_ref()
+        self.broken.as_deref()
     }
 
     /// It is broken no more. Answers whether it was.
@@ -210,7 +210,7 @@ mod tests {
     }
 
     fn broken(fires: Fires) -> Firing {
-        Firing { broken: Some("its schedule panicked".into()), ..Firing::new(fires) }
+        Firing { broken: Some(Box::new("its schedule panicked".into())), ..Firing::new(fires) }
     }
 
     #[test]

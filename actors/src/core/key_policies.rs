@@ -10,11 +10,9 @@
 //! | no job is fired with it | its page is taken back; jobs with it are enrolled after the answer |
 //! | the session is lost | it is not: what a session declared ends with it |
 
-use std::{
-    collections::{BTreeSet, HashMap},
-    mem,
-    sync::Arc,
-};
+use std::{collections::BTreeSet, mem, sync::Arc};
+
+use foldhash::HashMap;
 
 use crate::{
     core::policy::Overlap,
@@ -68,7 +66,7 @@ pub(crate) fn conflicts<'a>(
     jobs: impl IntoIterator<Item = Declares<'a>>,
     held: impl Fn(&LockKey) -> Option<Declares<'a>>,
 ) -> Vec<Fault> {
-    let mut keys: HashMap<&LockKey, Declares<'_>> = HashMap::new();
+    let mut keys: HashMap<&LockKey, Declares<'_>> = HashMap::default();
     let mut faults = Vec::new();
     for one in jobs {
         let first = *keys.entry(one.key).or_insert_with(|| held(one.key).unwrap_or(one));

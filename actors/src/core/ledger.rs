@@ -68,7 +68,8 @@ pub struct Ledger {
     /// Somebody is to be told something new.
     told: bool,
     sessions: u64,
-    jobs: HashMap<JobName, JobRow>,
+    /// In boxes: a map has room for twice as many as there are, and that of a row is large.
+    jobs: HashMap<JobName, Box<JobRow>>,
     withdrawn: VecDeque<JobName>,
     /// Held keys only: one counter of tokens for all keys grows for each of them.
     keys: HashMap<LockKey, RunId>,
@@ -147,7 +148,10 @@ impl Ledger {
 
     /// The row of a job that the newest term schedules.
     fn of_newest_term(&self, job: &JobName) -> Option<&JobRow> {
-        self.jobs.get(job).filter(|row| row.term == Some(Term(self.newest)) && !row.withdrawn)
+        self.jobs
+            .get(job)
+            .map(|row| &**row)
+            .filter(|row| row.term == Some(Term(self.newest)) && !row.withdrawn)
     }
 
     /// Pauses a job, or resumes it, and tells every session: whether that changed anything.
@@ -167,7 +171,7 @@ impl Ledger {
                 let mut row = JobRow::new(NEVER, None, None);
                 row.withdrawn = true;
                 row.pause = pause.cloned().map(Box::new);
-                self.jobs.insert(job.clone(), row);
+                self.jobs.insert(job.clone(), Box::new(row));
                 self.keep_withdrawn(job);
             }
         }

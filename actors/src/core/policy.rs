@@ -379,23 +379,20 @@ impl Retry {
     /// What is wrong with it: the option, its value, and the rule that it breaks.
     pub(crate) fn faults(&self) -> Vec<(&'static str, String, &'static str)> {
         let Self { attempts, initial, factor, max, jitter } = *self;
-        let checks = [
-            ((1..=ATTEMPTS_MAX).contains(&attempts), "retry attempts", attempts.to_string(), "1 to 1,000"),
-            (
-                initial >= Duration::from_millis(1),
-                "retry initial",
-                DurationText(initial).to_string(),
-                "at least 1 ms",
-            ),
-            ((1.0..=RETRY_FACTOR_MAX).contains(&factor), "retry factor", factor.to_string(), "1 to 1,000"),
-            (max >= initial, "retry max", DurationText(max).to_string(), "at least the initial pause"),
-            ((0.0..=1.0).contains(&jitter), "retry jitter", jitter.to_string(), "0 to 1"),
-        ];
-        checks
-            .into_iter()
-            .filter(|(fine, ..)| !fine)
-            .map(|(_, what, value, rule)| (what, value, rule))
-            .collect()
+        let mut faults = Vec::new();
+        // The text of a value is made only if it is wrong.
+        let mut check = |fine: bool, what, value: &dyn fmt::Display, rule| {
+            if !fine {
+                faults.push((what, value.to_string(), rule));
+            }
+        };
+        check((1..=ATTEMPTS_MAX).contains(&attempts), "retry attempts", &attempts, "1 to 1,000");
+        let least = Duration::from_millis(1);
+        check(initial >= least, "retry initial", &DurationText(initial), "at least 1 ms");
+        check((1.0..=RETRY_FACTOR_MAX).contains(&factor), "retry factor", &factor, "1 to 1,000");
+        check(max >= initial, "retry max", &DurationText(max), "at least the initial pause");
+        check((0.0..=1.0).contains(&jitter), "retry jitter", &jitter, "0 to 1");
+        faults
     }
 }
 

@@ -28,20 +28,32 @@ use crate::{
 pub(crate) struct Definition {
     pub(crate) name: JobName,
     pub(crate) key: LockKey,
-    pub(crate) tags: Box<[Tag]>,
-    /// The label in metrics that it was given.
-    metrics_label: Option<Box<str>>,
+    /// What most jobs are not given.
+    extras: Option<Box<Extras>>,
     /// It fires once in all.
     once: bool,
     pub(crate) schedule: Arc<dyn Schedule>,
-    /// The schedule in words.
-    pub(crate) description: Arc<str>,
     pub(crate) identity: ScheduleIdentity,
     /// The job's machine shares them.
     pub(crate) policies: Arc<Policies>,
-    pub(crate) hooks: Option<Box<Hooks>>,
     pub(crate) remove_when_done: bool,
     pub(crate) body: SharedBody,
+}
+
+/// What most jobs are not given.
+#[derive(Clone)]
+struct Extras {
+    tags: Box<[Tag]>,
+    metrics_label: Option<Box<str>>,
+    hooks: Option<Box<Hooks>>,
+}
+
+impl Extras {
+    /// `None` if the job was given nothing of it.
+    fn of(tags: Vec<Tag>, metrics_label: Option<Box<str>>, hooks: Option<Box<Hooks>>) -> Option<Box<Self>> {
+        let nothing = tags.is_empty() && metrics_label.is_none() && hooks.is_none();
+        (!nothing).then(|| Box::new(Self { tags: tags.into(), metrics_label, hooks }))
+    }
 }
 
 impl Definition {
@@ -52,18 +64,15 @@ impl Definition {
         now: DateTime<Utc>,
     ) -> Result<Self, Faults> {
         let schedule = schedule.for_job(self.name.as_str()).unwrap_or(schedule);
-        let Checked { schedule, description, identity, once } = check_schedule(schedule, now)?;
+        let Checked { schedule, identity, once } = check_schedule(schedule, now)?;
         Ok(Self {
             name: self.name.clone(),
             key: self.key.clone(),
-            tags: self.tags.clone(),
-            metrics_label: self.metrics_label.clone(),
+            extras: self.extras.clone(),
             once: once || self.policies.limit == Some(1),
             schedule,
-            description,
             identity,
             policies: self.policies.clone(),
-            hooks: self.hooks.clone(),
             remove_when_done: self.remove_when_done,
             body: self.body.clone(),
         })
@@ -74,9 +83,24 @@ impl Definition {
         Declares { job: &self.name, key: &self.key, overlap: self.policies.overlap }
     }
 
+    pub(crate) fn tags(&self) -> &[Tag] {
+        self.extras.as_ref().map_or(&[], |extras| &extras.tags)
+    }
+
+    pub(crate) fn hooks(&self) -> Option<&Hooks> {
+        self.extras.as_ref()?.hooks.as_deref()
+    }
+
+    /// The schedule in words. They are made when somebody asks: a schedule has its text itself.
+    pub(crate) fn description(&self) -> Arc<str> {
+        // It is code of the application, and was asked before: if it panics now, nothing else shall fail.
+        let described = catch_unwind(AssertUnwindSafe(|| describe(&*self.schedule)));
+        described.unwrap_or_else(|_| "a schedule whose `Display` panicked".into())
+    }
+
     /// The label of its metrics.
     pub(crate) fn label(&self) -> Label<'_> {
-        match &self.metrics_label {
+        match self.extras.as_ref().and_then(|extras| extras.metrics_label.as_ref()) {
             Some(label) => Label::Own(label),
             None if self.once => Label::Once,
             None => Label::Own(self.name.as_str()),
@@ -97,8 +121,8 @@ impl Job {
     /// Checks the definition as of `now` and takes it apart.
     pub(crate) fn define(self, now: DateTime<Utc>) -> Result<Definition, Faults> {
         let mut faults = Vec::new();
-        let subject = format!("job {:?}", self.name.chars().take(40).collect::<String>());
-        let note = |fault: Fault, faults: &mut Vec<Fault>| faults.push(fault.within(&subject));
+        let subject = || format!("job {:?}", self.name.chars().take(40).collect::<String>());
+        let note = |fault: Fault, faults: &mut Vec<Fault>| faults.push(fault.within(&subject()));
 
         let name = JobName::new(&self.name).map_err(|fault| faults.push(fault)).ok();
         let key = self.lock_key.map(LockKey::new).transpose().map_err(|fault| note(fault, &mut faults)).ok();
@@ -133,20 +157,15 @@ impl Job {
         };
 
         match (name, key, schedule) {
-            (Some(name), Some(key), Some(Checked { schedule, description, identity, once }))
-                if faults.is_empty() =>
-            {
+            (Some(name), Some(key), Some(Checked { schedule, identity, once })) if faults.is_empty() => {
                 Ok(Definition {
                     once: once || self.policies.limit == Some(1),
-                    metrics_label,
+                    extras: Extras::of(tags, metrics_label, self.hooks),
                     key: key.unwrap_or_else(|| LockKey::from(&name)),
                     name,
-                    tags: tags.into(),
                     schedule,
-                    description,
                     identity,
                     policies: Arc::new(self.policies),
-                    hooks: self.hooks,
                     remove_when_done: self.remove_when_done,
                     body: self.body,
                 })
@@ -161,7 +180,6 @@ const TIMEOUT_MIN: Duration = Duration::from_millis(1);
 /// A schedule that may be asked.
 struct Checked {
     schedule: Arc<dyn Schedule>,
-    description: Arc<str>,
     identity: ScheduleIdentity,
     /// It has one fire time in all.
     once: bool,
@@ -178,17 +196,20 @@ fn check_metrics_label(label: &str) -> Result<Box<str>, Fault> {
     Ok(label.into())
 }
 
+fn describe(schedule: &dyn Schedule) -> Arc<str> {
+    storable(&bounded(schedule, TEXT_MAX)).into()
+}
+
 /// Refuses a schedule that never fires, and one that panics when it is asked: better now than in its actor.
 fn check_schedule(schedule: Arc<dyn Schedule>, now: DateTime<Utc>) -> Result<Checked, Faults> {
     let asked = catch_unwind(AssertUnwindSafe(|| {
         // A fire time at this very instant is neither before it nor after it.
         let after_now = now.checked_add_signed(TimeDelta::milliseconds(1)).unwrap_or(now);
         let fires = schedule.next_after(now).is_some() || schedule.previous_before(after_now).is_some();
-        let description: Arc<str> = storable(&bounded(&schedule, TEXT_MAX)).into();
-        (description, fires, schedule.identity(), schedule.fires_once())
+        (describe(&*schedule), fires, schedule.identity(), schedule.fires_once())
     }));
     match asked {
-        Ok((description, true, identity, once)) => Ok(Checked { schedule, description, identity, once }),
+        Ok((_, true, identity, once)) => Ok(Checked { schedule, identity, once }),
         Ok((description, false, ..)) => {
             Err(Fault::new("schedule", &*description, "it never fires", "give it at least one fire time")
                 .into())

@@ -6,7 +6,7 @@ use actix::prelude::*;
 use tokio::{sync::oneshot, time::Instant};
 
 use super::{
-    alarm::Alarm,
+    context::JobContext,
     former_keys::FormerKeys,
     handle::{JobHandle, Reading},
     message::{AsksSchedule, Envelope, JobMessage, Retirement},
@@ -54,10 +54,8 @@ pub(crate) struct JobActor {
     pub(super) ends: Seldom<(RunId, oneshot::Sender<Outcome>)>,
     /// It is known to wait for the store to decide a due tick.
     overdue: Option<Box<Mark>>,
-    /// When the machine wants to be woken up; the alarm follows.
-    pub(super) wake_at: Option<Instant>,
-    /// How often the clock had moved when that was told from it.
-    armed_after: u32,
+    /// How often the clock had moved when the timer was set for the job's wake time; `None` if it is to be set.
+    armed_after: Option<u32>,
     pub(super) drain: Option<Arc<Drain>>,
     /// How far it is on the way to its end.
     lifecycle: Lifecycle,
@@ -91,8 +89,7 @@ impl JobActor {
             triggers: Seldom::default(),
             ends,
             overdue: None,
-            wake_at: None,
-            armed_after: 0,
+            armed_after: None,
             drain,
             lifecycle: Lifecycle::new(retiring),
             held,
@@ -113,11 +110,17 @@ impl JobActor {
     }
 
     /// Feeds the machine and does what it says.
-    pub(super) fn step(&mut self, input: Input, ctx: &mut Context<Self>) {
+    pub(super) fn step(&mut self, input: Input, ctx: &mut JobContext) {
         self.step_at(self.job.read(), input, ctx);
     }
 
-    fn step_at(&mut self, mut reading: Reading, mut input: Input, ctx: &mut Context<Self>) {
+    /// The time has come for which the timer was set.
+    pub(super) fn on_time(&mut self, ctx: &mut JobContext) {
+        self.armed_after = None;
+        self.step(Input::WakeUp, ctx);
+    }
+
+    fn step_at(&mut self, mut reading: Reading, mut input: Input, ctx: &mut JobContext) {
         let mut told = Told::default();
         loop {
             let effects = self.machine.feed(reading.now, input);
@@ -145,7 +148,7 @@ impl JobActor {
         self.answer_lost_ends();
         self.mark_overdue(reading.now.elapsed);
         self.show_held();
-        self.arm(reading);
+        self.arm(reading, ctx);
         self.stop_if_done(ctx);
     }
 
@@ -194,16 +197,15 @@ impl JobActor {
         }
     }
 
-    fn arm(&mut self, mut reading: Reading) {
+    fn arm(&mut self, mut reading: Reading, ctx: &mut JobContext) {
         loop {
             let wait = self.machine.wake_in(reading.now);
             let wake_time = reading.wake_time(wait);
-            let was_armed =
-                self.wake_at.is_some() == wait.is_some() && self.armed_after == reading.clock_moves;
+            let was_armed = self.armed_after == Some(reading.clock_moves);
             // The end of a run, for one, leaves the timer as it is.
             if !was_armed || !self.job.wake_time.is(wake_time) {
-                self.wake_at = wait.map(|wait| Instant::now() + wait.min(SLEEP_MAX));
-                self.armed_after = reading.clock_moves;
+                ctx.wake_at = Some(wait.map(|wait| Instant::now() + wait.min(SLEEP_MAX)));
+                self.armed_after = Some(reading.clock_moves);
                 self.job.wake_time.publish(wake_time);
             }
             if self.job.is_unmoved_since(&reading) {
@@ -214,7 +216,7 @@ impl JobActor {
     }
 
     /// Lets go of the drain, and of the actor itself, when nothing runs any more.
-    fn stop_if_done(&mut self, ctx: &mut Context<Self>) {
+    fn stop_if_done(&mut self, ctx: &mut JobContext) {
         let progress = Progress::of(&self.machine, self.job.definition.remove_when_done);
         let Farewell { says_done, says_left, stops } = self.lifecycle.after_step(progress);
         if says_done {
@@ -236,12 +238,12 @@ impl JobActor {
 
     /// What is due by now is decided before the job is removed, or goes by another schedule; so is what it
     /// was to decide when it changed before.
-    fn leave(&mut self, is_removed: bool, ctx: &mut Context<Self>) {
+    fn leave(&mut self, is_removed: bool, ctx: &mut JobContext) {
         self.lifecycle.leave();
         self.step(Input::Leave { is_removed }, ctx);
     }
 
-    fn on_drain(&mut self, drain: Arc<Drain>, fires: bool, ctx: &mut Context<Self>) {
+    fn on_drain(&mut self, drain: Arc<Drain>, fires: bool, ctx: &mut JobContext) {
         for run in self.machine.active_runs() {
             drain.expect(&self.job.definition.name, run.run);
         }
@@ -255,13 +257,14 @@ impl JobActor {
         }
     }
 
-    fn redefine(&mut self, job: Arc<JobHandle>, ctx: &mut Context<Self>) {
+    fn redefine(&mut self, job: Arc<JobHandle>, ctx: &mut JobContext) {
         if self.job.definition.identity.differs_from(job.definition.identity) {
             self.leave(false, ctx);
         }
         let Definition { schedule, policies, .. } = &*job.definition;
         self.machine.redefine(schedule.clone(), policies.clone());
         let former = std::mem::replace(&mut self.job, job);
+        self.armed_after = None;
         self.keep_former_keys(&former.definition.key);
         // It may have another label from now on.
         self.held = None;
@@ -269,31 +272,27 @@ impl JobActor {
         self.step(Input::WakeUp, ctx);
     }
 
-    fn trigger(
-        &mut self,
-        reply: oneshot::Sender<Result<TriggeredRun, TriggerError>>,
-        ctx: &mut Context<Self>,
-    ) {
+    fn trigger(&mut self, reply: oneshot::Sender<Result<TriggeredRun, TriggerError>>, ctx: &mut JobContext) {
         let reading = self.job.read();
         self.triggers.list_mut().push((reading.now.spare, reply));
         self.step_at(reading, Input::Trigger, ctx);
     }
 
     /// Answers which runs are in progress.
-    fn cancel_all(&mut self, ctx: &mut Context<Self>) -> Vec<RunId> {
+    fn cancel_all(&mut self, ctx: &mut JobContext) -> Vec<RunId> {
         let runs = self.machine.active_runs().map(|run| run.run).collect();
         self.step(Input::Cancel { run: None, why: CancelReason::Requested }, ctx);
         runs
     }
 
     /// Answers whether that changes anything.
-    fn pause(&mut self, pause: Option<Pause>, ctx: &mut Context<Self>) -> bool {
+    fn pause(&mut self, pause: Option<Pause>, ctx: &mut JobContext) -> bool {
         let before = self.machine.pause().cloned();
         self.step(Input::Pause(pause), ctx);
         self.machine.pause() != before.as_ref()
     }
 
-    fn retire(&mut self, why: Retirement, ctx: &mut Context<Self>) {
+    fn retire(&mut self, why: Retirement, ctx: &mut JobContext) {
         match why {
             Retirement::Removed => self.leave(true, ctx),
             Retirement::EngineOver => self.lifecycle.leave_at_once(),
@@ -308,13 +307,12 @@ impl JobActor {
 }
 
 impl Actor for JobActor {
-    type Context = Context<Self>;
+    type Context = JobContext;
 
     fn started(&mut self, ctx: &mut Self::Context) {
         // What a predecessor's machine waits for: the timeout of its run, the next attempt, the claim to be
         // asked again. What it had in hand, and nobody wants any more, it gives back.
         self.step(Input::WakeUp, ctx);
-        ctx.spawn(Alarm::default());
     }
 
     fn stopped(&mut self, _: &mut Self::Context) {
@@ -322,8 +320,8 @@ impl Actor for JobActor {
             self.job.report(Report::Retired);
             return;
         }
-        // During the unwinding of a panic: nothing here may panic again. Or its thread ends, with the engine
-        // or before it: whether that is a death is for the supervisor to say, if it is still there.
+        // It panicked. Or its thread ends, with the engine or before it: whether that is a death is for the
+        // supervisor to say, if it is still there.
         let JobSnapshot { machine: empty, held, .. } = JobSnapshot::fresh(&self.job, self.machine.cursor());
         let snapshot = JobSnapshot {
             machine: std::mem::replace(&mut self.machine, empty),

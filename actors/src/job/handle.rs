@@ -8,12 +8,10 @@ use std::{
     time::Duration,
 };
 
-use actix::Addr;
 use chrono::{DateTime, Utc};
 use tokio::sync::oneshot;
 
 use super::{
-    actor::JobActor,
     ask::{Ask, RecordEnd},
     conclude::Conclusion,
     hook_calls::HookCalls,
@@ -40,7 +38,8 @@ pub(crate) struct JobHandle {
     pub(crate) generation: u64,
     /// The generation of the job's first actor: the same for all that took it over after a death.
     pub(crate) instance: u64,
-    pub(crate) addr: Addr<JobActor>,
+    /// Where the actor lives in the cast of its thread.
+    pub(crate) place: u32,
     pub(crate) meters: Arc<Labelled<JobMeters>>,
     pub(crate) hook_calls: HookCalls,
     pub(crate) wake_time: WakeTime,

@@ -85,7 +85,7 @@ impl JobHandle {
     ) -> impl Iterator<Item = (&Hook<T>, Duration)> {
         let of_all = &self.host.hooks;
         let timeout = of_all.timeout.unwrap_or(HOOK_TIMEOUT_DEFAULT);
-        let own = self.definition.hooks.as_deref();
+        let own = self.definition.hooks();
         let own = own.map(|own| (own, own.timeout.unwrap_or(timeout)));
         let each = move |(hooks, timeout)| which(hooks).iter().map(move |hook| (hook, timeout));
         [Some((of_all, timeout)), own].into_iter().flatten().flat_map(each)

@@ -5,14 +5,13 @@ use std::sync::Arc;
 use actix::prelude::*;
 use tokio::{runtime, sync::watch};
 
-use super::{ask::Asks, handle::JobHandle, message::Envelope, report::JobReport, run_task::RunTask};
+use super::{ask::Asks, cast::Placement, handle::JobHandle, report::JobReport, run_task::RunTask};
 use crate::{
     body_queue::BodyPlace,
     core::{byte_budget::ByteBudget, end_text::EndTexts},
     hooks::Hooks,
     node::Node,
     permits::Permits,
-    placement::Placement,
     run::SharedParts,
 };
 
@@ -26,7 +25,7 @@ pub(crate) struct JobHost {
     pub(crate) asks: Arc<Asks>,
     /// Whoever supervises the jobs.
     pub(crate) reports: Recipient<JobReport>,
-    pub(crate) placement: Placement<Envelope>,
+    pub(crate) placement: Placement,
     pub(crate) permits: Permits<Arc<JobHandle>>,
     pub(crate) bodies: BodyPlace<RunTask>,
     /// Of bodies, with timers and I/O.

@@ -11,7 +11,6 @@ use crate::{
     drain::Drain,
     error::TriggerError,
     name::{JobName, RunId},
-    placement::Deliver,
     port::{Pause, Session, Verdict},
 };
 
@@ -97,16 +96,14 @@ impl Envelope {
         Self { job, message: Some(message) }
     }
 
+    /// The place of the actor that it is for, and its generation: another actor may have the place by now.
+    pub(super) fn receiver(&self) -> (u32, u64) {
+        (self.job.place, self.job.generation)
+    }
+
     /// Takes the message out: it has arrived.
     pub(super) fn open(mut self) -> Option<JobMessage> {
         self.message.take()
-    }
-}
-
-impl Deliver for Envelope {
-    fn deliver(self) {
-        let job = self.job.clone();
-        job.addr.do_send(self);
     }
 }
 

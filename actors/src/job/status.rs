@@ -233,10 +233,10 @@ impl JobStatus {
     pub(crate) fn without_actor(definition: &Definition, state: JobState) -> Self {
         Self {
             name: definition.name.clone(),
-            schedule: definition.description.clone(),
+            schedule: definition.description(),
             timezone: definition.schedule.timezone().map(str::to_owned),
             lock_key: definition.key.clone(),
-            tags: definition.tags.to_vec(),
+            tags: definition.tags().to_vec(),
             policies: *definition.policies,
             state,
             next_fire_time: None,

@@ -4,10 +4,11 @@
 //! fires the job is not: that is a question to the store, asked after the job was added, and answered by
 //! [`Firing`]. A job stays added whatever the store answers.
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use actix::prelude::*;
 use chrono::{DateTime, Utc};
+use foldhash::{HashSet, HashSetExt};
 use futures_util::future::{BoxFuture, ready};
 use tokio::time::timeout;
 
@@ -23,7 +24,7 @@ use crate::{
     definition::{Definition, Job},
     error::{AddError, Fault, Faults},
     event::EventKind,
-    job::{JobHandle, JobSnapshot, Scheduled},
+    job::{Beginning, JobHandle, Scheduled},
     lock::{InquireJobs, InquiryPurpose},
     message::{AddJob, AddJobs, Added, PAGE_MAX},
     name::JobName,
@@ -62,25 +63,27 @@ impl SupervisorActor {
         self.log_lints(&definitions);
         let (now, known_since) = self.node().clock.read();
         let mut added = Vec::with_capacity(definitions.len());
-        for definition in definitions {
+        let host = self.parts.jobs.clone();
+        let mut held = None;
+        for (nth, definition) in definitions.into_iter().enumerate() {
+            if nth % PAGE_MAX == 0 {
+                drop(held.replace(host.placement.hold()));
+            }
             let name = definition.name.clone();
             #[cfg(any(test, feature = "testkit"))]
             self.parts.jobs.note(&definition);
             self.keys.add(definition.declares());
             self.tags.add(&definition);
-            let job = self.start_actor(Arc::new(definition), None, move |job| JobSnapshot::fresh(job, now));
+            let job = self.start_actor(Arc::new(definition), None, Beginning::New(now));
             self.node().publisher.publish_routine(|| EventKind::JobAdded { job: name.clone() });
+            let mut firing = Firing::new(job.definition.policies.fires);
+            if self.lets_fire(&job, now) {
+                firing.await_enrolment();
+            }
             added.push(job.clone());
-            let entry = Entry {
-                job: job.clone(),
-                firing: Firing::new(job.definition.policies.fires),
-                known_since,
-                deaths: None,
-                parked: None,
-            };
-            self.jobs.insert(name, entry);
-            self.resume(&job, now);
+            self.jobs.insert(name, Entry { job, firing, known_since, deaths: None, parked: None });
         }
+        drop(held);
         self.node().meters.jobs.set(self.jobs.len() as f64);
         self.enrol(ctx);
         added

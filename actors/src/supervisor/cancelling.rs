@@ -26,7 +26,7 @@ impl SupervisorActor {
     fn select_with_removed(&self, selector: &Selector) -> Result<Vec<Arc<JobHandle>>, SelectError> {
         let is_meant = |job: &&Arc<JobHandle>| match selector {
             Selector::Name(name) => job.definition.name.as_str() == name,
-            Selector::Tag(tag) => job.definition.tags.iter().any(|other| other.as_str() == tag),
+            Selector::Tag(tag) => job.definition.tags().iter().any(|other| other.as_str() == tag),
             Selector::All => true,
         };
         let removed: Vec<_> = self.retiring.values().filter(is_meant).cloned().collect();

@@ -20,8 +20,7 @@ use std::{sync::Arc, time::Duration, vec};
 
 use actix::prelude::*;
 use chrono::TimeDelta;
-use futures_util::future::join;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep_until};
 
 use super::{Entry, SupervisorActor};
 use crate::{
@@ -92,14 +91,25 @@ impl SupervisorActor {
         // Before the look: a step that comes after it ends the wait.
         let next_look = self.node().clock.next_look();
         self.look_at_clocks(ctx);
-        let next_look = join(next_look, sleep(LOOK_PAUSE_MIN));
-        ctx.spawn(next_look.into_actor(self).map(|_, actor, ctx| actor.watch_clocks(ctx)));
+        let earliest = Instant::now() + LOOK_PAUSE_MIN;
+        // One after the other: a timer that nobody needs would wake this thread up as often as the look does.
+        let next_look = async move {
+            next_look.await;
+            if Instant::now() < earliest {
+                sleep_until(earliest).await;
+            }
+        };
+        ctx.spawn(next_look.into_actor(self).map(|(), actor, ctx| actor.watch_clocks(ctx)));
     }
 
     fn look_at_clocks(&mut self, ctx: &mut Context<Self>) {
         // The store's clock is told by how far the node's is from it. If it has moved, too, the lock actor
-        // reports it.
-        self.parts.lock.do_send(ReadClock);
+        // reports it. Of a store in this process nothing else is measured, and no other thread is woken up.
+        if !self.parts.single_node {
+            self.parts.lock.do_send(ReadClock);
+        } else if self.node().measure_store_clock() {
+            self.on_store_clock_moved(ctx);
+        }
         let (wall, elapsed) = self.node().clock.read();
         if let Some(by) = self.wall_clock.look(wall, elapsed) {
             self.node().meters.clock_steps.increment(1);
@@ -157,6 +167,8 @@ impl SupervisorActor {
     /// Wakes up those who are due soon, and then page by page the others.
     fn rearm_next(&mut self, ctx: &mut Context<Self>) {
         let Some(mut rearming) = self.rearming.take() else { return };
+        let host = self.parts.jobs.clone();
+        let held = host.placement.hold();
         for (_, job) in rearming.soon.by_ref().take(SOON_PAGE) {
             job.send(Input::WakeUp);
         }
@@ -168,6 +180,7 @@ impl SupervisorActor {
         } else {
             return;
         };
+        drop(held);
         rearming.next = Some(ctx.notify_later(RearmNext, pause));
         self.rearming = Some(rearming);
     }

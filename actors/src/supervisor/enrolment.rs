@@ -31,6 +31,12 @@ use crate::{
 /// A job that is being enrolled, and by what authority.
 type Asked = (Arc<JobHandle>, Authority);
 
+/// What most jobs do not have that are enrolled.
+struct Troubles {
+    is_parked: bool,
+    is_refused: bool,
+}
+
 /// How often a job that was refused because of its key is enrolled again, and the pause before a retraction
 /// that failed is tried again.
 pub(super) const REFUSED_AGAIN: Duration = Duration::from_secs(30);
@@ -108,9 +114,11 @@ impl SupervisorActor {
             return;
         }
         for (job, _) in jobs {
-            let same = |entry: &&Entry| Arc::ptr_eq(&entry.job, job);
-            if self.jobs.get(&job.definition.name).filter(same).is_some() {
-                self.on_enrolment_answered(&job.definition.name);
+            let name = &job.definition.name;
+            let same = |entry: &&mut Entry| Arc::ptr_eq(&entry.job, job);
+            if let Some(entry) = self.jobs.get_mut(name).filter(same) {
+                entry.firing.enrolment_answered();
+                self.questions.go_on(name);
             }
         }
     }
@@ -195,17 +203,21 @@ impl SupervisorActor {
     ) -> Vec<JobName> {
         let (mut locked, mut over) = (Vec::new(), Vec::new());
         let is_witness = matches!(group, Some(Group::Witness(_)));
+        let host = self.parts.jobs.clone();
+        let _held = host.placement.hold();
         for ((job, authority), answer) in jobs.into_iter().zip(answers) {
             self.note_enrolled(&job, &answer);
-            if !self.still_fires(&job, authority) {
-                continue;
-            }
+            let Some(troubles) = self.still_fires(&job, authority) else { continue };
             let name = &job.definition.name;
-            self.on_trial_enrolled(name, &answer);
+            if troubles.is_parked {
+                self.on_trial_enrolled(name, &answer);
+            }
             match AfterEnrolment::of(answer, authority, is_witness) {
                 AfterEnrolment::GoesOn => {}
                 AfterEnrolment::Resume { cursor, stored } => {
-                    if let Some(entry) = self.jobs.get_mut(name) {
+                    if troubles.is_refused
+                        && let Some(entry) = self.jobs.get_mut(name)
+                    {
                         entry.firing.enrolled();
                     }
                     over.extend(self.never_runs(name, cursor).map(|last| (name.clone(), last)));
@@ -233,14 +245,16 @@ impl SupervisorActor {
         }
     }
 
-    /// Whether this node has the very job, and fires it by the same authority. One that was added or changed
-    /// since has its own answer.
-    fn still_fires(&self, job: &JobHandle, authority: Authority) -> bool {
+    /// The troubles of a job, if this node has that very one and fires it by the same authority. One that was
+    /// added or changed since has its own answer.
+    fn still_fires(&self, job: &JobHandle, authority: Authority) -> Option<Troubles> {
         let same = |entry: &&Entry| {
             entry.job.generation == job.generation && Arc::ptr_eq(&entry.job.definition, &job.definition)
         };
+        // Of a million jobs each look at one more is felt: everything is read here at once.
         let entry = self.jobs.get(&job.definition.name).filter(same);
-        entry.is_some_and(|entry| self.authority(entry) == Some(authority))
+        let entry = entry.filter(|entry| self.authority(entry) == Some(authority))?;
+        Some(Troubles { is_parked: entry.parked.is_some(), is_refused: entry.firing.refused().is_some() })
     }
 
     /// Others declare another policy for the job's key: this node does not fire it until they do not.

@@ -83,7 +83,7 @@ impl SupervisorActor {
                 Outlook::Broken(breach) => {
                     let fault = Fault::new(
                         "schedule",
-                        &*definition.description,
+                        &*definition.description(),
                         format!("it breaks the contract of `Schedule`: {breach}"),
                         "mend its `next_after` and `previous_before`",
                     );

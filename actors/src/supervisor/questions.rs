@@ -41,7 +41,7 @@ impl WaitingQuestions {
         receiver
     }
 
-    fn go_on(&mut self, job: &JobName) {
+    pub(super) fn go_on(&mut self, job: &JobName) {
         if !self.0.is_empty() {
             self.0.remove(job);
         }
@@ -212,7 +212,7 @@ impl SupervisorActor {
             Bound::Unbounded => true,
         };
         let has_tag = move |job: &JobHandle| {
-            tag.is_none_or(|tag| job.definition.tags.iter().any(|other| other.as_str() == tag))
+            tag.is_none_or(|tag| job.definition.tags().iter().any(|other| other.as_str() == tag))
         };
         let mut last = None;
         let removed =

@@ -17,7 +17,7 @@ impl Handler<JobReport> for SupervisorActor {
     fn handle(&mut self, JobReport { job, report }: JobReport, ctx: &mut Self::Context) {
         let name = &job.definition.name;
         match report {
-            job::Report::Died(snapshot) => self.on_died(&job, *snapshot, ctx),
+            job::Report::Died(snapshot) => self.on_died(&job, snapshot, ctx),
             job::Report::Retired => drop(self.retiring.remove(&(name.clone(), job.generation))),
             job::Report::Left => self.on_left(name, job.generation, ctx),
             job::Report::Done => self.on_done(&job, ctx),

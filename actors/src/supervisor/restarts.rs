@@ -19,7 +19,7 @@ use crate::{
     },
     event::EventKind,
     event_log::Level,
-    job::{JobHandle, JobMessage, JobSnapshot, breach_of},
+    job::{Beginning, JobHandle, JobMessage, JobSnapshot, breach_of},
     message::Selector,
     name::JobName,
 };
@@ -36,7 +36,7 @@ impl SupervisorActor {
     pub(super) fn on_died(
         &mut self,
         job: &Arc<JobHandle>,
-        mut snapshot: JobSnapshot,
+        mut snapshot: Box<JobSnapshot>,
         ctx: &mut Context<Self>,
     ) {
         let name = &job.definition.name;
@@ -47,7 +47,7 @@ impl SupervisorActor {
             self.node().publisher.log("JobRestarted", Level::Error, name, &line);
             // It may have died before it heard of it.
             snapshot.retiring = true;
-            let successor = self.start_actor(job.definition.clone(), Some(job), move |_| snapshot);
+            let successor = self.start_actor(job.definition.clone(), Some(job), Beginning::Left(snapshot));
             self.retiring.insert((name.clone(), successor.generation), successor);
             return;
         }
@@ -61,7 +61,7 @@ impl SupervisorActor {
         let after_death = deaths.restarts.died(now);
         let was_broken = entry.firing.broken().is_some();
         let definition = entry.job.definition.clone();
-        let successor = self.start_actor(definition, Some(job), move |_| snapshot);
+        let successor = self.start_actor(definition, Some(job), Beginning::Left(snapshot));
         if let Some(entry) = self.jobs.get_mut(name) {
             entry.job = successor.clone();
         }

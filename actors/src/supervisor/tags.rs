@@ -18,13 +18,13 @@ pub(super) struct Tags(HashMap<Tag, BTreeSet<JobName>>);
 
 impl Tags {
     pub(super) fn add(&mut self, definition: &Definition) {
-        for tag in definition.tags.iter() {
+        for tag in definition.tags().iter() {
             self.0.entry(tag.clone()).or_default().insert(definition.name.clone());
         }
     }
 
     pub(super) fn remove(&mut self, definition: &Definition) {
-        for tag in definition.tags.iter() {
+        for tag in definition.tags().iter() {
             if let Some(jobs) = self.0.get_mut(tag) {
                 jobs.remove(&definition.name);
                 if jobs.is_empty() {

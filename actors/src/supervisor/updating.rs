@@ -103,12 +103,12 @@ fn by_definition(
     definition: Arc<Definition>,
     meters: Arc<Labelled<JobMeters>>,
 ) -> JobHandle {
-    let JobHandle { generation, instance, addr, hook_calls, host, .. } = job;
+    let JobHandle { generation, instance, place, hook_calls, host, .. } = job;
     JobHandle {
         definition,
         generation: *generation,
         instance: *instance,
-        addr: addr.clone(),
+        place: *place,
         meters,
         host: host.clone(),
         hook_calls: hook_calls.share(),

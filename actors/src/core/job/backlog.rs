@@ -11,6 +11,7 @@ use super::{Effect, Effects};
 use crate::{
     core::{
         contract::MILLISECOND,
+        seldom::SeldomQueue,
         time::{FireTime, Now},
     },
     port::{SkipReason, Skips},
@@ -76,7 +77,7 @@ pub(super) fn announce(missed: Option<Missed>, effects: &mut Effects) {
 /// The due ticks that wait, in their order, and the skipped ticks of which the store does not know yet.
 #[derive(Debug, Default)]
 pub(super) struct Backlog {
-    waiting: VecDeque<Waiting>,
+    waiting: SeldomQueue<Waiting>,
     /// The ticks that were skipped after the last one that waits, or after the stored cursor if none does.
     skips: Skips,
 }
@@ -108,17 +109,17 @@ impl Backlog {
 
     /// It goes on waiting, or waits again.
     pub(super) fn push_front(&mut self, waiting: Waiting) {
-        self.waiting.push_front(waiting);
+        self.waiting.queue_mut().push_front(waiting);
     }
 
     /// A newer one waits.
     pub(super) fn push_back(&mut self, waiting: Waiting) {
-        self.waiting.push_back(waiting);
+        self.waiting.queue_mut().push_back(waiting);
     }
 
     /// Takes all that wait.
     pub(super) fn take_waiting(&mut self) -> VecDeque<Waiting> {
-        std::mem::take(&mut self.waiting)
+        self.waiting.take()
     }
 
     /// Nothing waits, and nothing is skipped.
@@ -128,9 +129,7 @@ impl Backlog {
 
     /// An idle job keeps no memory for what waits.
     pub(super) fn shrink_if_empty(&mut self) {
-        if self.waiting.is_empty() {
-            self.waiting = VecDeque::new();
-        }
+        self.waiting.shrink_if_empty();
     }
 
     /// Ticks were skipped that come after everything that waits.

@@ -1,10 +1,10 @@
 //! How the last runs ended.
 
-use std::{collections::VecDeque, time::Duration};
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-use crate::{CALL_DEADLINE, event::Outcome, name::RunId};
+use crate::{CALL_DEADLINE, core::seldom::SeldomQueue, event::Outcome, name::RunId};
 
 /// How many ended runs a job remembers.
 pub(crate) const HISTORY_MAX: usize = 10;
@@ -27,7 +27,7 @@ pub(crate) struct LastRun {
 /// The last runs of a job, and how many of them failed in a row.
 #[derive(Debug, Default)]
 pub(super) struct History {
-    runs: VecDeque<LastRun>,
+    runs: SeldomQueue<LastRun>,
     failures: u32,
 }
 
@@ -63,8 +63,9 @@ impl History {
     }
 
     pub(super) fn add(&mut self, last: LastRun) {
-        self.runs.truncate(HISTORY_MAX - 1);
-        self.runs.push_front(last);
+        let runs = self.runs.queue_mut();
+        runs.truncate(HISTORY_MAX - 1);
+        runs.push_front(last);
     }
 
     pub(super) fn count(&mut self, outcome: Outcome) {

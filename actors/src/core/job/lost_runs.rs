@@ -1,7 +1,5 @@
 //! Lost runs that are to go on with another attempt.
 
-use std::collections::VecDeque;
-
 use super::{
     JobMachine, Mode,
     unscheduled::{Caller, Cause, RetriedLoss, UnscheduledRun},
@@ -87,15 +85,18 @@ impl JobMachine {
     /// Nothing that was lost goes on.
     pub(super) fn forget_pending_retries(&mut self) {
         self.unscheduled.pending_retries = Seldom::default();
-        self.unscheduled.queue.retain(|queued| queued.is_trigger() || !queued.is_waiting());
+        self.unscheduled.queue.retain_mut(|queued| queued.is_trigger() || !queued.is_waiting());
     }
 
     /// Lost runs that wait for their turn wait among the pending retries again.
     fn put_pending_retries_back(&mut self) {
-        let (waiting, rest): (VecDeque<_>, VecDeque<_>) = std::mem::take(&mut self.unscheduled.queue)
+        let (waiting, rest): (Vec<_>, Vec<_>) = self
+            .unscheduled
+            .queue
+            .take()
             .into_iter()
             .partition(|queued| !queued.is_trigger() && queued.is_waiting());
-        self.unscheduled.queue = rest;
+        self.unscheduled.queue = rest.into_iter().collect();
         for queued in waiting {
             queued.loss().into_iter().for_each(|loss| self.add_pending_retry(loss));
         }
@@ -122,7 +123,10 @@ impl JobMachine {
             return;
         };
         let loss = self.unscheduled.pending_retries.list_mut().remove(at);
-        self.unscheduled.queue.push_front(UnscheduledRun::new(loss.retry.run, Cause::RetriedLoss(loss)));
+        self.unscheduled
+            .queue
+            .queue_mut()
+            .push_front(UnscheduledRun::new(loss.retry.run, Cause::RetriedLoss(loss)));
     }
 
     /// Lost runs that were to go on here are taken up only to be closed: otherwise the store would keep their

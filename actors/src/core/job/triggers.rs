@@ -23,7 +23,7 @@ impl JobMachine {
             return;
         }
         let cause = Cause::Trigger(Caller::Waits);
-        self.unscheduled.queue.push_back(UnscheduledRun::new(now.spare, cause));
+        self.unscheduled.queue.queue_mut().push_back(UnscheduledRun::new(now.spare, cause));
         self.drain_unscheduled(now, effects);
         self.answer_those_behind(effects);
     }
@@ -45,7 +45,7 @@ impl JobMachine {
 
     /// All that wait for their turn, and were not told, are told that they do.
     pub(super) fn answer_queued(&mut self, effects: &mut Effects) {
-        for queued in &mut self.unscheduled.queue {
+        for queued in self.unscheduled.queue.iter_mut() {
             if queued.is_waiting() && queued.has_caller() {
                 queued.cause = Cause::Trigger(Caller::ToldQueued);
                 effects.push(Effect::Answer { run: queued.run, answer: Ok(TriggerAnswer::Queued) });
@@ -90,8 +90,8 @@ impl JobMachine {
         which: impl Fn(&UnscheduledRun) -> bool,
     ) {
         let (refused, kept): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut self.unscheduled.queue).into_iter().partition(|queued| which(queued));
-        self.unscheduled.queue = kept.into();
+            self.unscheduled.queue.take().into_iter().partition(|queued| which(queued));
+        self.unscheduled.queue = kept.into_iter().collect();
         for queued in refused {
             refuse(&queued, refusal.clone(), effects);
         }

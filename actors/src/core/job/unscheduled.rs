@@ -1,13 +1,13 @@
 //! Runs that no tick starts, before they start: manual triggers, and lost runs that go on. They follow the
 //! overlap policy and the node's bound as ticks do, and move no cursor.
 
-use std::{collections::VecDeque, time::Duration};
+use std::time::Duration;
 
 use super::{Claim, Effect, Effects, JobMachine, Mode, Refusal, Start, TriggerAnswer, permit::Claimant};
 use crate::{
     core::{
         policy::{Fires, Overlap},
-        seldom::Seldom,
+        seldom::{Seldom, SeldomQueue},
         time::Now,
     },
     event::CancelReason,
@@ -19,7 +19,7 @@ use crate::{
 #[derive(Debug, Default)]
 pub(super) struct Unscheduled {
     /// In the order in which they start; only the first is asked for.
-    pub(super) queue: VecDeque<UnscheduledRun>,
+    pub(super) queue: SeldomQueue<UnscheduledRun>,
     /// Lost runs that are to go on, in the order of their ids, while this node fires the job; what was known
     /// of them when it last did, otherwise. One at a time goes to `queue`.
     pub(super) pending_retries: Seldom<RetriedLoss>,

@@ -28,11 +28,11 @@ impl JobMachine {
                 let stage = Stage::Unanswered(self.again_at(now));
                 let cause = if queued.has_caller() { Cause::Trigger(Caller::ToldNo) } else { queued.cause };
                 let asked = UnscheduledRun { stage, cause, doubtful: true, ..queued };
-                self.unscheduled.queue.push_front(asked);
+                self.unscheduled.queue.queue_mut().push_front(asked);
             }
             Verdict::Locked { .. } if queued.doubtful => {
                 let stage = Stage::Unanswered(self.again_at(now));
-                self.unscheduled.queue.push_front(UnscheduledRun { stage, ..queued });
+                self.unscheduled.queue.queue_mut().push_front(UnscheduledRun { stage, ..queued });
             }
             refused => self.on_unscheduled_refused(now, queued, refused, effects),
         }
@@ -72,7 +72,7 @@ impl JobMachine {
         effects.push(Effect::Unavailable { reason: reason.clone() });
         if queued.is_promised() && !self.closing.has_begun() {
             let stage = Stage::Waiting(self.again_at(now));
-            self.unscheduled.queue.push_front(UnscheduledRun { stage, ..queued });
+            self.unscheduled.queue.queue_mut().push_front(UnscheduledRun { stage, ..queued });
         } else {
             refuse(&queued, Refusal::Unavailable { reason }, effects);
         }
@@ -103,7 +103,7 @@ impl JobMachine {
             // It was given up, or its retry is pending no more.
             Verdict::NotGranted => refuse(&queued, Refusal::Overlap { holder: None }, effects),
             Verdict::Locked { .. } if queued.is_promised() && !self.closing.has_begun() => {
-                self.unscheduled.queue.push_front(UnscheduledRun { stage: again, ..queued });
+                self.unscheduled.queue.queue_mut().push_front(UnscheduledRun { stage: again, ..queued });
             }
             // Nothing was taken, and whoever triggered it has waited long enough.
             Verdict::Locked { .. } => refuse(&queued, locked_key(), effects),
@@ -151,7 +151,7 @@ impl JobMachine {
         if waits {
             answer(&queued, Ok(TriggerAnswer::Queued), effects);
             let stage = Stage::Waiting(now.elapsed.saturating_add(KEY_AGAIN));
-            self.unscheduled.queue.push_front(UnscheduledRun { stage, ..queued.queued() });
+            self.unscheduled.queue.queue_mut().push_front(UnscheduledRun { stage, ..queued.queued() });
         } else {
             refuse(&queued, Refusal::Overlap { holder }, effects);
         }
@@ -162,10 +162,10 @@ impl JobMachine {
         if !self.permit.allows() {
             // Its permit went back while it had no answer: with another one it tries all slots.
             let stage = Stage::Waiting(now.elapsed);
-            self.unscheduled.queue.push_front(UnscheduledRun { stage, ..queued });
+            self.unscheduled.queue.queue_mut().push_front(UnscheduledRun { stage, ..queued });
             return;
         }
-        self.unscheduled.queue.push_front(UnscheduledRun { slot, stage: Stage::Asked, ..queued });
+        self.unscheduled.queue.queue_mut().push_front(UnscheduledRun { slot, stage: Stage::Asked, ..queued });
         self.permit.pledge(Claimant::Unscheduled);
         effects.extend(self.claim_of_first(false).map(Effect::Claim));
     }

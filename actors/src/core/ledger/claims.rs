@@ -93,7 +93,7 @@ impl Ledger {
         if let Some(retry) = retry {
             fire_time = retry.fire_time;
             if let Some(row) = self.jobs.get_mut(&request.job) {
-                row.pending_retries.retain(|pending| pending.run != retry.run);
+                row.pending_retries.list_mut().retain(|pending| pending.run != retry.run);
             }
             self.record(|| Record::LostResumed { run: retry.run });
         }

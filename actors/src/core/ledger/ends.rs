@@ -89,7 +89,7 @@ impl Ledger {
 
     /// The pending retries of all jobs, in the order of their runs, up to `limit` of those `after` one.
     pub fn pending_retries(&self, after: Option<RunId>, limit: usize) -> Vec<PendingRetryOfJob> {
-        let of_job = |(job, row): (&JobName, &JobRow)| {
+        let of_job = |(job, row): (&JobName, &Box<JobRow>)| {
             let job = job.clone();
             let pending_retries: Vec<_> = row
                 .pending_retries

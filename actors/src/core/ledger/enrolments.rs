@@ -6,7 +6,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use super::{Barred, Ledger, NEVER, Record, row::JobRow};
 use crate::{
-    core::policy::Overlap,
+    core::{policy::Overlap, seldom::Seldom},
     name::{JobName, LockKey, Term},
     port::{AGES_AT_MOST, Declaration, Enrolled, Enrolment, Forgotten, Inquiry, LeaderView, Session},
 };
@@ -63,7 +63,7 @@ impl Ledger {
                 row.held = age;
                 (row.retry_lost, row.from_completion) = (job.retry_lost, job.from_completion);
                 if !job.retry_lost {
-                    row.pending_retries.clear();
+                    row.pending_retries = Seldom::default();
                 }
                 let (cursor, stored) = (row.cursor, row.stored(now));
                 if replaced {
@@ -80,7 +80,7 @@ impl Ledger {
                 let mut row = JobRow::new(since, schedule, term);
                 row.held = age;
                 (row.retry_lost, row.from_completion) = (job.retry_lost, job.from_completion);
-                self.jobs.insert(job.job.clone(), row);
+                self.jobs.insert(job.job.clone(), Box::new(row));
                 (since, Box::default())
             }
         };
@@ -153,7 +153,7 @@ impl Ledger {
             return;
         }
         let Some(row) = self.jobs.get_mut(job) else { return };
-        row.pending_retries.clear();
+        row.pending_retries = Seldom::default();
         row.held = self.age;
         if !std::mem::replace(&mut row.withdrawn, true) {
             self.keep_withdrawn(job);

@@ -1,12 +1,12 @@
 //! What a ledger keeps of a job.
 
-use std::{collections::VecDeque, time::Duration};
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use crate::{
-    core::policy::PENDING_RETRIES_MAX,
+    core::{policy::PENDING_RETRIES_MAX, seldom::Seldom},
     name::{RunId, Term},
     port::{Enrolment, Pause, PendingRetry, ScheduleIdentity, StoredState},
 };
@@ -36,7 +36,7 @@ pub(super) struct JobRow {
     /// How old the ledger was when the job was last enrolled, kept or withdrawn.
     pub(super) held: Duration,
     /// Its pending retries, in the order of the runs.
-    pub(super) pending_retries: VecDeque<PendingRetry>,
+    pub(super) pending_retries: Seldom<PendingRetry>,
 }
 
 /// How many bytes a ledger takes for a job, besides its name.
@@ -58,7 +58,7 @@ impl JobRow {
             retry_lost: false,
             from_completion: false,
             held: Duration::ZERO,
-            pending_retries: VecDeque::new(),
+            pending_retries: Seldom::default(),
         }
     }
 
@@ -70,9 +70,10 @@ impl JobRow {
     /// Adds a pending retry: whether it is still there once the oldest beyond the bound are dropped.
     pub(super) fn add_retry(&mut self, retry: PendingRetry) -> bool {
         let at = self.pending_retries.partition_point(|pending| pending.run < retry.run);
-        self.pending_retries.insert(at, retry);
-        let dropped = self.pending_retries.len().saturating_sub(PENDING_RETRIES_MAX);
-        self.pending_retries.drain(..dropped);
+        let pending_retries = self.pending_retries.list_mut();
+        pending_retries.insert(at, retry);
+        let dropped = pending_retries.len().saturating_sub(PENDING_RETRIES_MAX);
+        pending_retries.drain(..dropped);
         at >= dropped
     }
 
