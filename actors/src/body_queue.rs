@@ -44,9 +44,10 @@ impl<T: Begin> BodyPlace<T> {
 /// task for the life of the threads. What ends at once costs no task, and what comes together is begun
 /// together.
 ///
-/// No run waits while a runner is idle. A runner is never behind a body that blocks its thread: each can be
-/// taken over by any thread that is free. Should bodies make room for others on their own thread
-/// (`tokio::task::block_in_place`), so that there are more threads than runners, another one follows.
+/// While a run waits, a runner is on its way to it. It is never behind a body that blocks its thread: any
+/// thread that is free can take it over. If all runners are busy, another one follows, which ends when its
+/// turn is over: bodies may have made room for others on their own threads (`tokio::task::block_in_place`),
+/// so that there are more threads than runners.
 pub(crate) struct BodyQueue<T> {
     state: Mutex<State<T>>,
     handle: Handle,
@@ -57,10 +58,10 @@ struct State<T> {
     waiting: Option<VecDeque<T>>,
     /// The runners for which nothing was left.
     idle: Vec<(usize, Waker)>,
-    /// How many runners are there.
+    /// How many runners there are for the life of the threads.
     runners: usize,
-    /// A runner beyond the first ones was started, and has not begun.
-    another_follows: bool,
+    /// How many were woken up, or started, and have not begun.
+    coming: usize,
 }
 
 /// How many runs a runner begins before other tasks have their turn.
@@ -72,16 +73,16 @@ impl<T: Begin> BodyQueue<T> {
     /// Of a runtime with so many threads.
     pub(crate) fn on(handle: Handle, threads: usize) -> Arc<Self> {
         let (waiting, idle) = (Some(VecDeque::new()), Vec::with_capacity(threads));
-        let state = Mutex::new(State { waiting, idle, runners: threads, another_follows: false });
+        let state = Mutex::new(State { waiting, idle, runners: threads, coming: 0 });
         let queue = Arc::new(Self { state, handle });
         for nth in 0..threads {
-            queue.handle.spawn(Runner { queue: queue.clone(), nth: Some(nth) });
+            queue.handle.spawn(Runner { queue: queue.clone(), nth: Some(nth), is_idle: false });
         }
         queue
     }
 
     /// Has it begun on one of the threads. It is dropped if they are gone.
-    pub(crate) fn push(&self, run: T) {
+    pub(crate) fn push(self: &Arc<Self>, run: T) {
         let mut state = self.lock();
         let Some(waiting) = &mut state.waiting else {
             drop(state);
@@ -89,10 +90,19 @@ impl<T: Begin> BodyQueue<T> {
         };
         waiting.push_back(run);
         let idle = state.idle.pop();
+        let starts_another = idle.is_none() && state.coming == 0;
+        state.coming += usize::from(idle.is_some() || starts_another);
         drop(state);
-        if let Some((_, runner)) = idle {
-            runner.wake();
+        match idle {
+            Some((_, runner)) => runner.wake(),
+            None if starts_another => self.start_another(),
+            None => {}
         }
+    }
+
+    /// A runner beyond those that are there for the life of the threads.
+    fn start_another(self: &Arc<Self>) {
+        self.handle.spawn(Runner { queue: self.clone(), nth: None, is_idle: false });
     }
 
     fn lock(&self) -> MutexGuard<'_, State<T>> {
@@ -103,29 +113,49 @@ impl<T: Begin> BodyQueue<T> {
 /// Begins the runs that wait.
 struct Runner<T: Begin> {
     queue: Arc<BodyQueue<T>>,
-    /// Its number; `None` if it is one that ends when nothing waits.
+    /// Its number; `None` if it ends when its turn is over.
     nth: Option<usize>,
+    /// Nothing was left for it.
+    is_idle: bool,
 }
 
 impl<T: Begin> Runner<T> {
-    /// The next run, unless the runner is idle from now on, or over.
-    fn next(&self, waker: &Waker) -> Option<T> {
+    /// It has come.
+    fn arrive(&mut self) {
         let mut state = self.queue.lock();
-        let State { waiting, idle, another_follows, .. } = &mut *state;
+        let State { idle, coming, .. } = &mut *state;
+        match self.nth {
+            None => *coming -= 1,
+            Some(nth) if std::mem::take(&mut self.is_idle) => {
+                match idle.iter().position(|(other, _)| *other == nth) {
+                    // Nobody has called it.
+                    Some(at) => drop(idle.swap_remove(at)),
+                    None => *coming -= 1,
+                }
+            }
+            // It goes on after the turn of others.
+            Some(_) => {}
+        }
+    }
+
+    /// The next run, unless the runner is idle from now on, or over.
+    fn next(&mut self, waker: &Waker) -> Option<T> {
+        let mut state = self.queue.lock();
+        let State { waiting, idle, coming, .. } = &mut *state;
         let waiting = waiting.as_mut()?;
         let Some(run) = waiting.pop_front() else {
             waiting.shrink_to(KEPT_MAX);
-            if let Some(nth) = self.nth
-                && idle.iter().all(|(other, _)| *other != nth)
-            {
+            if let Some(nth) = self.nth {
                 idle.push((nth, waker.clone()));
+                self.is_idle = true;
             }
             return None;
         };
-        let others_wait = !waiting.is_empty() && idle.is_empty();
-        if others_wait && !std::mem::replace(another_follows, true) {
+        // This one may be busy for long.
+        if !waiting.is_empty() && *coming == 0 {
+            *coming += 1;
             drop(state);
-            self.queue.handle.spawn(Runner { queue: self.queue.clone(), nth: None });
+            self.queue.start_another();
         }
         Some(run)
     }
@@ -134,10 +164,8 @@ impl<T: Begin> Runner<T> {
 impl<T: Begin> Future for Runner<T> {
     type Output = ();
 
-    fn poll(self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<()> {
-        if self.nth.is_none() {
-            self.queue.lock().another_follows = false;
-        }
+    fn poll(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<()> {
+        self.arrive();
         for _ in 0..TURN_MAX {
             match self.next(task.waker()) {
                 Some(run) => {
@@ -152,7 +180,7 @@ impl<T: Begin> Future for Runner<T> {
             }
         }
         if self.nth.is_none() {
-            // Whoever waits has another one.
+            // Another one is on its way to what waits.
             return Poll::Ready(());
         }
         task.waker().wake_by_ref();
@@ -177,7 +205,7 @@ impl<T: Begin> Drop for Runner<T> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::mpsc::{Sender, channel};
+    use std::sync::mpsc::{Receiver, Sender, channel};
 
     use futures_util::FutureExt;
     use tokio::{
@@ -250,34 +278,39 @@ mod tests {
         assert_eq!(both, [1, 2]);
     }
 
-    #[test]
-    fn nothing_waits_behind_what_blocks_its_thread() {
-        let (_runtime, queue) = threads(2);
+    /// Nothing waits behind what does not go on before it is told to, whether it comes before that begins, or
+    /// after it.
+    fn nothing_waits_behind(count: usize, wait: fn(&Receiver<()>)) {
+        let (_runtime, queue) = threads(count);
         let (begun, told) = channel();
+        let (begins, has_begun) = channel();
         let (goes_on, waits) = channel::<()>();
 
         queue.push(now(move || {
-            let _ = waits.recv();
+            begins.send(()).unwrap();
+            wait(&waits);
         }));
         (0..100).for_each(|number| queue.push(says(number, &begun)));
-
         assert_eq!(told.iter().take(100).count(), 100);
+        has_begun.recv().unwrap();
+        (0..100).for_each(|number| queue.push(says(number, &begun)));
+        assert_eq!(told.iter().take(100).count(), 100);
+
         drop(goes_on);
     }
 
     #[test]
+    fn nothing_waits_behind_what_blocks_its_thread() {
+        nothing_waits_behind(2, |waits| {
+            let _ = waits.recv();
+        });
+    }
+
+    #[test]
     fn nothing_waits_behind_what_makes_room_on_its_thread() {
-        let (_runtime, queue) = threads(1);
-        let (begun, told) = channel();
-        let (goes_on, waits) = channel::<()>();
-
-        queue.push(now(move || {
+        nothing_waits_behind(1, |waits| {
             let _ = block_in_place(|| waits.recv());
-        }));
-        (0..100).for_each(|number| queue.push(says(number, &begun)));
-
-        assert_eq!(told.iter().take(100).count(), 100);
-        drop(goes_on);
+        });
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use callsheet::{backend::Postgres, port::Backend};
+use callsheet::{NodeId, backend::Postgres, port::Backend};
 use hdrhistogram::Histogram;
 use tokio_postgres::{Client, NoTls};
 
@@ -11,10 +11,15 @@ use crate::{harness, instruments::histogram};
 
 /// The process of the server that serves the session of a node.
 pub(crate) async fn process_of(backend: &Postgres) -> anyhow::Result<i32> {
-    let node = backend.node().context("it has an id")?.as_uuid().simple().to_string();
+    process_on(&connect().await?, backend.node().context("it has an id")?).await
+}
+
+/// The same on the server of a connection.
+pub(crate) async fn process_on(client: &Client, node: NodeId) -> anyhow::Result<i32> {
+    let node = node.as_uuid().simple().to_string();
     let process =
         "SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'callsheet ' || $1 || '% session %'";
-    Ok(connect().await?.query_one(process, &[&&node[..12]]).await?.try_get(0)?)
+    Ok(client.query_one(process, &[&&node[..12]]).await?.try_get(0)?)
 }
 
 pub(crate) async fn connect() -> anyhow::Result<Client> {

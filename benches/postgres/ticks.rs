@@ -9,7 +9,7 @@ use std::{
 };
 
 use anyhow::{Context, bail, ensure};
-use callsheet::{Callsheet, Fires, Job, Run, backend::Postgres, schedule::every};
+use callsheet::{Callsheet, Fires, Job, Run, backend::Postgres, port::Backend, schedule::every};
 use chrono::{DateTime, TimeDelta, Utc};
 use tokio::runtime::Runtime;
 use tokio_postgres::{Client, NoTls};
@@ -17,7 +17,7 @@ use tokio_postgres::{Client, NoTls};
 use crate::{
     JOBS, Plan, harness,
     instruments::{Lateness, TickCounter, histogram, late_micros, processor_time},
-    server::commits,
+    server::{commits, process_on, processor_time_of},
 };
 
 impl Plan {
@@ -28,7 +28,7 @@ impl Plan {
             self.window
         );
         println!(
-            "{:>10}  {:<22} {:>10} {:>10} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9} {:>10}",
+            "{:>10}  {:<22} {:>10} {:>10} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9} {:>10} {:>10}",
             "offered/s",
             "",
             "started/s",
@@ -39,13 +39,11 @@ impl Plan {
             "p99 ms",
             "max ms",
             "CPU µs",
+            "server µs",
             "commit ms"
         );
-        for rate in [10_000, 30_000, 50_000] {
-            for side in [Side::Local, Side::Postgres, Side::PostgresFollowed] {
-                if side == Side::PostgresFollowed && rate != 30_000 {
-                    continue;
-                }
+        for rate in [10_000, 30_000, 60_000, 80_000] {
+            for side in Side::ALL {
                 let period = Duration::from_millis(JOBS as u64 * 1_000 / rate);
                 let window = if side == Side::Local { self.window / 3 } else { self.window };
                 let case = Case::new(side, JOBS, period, window);
@@ -53,7 +51,7 @@ impl Plan {
                 let found = case.spawn()?;
                 let offered = JOBS as f64 / period.as_secs_f64();
                 println!(
-                    "{offered:>10.0}  {:<22} {:>10.0} {:>10.0} {:>9.0} {:>9.0} {:>9.2} {:>9.2} {:>9.1} {:>9.1} {:>10.2}",
+                    "{offered:>10.0}  {:<22} {:>10.0} {:>10.0} {:>9.0} {:>9.0} {:>9.2} {:>9.2} {:>9.1} {:>9.1} {:>10.1} {:>10.2}",
                     side.as_str(),
                     found[0],
                     found[1],
@@ -63,6 +61,7 @@ impl Plan {
                     found[5],
                     found[6],
                     found[7],
+                    found[8],
                     commit.value_at_quantile(0.5) as f64 / 1e3,
                 );
             }
@@ -152,7 +151,8 @@ impl Case {
     }
 
     /// Measures in another process and answers what it printed: started, recorded, overlap and misfire a
-    /// second; lateness p50, p99 and max in ms; the engine's processor time a tick in µs.
+    /// second; lateness p50, p99 and max in ms; the processor time a tick in µs, of the engine and of the
+    /// process of the server that serves it.
     fn spawn(&self) -> anyhow::Result<Vec<f64>> {
         let numbers =
             [self.side as usize as u128, self.jobs as u128, self.period.as_millis(), self.window.as_millis()];
@@ -164,7 +164,7 @@ impl Case {
             .split_whitespace()
             .map(str::parse)
             .collect::<Result<_, _>>()?;
-        ensure!(found.len() == 8, "a case prints eight numbers: {found:?}");
+        ensure!(found.len() == 9, "a case prints nine numbers: {found:?}");
         Ok(found)
     }
 
@@ -177,9 +177,19 @@ impl Case {
             tokio::spawn(connection);
             let builder = Callsheet::builder();
             let local = self.side == Side::Local;
-            let builder =
-                if local { builder } else { builder.backend(Postgres::new(&self.scope, &self.url)) };
+            let (builder, node) = if local {
+                (builder, None)
+            } else {
+                let backend = Postgres::new(&self.scope, &self.url);
+                let node = backend.node();
+                (builder.backend(backend), node)
+            };
             let engine = builder.start().await?;
+            let server = match node {
+                Some(node) => Some(process_on(&client, node).await?),
+                None => None,
+            };
+            let of_server = || server.map_or(Ok(Duration::ZERO), processor_time_of);
             // Every job is armed before.
             let start = Utc::now() + TimeDelta::milliseconds(1_500);
             let from = start + self.period + TimeDelta::milliseconds(1_000);
@@ -198,9 +208,10 @@ impl Case {
                 Side::Local | Side::Postgres => None,
             };
             sleep_until(noted.from).await;
-            let (used, earlier) = (processor_time()?, TickCounter::read());
+            let (used, of_server_before, earlier) = (processor_time()?, of_server()?, TickCounter::read());
             sleep_until(noted.until).await;
             let (used, decided) = (processor_time()? - used, TickCounter::read().since(earlier));
+            let served = of_server()? - of_server_before;
             // Whoever is later than this counts as not started, or not recorded.
             tokio::time::sleep(Duration::from_millis(700)).await;
             let lateness = noted.all();
@@ -208,7 +219,7 @@ impl Case {
             let seconds = self.window.as_secs_f64();
             let quantile = |quantile| lateness.value_at_quantile(quantile) as f64 / 1e3;
             println!(
-                "{} {} {} {} {} {} {} {}",
+                "{} {} {} {} {} {} {} {} {}",
                 lateness.len() as f64 / seconds,
                 recorded as f64 / seconds,
                 decided.overlap as f64 / seconds,
@@ -216,7 +227,8 @@ impl Case {
                 quantile(0.5),
                 quantile(0.99),
                 lateness.max() as f64 / 1e3,
-                used.as_secs_f64() * 1e6 / lateness.len().max(1) as f64
+                used.as_secs_f64() * 1e6 / lateness.len().max(1) as f64,
+                served.as_secs_f64() * 1e6 / lateness.len().max(1) as f64
             );
             drop(follower);
             // Not drained: what is measured is over.

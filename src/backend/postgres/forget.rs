@@ -50,8 +50,8 @@ impl OpenSession {
         let mut forgotten = Forgotten::default();
         let mut place = self.forgetting.lock().await;
         let Forgetting { last, oldest } = &mut *place;
-        if last.is_none() && oldest.is_some_and(|oldest| oldest > age.saturating_sub(millis(after))) {
-            // Names are held again, or added: none is older than the oldest that stayed.
+        // Names are held again, or added: none is older than the oldest that stayed, nor than the scope.
+        if last.is_none() && oldest.unwrap_or(0) > age.saturating_sub(millis(after)) {
             return Ok(forgotten);
         }
         loop {

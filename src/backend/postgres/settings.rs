@@ -51,9 +51,8 @@ pub(super) const LOCK_TIMEOUT: Duration = Duration::from_millis(250);
 /// How long a migration waits for that of another node, or a step of it for a table: less than a session may
 /// take to open, so that it is told who holds the lock.
 pub(super) const MIGRATION_LOCK_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long a campaign waits for the leadership with one snapshot. Not longer: the snapshot of a waiting
-/// statement stops pruning. It is less than the server's default of `deadlock_timeout`, so that
-/// `log_lock_waits` does not tell of candidates.
+/// How long a slice of a campaign is, after which it looks who leads. It is less than the server's default of
+/// `deadlock_timeout`, so that `log_lock_waits` does not tell of candidates.
 const CAMPAIGN_SLICE: Duration = Duration::from_millis(500);
 /// The most slices of one campaign.
 const CAMPAIGN_SLICES_MAX: u32 = 6;
@@ -150,7 +149,7 @@ impl Settings {
         self.trust().saturating_sub(BEAT_ANSWER).clamp(of_lease(BEAT_MIN), of_lease(BEAT_MAX))
     }
 
-    /// How long a campaign waits with one snapshot.
+    /// How long a slice of a campaign is.
     pub(super) fn campaign_slice(&self) -> Duration {
         CAMPAIGN_SLICE.min(self.trust() / 4)
     }

@@ -17,7 +17,7 @@ use tokio_postgres::{Client, Error, Row, Statement};
 use super::lock_holders::{end_of, process};
 
 /// A session looks once in this many leases: what it asks while it is idle is bounded.
-const LOOK_LEASES: u32 = 3;
+const LOOK_LEASES: u32 = 6;
 /// A snapshot that is seen for this many leases is named in the log.
 const NAMED_LEASES: u32 = 12;
 /// A look may take the lease divided by this. It is worth no session.
@@ -48,7 +48,7 @@ FROM (
 ) AS s
 WHERE xid IS NOT NULL ORDER BY age(xid) DESC LIMIT 1";
 
-/// Looks at the oldest snapshot once in three leases.
+/// Looks at the oldest snapshot once in six leases.
 pub(super) struct Snapshots {
     oldest_snapshot: Statement,
     lease: Duration,
@@ -101,7 +101,7 @@ impl Snapshots {
         Self { oldest_snapshot, lease, oldest: None, age }
     }
 
-    /// Looks for the first time after a lease, and then once in three leases.
+    /// Looks for the first time after a lease, and then once in six leases.
     pub(super) async fn run(mut self, client: &Client) -> Infallible {
         let mut pause = self.lease;
         loop {

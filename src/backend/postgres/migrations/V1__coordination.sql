@@ -112,9 +112,11 @@ CREATE TABLE names (
     -- How old the scope was when a node last said that it holds the job, or when it was withdrawn.
     held_age bigint NOT NULL DEFAULT 0,
 
-    PRIMARY KEY (scope, name)
--- Room for new versions of a row on its own page: no index is touched by a claim or an end, unless a name has another owner than before.
-) WITH (fillfactor = 40);
+    -- The name first: most scopes have many, and few names are of many scopes, so that a look for a row compares half as much.
+    PRIMARY KEY (name, scope)
+-- Room for two new versions of each row on its own page, that of a claim and that of its end: while a follower's wait keeps a snapshot,
+-- none of them can be dropped yet. So no index is touched by a claim or an end, unless a name has another owner than before.
+) WITH (fillfactor = 30);
 -- What a session held last: where to look for its runs once it is dead. Not "WHERE run IS NOT NULL": each claim and each end would
 -- add an entry to every index.
 CREATE INDEX names_by_beacon ON names (scope, beacon, name) WHERE beacon IS NOT NULL;
@@ -214,8 +216,8 @@ END $$;
 -- Waits for the leadership of a scope, an advisory lock, for a number of slices of lock_timeout, while the scope is led in a term that
 -- the caller knows. Answers whether the lock was had and, if not, the term and the node that lead, if any do.
 --
--- Each slice is a transaction of its own: a statement that waits keeps a snapshot, and an old snapshot keeps every table of the database
--- from being pruned.
+-- A statement that waits keeps a snapshot, and a snapshot keeps dead versions of rows: of a job that runs six times a second there are
+-- six more after half a second, for which its page has no room. So each slice is several short waits, each a transaction of its own.
 CREATE PROCEDURE wait_for_leadership(
     lock_key bigint, scope_led text, slices integer,
     INOUT term bigint, INOUT acquired boolean, INOUT leader_node uuid
@@ -223,9 +225,12 @@ CREATE PROCEDURE wait_for_leadership(
 LANGUAGE plpgsql AS $$
 DECLARE
     known CONSTANT bigint := term;
+    waits CONSTANT integer := 10;
+    wait CONSTANT text := ceil(extract(epoch FROM current_setting('lock_timeout')::interval) * 1e3 / waits)::text;
 BEGIN
     acquired := false;
-    FOR nth IN 1..slices LOOP
+    FOR nth IN 1..slices * waits LOOP
+        PERFORM set_config('lock_timeout', wait, true);
         BEGIN
             PERFORM pg_advisory_lock(lock_key);
             acquired := true;
@@ -234,6 +239,7 @@ BEGIN
             -- Somebody leads.
         END;
         COMMIT;
+        CONTINUE WHEN nth % waits > 0;
         SELECT l.epoch, l.node INTO term, leader_node
         FROM leader l WHERE l.scope = scope_led AND l.expires_at > clock_timestamp();
         EXIT WHEN term IS NULL OR known IS NULL OR term <> known;

@@ -49,7 +49,7 @@ macro_rules! token {
 
 /// Who gets what, by the rows that are locked.
 macro_rules! decided {
-    (arrays: $arrays:literal, columns: $columns:literal, found: $found:literal, taken_up: $taken_up:literal, plainly: $plainly:literal,
+    (asked: $asked:literal, kept: $kept:literal, found: $found:literal, taken_up: $taken_up:literal, plainly: $plainly:literal,
      retaken: $retaken:literal, dead_owner: $dead_owner:literal) => {
         concat!(
             "
@@ -58,14 +58,11 @@ WITH term AS MATERIALIZED (
     -- Who does not care who leads must not keep a renewal waiting.
     WHERE scope = $1 AND (array_remove($9::int8[], NULL) <> '{}' OR true = ANY ($10::bool[])) FOR SHARE
 ), asked AS (
-    SELECT *
-    FROM unnest($4::text[], $5::text[], $6::uuid[], $7::timestamptz[], $8::timestamptz[], $9::int8[], $10::bool[],
-                $11::int8[]",
-            $arrays,
-            ")
-    WITH ORDINALITY AS a (job, key, run, fire_time, expected, term, unled, runs_max",
-            $columns,
-            ", ord)
+    SELECT unnest($4::text[]) AS job, unnest($5::text[]) AS key, unnest($6::uuid[]) AS run, unnest($7::timestamptz[]) AS fire_time,
+           unnest($8::timestamptz[]) AS expected, unnest($9::int8[]) AS term, unnest($10::bool[]) AS unled,
+           unnest($11::int8[]) AS runs_max",
+            $asked,
+            ", generate_subscripts($4::text[], 1)::int8 AS ord
     -- The leader row is locked before any other.
     WHERE (SELECT count(*) FROM term) >= 0
 ), ",
@@ -75,7 +72,9 @@ WITH term AS MATERIALIZED (
     FROM (SELECT DISTINCT beacon FROM found WHERE holder IS NOT NULL AND beacon <> $2) AS others
 ), decided AS MATERIALIZED (
     -- One instant for a run that is lost and the one that takes its key: they do not overlap.
-    SELECT f.*, clock_timestamp() AS decided_at,
+    SELECT ",
+            $kept,
+            ", clock_timestamp() AS decided_at,
         CASE
             -- Asked again after a reply was lost.
             WHEN f.run = f.holder AND f.beacon = $2 THEN 'again'
@@ -93,10 +92,10 @@ WITH term AS MATERIALIZED (
 ",
             $retaken,
             "            WHEN f.term IS NOT NULL
-                 AND (SELECT t.epoch = f.term AND t.expires_at > clock_timestamp() FROM term t) IS NOT TRUE
+                 AND (f.term = (SELECT epoch FROM term) AND (SELECT expires_at FROM term) > clock_timestamp()) IS NOT TRUE
                 THEN 'deposed'
             WHEN f.unled AND NOT f.withdrawn
-                 AND (SELECT t.epoch = f.job_term AND t.expires_at > clock_timestamp() FROM term t)
+                 AND f.job_term = (SELECT epoch FROM term) AND (SELECT expires_at FROM term) > clock_timestamp()
                 THEN 'led'
             WHEN f.fire_time > clock_timestamp() THEN 'not yet'
             WHEN f.fire_time IS NOT NULL AND (f.withdrawn OR f.cursor IS NULL) THEN 'unknown'
@@ -122,8 +121,8 @@ macro_rules! claim {
      at: $at:literal) => {
         concat!(
             decided!(
-                arrays: ", $12::bool[], $13::bool[]",
-                columns: ", replace, retake",
+                asked: ", unnest($12::bool[]) AS replace, unnest($13::bool[]) AS retake",
+                kept: "f.*",
                 found: $found,
                 taken_up: "            -- Somebody else has taken it up, or it is not closed yet.
             WHEN f.run = f.holder AND f.retake THEN 'not granted'\n",
@@ -223,8 +222,9 @@ FROM decided WHERE verdict <> 'granted'"
 /// have, the arrays may be shorter.
 pub(in super::super) const CLAIM: &str = concat!(
     decided!(
-        arrays: "",
-        columns: "",
+        asked: "",
+        kept: "f.ord, f.job, f.run, f.fire_time, f.term, f.token, f.place,
+        f.cursor, f.cursor_run, f.holder, f.paused_until, f.pause_note",
         found: "found AS MATERIALIZED (
     SELECT a.*, n.cursor, n.cursor_run, n.withdrawn, n.term AS job_term, n.runs, n.paused, n.paused_until, n.pause_note,
            n.token, n.run AS holder, n.beacon, n.ctid AS place

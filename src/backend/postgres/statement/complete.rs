@@ -95,29 +95,26 @@ FROM decided d WHERE NOT now"
 ///
 /// $1 scope, $2 own beacon, then the ends, at most one per name: $3 keys, $4 runs, $5 tokens, $6 outcomes.
 pub(in super::super) const COMPLETE: &str = "
-WITH found AS MATERIALIZED (
-    SELECT a.*, n.token AS newest, n.run AS holder, n.beacon, n.claimed_at, n.run_node, n.run_job, n.run_term, n.fire_time,
-           n.ctid AS place
-    FROM (
-        SELECT * FROM unnest($3::text[], $4::uuid[], $5::int8[], $6::text[])
-        WITH ORDINALITY AS a (key, run, token, outcome, ord)
-        ORDER BY key COLLATE \"C\"
-    ) AS a
+WITH asked AS (
+    SELECT unnest($3::text[]) AS key, unnest($4::uuid[]) AS run, unnest($5::int8[]) AS token, unnest($6::text[]) AS outcome,
+           generate_subscripts($3::text[], 1)::int8 AS ord
+), found AS MATERIALIZED (
+    SELECT a.*, n.claimed_at, n.run_node, n.run_job, n.run_term, n.fire_time, n.ctid AS place,
+           n.run IS NOT DISTINCT FROM a.run AND n.token = a.token AND n.beacon = $2 AS now
+    FROM (SELECT * FROM asked ORDER BY key COLLATE \"C\") AS a
     CROSS JOIN LATERAL (
         SELECT ctid, * FROM names WHERE scope = $1 AND name = a.key FOR UPDATE SKIP LOCKED
     ) AS n
-), decided AS MATERIALIZED (
-    SELECT f.*, f.holder IS NOT DISTINCT FROM f.run AND f.newest = f.token AND f.beacon = $2 AS now FROM found f
 ), freed AS (
     UPDATE names n
     SET run = NULL, beacon = CASE WHEN n.withdrawn THEN NULL ELSE n.beacon END,
         failures = CASE
-            WHEN d.outcome = 'succeeded' THEN 0
-            WHEN d.outcome IN ('failed', 'panicked', 'timed_out') AND n.cursor IS NOT NULL THEN n.failures + 1
+            WHEN f.outcome = 'succeeded' THEN 0
+            WHEN f.outcome IN ('failed', 'panicked', 'timed_out') AND n.cursor IS NOT NULL THEN n.failures + 1
             ELSE n.failures
         END
-    FROM decided d WHERE d.now AND n.ctid = d.place
-    RETURNING d.*
+    FROM found f WHERE f.now AND n.ctid = f.place
+    RETURNING f.ord, f.run, f.token, f.claimed_at, f.fire_time, f.run_term, f.run_node, f.run_job, f.key, f.outcome
 ), ended AS (
     INSERT INTO runs (run, token, claimed_at, ended_at, fire_time, term, node, scope, job, key, outcome)
     SELECT run, token, claimed_at, clock_timestamp(), fire_time, run_term, run_node, $1, run_job, key, outcome
@@ -126,8 +123,8 @@ WITH found AS MATERIALIZED (
 SELECT ord, true AS recorded, NULL::timestamptz AS cursor, false AS pauses, NULL AS pause_note FROM freed
 UNION ALL
 -- An end that was recorded before.
-SELECT ord, EXISTS (SELECT FROM runs r WHERE r.run = d.run AND r.token = d.token AND r.outcome <> 'lost'), NULL, false, NULL
-FROM decided d WHERE NOT now";
+SELECT ord, EXISTS (SELECT FROM runs r WHERE r.run = f.run AND r.token = f.token AND r.outcome <> 'lost'), NULL, false, NULL
+FROM found f WHERE NOT now";
 
 /// The same with what follows for the job: too many failures pause it, and its cursor may move to the end.
 ///
