@@ -2,6 +2,7 @@
 
 use std::{
     collections::VecDeque,
+    future::ready,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -41,13 +42,15 @@ impl<T: Begin> BodyPlace<T> {
 }
 
 /// The runs that wait for a thread, and the runners that begin them: as many as there are threads, each a
-/// task for the life of the threads. What ends at once costs no task, and what comes together is begun
-/// together.
+/// task for the life of the threads. What ends at once costs no task.
 ///
 /// While a run waits, a runner is on its way to it. It is never behind a body that blocks its thread: any
-/// thread that is free can take it over. If all runners are busy, another one follows, which ends when its
-/// turn is over: bodies may have made room for others on their own threads (`tokio::task::block_in_place`),
-/// so that there are more threads than runners.
+/// thread that is free can take it over. If all runners are busy, another one follows: bodies may have made
+/// room for others on their own threads (`tokio::task::block_in_place`), so that there are more threads than
+/// runners. It ends when nothing waits, or when two others are on their way.
+///
+/// A runner begins one run in a turn. What a task starts or wakes up goes next on the thread of that task, and
+/// no other thread can take it over before: not behind one more body, which may block.
 pub(crate) struct BodyQueue<T> {
     state: Mutex<State<T>>,
     handle: Handle,
@@ -64,8 +67,6 @@ struct State<T> {
     coming: usize,
 }
 
-/// How many runs a runner begins before other tasks have their turn.
-const TURN_MAX: usize = 32;
 /// For so many runs memory is kept while none waits.
 const KEPT_MAX: usize = 1_024;
 
@@ -73,7 +74,7 @@ impl<T: Begin> BodyQueue<T> {
     /// Of a runtime with so many threads.
     pub(crate) fn on(handle: Handle, threads: usize) -> Arc<Self> {
         let (waiting, idle) = (Some(VecDeque::new()), Vec::with_capacity(threads));
-        let state = Mutex::new(State { waiting, idle, runners: threads, coming: 0 });
+        let state = Mutex::new(State { waiting, idle, runners: threads, coming: threads });
         let queue = Arc::new(Self { state, handle });
         for nth in 0..threads {
             queue.handle.spawn(Runner { queue: queue.clone(), nth: Some(nth), is_idle: false });
@@ -103,6 +104,8 @@ impl<T: Begin> BodyQueue<T> {
     /// A runner beyond those that are there for the life of the threads.
     fn start_another(self: &Arc<Self>) {
         self.handle.spawn(Runner { queue: self.clone(), nth: None, is_idle: false });
+        // On a thread of the runtime, what is started last is what only that thread can go on with.
+        self.handle.spawn(ready(()));
     }
 
     fn lock(&self) -> MutexGuard<'_, State<T>> {
@@ -113,7 +116,7 @@ impl<T: Begin> BodyQueue<T> {
 /// Begins the runs that wait.
 struct Runner<T: Begin> {
     queue: Arc<BodyQueue<T>>,
-    /// Its number; `None` if it ends when its turn is over.
+    /// Its number; `None` if it is one beyond the others.
     nth: Option<usize>,
     /// Nothing was left for it.
     is_idle: bool,
@@ -124,17 +127,11 @@ impl<T: Begin> Runner<T> {
     fn arrive(&mut self) {
         let mut state = self.queue.lock();
         let State { idle, coming, .. } = &mut *state;
-        match self.nth {
+        let was_idle = std::mem::take(&mut self.is_idle);
+        let uncalled = idle.iter().position(|(other, _)| was_idle && self.nth == Some(*other));
+        match uncalled {
+            Some(at) => drop(idle.swap_remove(at)),
             None => *coming -= 1,
-            Some(nth) if std::mem::take(&mut self.is_idle) => {
-                match idle.iter().position(|(other, _)| *other == nth) {
-                    // Nobody has called it.
-                    Some(at) => drop(idle.swap_remove(at)),
-                    None => *coming -= 1,
-                }
-            }
-            // It goes on after the turn of others.
-            Some(_) => {}
         }
     }
 
@@ -159,6 +156,15 @@ impl<T: Begin> Runner<T> {
         }
         Some(run)
     }
+
+    /// Whether it comes again after others had their turn.
+    fn comes_again(&self) -> bool {
+        let mut state = self.queue.lock();
+        let waits = state.waiting.as_ref().is_some_and(|waiting| !waiting.is_empty());
+        let comes = self.nth.is_some() || waits && state.coming < 2;
+        state.coming += usize::from(comes);
+        comes
+    }
 }
 
 impl<T: Begin> Future for Runner<T> {
@@ -166,25 +172,20 @@ impl<T: Begin> Future for Runner<T> {
 
     fn poll(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<()> {
         self.arrive();
-        for _ in 0..TURN_MAX {
-            match self.next(task.waker()) {
-                Some(run) => {
-                    // What panics in it, it contains itself; but no runner is lost over a fault.
-                    let rest = catch_unwind(AssertUnwindSafe(|| run.begin()));
-                    if let Ok(Some(rest)) = rest {
-                        self.queue.handle.spawn(rest);
-                    }
-                }
-                None if self.nth.is_some() => return Poll::Pending,
-                None => return Poll::Ready(()),
-            }
+        let Some(run) = self.next(task.waker()) else {
+            return if self.is_idle { Poll::Pending } else { Poll::Ready(()) };
+        };
+        // What panics in it, it contains itself; but no runner is lost over a fault.
+        let rest = catch_unwind(AssertUnwindSafe(|| run.begin()));
+        if let Ok(Some(rest)) = rest {
+            self.queue.handle.spawn(rest);
         }
-        if self.nth.is_none() {
-            // Another one is on its way to what waits.
-            return Poll::Ready(());
+        if self.comes_again() {
+            task.waker().wake_by_ref();
+            Poll::Pending
+        } else {
+            Poll::Ready(())
         }
-        task.waker().wake_by_ref();
-        Poll::Pending
     }
 }
 
@@ -205,7 +206,10 @@ impl<T: Begin> Drop for Runner<T> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::mpsc::{Receiver, Sender, channel};
+    use std::{
+        future::poll_fn,
+        sync::mpsc::{Receiver, Sender, channel},
+    };
 
     use futures_util::FutureExt;
     use tokio::{
@@ -311,6 +315,67 @@ mod tests {
         nothing_waits_behind(1, |waits| {
             let _ = block_in_place(|| waits.recv());
         });
+    }
+
+    /// What is left of it wakes itself up once.
+    fn twice(done: &Sender<usize>) -> Fake {
+        let done = done.clone();
+        Fake(Box::new(move || {
+            let mut is_woken = false;
+            let rest = poll_fn(move |task| {
+                if std::mem::replace(&mut is_woken, true) {
+                    done.send(2).unwrap();
+                    return Poll::Ready(());
+                }
+                task.waker().wake_by_ref();
+                Poll::Pending
+            });
+            Some(rest.boxed())
+        }))
+    }
+
+    #[test]
+    fn what_goes_on_as_a_task_does_not_wait_behind_what_blocks_its_thread() {
+        let (_runtime, queue) = threads(2);
+        let (begun, told) = channel();
+        let (goes_on, waits) = channel::<()>();
+        let (first, first_waits) = channel::<()>();
+        // Both begin on the other thread: this one is busy until the second has begun.
+        queue.push(now(move || {
+            let _ = first_waits.recv();
+        }));
+        queue.push(twice(&begun));
+        queue.push(now(move || {
+            drop(first);
+            let _ = waits.recv();
+        }));
+
+        assert_eq!(told.recv(), Ok(2));
+
+        drop(goes_on);
+    }
+
+    #[test]
+    fn what_a_body_starts_does_not_wait_behind_what_blocks_its_thread() {
+        let (runtime, queue) = threads(2);
+        let (begun, told) = channel();
+        let (goes_on, waits) = channel::<()>();
+        let (first, first_waits) = channel::<()>();
+        let handle = runtime.handle().clone();
+        queue.push(now(move || {
+            let _ = first_waits.recv();
+        }));
+        queue.push(now(move || {
+            handle.spawn(async move { begun.send(3).unwrap() });
+        }));
+        queue.push(now(move || {
+            drop(first);
+            let _ = waits.recv();
+        }));
+
+        assert_eq!(told.recv(), Ok(3));
+
+        drop(goes_on);
     }
 
     #[test]

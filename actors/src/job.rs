@@ -14,6 +14,7 @@
 
 mod actor;
 mod ask;
+mod bell;
 mod cast;
 mod conclude;
 mod context;
@@ -32,8 +33,9 @@ mod status;
 mod told;
 mod triggered;
 
+#[cfg(any(test, feature = "testkit"))]
+pub(crate) use self::actor::JobActor;
 pub(crate) use self::{
-    actor::JobActor,
     ask::{AdvanceCursor, Answers, AnswersAtOnce, Ask, Asks, AsksWait, ClaimRun, RecordEnd},
     cast::{Beginning, Placement},
     conclude::Conclusion,

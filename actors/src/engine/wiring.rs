@@ -132,7 +132,10 @@ pub(super) async fn start_actors(
     let (stopped, over) = oneshot::channel();
     let (body_runtime, bodies) = match threads.bodies {
         Some((runtime, threads)) => (runtime.clone(), BodyPlace::Own(BodyQueue::on(runtime, threads))),
-        None => (node.timers.clone(), BodyPlace::Given(node.spawner.clone())),
+        None => {
+            let runtime = node.spawner.runtime().unwrap_or_else(|| node.timers.clone());
+            (runtime, BodyPlace::Given(node.spawner.clone()))
+        }
     };
     let jobs_host = Arc::new(JobHost {
         node: node.clone(),

@@ -16,7 +16,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
     task::{Context as TaskContext, Poll},
     time::Duration,
@@ -24,11 +24,16 @@ use std::{
 
 use actix::prelude::*;
 use chrono::{DateTime, Utc};
-use futures_util::task::AtomicWaker;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::{
-    actor::JobActor, context::JobContext, handle::JobHandle, message::Envelope, snapshot::JobSnapshot,
+    actor::JobActor,
+    bell::{Bell, BellHold},
+    context::JobContext,
+    handle::JobHandle,
+    message::Envelope,
+    report::Report,
+    snapshot::JobSnapshot,
 };
 use crate::{coalesced::Coalesced, core::due_queue::DueQueue, placement::JobThreads};
 
@@ -61,10 +66,8 @@ pub(crate) struct Placement(Vec<Arc<Doors>>);
 #[derive(Default)]
 struct Doors {
     inbox: Coalesced<Delivery>,
-    task: AtomicWaker,
+    bell: Bell,
     places: Mutex<Places>,
-    /// How many send so much that the thread is woken up only when they are through.
-    holds: AtomicUsize,
     /// Nobody sends anything any more.
     over: AtomicBool,
 }
@@ -82,10 +85,7 @@ impl Doors {
     }
 
     fn deliver(&self, delivery: Delivery) {
-        // Whoever lets go of the last hold wakes it up later than this looks at the holds, or before.
-        if self.inbox.push(delivery) && self.holds.load(Ordering::SeqCst) == 0 {
-            self.task.wake();
-        }
+        self.bell.send(|| self.inbox.push(delivery));
     }
 }
 
@@ -123,13 +123,11 @@ impl Placement {
         self.doors(nth).deliver(Delivery::Message(message));
     }
 
-    /// Wakes no thread up while this is held: for one that sends to many actors in a row. A thread that is woken
-    /// up for the first of them would be through before the second is sent, and would be woken up again for each.
+    /// What this thread sends wakes no thread up while this is held: for one that sends to many actors in a
+    /// row. A thread that is woken up for the first of them would be through before the second is sent, and
+    /// would be woken up again for each.
     pub(crate) fn hold(&self) -> Hold<'_> {
-        for doors in &self.0 {
-            doors.holds.fetch_add(1, Ordering::SeqCst);
-        }
-        Hold(self)
+        Hold { _bells: self.0.iter().map(|doors| doors.bell.hold()).collect() }
     }
 
     fn doors(&self, nth: u64) -> &Doors {
@@ -138,16 +136,8 @@ impl Placement {
 }
 
 /// See [`Placement::hold`].
-pub(crate) struct Hold<'a>(&'a Placement);
-
-impl Drop for Hold<'_> {
-    fn drop(&mut self) {
-        for doors in &self.0.0 {
-            if doors.holds.fetch_sub(1, Ordering::SeqCst) == 1 {
-                doors.task.wake();
-            }
-        }
-    }
+pub(crate) struct Hold<'a> {
+    _bells: Vec<BellHold<'a>>,
 }
 
 impl Drop for Placement {
@@ -155,7 +145,7 @@ impl Drop for Placement {
         // Whoever could send anything holds this: nobody is left, neither here nor in a cast.
         for doors in &self.0 {
             doors.over.store(true, Ordering::Release);
-            doors.task.wake();
+            doors.bell.ring();
         }
     }
 }
@@ -199,14 +189,22 @@ impl Cast {
         match delivery {
             Delivery::Start(job, beginning) => {
                 let place = job.place;
-                let make = move || {
+                let cursor = match &beginning {
+                    Beginning::New(cursor) => *cursor,
+                    Beginning::Left(snapshot) => snapshot.machine.cursor(),
+                };
+                let make = || {
                     let snapshot = match beginning {
                         Beginning::New(cursor) => JobSnapshot::fresh(&job, cursor),
                         Beginning::Left(snapshot) => *snapshot,
                     };
-                    Box::new(JobActor::new(job, snapshot))
+                    Box::new(JobActor::new(job.clone(), snapshot))
                 };
-                let Ok(actor) = catch_unwind(AssertUnwindSafe(make)) else { return };
+                let Ok(actor) = catch_unwind(AssertUnwindSafe(make)) else {
+                    // What its predecessor had in hand is gone with it.
+                    job.report(Report::Died(Box::new(JobSnapshot::fresh(&job, cursor))));
+                    return self.doors.places().free.push(place);
+                };
                 let number = place as usize;
                 if number >= self.actors.len() {
                     self.actors.resize_with(number + 1, || None);
@@ -268,7 +266,7 @@ impl Future for Cast {
     fn poll(self: Pin<&mut Self>, task: &mut TaskContext<'_>) -> Poll<()> {
         let this = self.get_mut();
         // Before the look into the inbox: what comes after it wakes this up.
-        this.doors.task.register(task.waker());
+        this.doors.bell.listen(task.waker());
         let mut goes_on = false;
         for left in (0..MESSAGES_A_TURN).rev() {
             let Some(delivery) = this.next_delivery() else { break };

@@ -26,7 +26,7 @@ pub trait Body: Send + Sync + 'static {
     /// Whether the work is done elsewhere (on another thread, by an actor), so that [`start`](Self::start)
     /// and its future only hand it over and wait. The task of the run then takes no thread for bodies: it is
     /// polled on that of the job's timer, which it must not block; timers and I/O that it waits for are those of
-    /// the runtime of bodies. Default: `false`.
+    /// the [runtime](super::Spawner::runtime) of bodies. Default: `false`.
     fn elsewhere(&self) -> bool {
         false
     }

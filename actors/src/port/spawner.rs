@@ -9,6 +9,13 @@ use futures_util::future::BoxFuture;
 pub trait Spawner: Send + Sync + 'static {
     /// Starts a task. Returns at once; never runs the task on the caller's stack.
     fn spawn(&self, task: BoxFuture<'static, ()>);
+
+    /// The runtime on which the tasks run, if they do: a body that works [elsewhere](super::Body::elsewhere)
+    /// waits by its timers and its I/O, and what it spawns runs there. Default: none; the one on which the
+    /// engine was started serves such bodies.
+    fn runtime(&self) -> Option<tokio::runtime::Handle> {
+        None
+    }
 }
 
 /// Bodies run on a tokio runtime that somebody else owns.
@@ -27,5 +34,9 @@ impl RuntimeSpawner {
 impl Spawner for RuntimeSpawner {
     fn spawn(&self, task: BoxFuture<'static, ()>) {
         self.0.spawn(task);
+    }
+
+    fn runtime(&self) -> Option<tokio::runtime::Handle> {
+        Some(self.0.clone())
     }
 }

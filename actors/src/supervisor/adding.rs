@@ -67,7 +67,9 @@ impl SupervisorActor {
         let mut held = None;
         for (nth, definition) in definitions.into_iter().enumerate() {
             if nth % PAGE_MAX == 0 {
-                drop(held.replace(host.placement.hold()));
+                // What was sent of the page before goes now.
+                drop(held.take());
+                held = Some(host.placement.hold());
             }
             let name = definition.name.clone();
             #[cfg(any(test, feature = "testkit"))]
