@@ -82,8 +82,9 @@ impl<T> FirstReply<T> {
     }
 }
 
-/// A message on its way to a job's actor. If the actor is dead by then, it is reported: neither the end of a
-/// run, nor a granted claim, nor a drain may get lost in a closed mailbox.
+/// A message on its way to a job's actor, which it names by place and generation. If that actor has stopped
+/// by then, or its thread is gone, the message is dropped, and so comes back as a report: neither the end of
+/// a run, nor a granted claim, nor a drain may get lost.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct Envelope {

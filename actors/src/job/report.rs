@@ -36,7 +36,7 @@ pub(crate) enum Report {
     Stop(Pause),
     /// Its body said that this node is to leave the lead to another one.
     ResignWanted,
-    /// What its actor did not live to handle. That it [died](Self::Died) was reported before: a mailbox
-    /// closes after its actor has stopped.
+    /// What its actor did not live to handle. That it [died](Self::Died) was reported before: its messages
+    /// come back only once it has stopped.
     Undelivered(JobMessage),
 }

@@ -6,8 +6,14 @@ use crate::run::{Run, RunResult};
 
 /// The work of a job.
 ///
-/// The engine calls [`start`](Self::start) inside the task of the run, so a body that panics or blocks harms
-/// neither the timers nor the other jobs.
+/// A body that panics or blocks, in [`start`](Self::start) or in its future, harms neither the timers nor the
+/// other jobs.
+///
+/// On the engine's own threads for bodies a runner, which begins one run after another, calls `start` and
+/// polls its future once. What is not over then goes on as a task of its own, which polls it again at once.
+/// So the waker of the first poll may do nothing, and the id of the task may differ between polls. Where the
+/// application says on which runtime bodies run, for a body that works [elsewhere](Self::elsewhere), and
+/// after `before` hooks, all of it happens inside the task of the run.
 pub trait Body: Send + Sync + 'static {
     /// The work of one attempt.
     ///
