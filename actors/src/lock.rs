@@ -27,6 +27,7 @@ mod proofs;
 mod refused_batches;
 mod report;
 mod rounds;
+mod set_back;
 
 pub(crate) use self::{
     actor::{BATCH_MAX, LockActor, always_locked, publish_lost},

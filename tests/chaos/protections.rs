@@ -58,7 +58,7 @@ const PROTECTIONS: &[Protection] = &[
     Protection {
         name: "a claim of a term that is over is refused",
         without: &[(
-            "(SELECT t.epoch = f.term AND t.expires_at > clock_timestamp() FROM term t) IS NOT TRUE",
+            "(f.term = (SELECT epoch FROM term) AND (SELECT expires_at FROM term) > clock_timestamp()) IS NOT TRUE",
             "false",
         )],
         faults: &[Fault::EndTerm],

@@ -61,7 +61,7 @@ pub(crate) use self::{
     overdue_mark::OverdueMark,
     runs::ActiveRun,
     skips::FLUSH_AFTER,
-    verdicts::{CLAIM_LATER_MAX, KEY_AGAIN},
+    verdicts::{ASK_AGAIN_MAX, CLAIM_LATER_MAX, KEY_AGAIN},
     vocabulary::{
         Advance, BodyEnd, BodyEnded, Claim, Effect, Effects, Input, PermitAnswer, Refusal, Retried, RunEnded,
         Severity, Start, TriggerAnswer,

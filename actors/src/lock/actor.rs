@@ -15,6 +15,7 @@ use super::{
     refused_batches::RefusedBatches,
     report::Report,
     rounds::Rounds,
+    set_back::UnknownHolder,
 };
 use crate::{
     contained::{caught, contained},
@@ -84,6 +85,7 @@ pub(crate) struct LockActor {
     pub(super) history: Option<History>,
     /// Whether the lease is long enough for the network.
     pub(super) lease: Option<LeaseWatch>,
+    pub(super) unknown_holder: UnknownHolder,
     /// When a claim was granted last.
     pub(super) claimed_at: Duration,
     pub(super) round_started: Option<Duration>,
@@ -122,6 +124,7 @@ impl LockActor {
             proofs: lease.map(Proofs::new),
             history: lease.map(|_| History::default()),
             lease: lease.map(LeaseWatch::new),
+            unknown_holder: UnknownHolder::default(),
             claimed_at: Duration::ZERO,
             round_started: None,
             closing: None,

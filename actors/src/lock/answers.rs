@@ -132,7 +132,7 @@ impl LockActor {
         }
         let none = |reason| Verdict::Unavailable { reason };
         let mut verdicts = claimed.unwrap_or_else(|error| Reasons::of_all(claims.len(), &error, none));
-        self.give_up_a_store_set_back(session, &claims, &mut verdicts);
+        self.look_for_a_store_set_back(session, &claims, &mut verdicts);
         let mut reasons = Reasons::default();
         let mut locked = Contended::default();
         let (mut granted, mut refused) = (false, None);
@@ -170,16 +170,22 @@ impl LockActor {
         });
     }
 
-    /// The session holds a key for a run that this node does not hold: its end was recorded, and is not there
-    /// any more. Nobody would ever record it again, so the session is given up, and its keys can be taken
-    /// over. What was refused for that run is asked again in the next session.
-    fn give_up_a_store_set_back(&self, session: Session, claims: &[ClaimRun], verdicts: &mut [Verdict]) {
-        let is_here =
-            |run| self.held.holder(run).is_some() || claims.iter().any(|asked| asked.claim.run == run);
-        let of_nobody = |verdict: &&mut Verdict| matches!(**verdict, Verdict::Busy { holder: Some(run), own: true } if !is_here(run));
-        for verdict in verdicts.iter_mut().filter(of_nobody) {
-            self.locker.discard(session, SET_BACK);
-            *verdict = Verdict::Unavailable { reason: SET_BACK.to_owned() };
+    /// The session holds a key for a run that this node does not hold: its claim or its end is on the way, so
+    /// the key is asked for again; or the store was set back. Then the session is given up, so that its keys
+    /// can be taken over.
+    fn look_for_a_store_set_back(&mut self, session: Session, claims: &[ClaimRun], verdicts: &mut [Verdict]) {
+        let now = self.node.clock.elapsed();
+        for verdict in verdicts {
+            let Verdict::Busy { holder: Some(run), own: true } = *verdict else { continue };
+            if self.held.holder(run).is_some() || claims.iter().any(|asked| asked.claim.run == run) {
+                continue;
+            }
+            *verdict = if self.unknown_holder.meet(session, run, now) {
+                self.locker.discard(session, SET_BACK);
+                Verdict::Unavailable { reason: SET_BACK.to_owned() }
+            } else {
+                Verdict::Locked { holder: None }
+            };
         }
     }
 

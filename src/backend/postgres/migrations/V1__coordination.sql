@@ -216,8 +216,8 @@ END $$;
 -- Waits for the leadership of a scope, an advisory lock, for a number of slices of lock_timeout, while the scope is led in a term that
 -- the caller knows. Answers whether the lock was had and, if not, the term and the node that lead, if any do.
 --
--- A statement that waits keeps a snapshot, and a snapshot keeps dead versions of rows: of a job that runs six times a second there are
--- six more after half a second, for which its page has no room. So each slice is several short waits, each a transaction of its own.
+-- Each slice is a transaction of its own: a statement that waits keeps a snapshot, and an old snapshot keeps every table of the database
+-- from being pruned.
 CREATE PROCEDURE wait_for_leadership(
     lock_key bigint, scope_led text, slices integer,
     INOUT term bigint, INOUT acquired boolean, INOUT leader_node uuid
@@ -225,12 +225,9 @@ CREATE PROCEDURE wait_for_leadership(
 LANGUAGE plpgsql AS $$
 DECLARE
     known CONSTANT bigint := term;
-    waits CONSTANT integer := 10;
-    wait CONSTANT text := ceil(extract(epoch FROM current_setting('lock_timeout')::interval) * 1e3 / waits)::text;
 BEGIN
     acquired := false;
-    FOR nth IN 1..slices * waits LOOP
-        PERFORM set_config('lock_timeout', wait, true);
+    FOR nth IN 1..slices LOOP
         BEGIN
             PERFORM pg_advisory_lock(lock_key);
             acquired := true;
@@ -239,7 +236,6 @@ BEGIN
             -- Somebody leads.
         END;
         COMMIT;
-        CONTINUE WHEN nth % waits > 0;
         SELECT l.epoch, l.node INTO term, leader_node
         FROM leader l WHERE l.scope = scope_led AND l.expires_at > clock_timestamp();
         EXIT WHEN term IS NULL OR known IS NULL OR term <> known;
