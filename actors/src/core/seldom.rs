@@ -42,6 +42,7 @@ impl<T> DerefMut for Seldom<T> {
 
 /// A queue that is nearly always empty, and as small as a pointer until it is filled for the first time.
 #[derive(Debug)]
+#[allow(clippy::box_collection, reason = "there are many, and a queue takes four times as much in each")]
 pub(crate) struct SeldomQueue<T>(Option<Box<VecDeque<T>>>);
 
 impl<T> SeldomQueue<T> {

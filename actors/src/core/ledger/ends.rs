@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::{Ledger, NEVER, OpenRun, Record, row::JobRow};
+use super::{Ledger, NEVER, OpenRun, Record};
 use crate::{
     core::{policy::LOSSES_MAX, time::FireTime},
     event::Outcome,
@@ -89,16 +89,11 @@ impl Ledger {
 
     /// The pending retries of all jobs, in the order of their runs, up to `limit` of those `after` one.
     pub fn pending_retries(&self, after: Option<RunId>, limit: usize) -> Vec<PendingRetryOfJob> {
-        let of_job = |(job, row): (&JobName, &Box<JobRow>)| {
-            let job = job.clone();
-            let pending_retries: Vec<_> = row
-                .pending_retries
-                .iter()
-                .map(|retry| PendingRetryOfJob { job: job.clone(), retry: *retry })
-                .collect();
-            pending_retries
-        };
-        let mut pending_retries: Vec<_> = self.jobs.iter().flat_map(of_job).collect();
+        let mut pending_retries = Vec::new();
+        for (job, row) in &self.jobs {
+            let of_job = row.pending_retries.iter();
+            pending_retries.extend(of_job.map(|retry| PendingRetryOfJob { job: job.clone(), retry: *retry }));
+        }
         pending_retries.retain(|pending| Some(pending.retry.run) > after);
         pending_retries.sort_by_key(|pending| pending.retry.run);
         pending_retries.truncate(limit);
