@@ -405,6 +405,14 @@ fn counted(cluster: &Cluster, (metric, labels): (&str, &str)) -> u64 {
     line.and_then(|count| count.trim().parse().ok()).unwrap_or_else(|| panic!("no {series} in\n{text}"))
 }
 
+/// The series of a metric with these labels, and others.
+fn all_counted(cluster: &Cluster, (metric, labels): (&str, &str)) -> Vec<(String, u64)> {
+    let series = format!("{metric}{{scope=\"{}\",{labels},", cluster.scope);
+    let text = recorder().render();
+    let lines = text.lines().filter_map(|line| line.strip_prefix(&*series)?.rsplit_once(' '));
+    lines.map(|(others, count)| (others.to_owned(), count.parse().expect("a number"))).collect()
+}
+
 /// The ticks that ran.
 struct Ran {
     write: mpsc::UnboundedSender<(NodeId, DateTime<Utc>)>,

@@ -18,13 +18,10 @@ async fn a_job_that_the_leader_lets_go_of_goes_on_where_it_is_held() {
 
     let said: Vec<_> = events.into_iter().flat_map(rest_of).collect();
     assert_nothing_was_lost(&ran.all(), &cluster.runs().await, cluster.cursor().await, &said);
-    let [due, started, missed] = [
-        ("callsheet_ticks_due_total", "name=\"let-go\""),
-        ("callsheet_ticks_total", "name=\"let-go\",outcome=\"started\""),
-        ("callsheet_ticks_total", "name=\"let-go\",outcome=\"misfire\""),
-    ]
-    .map(|series| counted(&cluster, series));
-    assert_eq!(due, started + missed);
+    // Whichever node has decided it, and however: on a busy machine one may pass while the run before it ends.
+    let due = counted(&cluster, ("callsheet_ticks_due_total", "name=\"let-go\""));
+    let decided = all_counted(&cluster, ("callsheet_ticks_total", "name=\"let-go\""));
+    assert_eq!(due, decided.iter().map(|(_, count)| count).sum::<u64>(), "{decided:?}");
 }
 
 #[tokio::test]
