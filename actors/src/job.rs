@@ -10,7 +10,7 @@
 //! it [reports](JobReport) to whoever supervises it. When its actor dies, a [snapshot](JobSnapshot) is
 //! reported, and another actor is started with it: machine, runs and cursor survive.
 //!
-//! The actors of a thread share one task, one inbox and one timer: its [cast](cast).
+//! The actors of a thread share one task, one inbox and one timer: its [cast].
 
 mod actor;
 mod ask;
