@@ -218,7 +218,7 @@ async fn what_ran_since_a_state_that_was_restored_does_not_run_again() {
 
 /// The state has an open run of the node's own session; the node has recorded its end since.
 #[tokio::test]
-async fn a_key_is_free_again_though_a_restored_state_says_that_an_ended_run_holds_it() {
+async fn a_key_that_a_restored_state_says_an_ended_run_holds_is_free_again() {
     runs_again_within("restored_while_held", AGAIN_MAX + UNKNOWN_FOR, async |admin, _| {
         for job in ["of-leader", "of-any"] {
             let held = "SELECT FROM old_names WHERE name = $1 AND run IS NOT NULL";

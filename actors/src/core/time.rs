@@ -87,7 +87,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_time_between_two_instants_is_the_same_within_a_day_and_over_midnight() {
+    fn the_time_between_instants_is_the_same_within_a_day_and_over_midnight() {
         let at = |text: &str| text.parse::<DateTime<Utc>>().unwrap();
         for (then, now, micros) in [
             ("2026-03-01T10:00:00.0000019Z", "2026-03-01T10:00:01.000003Z", 1_000_002),

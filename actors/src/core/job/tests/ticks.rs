@@ -53,7 +53,7 @@ fn a_wake_up_that_comes_early_or_twice_is_harmless() {
 }
 
 #[test]
-fn a_job_that_falls_behind_decides_thousands_of_ticks_in_one_step_and_sleeps() {
+fn a_job_far_behind_decides_thousands_of_ticks_in_one_step_and_sleeps() {
     let mut job = Rehearsal::new(Period::millis(1), Policies::default());
 
     let effects = job.step("00:30:07", Input::WakeUp);
