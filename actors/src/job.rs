@@ -24,6 +24,7 @@ mod handle;
 mod hook_calls;
 mod host;
 mod message;
+mod record;
 mod report;
 mod run_span;
 mod run_task;

@@ -69,7 +69,10 @@ impl JobActor {
                 }
                 Effect::Elsewhere => self.job.meters.ticks_elsewhere.increment(1),
                 Effect::Stop(pause) => self.job.report(Report::Stop(pause)),
-                Effect::Paused(pause) => self.publish(|job| EventKind::JobPaused { job, pause }),
+                Effect::Paused(pause) => {
+                    self.node().recorder.paused(&self.job.definition.name, Some(&pause));
+                    self.publish(|job| EventKind::JobPaused { job, pause });
+                }
                 Effect::Answer { run, answer } => self.answer(run, answer),
             }
         }
@@ -109,6 +112,7 @@ impl JobActor {
             | SkipReason::Parked
             | SkipReason::Removed => self.publish_routine(kind),
         }
+        self.record_skipped(newest, reason, count, at_least);
         let fire_time = newest.instant();
         hook_calls::skipped(&self.job, |job| SkippedTicks { job, fire_time, reason, count, at_least });
     }
@@ -140,9 +144,7 @@ impl JobActor {
         self.running.push(run.clone());
         if self.job.has_after_hooks() {
             // Of the last attempt only.
-            let after = self.after.list_mut();
-            after.retain(|former| former.id() != start.run);
-            after.push(run.clone());
+            self.keep_for_hooks(&run);
         }
         // A job without claims has no token, and asks no session.
         let session = start.token.and(self.session);
@@ -201,7 +203,8 @@ impl JobActor {
     }
 
     fn retried(&mut self, retried: Retried) {
-        let Retried { run, attempt, outcome, wait, end, took } = retried;
+        self.keep_attempt(&retried);
+        let Retried { run, attempt, outcome, wait, end, took, .. } = retried;
         self.body_ended(run, outcome);
         self.job.meters.run_duration.record(took.as_secs_f64());
         self.job.meters.run_retries.increment(1);
@@ -218,18 +221,19 @@ impl JobActor {
         if let Some(drain) = &self.drain {
             drain.record(&self.job.definition.name, ended.run, HowDrained::of(&ended));
         }
-        let at = self.after.iter().position(|run| run.id() == ended.run);
-        let run = at.map(|at| self.after.list_mut().swap_remove(at));
+        let mut unfinished = self.take_unfinished(ended.run);
+        let run = unfinished.as_mut().and_then(|unfinished| unfinished.of_hooks.take());
+        let notes = self.notes(ended.run, unfinished);
         if completes {
             // By the definition by which the machine goes on, which may not be that of the run.
             let from_completion = self.job.definition.schedule.counts_from_completion();
-            let conclusion = Conclusion::new(self.job.clone(), ended, run, waiting);
+            let conclusion = Conclusion::new(self.job.clone(), ended, run, waiting, notes);
             let answers = self.job.host.asks.record_end(RecordEnd { conclusion, from_completion });
             return answers.into_iter().for_each(|input| told.push(&self.job, AnswerAtOnce::Input(input)));
         }
+        conclude(&self.job, ended, run, None, notes);
         // Perhaps nobody waits.
         let _ = waiting.map(|waiting| waiting.send(outcome));
-        conclude(&self.job, ended, run, None);
     }
 
     fn answer(&mut self, run: RunId, answer: Result<TriggerAnswer, Refusal>) {
@@ -239,6 +243,7 @@ impl JobActor {
             Ok(TriggerAnswer::Queued) => Ok(Triggered::Queued(run)),
             Err(refusal) => Err(not_triggered(job, refusal)),
         };
+        answer.as_ref().err().iter().for_each(|error| self.record_refused(error));
         if let Some(at) = self.triggers.iter().position(|(asked, _)| *asked == run) {
             let (_, reply) = self.triggers.list_mut().swap_remove(at);
             let answer = answer.map(|triggered| {

@@ -25,7 +25,7 @@ use crate::{
     lock::{LockActor, PauseInStore},
     message::{PAGE_MAX, PauseJobs, ResumeJobs, Selector},
     name::JobName,
-    port::{LockError, PAUSE_NOTE_MAX, Pause},
+    port::{JobOperation, LockError, OperationRecord, PAUSE_NOTE_MAX, Pause},
 };
 
 /// The store has paused, or resumed, these jobs for this node. They are told, after all that was sent to the
@@ -106,6 +106,7 @@ impl SupervisorActor {
             for job in changed {
                 let name = job.definition.name.clone();
                 names.push(name.clone());
+                actor.record_pause(&name, pause.as_ref());
                 actor.publish(|| match &pause {
                     Some(pause) => EventKind::JobPaused { job: name, pause: pause.clone() },
                     None => EventKind::JobResumed { job: name },
@@ -118,6 +119,22 @@ impl SupervisorActor {
                 None => Ok(names),
             }
         }))
+    }
+}
+
+impl SupervisorActor {
+    /// Records that a job is paused from now on, or is not.
+    fn record_pause(&self, job: &JobName, pause: Option<&Pause>) {
+        let node = self.node();
+        node.recorder.paused(job, pause);
+        node.recorder.operation(|| {
+            let operation = if pause.is_some() { JobOperation::Paused } else { JobOperation::Resumed };
+            let note = pause.and_then(|pause| Some(pause.note.as_deref()?.into()));
+            OperationRecord {
+                note,
+                ..OperationRecord::new(job.clone(), operation, node.store_time(), node.id)
+            }
+        });
     }
 }
 
