@@ -5,11 +5,11 @@ use std::time::Duration;
 use actix::{Addr, Handler, Message, dev::ToEnvelope};
 use callsheet_actors::{
     AddJob, AddJobs, Added, CancelRun, CancelRuns, DecisionPage, Decisions, Engine, Event, EventFilter,
-    EventStream, Health, HealthReport, IntoRecipient, Job, JobDetails, JobHistory, JobName, JobPage,
-    JobRecord, JobStatus, ListJobs, Listen, ListenTo, NAME_MAX, NextFireTimes, OperationPage, Operations,
-    Pause, PauseJobs, RemoveJobs, RescheduleJob, Resign, ResumeJobs, RunHistory, RunId, RunPage, SelectError,
-    Selector, ShutdownReport, SupervisorActor, TriggerJob, TriggeredRun, UpdateJob, adapter::bounded,
-    port::IntoSchedule,
+    EventStream, Health, HealthReport, IntoRecipient, Job, JobActor, JobAddress, JobDetails, JobHistory,
+    JobName, JobPage, JobRecord, JobStatus, ListJobs, Listen, ListenTo, NAME_MAX, NextFireTimes,
+    OperationPage, Operations, Pause, PauseJobs, RemoveJobs, RescheduleJob, Resign, ResumeJobs, RunHistory,
+    RunId, RunPage, SelectError, Selector, ShutdownReport, SupervisorActor, TriggerJob, TriggeredRun,
+    UpdateJob, adapter::bounded, port::IntoSchedule,
 };
 use chrono::{DateTime, Utc};
 
@@ -25,6 +25,7 @@ use crate::{builder::Builder, error::Error};
 /// | pause and resume them, on all nodes | [`pause`](Self::pause), [`pause_with`](Self::pause_with), [`resume`](Self::resume) | [`PauseJobs`], [`ResumeJobs`] |
 /// | run a job now; stop runs | [`trigger`](Self::trigger), [`cancel_runs`](Self::cancel_runs), [`cancel_run`](Self::cancel_run) | [`TriggerJob`], [`CancelRuns`], [`CancelRun`] |
 /// | see what jobs do | [`details`](Self::details), [`list`](Self::list), [`next_fire_times`](Self::next_fire_times) | [`JobDetails`], [`ListJobs`], [`NextFireTimes`] |
+/// | talk to the actor of a job itself | [`job_address`](Self::job_address) | [`JobAddress`] |
 /// | see what happened | [`runs`](Self::runs), [`history`](Self::history), [`decisions`](Self::decisions), [`operations`](Self::operations) | [`RunHistory`], [`JobHistory`], [`Decisions`], [`Operations`] |
 /// | hear what happens | [`events`](Self::events), [`listen`](Self::listen), [`listen_to`](Self::listen_to) | [`Events`](crate::Events), [`Listen`], [`ListenTo`] |
 /// | see how the node is, and leave the lead | [`health`](Self::health), [`resign`](Self::resign) | [`Health`], [`Resign`] |
@@ -337,6 +338,19 @@ impl Callsheet {
         let name = job.into();
         let status = self.ask(JobDetails(name.clone())).await?;
         Ok(status.ok_or_else(|| SelectError::UnknownJob { name: bounded(&name, NAME_MAX) })?)
+    }
+
+    /// Answers an address of the job's actor: see [`JobAddress`].
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Select`] if there is no job of this name, [`Error::Stopped`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe.
+    pub async fn job_address(&self, job: impl Into<String>) -> Result<Addr<JobActor>, Error> {
+        Ok(self.ask(JobAddress(job.into())).await??)
     }
 
     /// Answers one page of the runs that the history keeps, of all nodes if it is theirs, the newest first:

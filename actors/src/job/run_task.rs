@@ -71,7 +71,7 @@ impl RunTask {
         if start.begins {
             let lateness = start.tick.map(|tick| tick.lateness(started_at)).unwrap_or_default();
             if start.tick.is_some() && start.attempt == 1 {
-                job.meters.tick_lateness.record(lateness.as_secs_f64());
+                job.meters.late(lateness);
             }
             node.publisher.publish_routine(|| EventKind::RunStarted {
                 job: job.definition.name.clone(),
