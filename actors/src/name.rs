@@ -191,7 +191,7 @@ impl RunId {
     /// The smallest id of a run that is made at an instant or later.
     pub fn first_at(instant: DateTime<Utc>) -> Self {
         // A part of a millisecond: what was made in it is as old as its start.
-        let up = i64::from(instant.timestamp_subsec_nanos() % 1_000_000 > 0);
+        let up = i64::from(!instant.timestamp_subsec_nanos().is_multiple_of(1_000_000));
         let millis = u128::from(u64::try_from(instant.timestamp_millis() + up).unwrap_or_default());
         Self(Uuid::from_u128(millis.min(MILLIS) << 80))
     }
