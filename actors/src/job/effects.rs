@@ -1,6 +1,6 @@
 //! What a job's actor does of what its machine says.
 
-use std::future::poll_fn;
+use std::{future::poll_fn, sync::OnceLock};
 
 use tokio::sync::oneshot;
 
@@ -166,7 +166,7 @@ impl JobActor {
             id: start.run,
             job: definition.name.clone(),
             key: self.former_keys.key_of(start.run, &definition.key).slot(start.slot),
-            origin: start.tick.map_or(Origin::Manual, Origin::Tick),
+            origin: start.tick.map_or_else(|| self.trigger_origin(start.run), Origin::Tick),
             attempt: start.attempt,
             term: start.term,
             token: start.token,
@@ -174,8 +174,15 @@ impl JobActor {
             cancellation: Signal::default(),
             abort: Signal::default(),
             span: run_span::of(&definition.name, start, node.id),
+            reporting: OnceLock::new(),
             shared: host.of_runs.clone(),
         })
+    }
+
+    /// Who triggered a run, and what it names, as far as this node was told.
+    fn trigger_origin(&self, run: RunId) -> Origin {
+        let known = self.origins.iter().find(|(triggered, _)| *triggered == run);
+        known.map_or(Origin::Trigger { by: None, fire_time: None }, |(_, origin)| origin.clone())
     }
 
     fn cancel(&self, run: RunId, why: CancelReason) {
