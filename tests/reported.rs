@@ -49,7 +49,7 @@ fn the_status_shows_what_a_body_says_and_hooks_are_told() {
 
         rig.advance(secs(2)).await;
         let reported = shown(rig, node, "import").await;
-        assert_eq!((reported.progress, reported.measure("rows")), (Some(0.3), Some(300.0)));
+        assert_eq!((reported.progress, reported.measure("rows")), (Some(0.4), Some(400.0)));
         assert_eq!(reported.report, None, "it comes at the end");
         rig.advance(secs(10)).await;
 

@@ -273,9 +273,9 @@ fn a_body_may_measure_any_number() {
         let numbers =
             [f64::MIN, -0.0, f64::MIN_POSITIVE, f64::MAX, f64::INFINITY, f64::NEG_INFINITY, f64::NAN];
         let body = move |run: Run| async move {
-            for number in numbers {
+            for (nth, number) in numbers.into_iter().enumerate() {
                 run.measure("all", number);
-                run.measure(number.to_string(), number);
+                run.measure(format!("m{nth}"), number);
                 run.progress(number);
             }
             run.cancelled().await;

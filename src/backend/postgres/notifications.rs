@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 
 use callsheet_actors::{
-    FireTime, JobName, RunId,
+    By, FireTime, JobName, RunId,
     port::{Notification, Pause, PendingRetry, PendingRetryOfJob},
 };
 use chrono::{DateTime, Utc};
@@ -15,8 +15,6 @@ use serde::Deserialize;
 use serde_json::error::Category;
 use tokio_postgres::{Client, Error, Statement};
 use uuid::Uuid;
-
-use super::statement::pause::paused_by;
 
 /// The most notifications that wait to be read; beyond it the oldest are dropped, and the node is told so.
 pub(super) const NOTIFICATIONS_MAX: usize = 1_024;
@@ -61,7 +59,12 @@ impl Witness {
         let mut pauses: HashMap<String, Option<Pause>> = HashMap::new();
         if !jobs.is_empty() {
             for row in client.query(&self.pauses, &[&self.scope, &jobs]).await? {
-                let pause = paused_by(&row)?;
+                let by: Option<String> = row.try_get("paused_by")?;
+                let pause = Pause {
+                    until: row.try_get("paused_until")?,
+                    note: row.try_get("pause_note")?,
+                    by: by.and_then(|by| By::new(by).ok()),
+                };
                 let is_paused: bool = row.try_get("paused")?;
                 pauses.insert(row.try_get("job")?, is_paused.then_some(pause));
             }

@@ -103,7 +103,11 @@ impl Suite {
     pub(super) async fn every_change_of_a_pause_is_told(&self) {
         let is_of = |job: &'static str| move |notification: &Notification| matches!(notification, Notification::PauseChanged { job: of, .. } if of.as_str() == job);
         let until = just_after(self.now + TimeDelta::hours(1)).instant();
-        let pause = Pause { until: Some(until), note: Some("\"why\" and\nwhen".to_owned()), by: None };
+        let pause = Pause {
+            until: Some(until),
+            note: Some("\"why\" and\nwhen".to_owned()),
+            by: By::new("alice").ok(),
+        };
         self.pause("told", Some(&pause)).await;
         let paused = self.notification(is_of("told")).await;
         self.pause("told", Some(&pause)).await;
