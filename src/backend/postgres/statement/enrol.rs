@@ -144,7 +144,7 @@ WITH ",
            greatest(statement_timestamp() - held_for, (SELECT cursor_bound FROM lead)), schedule, term, retry_lost, from_completion,
            CASE WHEN key IS NULL THEN overlap END, CASE WHEN key IS NULL THEN term END,
            CASE WHEN key IS NULL AND term IS NULL THEN ARRAY[$9] END
-    FROM entitled e WHERE may AND NOT EXISTS (SELECT FROM names WHERE scope = $1 AND name = e.job) ORDER BY job
+    FROM entitled e WHERE may AND NOT EXISTS (SELECT FROM names WHERE name = e.job AND scope = CASE WHEN e.job IS NOT NULL THEN $1 END) ORDER BY job
     ON CONFLICT DO NOTHING
     RETURNING name, cursor
 )
@@ -160,7 +160,7 @@ UNION ALL SELECT name, 'done', cursor, NULL, false, NULL, NULL, NULL, 0, NULL FR
 UNION ALL SELECT name, 'conflict', NULL, NULL, NULL, NULL, declared, NULL, NULL, NULL FROM contradicted WHERE conflicts
 UNION ALL SELECT name, 'undeclared', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL FROM contradicted WHERE NOT conflicts
 UNION ALL SELECT job, 'undeclared', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
-FROM entitled e WHERE NOT may AND NOT EXISTS (SELECT FROM names WHERE scope = $1 AND name = e.job)
+FROM entitled e WHERE NOT may AND NOT EXISTS (SELECT FROM names WHERE name = e.job AND scope = CASE WHEN e.job IS NOT NULL THEN $1 END)
 UNION ALL SELECT job, 'led', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL FROM found WHERE refused
 UNION ALL SELECT job, 'deposed', NULL, epoch, NULL, NULL, NULL, NULL, NULL, NULL
 FROM asked WHERE (led AND term = epoch) IS NOT TRUE AND term IS NOT NULL"
@@ -180,7 +180,7 @@ SELECT CASE
 END AS standing
 FROM unnest($2::text[], $3::text[]) WITH ORDINALITY AS a (job, schedule, ord)
 LEFT JOIN leader l ON l.scope = $1 AND l.expires_at > clock_timestamp()
-LEFT JOIN names n ON n.scope = $1 AND n.name = a.job
+LEFT JOIN names n ON n.name = a.job AND n.scope = CASE WHEN a.job IS NOT NULL THEN $1 END
 ORDER BY a.ord"
 );
 
@@ -203,7 +203,7 @@ WITH term AS MATERIALIZED (
     "
 )
 UPDATE names n SET withdrawn = true, held_age = coalesce((SELECT age FROM leader WHERE scope = $1), n.held_age), beacon = CASE WHEN n.run IS NULL THEN NULL ELSE n.beacon END
-FROM found f WHERE n.scope = $1 AND n.name = f.name"
+FROM found f WHERE n.name = f.name AND n.scope = CASE WHEN f.name IS NOT NULL THEN $1 END"
 );
 
 parameters! {

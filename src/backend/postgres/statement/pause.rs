@@ -34,13 +34,13 @@ WITH asked AS MATERIALIZED (
         pause_note = CASE WHEN f.pauses THEN $5::text END,
         paused_by = CASE WHEN f.pauses THEN $8::text END,
         failures = CASE WHEN f.pauses THEN n.failures ELSE 0 END
-    FROM found f WHERE f.changes AND n.scope = $1 AND n.name = f.job
+    FROM found f WHERE f.changes AND n.name = f.job AND n.scope = CASE WHEN f.job IS NOT NULL THEN $1 END
     RETURNING n.name, n.paused
 ), made AS (
     INSERT INTO names (scope, name, token, held_age, paused, paused_until, pause_note, paused_by)
     SELECT $1, job, coalesce(l.token_bound, 0), coalesce(l.age, 0), true, $4::timestamptz, $5::text, $8::text
     FROM asked a LEFT JOIN leader l ON l.scope = $1
-    WHERE pauses AND NOT EXISTS (SELECT FROM names WHERE scope = $1 AND name = a.job) ORDER BY job
+    WHERE pauses AND NOT EXISTS (SELECT FROM names WHERE name = a.job AND scope = CASE WHEN a.job IS NOT NULL THEN $1 END) ORDER BY job
     ON CONFLICT DO NOTHING
     RETURNING name, paused
 )
@@ -50,7 +50,7 @@ SELECT name AS job, true AS changed,
 FROM (SELECT * FROM changed UNION ALL SELECT * FROM made) AS c
 UNION ALL SELECT job, false, NULL FROM found WHERE NOT changes
 UNION ALL SELECT job, false, NULL FROM asked a
-WHERE NOT pauses AND NOT EXISTS (SELECT FROM names WHERE scope = $1 AND name = a.job)"
+WHERE NOT pauses AND NOT EXISTS (SELECT FROM names WHERE name = a.job AND scope = CASE WHEN a.job IS NOT NULL THEN $1 END)"
         )
     };
 }
