@@ -5,10 +5,10 @@ use std::time::Duration;
 use actix::{Addr, Handler, Message, dev::ToEnvelope};
 use callsheet_actors::{
     AddJob, AddJobs, Added, By, CancelRun, CancelRuns, Engine, Event, EventFilter, EventStream, FireTime,
-    Health, HealthReport, IntoRecipient, Job, JobDetails, JobName, JobPage, JobStatus, ListJobs, Listen,
-    ListenTo, NAME_MAX, NextFireTimes, Pause, PauseJobs, RemoveJobs, RescheduleJob, Resign, ResumeJobs,
-    RunId, SelectError, Selector, ShutdownReport, SupervisorActor, TriggerJob, TriggeredRun, UpdateJob,
-    adapter::bounded, port::IntoSchedule,
+    Health, HealthReport, IntoRecipient, Job, JobActor, JobAddress, JobDetails, JobName, JobPage, JobStatus,
+    ListJobs, Listen, ListenTo, NAME_MAX, NextFireTimes, Pause, PauseJobs, RemoveJobs, RescheduleJob, Resign,
+    ResumeJobs, RunId, SelectError, Selector, ShutdownReport, SupervisorActor, TriggerJob, TriggeredRun,
+    UpdateJob, adapter::bounded, port::IntoSchedule,
 };
 use chrono::{DateTime, Utc};
 
@@ -25,6 +25,7 @@ use crate::{builder::Builder, error::Error};
 /// | say who asks | [`by`](Self::by) | `by` of each of these |
 /// | run a job now; stop runs | [`trigger`](Self::trigger), [`trigger_for`](Self::trigger_for), [`cancel_runs`](Self::cancel_runs), [`cancel_run`](Self::cancel_run) | [`TriggerJob`], [`CancelRuns`], [`CancelRun`] |
 /// | see what jobs do | [`details`](Self::details), [`list`](Self::list), [`next_fire_times`](Self::next_fire_times) | [`JobDetails`], [`ListJobs`], [`NextFireTimes`] |
+/// | talk to the actor of a job itself | [`job_address`](Self::job_address) | [`JobAddress`] |
 /// | hear what happens | [`events`](Self::events), [`listen`](Self::listen), [`listen_to`](Self::listen_to) | [`Events`](crate::Events), [`Listen`], [`ListenTo`] |
 /// | see how the node is, and leave the lead | [`health`](Self::health), [`resign`](Self::resign) | [`Health`], [`Resign`] |
 /// | stop | [`shutdown`](Self::shutdown), [`shutdown_now`](Self::shutdown_now), [`shutdown_on`](Self::shutdown_on) | [`Shutdown`](crate::Shutdown), [`ShutdownNow`](crate::ShutdownNow) |
@@ -404,6 +405,19 @@ impl Callsheet {
         let name = job.into();
         let status = self.ask(JobDetails(name.clone())).await?;
         Ok(status.ok_or_else(|| SelectError::UnknownJob { name: bounded(&name, NAME_MAX) })?)
+    }
+
+    /// Answers an address of the job's actor: see [`JobAddress`].
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Select`] if there is no job of this name, [`Error::Stopped`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe.
+    pub async fn job_address(&self, job: impl Into<String>) -> Result<Addr<JobActor>, Error> {
+        Ok(self.ask(JobAddress(job.into())).await??)
     }
 
     /// Adds an actor that hears every event from now on.

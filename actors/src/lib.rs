@@ -113,7 +113,8 @@ pub use crate::{
         Hooks, NODE_HOOK_CALL_BYTES_MAX, SkippedTicks,
     },
     job::{
-        ActiveRunStatus, HeldStatus, JobState, JobStatus, LastRunStatus, Scheduled, Triggered, TriggeredRun,
+        ActiveRunStatus, CancelItsRuns, FireTimes, HeldStatus, JobActor, JobContext, JobState, JobStatus,
+        LastRunStatus, Scheduled, Triggered, TriggeredRun,
     },
     job_config::{JobConfig, PolicyConfig},
     listener::{
@@ -121,8 +122,8 @@ pub use crate::{
         SUBSCRIBER_EVENT_BYTES_MAX, SUBSCRIBER_EVENTS_MAX,
     },
     message::{
-        AddJob, AddJobs, Added, AnnounceShutdown, CancelRun, CancelRuns, Health, JobDetails, JobPage,
-        ListJobs, NextFireTimes, PAGE_MAX, PauseJobs, RemoveJobs, RescheduleJob, Resign, ResumeJobs,
+        AddJob, AddJobs, Added, AnnounceShutdown, CancelRun, CancelRuns, Health, JobAddress, JobDetails,
+        JobPage, ListJobs, NextFireTimes, PAGE_MAX, PauseJobs, RemoveJobs, RescheduleJob, Resign, ResumeJobs,
         Selector, Shutdown, ShutdownNow, TriggerJob, UpdateJob,
     },
     name::{By, FencingToken, JobName, LockKey, NAME_MAX, NodeId, RunId, RunIds, Tag, Term},

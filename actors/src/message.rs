@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use actix::Message;
+use actix::{Addr, Message};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
@@ -14,7 +14,7 @@ use crate::{
         AddError, Faults, NextFireTimesError, PauseError, SelectError, TriggerError, UnknownRun, UpdateError,
     },
     health::HealthReport,
-    job::{JobState, JobStatus, Scheduled, TriggeredRun},
+    job::{JobActor, JobState, JobStatus, Scheduled, TriggeredRun},
     name::{By, JobName, RunId},
     port::{IntoSchedule, Pause, Schedule},
 };
@@ -448,6 +448,20 @@ pub struct JobPage {
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Option<JobStatus>")]
 pub struct JobDetails(pub String);
+
+/// Asks for an address of the actor of a job, to send it messages without the supervisor in between. It is
+/// made when it is asked for, and costs nothing once nobody holds it; two of one job are not equal.
+///
+/// The actor understands [`FireTimes`](crate::FireTimes) and [`CancelItsRuns`](crate::CancelItsRuns). It stays
+/// the same when the job is updated. The address is closed when the job was removed and its last run has
+/// ended, and when the actor has panicked: ask again then.
+///
+/// # Errors
+///
+/// [`SelectError`]: no job of this node has the name.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "Result<Addr<JobActor>, SelectError>")]
+pub struct JobAddress(pub String);
 
 /// Asks how the node is.
 #[derive(Debug, Clone, Copy, Message)]

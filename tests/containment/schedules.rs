@@ -290,3 +290,49 @@ fn a_follower_shows_a_broken_schedule_and_a_job_with_one_is_not_added() {
         assert!(refused.contains("it breaks the contract of `Schedule`"), "{refused}");
     });
 }
+
+/// Every second; from an instant on it panics with something that panics when it is dropped.
+#[derive(Debug)]
+struct Mined {
+    from: DateTime<Utc>,
+}
+
+struct Mine;
+
+impl Drop for Mine {
+    fn drop(&mut self) {
+        std::panic::resume_unwind(Box::new("a mine"));
+    }
+}
+
+impl fmt::Display for Mined {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("every second, mined")
+    }
+}
+
+impl Schedule for Mined {
+    fn next_after(&self, after: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        if after >= self.from {
+            std::panic::panic_any(Mine);
+        }
+        Period::seconds(1).next_after(after)
+    }
+
+    fn previous_before(&self, before: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        Period::seconds(1).previous_before(before)
+    }
+}
+
+#[test]
+fn a_panic_that_carries_a_panic_ends_one_actor_and_no_other_of_its_thread() {
+    simulate(START, async |rig| {
+        let mined = Mined { from: rig.now() + secs(3) };
+        rig.node(node_with([bystander(), Job::new("bad", mined).run(async |_| {})])).await;
+
+        rig.advance(Duration::from_millis(10_500)).await;
+
+        assert_eq!(rig.count(broken), 1);
+        assert_eq!(rig.started("bystander"), 10);
+    });
+}

@@ -38,8 +38,10 @@ use crate::{
 /// A timer of the runtime reaches two years. That the clock is set meanwhile is the supervisor's to notice.
 const SLEEP_MAX: Duration = Duration::from_secs(24 * 3600);
 
-/// Performs the effects of one [`JobMachine`].
-pub(crate) struct JobActor {
+/// The actor of one job. Whoever asks with [`JobAddress`](crate::JobAddress) gets an address of it; it
+/// understands [`FireTimes`](crate::FireTimes) and [`CancelItsRuns`](crate::CancelItsRuns).
+// Performs the effects of one `JobMachine`.
+pub struct JobActor {
     pub(super) job: Arc<JobHandle>,
     pub(super) machine: JobMachine,
     /// Those whose bodies are in progress.
@@ -295,7 +297,7 @@ impl JobActor {
     }
 
     /// Answers which runs are in progress.
-    fn cancel_all(&mut self, ctx: &mut JobContext) -> Vec<RunId> {
+    pub(super) fn cancel_all(&mut self, ctx: &mut JobContext) -> Vec<RunId> {
         let runs = self.machine.active_runs().map(|run| run.run).collect();
         self.step(Input::Cancel { run: None, why: CancelReason::Requested }, ctx);
         runs
@@ -380,6 +382,7 @@ impl Handler<Envelope> for JobActor {
                 let _ = reply.send(self.machine.upcoming(self.job.now().wall, count));
             }
             Some(JobMessage::Status { asks_schedule, reply }) => drop(reply.send(self.status(asks_schedule))),
+            Some(JobMessage::Open(mailbox)) => ctx.mailbox = Some(mailbox),
             Some(JobMessage::Retire { why }) => self.retire(why, ctx),
             // It is the run of another job.
             Some(JobMessage::CancelRun { .. }) | None => {}

@@ -1,14 +1,26 @@
-//! What the actor of a job says of itself in a step: when it is to be woken up next, and that it stops.
+//! What the actor of a job says of itself in a step: when it is to be woken up next, that it stops, and which
+//! mailbox is to be its own.
 
-use actix::prelude::*;
+use std::fmt;
+
+use actix::{dev::channel::AddressReceiver, prelude::*};
 use tokio::time::Instant;
 
-/// Lent to the actor for a step: an idle actor needs none.
-#[derive(Debug, Default)]
-pub(crate) struct JobContext {
+use super::actor::JobActor;
+
+/// The context of a [`JobActor`]. It is lent to the actor for a step: an idle actor needs none.
+#[derive(Default)]
+pub struct JobContext {
     /// `None` if nothing was said of it.
     pub(super) wake_at: Option<Option<Instant>>,
+    pub(super) mailbox: Option<Box<AddressReceiver<JobActor>>>,
     stops: bool,
+}
+
+impl fmt::Debug for JobContext {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JobContext").field("state", &self.state()).finish_non_exhaustive()
+    }
 }
 
 impl ActorContext for JobContext {

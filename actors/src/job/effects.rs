@@ -67,7 +67,7 @@ impl JobActor {
                 Effect::Unavailable { reason } => {
                     self.publish_routine(|job| EventKind::LockUnavailable { job, reason });
                 }
-                Effect::Elsewhere => self.job.meters.ticks_elsewhere.increment(1),
+                Effect::Elsewhere => self.job.meters.elsewhere(),
                 Effect::Stop(pause) => self.job.report(Report::Stop(pause)),
                 Effect::Paused(pause) => self.publish(|job| EventKind::JobPaused { job, pause }),
                 Effect::Answer { run, answer } => self.answer(run, answer),
@@ -210,8 +210,8 @@ impl JobActor {
     fn retried(&mut self, retried: Retried) {
         let Retried { run, attempt, outcome, wait, end, took } = retried;
         self.body_ended(run, outcome);
-        self.job.meters.run_duration.record(took.as_secs_f64());
-        self.job.meters.run_retries.increment(1);
+        self.job.meters.took(took);
+        self.job.meters.retried();
         let error = end.error().map(EndText::share).unwrap_or_default();
         self.publish(|job| EventKind::RunRetried { job, run, attempt, outcome, took, wait, error });
     }

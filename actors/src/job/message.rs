@@ -2,10 +2,10 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use actix::prelude::*;
+use actix::{dev::channel::AddressReceiver, prelude::*};
 use tokio::sync::oneshot;
 
-use super::{handle::JobHandle, report::Report, status::JobStatus, triggered::TriggeredRun};
+use super::{actor::JobActor, handle::JobHandle, report::Report, status::JobStatus, triggered::TriggeredRun};
 use crate::{
     core::{job::Input, time::FireTime},
     drain::Drain,
@@ -48,6 +48,8 @@ pub(crate) enum JobMessage {
     Upcoming { count: usize, reply: oneshot::Sender<Vec<FireTime>> },
     /// Asks what the job is doing.
     Status { asks_schedule: AsksSchedule, reply: oneshot::Sender<JobStatus> },
+    /// Somebody has an address of the actor, of which this is the mailbox.
+    Open(Box<AddressReceiver<JobActor>>),
     /// The job was removed, or the engine is over: no tick is armed any more, and the actor stops when
     /// nothing runs.
     Retire { why: Retirement },

@@ -68,7 +68,7 @@ impl RunTask {
             let lateness =
                 start.tick.map(|tick| tick.lateness(job.wall_at(started_at, elapsed))).unwrap_or_default();
             if start.tick.is_some() && start.attempt == 1 {
-                job.meters.tick_lateness.record(lateness.as_secs_f64());
+                job.meters.late(lateness);
             }
             node.publisher.publish_routine(|| {
                 let (by, names) = match run.origin() {

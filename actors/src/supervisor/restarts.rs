@@ -166,7 +166,8 @@ impl SupervisorActor {
                 | JobMessage::CancelRun { .. }
                 | JobMessage::PauseLocal { .. }
                 | JobMessage::Upcoming { .. }
-                | JobMessage::Status { .. }),
+                | JobMessage::Status { .. }
+                | JobMessage::Open(_)),
                 Some(successor),
             ) => return successor.post(message),
             // Whoever asked something is told so when the question is dropped.
@@ -177,7 +178,8 @@ impl SupervisorActor {
                 | JobMessage::CancelRun { .. }
                 | JobMessage::PauseLocal { .. }
                 | JobMessage::Upcoming { .. }
-                | JobMessage::Status { .. },
+                | JobMessage::Status { .. }
+                | JobMessage::Open(_),
                 None,
             ) => return,
         };
