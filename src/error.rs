@@ -1,8 +1,8 @@
 //! Why a call to the scheduler did nothing, and what a web server answers then.
 
 use callsheet_actors::{
-    AddError, ErrorKind, HistoryError, NextFireTimesError, PauseError, SelectError, TriggerError, UnknownRun,
-    UpdateError,
+    AddError, ErrorKind, Fault, HistoryError, NextFireTimesError, PauseError, SelectError, TriggerError,
+    UnknownRun, UpdateError,
 };
 
 /// Why a call to the scheduler did nothing.
@@ -33,6 +33,9 @@ pub enum Error {
     /// The history did not answer, or there is none.
     #[error(transparent)]
     History(#[from] HistoryError),
+    /// The name of [who asks](crate::Callsheet::by) breaks a rule.
+    #[error("{0}")]
+    By(Fault),
     /// The scheduler has stopped.
     #[error("the scheduler has stopped; start another one")]
     Stopped,
@@ -64,6 +67,7 @@ impl Error {
             Self::Trigger(error) => error.kind(),
             Self::CancelRun(error) => error.kind(),
             Self::History(error) => error.kind(),
+            Self::By(_) => ErrorKind::Invalid,
             Self::Stopped => ErrorKind::Stopped,
         }
     }

@@ -57,7 +57,7 @@ fn each_run_is_recorded_with_what_became_of_it() {
         });
         rig.node(node_with([job])).await;
         rig.advance(hours(3) + mins(30)).await;
-        rig.send(0, TriggerJob("mail".to_owned())).await.expect("it starts");
+        rig.send(0, TriggerJob::new("mail")).await.expect("it starts");
         rig.advance(secs(1)).await;
 
         let seen = runs(rig, "mail").await;
@@ -131,7 +131,7 @@ fn a_paused_job_that_fires_ten_times_a_second_has_one_decision_a_minute() {
 
         let record = rig.send(0, JobHistory(name("often"))).await.expect("an answer").expect("it is known");
         assert_eq!(record.pause.and_then(|pause| pause.note).as_deref(), Some("the disk is full"));
-        rig.send(0, ResumeJobs("often".into())).await.expect("it is resumed");
+        rig.send(0, ResumeJobs::new("often")).await.expect("it is resumed");
         let record = rig.send(0, JobHistory(name("often"))).await.expect("an answer").expect("it is known");
         assert_eq!(record.pause, None);
         let operations =
@@ -171,7 +171,7 @@ fn vetoes_and_refused_triggers_are_decisions_with_their_texts() {
         rig.node(node_with([vetoed, busy])).await;
         rig.advance(hours(1) + mins(1)).await;
         for _ in 0..3 {
-            rig.send(0, TriggerJob("busy".to_owned())).await.expect_err("it runs");
+            rig.send(0, TriggerJob::new("busy")).await.expect_err("it runs");
         }
 
         let seen = decisions(rig, "vetoed").await;

@@ -90,6 +90,7 @@ pub use crate::{
             ALLOW_MAX, CATCH_UP_PACE, Fires, LOSSES_MAX, MISFIRE_ALL_MAX, MISFIRE_WITHIN_MAX,
             MISFIRE_WITHIN_MIN, Misfire, OnLost, Overlap, PENDING_RETRIES_MAX, Policies, QUEUE_MAX, Retry,
         },
+        reported::{MEASURES_MAX, Measure, PROGRESS_PACE, REPORT_CHARS_MAX, REPORTED_BYTES_MAX, Reported},
         skip::SkipReason,
         text::TEXT_MAX,
         time::FireTime,
@@ -132,7 +133,7 @@ pub use crate::{
     port::{
         ATTEMPTS_RECORDED_MAX, AttemptRecord, DIVERGED_RUNS_MAX, Decision, DecisionPage, DecisionRecord,
         Decisions, DivergedRun, EndedRun, FailedRun, HISTORY_PAGE_DEFAULT, HISTORY_PAGE_MAX, HistoryError,
-        Holder, JobHistory, JobOperation, JobRecord, MEMORY_BYTES_MIN, Measure, MemoryBounds, OperationPage,
+        Holder, JobHistory, JobOperation, JobRecord, MEMORY_BYTES_MIN, MemoryBounds, OperationPage,
         OperationRecord, Operations, PageStart, RETENTION_MAX, RETENTION_MIN, Retention, RunHistory,
         RunOrigin, RunPage, RunRecord,
     },

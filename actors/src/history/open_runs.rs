@@ -1,11 +1,12 @@
 //! The runs in progress whose bodies did not end at once.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
 
 use super::recorder::Outlet;
 use crate::{
+    core::reported::Reported,
     name::NodeId,
     port::{RunOrigin, RunRecord},
     run::{Origin, Run},
@@ -80,10 +81,18 @@ impl Open {
         let Self { run, started_at, .. } = self;
         let (key, slot) = run.lock_key().parts();
         let (origin, fire_time) = match run.origin() {
-            Origin::Tick(tick) => (RunOrigin::Tick, Some(tick)),
-            Origin::Manual => (RunOrigin::Trigger { by: None }, None),
+            Origin::Tick(tick) => (RunOrigin::Tick, Some(*tick)),
+            Origin::Trigger { by, fire_time } => (RunOrigin::Trigger { by: by.clone() }, *fire_time),
         };
+        let lateness = match run.origin() {
+            Origin::Tick(tick) => tick.lateness(*started_at),
+            Origin::Trigger { .. } => Duration::ZERO,
+        };
+        let Reported { report, measures, progress, .. } = run.reported();
         RunRecord {
+            report,
+            measures,
+            progress,
             origin,
             key,
             slot,
@@ -91,7 +100,7 @@ impl Open {
             token: run.token(),
             fire_time,
             started_at: Some(*started_at),
-            lateness: fire_time.map(|tick| tick.lateness(*started_at)).unwrap_or_default(),
+            lateness,
             attempt: run.attempt(),
             ..RunRecord::new(run.job().clone(), run.id(), node)
         }

@@ -31,7 +31,7 @@ use crate::{
     node::Node,
     overdue::Mark,
     port::{Pause, Session},
-    run::Run,
+    run::{Origin, Run},
 };
 
 /// The longest time a timer is armed for; waking up early is harmless, and once a day costs nothing.
@@ -53,6 +53,8 @@ pub struct JobActor {
     pub(super) unfinished: Seldom<Unfinished>,
     /// Who waits to hear what became of a trigger.
     pub(super) triggers: Seldom<(RunId, oneshot::Sender<Result<TriggeredRun, TriggerError>>)>,
+    /// Who triggered runs, and what they name; only of those that say so.
+    pub(super) origins: Seldom<(RunId, Origin)>,
     /// Who may wait to hear how a triggered run ended.
     pub(super) ends: Seldom<(RunId, oneshot::Sender<Outcome>)>,
     /// It is known to wait for the store to decide a due tick.
@@ -77,6 +79,7 @@ impl JobActor {
             running,
             former_keys,
             unfinished,
+            origins,
             ends,
             drain,
             retiring,
@@ -90,6 +93,7 @@ impl JobActor {
             former_keys,
             unfinished,
             triggers: Seldom::default(),
+            origins,
             ends,
             overdue: None,
             armed_after: None,
@@ -162,8 +166,12 @@ impl JobActor {
     }
 
     /// What this job knows nothing of any more is lost to those who wait for its end: it goes on elsewhere,
-    /// perhaps.
+    /// perhaps. Who triggered it is forgotten.
     fn answer_lost_ends(&mut self) {
+        if !self.origins.is_empty() {
+            let machine = &self.machine;
+            self.origins.list_mut().retain(|(run, _)| machine.knows(*run));
+        }
         if !self.ends.is_empty() {
             let machine = &self.machine;
             for (_, end) in self.ends.list_mut().extract_if(.., |(run, _)| !machine.knows(*run)) {
@@ -275,8 +283,16 @@ impl JobActor {
         self.step(Input::WakeUp, ctx);
     }
 
-    fn trigger(&mut self, reply: oneshot::Sender<Result<TriggeredRun, TriggerError>>, ctx: &mut JobContext) {
+    fn trigger(
+        &mut self,
+        origin: Option<Origin>,
+        reply: oneshot::Sender<Result<TriggeredRun, TriggerError>>,
+        ctx: &mut JobContext,
+    ) {
         let reading = self.job.read();
+        if let Some(origin) = origin {
+            self.origins.list_mut().push((reading.now.spare, origin));
+        }
         self.triggers.list_mut().push((reading.now.spare, reply));
         self.step_at(reading, Input::Trigger, ctx);
     }
@@ -305,7 +321,7 @@ impl JobActor {
     }
 
     fn status(&self, asks_schedule: AsksSchedule) -> JobStatus {
-        JobStatus::of(&self.job.definition, &self.machine, self.job.now(), asks_schedule)
+        JobStatus::of(&self.job.definition, &self.machine, &self.running, self.job.now(), asks_schedule)
     }
 }
 
@@ -333,6 +349,7 @@ impl Actor for JobActor {
             running: std::mem::take(&mut self.running),
             former_keys: std::mem::take(&mut self.former_keys),
             unfinished: std::mem::take(&mut self.unfinished),
+            origins: std::mem::take(&mut self.origins),
             ends: std::mem::take(&mut self.ends),
             drain: self.drain.take(),
             retiring: self.lifecycle.is_retiring(),
@@ -355,7 +372,7 @@ impl Handler<Envelope> for JobActor {
             }
             Some(JobMessage::Drain { drain, fires }) => self.on_drain(drain, fires, ctx),
             Some(JobMessage::Redefine(job)) => self.redefine(job, ctx),
-            Some(JobMessage::Trigger { reply }) => self.trigger(reply, ctx),
+            Some(JobMessage::Trigger { origin, reply }) => self.trigger(origin, reply, ctx),
             Some(JobMessage::CancelAll { reply }) => drop(reply.send(self.cancel_all(ctx))),
             Some(JobMessage::CancelRun { run, reply }) if self.machine.knows(run) => {
                 self.step(Input::Cancel { run: Some(run), why: CancelReason::Requested }, ctx);

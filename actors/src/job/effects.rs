@@ -1,6 +1,6 @@
 //! What a job's actor does of what its machine says.
 
-use std::future::poll_fn;
+use std::{future::poll_fn, sync::OnceLock};
 
 use tokio::sync::oneshot;
 
@@ -168,7 +168,7 @@ impl JobActor {
             id: start.run,
             job: definition.name.clone(),
             key: self.former_keys.key_of(start.run, &definition.key).slot(start.slot),
-            origin: start.tick.map_or(Origin::Manual, Origin::Tick),
+            origin: start.tick.map_or_else(|| self.trigger_origin(start.run), Origin::Tick),
             attempt: start.attempt,
             term: start.term,
             token: start.token,
@@ -176,8 +176,15 @@ impl JobActor {
             cancellation: Signal::default(),
             abort: Signal::default(),
             span: run_span::of(&definition.name, start, node.id),
+            reporting: OnceLock::new(),
             shared: host.of_runs.clone(),
         })
+    }
+
+    /// Who triggered a run, and what it names, as far as this node was told.
+    fn trigger_origin(&self, run: RunId) -> Origin {
+        let known = self.origins.iter().find(|(triggered, _)| *triggered == run);
+        known.map_or(Origin::Trigger { by: None, fire_time: None }, |(_, origin)| origin.clone())
     }
 
     fn cancel(&self, run: RunId, why: CancelReason) {
@@ -195,17 +202,19 @@ impl JobActor {
         }
     }
 
-    fn body_ended(&mut self, run: RunId, outcome: Outcome) {
-        if let Some(at) = self.running.iter().position(|running| running.id() == run) {
-            run_span::ended(self.running.swap_remove(at).span(), outcome);
-            self.node().meters.runs_in_progress.decrement(1);
-        }
+    /// Answers the attempt that is over.
+    fn body_ended(&mut self, run: RunId, outcome: Outcome) -> Option<Run> {
+        let at = self.running.iter().position(|running| running.id() == run)?;
+        let run = self.running.swap_remove(at);
+        run_span::ended(run.span(), outcome);
+        self.node().meters.runs_in_progress.decrement(1);
+        Some(run)
     }
 
     fn retried(&mut self, retried: Retried) {
         self.keep_attempt(&retried);
         let Retried { run, attempt, outcome, wait, end, took, .. } = retried;
-        self.body_ended(run, outcome);
+        drop(self.body_ended(run, outcome));
         self.job.meters.took(took);
         self.job.meters.retried();
         let error = end.error().map(EndText::share).unwrap_or_default();
@@ -215,7 +224,7 @@ impl JobActor {
     /// A run is over; the store is to record it, or is not.
     fn ended(&mut self, ended: RunEnded, completes: bool, told: &mut Told) {
         let outcome = ended.outcome_told();
-        self.body_ended(ended.run, outcome);
+        let last = self.body_ended(ended.run, outcome);
         let at = self.ends.iter().position(|(run, _)| *run == ended.run);
         let waiting = at.map(|at| self.ends.list_mut().swap_remove(at).1);
         if let Some(drain) = &self.drain {
@@ -223,7 +232,8 @@ impl JobActor {
         }
         let mut unfinished = self.take_unfinished(ended.run);
         let run = unfinished.as_mut().and_then(|unfinished| unfinished.of_hooks.take());
-        let notes = self.notes(ended.run, unfinished);
+        let notes = self.notes(ended.run, last.as_ref(), unfinished);
+        drop(last);
         if completes {
             // By the definition by which the machine goes on, which may not be that of the run.
             let from_completion = self.job.definition.schedule.counts_from_completion();
@@ -243,7 +253,7 @@ impl JobActor {
             Ok(TriggerAnswer::Queued) => Ok(Triggered::Queued(run)),
             Err(refusal) => Err(not_triggered(job, refusal)),
         };
-        answer.as_ref().err().iter().for_each(|error| self.record_refused(error));
+        answer.as_ref().err().iter().for_each(|error| self.record_refused(run, error));
         if let Some(at) = self.triggers.iter().position(|(asked, _)| *asked == run) {
             let (_, reply) = self.triggers.list_mut().swap_remove(at);
             let answer = answer.map(|triggered| {

@@ -12,6 +12,7 @@ use crate::{
     error::TriggerError,
     name::{JobName, RunId},
     port::{Pause, Session, Verdict},
+    run::Origin,
 };
 
 /// What a job's actor is told or asked.
@@ -32,7 +33,11 @@ pub(crate) enum JobMessage {
     /// The job has another definition from now on.
     Redefine(Arc<JobHandle>),
     /// Somebody wants a run now.
-    Trigger { reply: oneshot::Sender<Result<TriggeredRun, TriggerError>> },
+    Trigger {
+        /// Who, and the fire time that it names; `None` if neither is said.
+        origin: Option<Origin>,
+        reply: oneshot::Sender<Result<TriggeredRun, TriggerError>>,
+    },
     /// The runs in progress are to stop. Answers which they are.
     CancelAll { reply: oneshot::Sender<Vec<RunId>> },
     /// This run is to stop, if it is one of the job's: the job that has it answers.

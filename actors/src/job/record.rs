@@ -5,16 +5,17 @@ use crate::{
     core::{
         end_text::EndText,
         job::{BodyEnd, Retried, RunEnded},
+        reported::Reported,
         text::{TEXT_MAX, bounded},
         time::FireTime,
     },
     error::TriggerError,
     event::CancelReason,
-    name::{LockKey, RunId},
+    name::{By, LockKey, RunId},
     port::{
         ATTEMPTS_RECORDED_MAX, AttemptRecord, Decision, DecisionRecord, RunOrigin, RunRecord, SkipReason,
     },
-    run::Run,
+    run::{Origin, Run},
 };
 
 /// What the actor of a job keeps of a run beyond the end of an attempt.
@@ -39,6 +40,10 @@ struct MoreNotes {
     /// The lock key, if it is another one than that of the job.
     key: Option<LockKey>,
     attempts: Vec<AttemptRecord>,
+    /// Who triggered it, and what it names.
+    by: Option<By>,
+    named: Option<FireTime>,
+    reported: Reported,
 }
 
 impl JobActor {
@@ -78,15 +83,24 @@ impl JobActor {
     }
 
     /// What the record of a run that ended is to have.
-    pub(super) fn notes(&self, run: RunId, unfinished: Option<Unfinished>) -> RunNotes {
+    ///
+    /// `last` is its last attempt, if that had a body.
+    pub(super) fn notes(&self, run: RunId, last: Option<&Run>, unfinished: Option<Unfinished>) -> RunNotes {
         if !self.node().recorder.is_on() {
             return RunNotes::default();
         }
         let own = &self.job.definition.key;
         let key = Some(self.former_keys.key_of(run, own)).filter(|key| !std::ptr::eq(*key, own)).cloned();
         let attempts = unfinished.map(|unfinished| unfinished.attempts).unwrap_or_default();
-        let is_rare = key.is_some() || !attempts.is_empty();
-        let more = is_rare.then(|| Box::new(MoreNotes { key, attempts }));
+        let reported = last.map(Run::reported).unwrap_or_default();
+        let known = self.origins.iter().find(|(known, _)| *known == run).map(|(_, origin)| origin);
+        let (by, named) = match last.map(Run::origin).or(known) {
+            Some(Origin::Trigger { by, fire_time }) => (by.clone(), *fire_time),
+            Some(Origin::Tick(_)) | None => (None, None),
+        };
+        let is_rare = key.is_some() || !attempts.is_empty() || by.is_some() || named.is_some();
+        let is_rare = is_rare || !reported.is_empty();
+        let more = is_rare.then(|| Box::new(MoreNotes { key, attempts, by, named, reported }));
         RunNotes { next_fire_time: self.machine.next_fire_time(), more }
     }
 
@@ -108,10 +122,15 @@ impl JobActor {
     }
 
     /// Records a trigger that started nothing.
-    pub(super) fn record_refused(&self, error: &TriggerError) {
+    pub(super) fn record_refused(&self, run: RunId, error: &TriggerError) {
         self.node().recorder.decision(|| {
             let text = bounded(error, TEXT_MAX).into();
-            decided(&self.job, Decision::TriggerRefused { count: 1, by: None, text })
+            let by =
+                self.origins.iter().find(|(known, _)| *known == run).and_then(|(_, origin)| match origin {
+                    Origin::Trigger { by, .. } => by.clone(),
+                    Origin::Tick(_) => None,
+                });
+            decided(&self.job, Decision::TriggerRefused { count: 1, by, text })
         });
     }
 }
@@ -133,11 +152,11 @@ pub(super) fn record_end(job: &JobHandle, ended: &RunEnded, notes: RunNotes) {
     let RunEnded { run, facts, cancelled, end, started_at, took, .. } = ended;
     let outcome = ended.outcome_told();
     let RunNotes { next_fire_time, more } = notes;
-    let MoreNotes { key, attempts } = more.map(|more| *more).unwrap_or_default();
+    let MoreNotes { key, attempts, by, named, reported } = more.map(|more| *more).unwrap_or_default();
     let tick = facts.as_ref().and_then(|facts| facts.tick);
     let origin = match facts {
         Some(_) if tick.is_some() => RunOrigin::Tick,
-        Some(_) => RunOrigin::Trigger { by: None },
+        Some(_) => RunOrigin::Trigger { by },
         None => RunOrigin::Unknown,
     };
     let veto = match end {
@@ -166,7 +185,7 @@ pub(super) fn record_end(job: &JobHandle, ended: &RunEnded, notes: RunNotes) {
             node: job.node().id,
             term: facts.as_ref().and_then(|facts| facts.term),
             token: facts.as_ref().and_then(|facts| facts.token),
-            fire_time: tick,
+            fire_time: tick.or(named),
             started_at: *started_at,
             ended_at: Some(ended_at),
             lateness: tick.zip(*started_at).map(|(tick, at)| tick.lateness(at)).unwrap_or_default(),
@@ -176,9 +195,9 @@ pub(super) fn record_end(job: &JobHandle, ended: &RunEnded, notes: RunNotes) {
             error: end.error().map(EndText::share).or(veto),
             attempt: facts.as_ref().map_or(1, |facts| facts.attempt),
             attempts,
-            report: None,
-            measures: Vec::new(),
-            progress: None,
+            report: reported.report,
+            measures: reported.measures,
+            progress: reported.progress,
             next_fire_time,
         },
     );

@@ -27,7 +27,7 @@ use crate::{
     history::OpenRun,
     name::RunId,
     port::Session,
-    run::{Run, RunResult},
+    run::{Origin, Run, RunResult},
 };
 
 /// One attempt of a run, before it begins. Whatever happens to it (it ends, panics, is aborted, or is dropped
@@ -73,13 +73,21 @@ impl RunTask {
             if start.tick.is_some() && start.attempt == 1 {
                 job.meters.late(lateness);
             }
-            node.publisher.publish_routine(|| EventKind::RunStarted {
-                job: job.definition.name.clone(),
-                run: start.run,
-                fire_time: start.tick,
-                lateness,
-                attempt: start.attempt,
-                token: start.token,
+            node.publisher.publish_routine(|| {
+                let (by, names) = match run.origin() {
+                    Origin::Tick(_) => (None, None),
+                    Origin::Trigger { by, fire_time } => (by.clone(), *fire_time),
+                };
+                EventKind::RunStarted {
+                    job: job.definition.name.clone(),
+                    run: start.run,
+                    fire_time: start.tick,
+                    lateness,
+                    attempt: start.attempt,
+                    token: start.token,
+                    by,
+                    names,
+                }
             });
         }
         report.started = Some((started_at, elapsed));

@@ -25,7 +25,7 @@ pub use self::{
         DecisionPage, Decisions, HISTORY_PAGE_DEFAULT, HISTORY_PAGE_MAX, JobHistory, OperationPage,
         Operations, PageStart, RunHistory, RunPage,
     },
-    run::{ATTEMPTS_RECORDED_MAX, AttemptRecord, Measure, RunOrigin, RunRecord},
+    run::{ATTEMPTS_RECORDED_MAX, AttemptRecord, RunOrigin, RunRecord},
 };
 
 /// Keeps what happened: runs, decisions that started nothing, operations, and one row for each job.

@@ -210,7 +210,7 @@ impl SupervisorActor {
         let name = &job.definition.name;
         if matches!(self.phase, Phase::Running) && self.jobs.get(name).filter(same).is_some() {
             // It is there.
-            let _ = self.remove(&Selector::from(name), ctx);
+            let _ = self.remove(&Selector::from(name), None, ctx);
         }
     }
 }

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     core::{
         outcome::{CancelReason, Outcome},
+        reported::Measure,
         time::FireTime,
     },
     name::{By, FencingToken, JobName, LockKey, NodeId, RunId, Term},
@@ -53,23 +54,6 @@ impl AttemptRecord {
     }
 }
 
-/// A number that a body measured.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[non_exhaustive]
-pub struct Measure {
-    /// What it is.
-    pub name: Arc<str>,
-    /// How much.
-    pub value: f64,
-}
-
-impl Measure {
-    /// So much of something.
-    pub fn new(name: impl Into<Arc<str>>, value: f64) -> Self {
-        Self { name: name.into(), value }
-    }
-}
-
 /// A run: one that ended, or one in progress.
 ///
 /// Its times are those of the clock that decides the ticks of its job: the store's, unless the job is
@@ -94,7 +78,7 @@ pub struct RunRecord {
     pub term: Option<Term>,
     /// The fencing token; `None` for a job without claims, and for a run that was never claimed.
     pub token: Option<FencingToken>,
-    /// The tick; `None` for a trigger.
+    /// The tick; of a trigger the fire time that it [names](crate::TriggerJob::fire_time), if it names one.
     pub fire_time: Option<FireTime>,
     /// When its first attempt started; `None` if its body never did.
     pub started_at: Option<DateTime<Utc>>,

@@ -5,13 +5,13 @@ use std::{sync::Arc, time::Duration};
 use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::{
-    core::time::FireTime,
+    core::{reported::Measure, time::FireTime},
     event::Outcome,
     name::{By, FencingToken, JobName, NodeId, RunId, RunIds, Term},
     port::{
         AttemptRecord, Batch, Decision, DecisionRecord, Decisions, EndedRun, History, Holder, JobHistory,
-        JobOperation, JobRecord, Measure, OperationRecord, Operations, Pause, Retention, RunHistory,
-        RunOrigin, RunRecord, SkipReason,
+        JobOperation, JobRecord, OperationRecord, Operations, Pause, Retention, RunHistory, RunOrigin,
+        RunRecord, SkipReason,
     },
 };
 
