@@ -55,7 +55,7 @@ pub(crate) use self::{
     cast::{Beginning, Placement},
     conclude::Conclusion,
     handle::{JobHandle, OnTrial, RefusedStep, WakeTime},
-    hook_calls::HookCalls,
+    hook_calls::{HookCalls, overdue},
     host::JobHost,
     message::{AsksSchedule, FirstReply, JobMessage, Retirement},
     report::{JobReport, Report},

@@ -35,6 +35,7 @@ use crate::{
     drain::ShutdownReport,
     election::{CandidacyOptions, ElectionActor},
     error::{AddError, StartError},
+    failing::Failing,
     failure_log::FailureLog,
     history::{HistoryThread, Recorder},
     hooks::NODE_HOOK_CALL_BYTES_MAX,
@@ -79,6 +80,7 @@ pub(super) async fn start_actors(
         prefer_not_to_lead,
         resign_pause,
         error_bytes_max,
+        overdue_after,
         history,
         ..
     } = options;
@@ -102,6 +104,7 @@ pub(super) async fn start_actors(
         candidacy: Mutex::new(if prefer_not_to_lead { Candidacy::Reluctant } else { Candidacy::Stands }),
         bodies: BodyWatch::new(clock.clone(), threads.spawner.clone(), threads.own_threads.clone()),
         failures: FailureLog::new(clock.clone(), meters.clone()),
+        failing: Failing::default(),
         overdue: Overdue::default(),
         clock,
         zone_data,
@@ -173,6 +176,7 @@ pub(super) async fn start_actors(
         forget_after,
         retention: history.retention,
         lease: backend.lease(),
+        overdue_after,
         listener,
         election,
         lock: lock.clone(),

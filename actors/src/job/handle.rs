@@ -93,6 +93,13 @@ impl JobHandle {
         self.host.reports.do_send(JobReport { job: self.clone(), report });
     }
 
+    /// The job's alarm was told something, by which it is to be asked, or is not.
+    pub(super) fn alarm_noted(self: &Arc<Self>, is_to_be_asked: bool) {
+        if is_to_be_asked {
+            self.report(Report::AlarmNoted);
+        }
+    }
+
     /// Gives a permit back: to the job that waits for one, if there is one. If that job is gone, the message
     /// comes back to the supervisor, which gives the permit back again.
     pub(crate) fn release_permit(&self) {

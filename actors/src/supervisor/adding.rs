@@ -70,7 +70,7 @@ impl SupervisorActor {
         let mut added = Vec::with_capacity(definitions.len());
         let host = self.parts.jobs.clone();
         let mut held = None;
-        for (nth, definition) in definitions.into_iter().enumerate() {
+        for (nth, mut definition) in definitions.into_iter().enumerate() {
             if nth % PAGE_MAX == 0 {
                 // What was sent of the page before goes now.
                 drop(held.take());
@@ -81,6 +81,7 @@ impl SupervisorActor {
             self.parts.jobs.note(&definition);
             self.keys.add(definition.declares());
             self.tags.add(&definition);
+            self.give_alarm(&mut definition, None);
             let job = self.start_actor(Arc::new(definition), None, Beginning::New(now));
             self.node()
                 .publisher
@@ -90,7 +91,11 @@ impl SupervisorActor {
                 firing.await_enrolment();
             }
             added.push(job.clone());
-            self.jobs.insert(name, Entry { job, firing, known_since, deaths: None, parked: None });
+            self.jobs
+                .insert(name, Entry { job: job.clone(), firing, known_since, deaths: None, parked: None });
+            if job.definition.alarm().is_some() {
+                self.watch(&job, ctx);
+            }
         }
         drop(held);
         self.node().meters.jobs.set(self.jobs.len() as f64);
