@@ -117,7 +117,6 @@ mod tests {
         let expectation = Expectation::Success;
         shown.are_words([OverdueJob { job: job(), expectation, since: at }]);
         shown.are_words([FailingJob { job: job(), failures: 3, since: at }]);
-        shown.are_words(Expectation::ALL);
         shown.are_words(Operation::ALL);
         shown.are_words(Part::ALL);
         shown.are_words(ErrorKind::ALL);

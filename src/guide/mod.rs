@@ -15,6 +15,7 @@
 //! | [`metrics`] | what a node counts, and what to alert on |
 //! | [`logs`] | what a node says: logs, spans, events |
 //! | [`health`] | live, ready, healthy, and what to do |
+//! | [`alerts`] | what may be expected of a job, and who notices that it does not happen |
 //! | [`cluster`] | several nodes: who fires what, what becomes of what |
 //! | [`leadership`] | who leads, how long a lease must be, by whose clock |
 //! | [`changing_jobs`] | jobs that are removed, paused, or get another schedule |
@@ -73,6 +74,9 @@ pub mod logs {}
 
 #[doc = include_str!("health.md")]
 pub mod health {}
+
+#[doc = include_str!("alerts.md")]
+pub mod alerts {}
 
 #[cfg(feature = "postgres")]
 #[doc = include_str!("cluster.md")]
