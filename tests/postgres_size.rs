@@ -6,7 +6,7 @@
 mod harness;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs::File,
     io::{Read, Seek, SeekFrom},
     path::PathBuf,
@@ -18,9 +18,9 @@ use callsheet::{
     FencingToken, FireTime, JobName, LockKey, NodeId, Outcome, RunId, SkipReason, Term,
     backend::Postgres,
     port::{
-        Authority, Backend, Campaign, ClaimRequest, Completion, CursorAdvance, Declaration, Elector,
-        Enrolled, Enrolment, GrantedRun, Inquiry, KnownHistory, Locker, Pause, ScheduleIdentity, Skips,
-        TickClaim, Verdict,
+        Authority, Backend, Campaign, ClaimRequest, Completed, Completion, CursorAdvance, Declaration,
+        Elector, Enrolled, Enrolment, GrantedRun, Inquiry, KnownHistory, Locker, Pause, ScheduleIdentity,
+        Skips, TickClaim, Verdict,
     },
 };
 use chrono::{DateTime, TimeDelta};
@@ -350,6 +350,79 @@ async fn no_statement_reads_more_beside_names_that_are_long_gone() {
         }
     }
     assert!(faults.is_empty(), "{} faults:\n{}", faults.len(), faults.join("\n\n"));
+}
+
+/// By which indexes the rows of names are found.
+fn indexes(plan: &Value, found: &mut BTreeSet<String>) {
+    let (table, index) = (plan["Relation Name"].as_str(), plan["Index Name"].as_str());
+    found.extend(index.filter(|_| table == Some("names")).map(str::to_owned));
+    plan["Plans"].as_array().into_iter().flatten().for_each(|part| indexes(part, found));
+}
+
+/// How many rows a statement may look at, in all parts of its plan, for each of its items.
+const ROWS_EACH: u64 = 20;
+
+/// The plans are made while the tables are empty. Another index would be read from its beginning for each name.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_batch_finds_each_row_by_its_name_or_its_place() {
+    const JOBS: u64 = 400;
+    let server = Server::start();
+    let url = server.url();
+    let mut log = Log { path: server.socket_directory().join("log"), read: 0 };
+    let node = Node::open(&url, "batch").await;
+    let authority = Authority::Term(node.leads().await);
+    let schedule = ScheduleIdentity::of_text("a schedule");
+    let names = (0..JOBS).map(|nth| JobName::new(format!("job-{nth}")).expect("a name"));
+    let enrolments: Vec<_> = names.map(|job| Enrolment::new(job, schedule, authority)).collect();
+
+    // Ticks of a leader, then the same by hand.
+    let mut ticks = Vec::new();
+    for (enrolment, answer) in enrolments.iter().zip(node.locker.enrol(&enrolments).await.expect("an answer"))
+    {
+        let Enrolled::Done { cursor: expected, .. } = answer else { panic!("{answer:?}") };
+        let fire_time = FireTime::new(expected + TimeDelta::milliseconds(1));
+        let tick = TickClaim { fire_time, expected, skips: Skips::default(), authority };
+        ticks.push((enrolment.job.clone(), enrolment.key.clone(), tick));
+    }
+    sleep(Duration::from_millis(5)).await;
+    for by_hand in [false, true] {
+        let requests = ticks.iter().map(|(job, key, tick)| {
+            let run = RunId::from(uuid::Uuid::now_v7());
+            ClaimRequest {
+                tick: Some(*tick).filter(|_| !by_hand),
+                ..ClaimRequest::new(job.clone(), key.clone(), run)
+            }
+        });
+        let requests: Vec<_> = requests.collect();
+        let verdicts = node.locker.claim(&requests).await.expect("an answer");
+        let ends = requests.into_iter().zip(verdicts).map(|(request, verdict)| {
+            let Verdict::Granted { token, .. } = verdict else { panic!("{verdict:?}") };
+            Completion::new(request.job, request.key, request.run, token, Outcome::Succeeded)
+        });
+        let ends: Vec<_> = ends.collect();
+        let ended = node.locker.complete(&ends).await.expect("an answer");
+        assert!(ended.iter().all(|end| *end == Completed::RECORDED), "{ended:?}");
+    }
+
+    let seen = log.statements();
+    for (statement, seen) in &seen {
+        let mut found = BTreeSet::new();
+        indexes(&seen.plan, &mut found);
+        assert!(found.iter().all(|index| index == "names_pkey"), "{found:?}: {statement}");
+    }
+    for part in [
+        "array_agg(place) AS places",
+        "THEN 'needs takeover'",
+        "array_agg(ord) AS ords FROM freed",
+        "AS ords\nFROM freed",
+    ] {
+        let (_, seen) = seen
+            .iter()
+            .find(|(text, _)| text.contains(part))
+            .unwrap_or_else(|| panic!("{part} was not asked"));
+        let rows = rows_looked_at(&seen.plan);
+        assert!((JOBS..=ROWS_EACH * JOBS).contains(&rows), "{rows} rows: {:#}", seen.plan);
+    }
 }
 
 /// A run that the store granted for the n-th second, and which it lacks.

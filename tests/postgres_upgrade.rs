@@ -166,8 +166,7 @@ async fn the_statements_of_this_version_can_be_kept() {
     }
     let file = write(&statements);
     assert_eq!(read(&file), statements);
-    for part in [OPEN, WAIT, GRANT, RENEW, RESIGN, HEARTBEAT, ENROL, "THEN 'needs takeover'", ENDED, CLOSE]
-    {
+    for part in [OPEN, WAIT, GRANT, RENEW, RESIGN, HEARTBEAT, ENROL, "THEN 'needs takeover'", ENDED, CLOSE] {
         assert_eq!(statements.iter().filter(|kept| kept.text.contains(part)).count(), 1, "{part}");
     }
     if let Some(path) = std::env::var_os("CALLSHEET_KEEP_STATEMENTS") {

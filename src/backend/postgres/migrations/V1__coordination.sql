@@ -123,8 +123,9 @@ CREATE TABLE names (
 -- What a session held last: where to look for its runs once it is dead. Not "WHERE run IS NOT NULL": each claim and each end would
 -- add an entry to every index.
 CREATE INDEX names_by_beacon ON names (scope, beacon, name) WHERE beacon IS NOT NULL;
--- What is out of use for longest.
-CREATE INDEX names_by_age ON names (scope, held_age, name);
+-- What is out of use for longest. Only for who asks for that: the condition holds for every row, and keeps the index from those who look
+-- for one name, whose plan might be made with it while the table is empty.
+CREATE INDEX names_by_age ON names (scope, held_age, name) WHERE held_age >= 0;
 
 -- Runs that were lost and are owed another attempt by their jobs. A row goes when its run is taken up.
 CREATE TABLE debts (
@@ -219,8 +220,9 @@ END $$;
 -- Waits for the leadership of a scope, an advisory lock, for a number of slices of lock_timeout, while the scope is led in a term that
 -- the caller knows. Answers whether the lock was had and, if not, the term and the node that lead, if any do.
 --
--- Each slice is a transaction of its own: a statement that waits keeps a snapshot, and an old snapshot keeps every table of the database
--- from being pruned.
+-- A statement that waits keeps a snapshot, and while there is one no version of a row that was written since can be dropped: the page of
+-- a job that runs six times a second would need room for six more after half a second. So each slice is a few short waits, each a
+-- transaction of its own.
 CREATE PROCEDURE wait_for_leadership(
     lock_key bigint, scope_led text, slices integer,
     INOUT term bigint, INOUT acquired boolean, INOUT leader_node uuid
@@ -228,9 +230,12 @@ CREATE PROCEDURE wait_for_leadership(
 LANGUAGE plpgsql AS $$
 DECLARE
     known CONSTANT bigint := term;
+    waits CONSTANT integer := 5;
+    wait CONSTANT text := ceil(extract(epoch FROM current_setting('lock_timeout')::interval) * 1e3 / waits)::text;
 BEGIN
     acquired := false;
-    FOR nth IN 1..slices LOOP
+    FOR nth IN 1..slices * waits LOOP
+        PERFORM set_config('lock_timeout', wait, true);
         BEGIN
             PERFORM pg_advisory_lock(lock_key);
             acquired := true;
@@ -239,6 +244,7 @@ BEGIN
             -- Somebody leads.
         END;
         COMMIT;
+        CONTINUE WHEN nth % waits > 0;
         SELECT l.epoch, l.node INTO term, leader_node
         FROM leader l WHERE l.scope = scope_led AND l.expires_at > clock_timestamp();
         EXIT WHEN term IS NULL OR known IS NULL OR term <> known;

@@ -214,14 +214,17 @@ mod tests {
 
     #[test]
     fn an_item_without_a_row_is_missing() {
-        let answers = placed(3, vec![(3, Answer::Is('c')), (1, Answer::NoKey)], || Answer::Missing).expect("each was asked");
+        let answers = placed(3, vec![(3, Answer::Is('c')), (1, Answer::NoKey)], || Answer::Missing)
+            .expect("each was asked");
         assert!(matches!(answers[..], [Answer::NoKey, Answer::Missing, Answer::Is('c')]));
     }
 
     #[test]
     fn an_answer_to_what_was_not_asked_is_an_error() {
         for ord in [0, 3, -1, i64::MAX, i64::MIN] {
-            let Err(LockError::NotDone { reason }) = placed(2, vec![(ord, Answer::Is(()))], || Answer::Missing) else {
+            let Err(LockError::NotDone { reason }) =
+                placed(2, vec![(ord, Answer::Is(()))], || Answer::Missing)
+            else {
                 panic!("item {ord} was not asked")
             };
             assert!(reason.contains(&format!("item {ord} of 2")) && reason.contains(CURE), "{reason}");

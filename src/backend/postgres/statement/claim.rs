@@ -491,14 +491,14 @@ words! {
 }
 
 /// Reads what [`CLAIM`] answers: its first row says which claims were granted.
-fn claimed_plainly(
-    count: usize,
-    rows: &[Row],
-) -> Result<Vec<Answer<Verdict>>, LockError> {
+fn claimed_plainly(count: usize, rows: &[Row]) -> Result<Vec<Answer<Verdict>>, LockError> {
     let granted = |row: &Row| {
-        let (ords, tokens): (Option<Vec<i64>>, Option<Vec<i64>>) = (row.try_get("ords")?, row.try_get("tokens")?);
+        let (ords, tokens): (Option<Vec<i64>>, Option<Vec<i64>>) =
+            (row.try_get("ords")?, row.try_get("tokens")?);
         let (ords, tokens) = (ords.unwrap_or_default(), tokens.unwrap_or_default());
-        let verdict = |token: i64| Answer::Is(Verdict::Granted { token: FencingToken(token.unsigned_abs()), lost: None });
+        let verdict = |token: i64| {
+            Answer::Is(Verdict::Granted { token: FencingToken(token.unsigned_abs()), lost: None })
+        };
         Ok(ords.into_iter().zip(tokens).map(|(ord, token)| (ord, verdict(token))).collect())
     };
     most_in_order(count, rows, granted, claimed)

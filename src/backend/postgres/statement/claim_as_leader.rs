@@ -111,5 +111,10 @@ fn granted(row: &Row) -> Result<Vec<(i64, i64, Place)>, Error> {
     let tokens: Option<Vec<i64>> = row.try_get("tokens")?;
     let places: Option<Vec<Place>> = row.try_get("places")?;
     let tokens = tokens.unwrap_or_default().into_iter().zip(places.unwrap_or_default());
-    Ok(ords.unwrap_or_default().into_iter().zip(tokens).map(|(ord, (token, place))| (ord, token, place)).collect())
+    Ok(ords
+        .unwrap_or_default()
+        .into_iter()
+        .zip(tokens)
+        .map(|(ord, (token, place))| (ord, token, place))
+        .collect())
 }

@@ -308,10 +308,7 @@ pub(super) fn token(end: &Completion) -> i64 {
 }
 
 /// Reads what [`COMPLETE`] answers: its first row says which ends are recorded now.
-fn completed_plainly(
-    count: usize,
-    rows: &[Row],
-) -> Result<Vec<Answer<Completed>>, LockError> {
+fn completed_plainly(count: usize, rows: &[Row]) -> Result<Vec<Answer<Completed>>, LockError> {
     let recorded = |row: &Row| {
         let ords: Option<Vec<i64>> = row.try_get("ords")?;
         Ok(ords.unwrap_or_default().into_iter().map(|ord| (ord, Answer::Is(Completed::RECORDED))).collect())

@@ -35,7 +35,8 @@ WITH freed AS (
         ) AS a
         CROSS JOIN LATERAL (
             SELECT ctid AS place FROM names
-            WHERE ctid = a.place AND run = a.run AND token = a.token AND beacon = $2 AND scope = $1
+            -- No index helps with this: the place does.
+            WHERE ctid = a.place AND run = a.run AND token = a.token AND beacon IS NOT DISTINCT FROM $2
             FOR UPDATE SKIP LOCKED
         ) AS l
     ) AS d

@@ -27,6 +27,8 @@ RETURNING age";
 /// locked. A name that is in use after all is looked at again when it is as old once more. Answers how many
 /// were looked at, how many are gone, the last one and, if that is all, the age of the next: one that was
 /// skipped waits until that one is looked at.
+///
+/// No age is below 0; who says so may use the index by age.
 pub(in super::super) const FORGET: &str = "
 WITH lead AS MATERIALIZED (
     SELECT epoch, age FROM leader
@@ -36,7 +38,7 @@ WITH lead AS MATERIALIZED (
     FROM lead l
     CROSS JOIN LATERAL (
         SELECT ctid AS place, * FROM names
-        WHERE scope = $1 AND held_age <= l.age - $4::int8 AND (held_age, name) > ($6::int8, $7::text)
+        WHERE scope = $1 AND held_age >= 0 AND held_age <= l.age - $4::int8 AND (held_age, name) > ($6::int8, $7::text)
         ORDER BY held_age, name LIMIT $5 FOR UPDATE SKIP LOCKED
     ) AS n
 ), judged AS MATERIALIZED (
@@ -63,7 +65,7 @@ WITH lead AS MATERIALIZED (
 SELECT (SELECT count(*) FROM looked) AS looked, count AS gone, o.held_age, o.name,
        CASE WHEN (SELECT count(*) FROM looked) < $5 THEN (
            SELECT held_age FROM names
-           WHERE scope = $1 AND (held_age, name) > (coalesce(o.held_age, $6), coalesce(o.name, $7))
+           WHERE scope = $1 AND held_age >= 0 AND (held_age, name) > (coalesce(o.held_age, $6), coalesce(o.name, $7))
            ORDER BY held_age, name LIMIT 1
        ) END AS oldest
 FROM bounds LEFT JOIN (SELECT held_age, name FROM looked ORDER BY held_age DESC, name DESC LIMIT 1) AS o ON true";
