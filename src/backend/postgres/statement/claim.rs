@@ -169,7 +169,7 @@ macro_rules! claim {
     WHERE verdict = 'granted' AND holder IS NOT NULL AND run_job <> key",
             $own,
             "
-      AND EXISTS (SELECT FROM names n WHERE n.scope = $1 AND n.name = d.run_job AND n.from_completion)
+      AND (SELECT true FROM names n WHERE n.scope = $1 AND n.name = d.run_job AND n.from_completion LIMIT 1)
 ), elsewhere AS MATERIALIZED (
     SELECT l.ord, n.name
     FROM (SELECT * FROM losing WHERE alone ORDER BY run_job COLLATE \"C\") AS l

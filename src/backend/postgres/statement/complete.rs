@@ -160,7 +160,7 @@ pub(in super::super) const COMPLETE_WITH_KEY: &str = complete!(
     LEFT JOIN LATERAL (
         SELECT * FROM names WHERE scope = $1 AND name = a.job FOR NO KEY UPDATE SKIP LOCKED
     ) AS n ON true
-    WHERE n.name IS NOT NULL OR NOT EXISTS (SELECT FROM names WHERE scope = $1 AND name = a.job)
+    WHERE n.name IS NOT NULL OR (SELECT true FROM names WHERE scope = $1 AND name = a.job LIMIT 1) IS NULL
 ), found AS MATERIALIZED (
     SELECT j.*, n.token AS newest, n.run AS holder, n.beacon, n.claimed_at, n.run_node, n.run_job, n.run_term, n.fire_time
     FROM (SELECT * FROM job_rows ORDER BY key COLLATE \"C\") AS j

@@ -144,7 +144,7 @@ WITH ",
            greatest(statement_timestamp() - held_for, (SELECT cursor_bound FROM lead)), schedule, term, retry_lost, from_completion,
            CASE WHEN key IS NULL THEN overlap END, CASE WHEN key IS NULL THEN term END,
            CASE WHEN key IS NULL AND term IS NULL THEN ARRAY[$9] END
-    FROM entitled e WHERE may AND NOT EXISTS (SELECT FROM names WHERE scope = $1 AND name = e.job) ORDER BY job
+    FROM entitled e WHERE may AND (SELECT true FROM names WHERE scope = $1 AND name = e.job LIMIT 1) IS NULL ORDER BY job
     ON CONFLICT DO NOTHING
     RETURNING name, cursor
 )
@@ -160,7 +160,7 @@ UNION ALL SELECT name, 'done', cursor, NULL, false, NULL, NULL, 0, NULL FROM mad
 UNION ALL SELECT name, 'conflict', NULL, NULL, NULL, NULL, declared, NULL, NULL FROM contradicted WHERE conflicts
 UNION ALL SELECT name, 'undeclared', NULL, NULL, NULL, NULL, NULL, NULL, NULL FROM contradicted WHERE NOT conflicts
 UNION ALL SELECT job, 'undeclared', NULL, NULL, NULL, NULL, NULL, NULL, NULL
-FROM entitled e WHERE NOT may AND NOT EXISTS (SELECT FROM names WHERE scope = $1 AND name = e.job)
+FROM entitled e WHERE NOT may AND (SELECT true FROM names WHERE scope = $1 AND name = e.job LIMIT 1) IS NULL
 UNION ALL SELECT job, 'led', NULL, NULL, NULL, NULL, NULL, NULL, NULL FROM found WHERE refused
 UNION ALL SELECT job, 'deposed', NULL, epoch, NULL, NULL, NULL, NULL, NULL
 FROM asked WHERE (led AND term = epoch) IS NOT TRUE AND term IS NOT NULL"

@@ -49,7 +49,7 @@ WITH looked AS MATERIALIZED (
            row_number() OVER (PARTITION BY run_job ORDER BY name) = 1 AND run_job NOT IN (SELECT name FROM found) AS alone
     FROM found f
     WHERE run_job <> name
-      AND EXISTS (SELECT FROM names n WHERE n.scope = $1 AND n.name = f.run_job AND n.from_completion)
+      AND (SELECT true FROM names n WHERE n.scope = $1 AND n.name = f.run_job AND n.from_completion LIMIT 1)
 ), elsewhere AS MATERIALIZED (
     SELECT l.name AS key, n.name
     FROM (SELECT * FROM losing WHERE alone ORDER BY run_job COLLATE \"C\") AS l

@@ -18,7 +18,7 @@ pub(in super::super) const MAKE_KEYS: &str = "
 INSERT INTO names (scope, name, token, held_age)
 SELECT $1, key, coalesce(l.token_bound, 0), coalesce(l.age, 0)
 FROM unnest($2::text[]) AS a (key) LEFT JOIN leader l ON l.scope = $1
-WHERE NOT EXISTS (SELECT FROM names WHERE scope = $1 AND name = a.key) ORDER BY key
+WHERE (SELECT true FROM names WHERE scope = $1 AND name = a.key LIMIT 1) IS NULL ORDER BY key
 ON CONFLICT DO NOTHING";
 
 /// Why a row was missing in an answer: whether there is one, whether a job has it, and which run of a live

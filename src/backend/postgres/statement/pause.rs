@@ -39,7 +39,7 @@ WITH asked AS MATERIALIZED (
     INSERT INTO names (scope, name, token, held_age, paused, paused_until, pause_note)
     SELECT $1, job, coalesce(l.token_bound, 0), coalesce(l.age, 0), true, $4::timestamptz, $5::text
     FROM asked a LEFT JOIN leader l ON l.scope = $1
-    WHERE pauses AND NOT EXISTS (SELECT FROM names WHERE scope = $1 AND name = a.job) ORDER BY job
+    WHERE pauses AND (SELECT true FROM names WHERE scope = $1 AND name = a.job LIMIT 1) IS NULL ORDER BY job
     ON CONFLICT DO NOTHING
     RETURNING name, paused
 )
@@ -49,7 +49,7 @@ SELECT name AS job, true AS changed,
 FROM (SELECT * FROM changed UNION ALL SELECT * FROM made) AS c
 UNION ALL SELECT job, false, NULL FROM found WHERE NOT changes
 UNION ALL SELECT job, false, NULL FROM asked a
-WHERE NOT pauses AND NOT EXISTS (SELECT FROM names WHERE scope = $1 AND name = a.job)"
+WHERE NOT pauses AND (SELECT true FROM names WHERE scope = $1 AND name = a.job LIMIT 1) IS NULL"
         )
     };
 }

@@ -114,7 +114,7 @@ macro_rules! debt {
 pub(in super::super) const PENDING_RETRIES: &str = "
 SELECT d.job, d.run, d.fire_time, d.losses FROM debts d
 WHERE d.scope = $1 AND d.run > $2
-  AND EXISTS (SELECT FROM names n WHERE n.scope = $1 AND n.name = d.job AND n.retry_lost AND NOT n.withdrawn)
+  AND (SELECT true FROM names n WHERE n.scope = $1 AND n.name = d.job AND n.retry_lost AND NOT n.withdrawn LIMIT 1)
 ORDER BY d.run LIMIT $3";
 
 pub(super) use {debt, forgive, owing};
