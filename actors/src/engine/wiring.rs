@@ -19,7 +19,10 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{options::EngineOptions, threads::Threads};
+use super::{
+    options::EngineOptions,
+    threads::{BodyThreads, Threads},
+};
 use crate::{
     body_queue::{BodyPlace, BodyQueue},
     body_watch::BodyWatch,
@@ -94,7 +97,12 @@ pub(super) async fn start_actors(
         clock_moves: ClockMoves::default(),
         leader: KnownLeader::new(clock.elapsed()),
         candidacy: Mutex::new(if prefer_not_to_lead { Candidacy::Reluctant } else { Candidacy::Stands }),
-        bodies: BodyWatch::new(clock.clone(), threads.spawner.clone(), threads.own_threads.clone()),
+        bodies: BodyWatch::new(
+            clock.clone(),
+            threads.spawner.clone(),
+            threads.bodies.as_ref().map(|threads| threads.runner.clone()),
+            threads.own_threads.clone(),
+        ),
         failures: FailureLog::new(clock.clone(), meters.clone()),
         overdue: Overdue::default(),
         clock,
@@ -131,7 +139,9 @@ pub(super) async fn start_actors(
     };
     let (stopped, over) = oneshot::channel();
     let (body_runtime, bodies) = match threads.bodies {
-        Some((runtime, threads)) => (runtime.clone(), BodyPlace::Own(BodyQueue::on(runtime, threads))),
+        Some(BodyThreads { runner, bodies }) => {
+            (bodies.clone(), BodyPlace::Own(BodyQueue::on(&runner, bodies)))
+        }
         None => {
             let runtime = node.spawner.runtime().unwrap_or_else(|| node.timers.clone());
             (runtime, BodyPlace::Given(node.spawner.clone()))

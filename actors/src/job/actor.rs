@@ -125,12 +125,12 @@ impl JobActor {
         loop {
             let effects = self.machine.feed(reading.now, input);
             if !effects.is_empty() {
-                self.perform(effects, &mut told);
+                self.perform(effects, &mut told, ctx);
             }
             // Only now: the schedule is code of the application, and may panic.
             let effects = self.machine.decide(reading.now);
             if !effects.is_empty() {
-                self.perform(effects, &mut told);
+                self.perform(effects, &mut told, ctx);
             }
             // In turn, not one inside the other: a full queue may ask for each of its ticks.
             input = match told.next() {

@@ -8,6 +8,9 @@
 //! 2. the actors whose time has come are woken up, the soonest first;
 //! 3. the timer is set for the one that is due next.
 //!
+//! What they start begins together, so many at a time, and the rest at the end of the turn: a thread for bodies
+//! is woken up for many.
+//!
 //! An actor that panics dies, and no other one with it.
 
 use std::{
@@ -31,16 +34,21 @@ use super::{
     bell::{Bell, BellHold},
     context::JobContext,
     handle::JobHandle,
+    host::JobHost,
     message::Envelope,
     report::Report,
+    run_task::RunTask,
     snapshot::JobSnapshot,
 };
-use crate::{coalesced::Coalesced, core::due_queue::DueQueue, placement::JobThreads};
+use crate::{body_queue::Watch, coalesced::Coalesced, core::due_queue::DueQueue, placement::JobThreads};
 
 /// How many messages a cast handles in one turn, and how many actors it wakes up, before others of its thread
 /// have theirs.
 const MESSAGES_A_TURN: usize = 256;
 const WAKES_A_TURN: usize = 64;
+
+/// So many runs begin together.
+const STARTS_TOGETHER: usize = 16;
 
 /// For so many deliveries a cast keeps memory while none comes.
 const ROOM_KEPT: usize = 1_024;
@@ -161,6 +169,10 @@ struct Cast {
     due: DueQueue,
     began: Instant,
     timer: Pin<Box<Sleep>>,
+    /// The runs that were started in this turn and are still to begin.
+    starts: Vec<RunTask>,
+    /// What has begun, and may wait behind a body that blocks.
+    watched: Option<(Arc<JobHost>, Watch)>,
 }
 
 impl Cast {
@@ -173,6 +185,8 @@ impl Cast {
             due: DueQueue::default(),
             began,
             timer: Box::pin(sleep_until(began)),
+            starts: Vec::new(),
+            watched: None,
         }
     }
 
@@ -225,8 +239,12 @@ impl Cast {
     /// Lets an actor do something. It dies if it panics.
     fn with(&mut self, place: u32, work: impl FnOnce(&mut JobActor, &mut JobContext)) {
         let Some(actor) = self.actors.get_mut(place as usize).and_then(Option::as_mut) else { return };
-        let mut ctx = JobContext::default();
+        let mut ctx = JobContext::lent(mem::take(&mut self.starts));
         let done = catch_unwind(AssertUnwindSafe(|| work(actor, &mut ctx)));
+        self.starts = mem::take(&mut ctx.starts);
+        if self.starts.len() >= STARTS_TOGETHER {
+            self.begin_together();
+        }
         if done.is_err() || !ctx.state().alive() {
             self.stop(place);
         } else if let Some(at) = ctx.wake_at {
@@ -249,10 +267,29 @@ impl Cast {
         self.due.first().filter(|(_, at)| *at <= now).map(|(place, _)| place)
     }
 
-    /// Sets the timer for the actor that is due next. Answers whether its time has come already.
+    fn begin_together(&mut self) {
+        let Some(host) = self.starts.first().map(|run| run.job().host.clone()) else { return };
+        let Some(watch) = host.bodies.start_all(&mut self.starts) else { return };
+        match &mut self.watched {
+            Some((_, watched)) => watched.extend(&watch),
+            None => self.watched = Some((host, watch)),
+        }
+    }
+
+    /// Sees to it that what has begun does not wait for long. Answers when it is to be looked at again.
+    fn watch(&mut self) -> Option<Instant> {
+        let again = self.watched.as_mut().and_then(|(host, watch)| host.bodies.watch(watch));
+        if again.is_none() {
+            self.watched = None;
+        }
+        again
+    }
+
+    /// Sets the timer for the actor that is due next, and for what is watched. Answers whether the time has
+    /// come already.
     fn set_timer(&mut self, task: &mut TaskContext<'_>) -> bool {
-        let Some((_, at)) = self.due.first() else { return false };
-        let at = self.began + Duration::from_nanos(at);
+        let due = self.due.first().map(|(_, at)| self.began + Duration::from_nanos(at));
+        let Some(at) = due.into_iter().chain(self.watch()).min() else { return false };
         if self.timer.deadline() != at {
             self.timer.as_mut().reset(at);
         }
@@ -279,6 +316,7 @@ impl Future for Cast {
             this.with(place, JobActor::on_time);
             goes_on |= left == 0;
         }
+        this.begin_together();
         if goes_on || this.set_timer(task) {
             task.waker().wake_by_ref();
         } else if this.doors.over.load(Ordering::Acquire) {
