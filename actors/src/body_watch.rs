@@ -6,7 +6,6 @@ use std::{
 };
 
 use futures_util::FutureExt;
-use tokio::runtime::Handle;
 
 use crate::{
     own_threads::OwnThreads,
@@ -19,12 +18,10 @@ pub(crate) struct BodyWatch {
     asked_at: Arc<Mutex<Option<Duration>>>,
     clock: Arc<dyn Clock>,
     spawner: Arc<dyn Spawner>,
-    /// Where quick bodies begin, if that is another runtime than the spawner's.
-    runner: Option<Handle>,
     own_threads: OwnThreads,
 }
 
-/// Says, when the last task that holds it was polled or dropped, that tasks start.
+/// A task that says, when it is polled or dropped, that tasks start.
 struct Started(Arc<Mutex<Option<Duration>>>);
 
 impl Drop for Started {
@@ -34,13 +31,8 @@ impl Drop for Started {
 }
 
 impl BodyWatch {
-    pub(crate) fn new(
-        clock: Arc<dyn Clock>,
-        spawner: Arc<dyn Spawner>,
-        runner: Option<Handle>,
-        own_threads: OwnThreads,
-    ) -> Self {
-        Self { asked_at: Arc::default(), clock, spawner, runner, own_threads }
+    pub(crate) fn new(clock: Arc<dyn Clock>, spawner: Arc<dyn Spawner>, own_threads: OwnThreads) -> Self {
+        Self { asked_at: Arc::default(), clock, spawner, own_threads }
     }
 
     /// For how long no ordinary body has started, as far as was asked. Asks, if nobody has.
@@ -52,12 +44,8 @@ impl BodyWatch {
         }
         *asked_at = Some(now);
         drop(asked_at);
-        let started = Arc::new(Started(self.asked_at.clone()));
-        let task = |started| async move { drop(started) };
-        if let Some(runner) = &self.runner {
-            runner.spawn(task(started.clone()));
-        }
-        self.spawner.spawn(task(started).boxed());
+        let started = Started(self.asked_at.clone());
+        self.spawner.spawn(async move { drop(started) }.boxed());
         Duration::ZERO
     }
 

@@ -97,12 +97,7 @@ pub(super) async fn start_actors(
         clock_moves: ClockMoves::default(),
         leader: KnownLeader::new(clock.elapsed()),
         candidacy: Mutex::new(if prefer_not_to_lead { Candidacy::Reluctant } else { Candidacy::Stands }),
-        bodies: BodyWatch::new(
-            clock.clone(),
-            threads.spawner.clone(),
-            threads.bodies.as_ref().map(|threads| threads.runner.clone()),
-            threads.own_threads.clone(),
-        ),
+        bodies: BodyWatch::new(clock.clone(), threads.spawner.clone(), threads.own_threads.clone()),
         failures: FailureLog::new(clock.clone(), meters.clone()),
         overdue: Overdue::default(),
         clock,

@@ -35,9 +35,8 @@ use crate::{
 
 impl JobActor {
     /// What is answered at once is in `told`.
-    pub(super) fn perform(&mut self, mut effects: Effects, told: &mut Told, ctx: &mut JobContext) {
+    pub(super) fn perform(&mut self, effects: &mut Effects, told: &mut Told, ctx: &mut JobContext) {
         let mut completes = false;
-        // Drained, not consumed: that would move all of it first.
         for effect in effects.drain(..) {
             match effect {
                 Effect::Claim(claim) => self.claim(claim, told),
@@ -78,7 +77,8 @@ impl JobActor {
 
     fn claim(&self, claim: Claim, told: &mut Told) {
         let key = self.former_keys.key_of(claim.run, &self.job.definition.key);
-        match told.at_once(&self.job).and_then(|at_once| at_once.claim(&self.job, &claim, key)) {
+        match told.at_once(&self.job).and_then(|at_once| at_once.claim(&self.job, &claim, key, told.asked_at))
+        {
             Some((answer, at)) => {
                 told.push(&self.job, answer);
                 told.answered_at = Some(at);
