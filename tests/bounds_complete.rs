@@ -55,6 +55,8 @@ const TAKES: &[(&str, &str)] = &[
     ("weekly.rs: every", "every_so_many_days_weeks_and_months"),
     ("monthly.rs: every", "every_so_many_days_weeks_and_months"),
     ("monthly.rs: on", "every_so_many_days_weeks_and_months"),
+    ("run.rs: measure", "a_body_may_measure_any_number"),
+    ("run.rs: progress", "a_body_may_measure_any_number"),
     ("preview.rs: preview", "more_fire_times_than_may_be_are_refused"),
     ("preview.rs: preview_in", "more_fire_times_than_may_be_are_refused"),
     ("handle.rs: next_fire_times", "more_fire_times_than_may_be_are_refused"),

@@ -89,6 +89,7 @@ pub use crate::{
             ALLOW_MAX, CATCH_UP_PACE, Fires, LOSSES_MAX, MISFIRE_ALL_MAX, MISFIRE_WITHIN_MAX,
             MISFIRE_WITHIN_MIN, Misfire, OnLost, Overlap, PENDING_RETRIES_MAX, Policies, QUEUE_MAX, Retry,
         },
+        reported::{MEASURES_MAX, Measure, PROGRESS_PACE, REPORT_CHARS_MAX, REPORTED_BYTES_MAX, Reported},
         skip::SkipReason,
         text::TEXT_MAX,
         time::FireTime,
@@ -112,7 +113,8 @@ pub use crate::{
         Hooks, NODE_HOOK_CALL_BYTES_MAX, SkippedTicks,
     },
     job::{
-        ActiveRunStatus, HeldStatus, JobState, JobStatus, LastRunStatus, Scheduled, Triggered, TriggeredRun,
+        ActiveRunStatus, CancelItsRuns, FireTimes, HeldStatus, JobActor, JobContext, JobState, JobStatus,
+        LastRunStatus, Scheduled, Triggered, TriggeredRun,
     },
     job_config::{JobConfig, PolicyConfig},
     listener::{
@@ -120,11 +122,11 @@ pub use crate::{
         SUBSCRIBER_EVENT_BYTES_MAX, SUBSCRIBER_EVENTS_MAX,
     },
     message::{
-        AddJob, AddJobs, Added, AnnounceShutdown, CancelRun, CancelRuns, Health, JobDetails, JobPage,
-        ListJobs, NextFireTimes, PAGE_MAX, PauseJobs, RemoveJobs, RescheduleJob, Resign, ResumeJobs,
+        AddJob, AddJobs, Added, AnnounceShutdown, CancelRun, CancelRuns, Health, JobAddress, JobDetails,
+        JobPage, ListJobs, NextFireTimes, PAGE_MAX, PauseJobs, RemoveJobs, RescheduleJob, Resign, ResumeJobs,
         Selector, Shutdown, ShutdownNow, TriggerJob, UpdateJob,
     },
-    name::{FencingToken, JobName, LockKey, NAME_MAX, NodeId, RunId, RunIds, Tag, Term},
+    name::{By, FencingToken, JobName, LockKey, NAME_MAX, NodeId, RunId, RunIds, Tag, Term},
     permits::WhenFull,
     port::{DIVERGED_RUNS_MAX, DivergedRun},
     recipient::IntoRecipient,

@@ -117,6 +117,25 @@ name! {
     Tag, "tag"
 }
 
+name! {
+    /// Who asked for something: the user whom the application has authenticated, or a program. Not a text that
+    /// a client chooses.
+    ///
+    /// It stands in the events of what was asked for, in the [pause](crate::Pause) of a job and in the
+    /// [origin](crate::Origin) of a run that somebody triggered.
+    ///
+    /// ```
+    /// use callsheet_actors::{By, PauseJobs};
+    ///
+    /// # fn main() -> Result<(), callsheet_actors::Fault> {
+    /// let pause = PauseJobs::new("report").by(By::new("alice")?);
+    /// # let _ = pause;
+    /// # Ok(())
+    /// # }
+    /// ```
+    By, "by"
+}
+
 impl From<JobName> for String {
     fn from(name: JobName) -> Self {
         name.as_str().to_owned()

@@ -70,7 +70,7 @@ use crate::{
     definition::Definition,
     drain::ShutdownReport,
     election::ElectionActor,
-    error::{SelectError, TriggerError, given_name},
+    error::{Fault, SelectError, TriggerError, given_name},
     event::EventKind,
     event_filter::EventFilter,
     event_log::Level,
@@ -84,6 +84,7 @@ use crate::{
     name::{JobName, Term},
     node::Node,
     port::Authority,
+    run::Origin,
 };
 
 /// How long the supervisor waits for another actor's answer.
@@ -349,7 +350,8 @@ impl Actor for SupervisorActor {
 impl Handler<TriggerJob> for SupervisorActor {
     type Result = ResponseFuture<Result<TriggeredRun, TriggerError>>;
 
-    fn handle(&mut self, TriggerJob(name): TriggerJob, _: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, asked: TriggerJob, _: &mut Self::Context) -> Self::Result {
+        let TriggerJob { job: name, fire_time, by } = asked;
         let refused = |error| Box::pin(async move { Err(error) });
         if !matches!(self.phase, Phase::Running) {
             return refused(TriggerError::ShuttingDown);
@@ -369,7 +371,16 @@ impl Handler<TriggerJob> for SupervisorActor {
         {
             return refused(TriggerError::Parked { job, reason: reason.clone() });
         }
-        let answer = entry.job.ask(|reply| JobMessage::Trigger { reply });
+        let now = entry.job.now().wall;
+        if let Some(fire_time) = fire_time.filter(|fire_time| fire_time.instant() > now) {
+            let rule = "a run names a fire time that has passed";
+            let cure = "wait for it, or trigger the job without a fire time";
+            let fault = Fault::new("fire_time", fire_time.to_string(), rule, cure);
+            return refused(TriggerError::Invalid(fault.within(&format!("job {:?}", job.as_str())).into()));
+        }
+        let says = by.is_some() || fire_time.is_some();
+        let origin = says.then_some(Origin::Trigger { by, fire_time });
+        let answer = entry.job.ask(|reply| JobMessage::Trigger { origin, reply });
         Box::pin(async move {
             match timeout(CALL_DEADLINE * 2, answer).await {
                 Ok(Ok(answer)) => answer,

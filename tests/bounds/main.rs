@@ -11,7 +11,7 @@ use std::{
 
 use callsheet::{
     Builder, Callsheet, Error, EventFilter, EventKind, FIRE_TIMES_MAX, Job, JobConfig, JobState, ListJobs,
-    Misfire, NextFireTimes, NextFireTimesError, Overlap, PAGE_MAX, PauseJobs, Policies, Retry, RunId,
+    Misfire, NextFireTimes, NextFireTimesError, Overlap, PAGE_MAX, PauseJobs, Policies, Retry, Run, RunId,
     RunPhase, SUBSCRIBER_EVENTS_MAX, ShutdownBudget, WhenFull,
     schedule::{self, Definition, PREVIEW_MAX, at, daily, every, monthly, random, weekly},
     testkit::{

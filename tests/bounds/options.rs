@@ -267,6 +267,28 @@ fn a_pause_until_any_instant_is_one_or_is_refused() {
     });
 }
 
+#[test]
+fn a_body_may_measure_any_number() {
+    simulate(START, async |rig| {
+        let numbers =
+            [f64::MIN, -0.0, f64::MIN_POSITIVE, f64::MAX, f64::INFINITY, f64::NEG_INFINITY, f64::NAN];
+        let body = move |run: Run| async move {
+            for (nth, number) in numbers.into_iter().enumerate() {
+                run.measure("all", number);
+                run.measure(format!("m{nth}"), number);
+                run.progress(number);
+            }
+            run.cancelled().await;
+        };
+        let node = rig.node(node_with([Job::new("job", at(rig.now() + secs(1))).run(body)])).await;
+        rig.advance(secs(2)).await;
+
+        let reported = details(rig, node, "job").await.active_runs.pop().expect("it runs").reported;
+        assert_eq!((reported.measure("all"), reported.measures.len()), (Some(f64::MAX), 5));
+        assert_eq!(reported.progress, Some(0.0), "the last of them that is a number is below 0");
+    });
+}
+
 #[cfg(feature = "postgres")]
 #[test]
 fn the_lease_of_postgres_is_a_second_to_an_hour() {

@@ -30,6 +30,7 @@ use crate::{
     core::{
         byte_budget::ByteBudget,
         end_text::EndTexts,
+        reported::REPORTED_BYTES_MAX,
         text::{TEXT_MAX, bounded},
     },
     deadline,
@@ -154,6 +155,8 @@ pub(super) async fn start_actors(
             clock: node.clock.clone(),
             own_threads: threads.own_threads,
             extension: backend.run_extension(),
+            reported_bytes: ByteBudget::new(REPORTED_BYTES_MAX),
+            outlet: Box::new(publisher.clone()),
         }),
         hooks,
         end_texts: EndTexts::new(error_bytes_max),

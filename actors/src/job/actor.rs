@@ -30,7 +30,7 @@ use crate::{
     node::Node,
     overdue::Mark,
     port::{Pause, Session},
-    run::Run,
+    run::{Origin, Run},
 };
 
 /// The longest time a timer is armed for; waking up early is harmless, and once a day costs nothing.
@@ -38,8 +38,10 @@ use crate::{
 /// A timer of the runtime reaches two years. That the clock is set meanwhile is the supervisor's to notice.
 const SLEEP_MAX: Duration = Duration::from_secs(24 * 3600);
 
-/// Performs the effects of one [`JobMachine`].
-pub(crate) struct JobActor {
+/// The actor of one job. Whoever asks with [`JobAddress`](crate::JobAddress) gets an address of it; it
+/// understands [`FireTimes`](crate::FireTimes) and [`CancelItsRuns`](crate::CancelItsRuns).
+// Performs the effects of one `JobMachine`.
+pub struct JobActor {
     pub(super) job: Arc<JobHandle>,
     pub(super) machine: JobMachine,
     /// Those whose bodies are in progress.
@@ -50,6 +52,8 @@ pub(crate) struct JobActor {
     pub(super) after: Seldom<Run>,
     /// Who waits to hear what became of a trigger.
     pub(super) triggers: Seldom<(RunId, oneshot::Sender<Result<TriggeredRun, TriggerError>>)>,
+    /// Who triggered runs, and what they name; only of those that say so.
+    pub(super) origins: Seldom<(RunId, Origin)>,
     /// Who may wait to hear how a triggered run ended.
     pub(super) ends: Seldom<(RunId, oneshot::Sender<Outcome>)>,
     /// It is known to wait for the store to decide a due tick.
@@ -74,6 +78,7 @@ impl JobActor {
             running,
             former_keys,
             after,
+            origins,
             ends,
             drain,
             retiring,
@@ -87,6 +92,7 @@ impl JobActor {
             former_keys,
             after,
             triggers: Seldom::default(),
+            origins,
             ends,
             overdue: None,
             armed_after: None,
@@ -157,8 +163,12 @@ impl JobActor {
     }
 
     /// What this job knows nothing of any more is lost to those who wait for its end: it goes on elsewhere,
-    /// perhaps.
+    /// perhaps. Who triggered it is forgotten.
     fn answer_lost_ends(&mut self) {
+        if !self.origins.is_empty() {
+            let machine = &self.machine;
+            self.origins.list_mut().retain(|(run, _)| machine.knows(*run));
+        }
         if !self.ends.is_empty() {
             let machine = &self.machine;
             for (_, end) in self.ends.list_mut().extract_if(.., |(run, _)| !machine.knows(*run)) {
@@ -270,14 +280,22 @@ impl JobActor {
         self.step(Input::WakeUp, ctx);
     }
 
-    fn trigger(&mut self, reply: oneshot::Sender<Result<TriggeredRun, TriggerError>>, ctx: &mut JobContext) {
+    fn trigger(
+        &mut self,
+        origin: Option<Origin>,
+        reply: oneshot::Sender<Result<TriggeredRun, TriggerError>>,
+        ctx: &mut JobContext,
+    ) {
         let reading = self.job.read();
+        if let Some(origin) = origin {
+            self.origins.list_mut().push((reading.now.spare, origin));
+        }
         self.triggers.list_mut().push((reading.now.spare, reply));
         self.step_at(reading, Input::Trigger, ctx);
     }
 
     /// Answers which runs are in progress.
-    fn cancel_all(&mut self, ctx: &mut JobContext) -> Vec<RunId> {
+    pub(super) fn cancel_all(&mut self, ctx: &mut JobContext) -> Vec<RunId> {
         let runs = self.machine.active_runs().map(|run| run.run).collect();
         self.step(Input::Cancel { run: None, why: CancelReason::Requested }, ctx);
         runs
@@ -300,7 +318,7 @@ impl JobActor {
     }
 
     fn status(&self, asks_schedule: AsksSchedule) -> JobStatus {
-        JobStatus::of(&self.job.definition, &self.machine, self.job.now(), asks_schedule)
+        JobStatus::of(&self.job.definition, &self.machine, &self.running, self.job.now(), asks_schedule)
     }
 }
 
@@ -328,6 +346,7 @@ impl Actor for JobActor {
             running: std::mem::take(&mut self.running),
             former_keys: std::mem::take(&mut self.former_keys),
             after: std::mem::take(&mut self.after),
+            origins: std::mem::take(&mut self.origins),
             ends: std::mem::take(&mut self.ends),
             drain: self.drain.take(),
             retiring: self.lifecycle.is_retiring(),
@@ -350,7 +369,7 @@ impl Handler<Envelope> for JobActor {
             }
             Some(JobMessage::Drain { drain, fires }) => self.on_drain(drain, fires, ctx),
             Some(JobMessage::Redefine(job)) => self.redefine(job, ctx),
-            Some(JobMessage::Trigger { reply }) => self.trigger(reply, ctx),
+            Some(JobMessage::Trigger { origin, reply }) => self.trigger(origin, reply, ctx),
             Some(JobMessage::CancelAll { reply }) => drop(reply.send(self.cancel_all(ctx))),
             Some(JobMessage::CancelRun { run, reply }) if self.machine.knows(run) => {
                 self.step(Input::Cancel { run: Some(run), why: CancelReason::Requested }, ctx);
@@ -361,6 +380,7 @@ impl Handler<Envelope> for JobActor {
                 let _ = reply.send(self.machine.upcoming(self.job.now().wall, count));
             }
             Some(JobMessage::Status { asks_schedule, reply }) => drop(reply.send(self.status(asks_schedule))),
+            Some(JobMessage::Open(mailbox)) => ctx.mailbox = Some(mailbox),
             Some(JobMessage::Retire { why }) => self.retire(why, ctx),
             // It is the run of another job.
             Some(JobMessage::CancelRun { .. }) | None => {}

@@ -98,7 +98,7 @@ pub(super) fn conclude(
         job.meters.ended(outcome);
     }
     if started_at.is_some() {
-        job.meters.run_duration.record(took.as_secs_f64());
+        job.meters.took(took);
     }
     if let (Some(run), true) = (run_at_hand, started_at.is_some()) {
         let error = ended.end.error().map(EndText::share);

@@ -1,6 +1,6 @@
 //! What a job's actor does of what its machine says.
 
-use std::future::poll_fn;
+use std::{future::poll_fn, sync::OnceLock};
 
 use tokio::sync::oneshot;
 
@@ -67,7 +67,7 @@ impl JobActor {
                 Effect::Unavailable { reason } => {
                     self.publish_routine(|job| EventKind::LockUnavailable { job, reason });
                 }
-                Effect::Elsewhere => self.job.meters.ticks_elsewhere.increment(1),
+                Effect::Elsewhere => self.job.meters.elsewhere(),
                 Effect::Stop(pause) => self.job.report(Report::Stop(pause)),
                 Effect::Paused(pause) => self.publish(|job| EventKind::JobPaused { job, pause }),
                 Effect::Answer { run, answer } => self.answer(run, answer),
@@ -167,7 +167,7 @@ impl JobActor {
             id: start.run,
             job: definition.name.clone(),
             key: self.former_keys.key_of(start.run, &definition.key).slot(start.slot),
-            origin: start.tick.map_or(Origin::Manual, Origin::Tick),
+            origin: start.tick.map_or_else(|| self.trigger_origin(start.run), Origin::Tick),
             attempt: start.attempt,
             term: start.term,
             token: start.token,
@@ -175,8 +175,15 @@ impl JobActor {
             cancellation: Signal::default(),
             abort: Signal::default(),
             span: run_span::of(&definition.name, start, node.id),
+            reporting: OnceLock::new(),
             shared: host.of_runs.clone(),
         })
+    }
+
+    /// Who triggered a run, and what it names, as far as this node was told.
+    fn trigger_origin(&self, run: RunId) -> Origin {
+        let known = self.origins.iter().find(|(triggered, _)| *triggered == run);
+        known.map_or(Origin::Trigger { by: None, fire_time: None }, |(_, origin)| origin.clone())
     }
 
     fn cancel(&self, run: RunId, why: CancelReason) {
@@ -204,8 +211,8 @@ impl JobActor {
     fn retried(&mut self, retried: Retried) {
         let Retried { run, attempt, outcome, wait, end, took } = retried;
         self.body_ended(run, outcome);
-        self.job.meters.run_duration.record(took.as_secs_f64());
-        self.job.meters.run_retries.increment(1);
+        self.job.meters.took(took);
+        self.job.meters.retried();
         let error = end.error().map(EndText::share).unwrap_or_default();
         self.publish(|job| EventKind::RunRetried { job, run, attempt, outcome, took, wait, error });
     }

@@ -8,10 +8,13 @@ use std::{
     time::Duration,
 };
 
+use actix::{Addr, dev::channel::channel};
 use chrono::{DateTime, Utc};
 use tokio::sync::oneshot;
 
 use super::{
+    actor::JobActor,
+    address::MAILBOX_CAPACITY,
     ask::{Ask, RecordEnd},
     conclude::Conclusion,
     hook_calls::HookCalls,
@@ -72,6 +75,13 @@ impl JobHandle {
         let (reply, answer) = oneshot::channel();
         self.post(question(reply));
         answer
+    }
+
+    /// An address of the job's actor. It is closed once that has stopped, or has died.
+    pub(crate) fn address(self: &Arc<Self>) -> Addr<JobActor> {
+        let (address, mailbox) = channel(MAILBOX_CAPACITY);
+        self.post(JobMessage::Open(Box::new(mailbox)));
+        Addr::new(address)
     }
 
     /// Asks whoever serves claims.

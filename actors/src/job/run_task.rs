@@ -24,7 +24,7 @@ use crate::{
     event::EventKind,
     name::RunId,
     port::Session,
-    run::{Run, RunResult},
+    run::{Origin, Run, RunResult},
 };
 
 /// One attempt of a run, before it begins. Whatever happens to it (it ends, panics, is aborted, or is dropped
@@ -68,15 +68,23 @@ impl RunTask {
             let lateness =
                 start.tick.map(|tick| tick.lateness(job.wall_at(started_at, elapsed))).unwrap_or_default();
             if start.tick.is_some() && start.attempt == 1 {
-                job.meters.tick_lateness.record(lateness.as_secs_f64());
+                job.meters.late(lateness);
             }
-            node.publisher.publish_routine(|| EventKind::RunStarted {
-                job: job.definition.name.clone(),
-                run: start.run,
-                fire_time: start.tick,
-                lateness,
-                attempt: start.attempt,
-                token: start.token,
+            node.publisher.publish_routine(|| {
+                let (by, names) = match run.origin() {
+                    Origin::Tick(_) => (None, None),
+                    Origin::Trigger { by, fire_time } => (by.clone(), *fire_time),
+                };
+                EventKind::RunStarted {
+                    job: job.definition.name.clone(),
+                    run: start.run,
+                    fire_time: start.tick,
+                    lateness,
+                    attempt: start.attempt,
+                    token: start.token,
+                    by,
+                    names,
+                }
             });
         }
         report.started = Some((started_at, elapsed));

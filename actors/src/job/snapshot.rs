@@ -14,7 +14,7 @@ use crate::{
     metrics::HeldTicks,
     name::RunId,
     port::Session,
-    run::Run,
+    run::{Origin, Run},
 };
 
 /// What an actor of a job begins with: that of a new job, or what one that died has left.
@@ -26,6 +26,7 @@ pub(crate) struct JobSnapshot {
     pub(super) running: Vec<Run>,
     pub(super) former_keys: FormerKeys,
     pub(super) after: Seldom<Run>,
+    pub(super) origins: Seldom<(RunId, Origin)>,
     pub(super) ends: Seldom<(RunId, oneshot::Sender<Outcome>)>,
     pub(super) drain: Option<Arc<Drain>>,
     /// The job was removed.
@@ -45,6 +46,7 @@ impl JobSnapshot {
             running: Vec::new(),
             former_keys: FormerKeys::default(),
             after: Seldom::default(),
+            origins: Seldom::default(),
             ends: Seldom::default(),
             drain: None,
             retiring: false,

@@ -100,6 +100,8 @@ CREATE TABLE names (
     paused boolean NOT NULL DEFAULT false,
     paused_until timestamptz,
     pause_note text,
+    -- Who paused it; null if nobody said so.
+    paused_by text,
     -- How many of its last runs in a row failed, panicked or timed out.
     failures integer NOT NULL DEFAULT 0,
     -- A run that is lost is owed another attempt; its end moves the cursor.
@@ -120,8 +122,9 @@ CREATE TABLE names (
 -- What a session held last: where to look for its runs once it is dead. Not "WHERE run IS NOT NULL": each claim and each end would
 -- add an entry to every index.
 CREATE INDEX names_by_beacon ON names (scope, beacon, name) WHERE beacon IS NOT NULL;
--- What is out of use for longest.
-CREATE INDEX names_by_age ON names (scope, held_age, name);
+-- What is out of use for longest. All rows are in it. The condition keeps it from those who look for a name: in a table that is new
+-- every index costs the same to the server, and this one would look through the scope.
+CREATE INDEX names_by_age ON names (scope, held_age, name) WHERE held_age >= 0;
 
 -- Runs that were lost and are owed another attempt by their jobs. A row goes when its run is taken up.
 CREATE TABLE debts (

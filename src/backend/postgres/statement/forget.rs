@@ -36,7 +36,7 @@ WITH lead AS MATERIALIZED (
     FROM lead l
     CROSS JOIN LATERAL (
         SELECT ctid AS place, * FROM names
-        WHERE scope = $1 AND held_age <= l.age - $4::int8 AND (held_age, name) > ($6::int8, $7::text)
+        WHERE scope = $1 AND held_age >= 0 AND held_age <= l.age - $4::int8 AND (held_age, name) > ($6::int8, $7::text)
         ORDER BY held_age, name LIMIT $5 FOR UPDATE SKIP LOCKED
     ) AS n
 ), judged AS MATERIALIZED (
@@ -63,7 +63,7 @@ WITH lead AS MATERIALIZED (
 SELECT (SELECT count(*) FROM looked) AS looked, count AS gone, o.held_age, o.name,
        CASE WHEN (SELECT count(*) FROM looked) < $5 THEN (
            SELECT held_age FROM names
-           WHERE scope = $1 AND (held_age, name) > (coalesce(o.held_age, $6), coalesce(o.name, $7))
+           WHERE scope = $1 AND held_age >= 0 AND (held_age, name) > (coalesce(o.held_age, $6), coalesce(o.name, $7))
            ORDER BY held_age, name LIMIT 1
        ) END AS oldest
 FROM bounds LEFT JOIN (SELECT held_age, name FROM looked ORDER BY held_age DESC, name DESC LIMIT 1) AS o ON true";

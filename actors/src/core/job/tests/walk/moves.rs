@@ -226,7 +226,7 @@ impl World {
 
     fn pause(&mut self, millis: Option<u64>) {
         let until = millis.map(|millis| self.store_time() + TimeDelta::milliseconds(millis as i64));
-        self.store.pause = Some(Pause { until, note: None });
+        self.store.pause = Some(Pause { until, note: None, by: None });
         if self.right == Right::Local {
             self.step(Input::Pause(self.store.pause.clone()));
         }
