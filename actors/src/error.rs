@@ -8,6 +8,7 @@ pub use crate::fault::{Fault, Faults};
 use crate::{
     core::text::{Grouped, bounded},
     name::{JobName, NAME_MAX, RunId},
+    port::HistoryError,
 };
 
 /// The most fire times in one answer.
@@ -401,6 +402,16 @@ impl TriggerError {
             | Self::Conflicting { .. }
             | Self::Parked { .. } => ErrorKind::Unavailable,
             Self::ShuttingDown => ErrorKind::Stopped,
+        }
+    }
+}
+
+impl HistoryError {
+    /// What kind of error it is.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::NotKept { .. } | Self::Unavailable { .. } | Self::BadData { .. } => ErrorKind::Unavailable,
+            Self::Stopped => ErrorKind::Stopped,
         }
     }
 }

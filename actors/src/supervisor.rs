@@ -11,6 +11,7 @@ mod clock;
 mod enrolment;
 mod forgetting;
 mod health;
+mod history;
 mod key_policies;
 mod leaderless;
 mod leading;
@@ -83,7 +84,7 @@ use crate::{
     metrics::JobMeters,
     name::{JobName, Term},
     node::Node,
-    port::Authority,
+    port::{Authority, Retention},
     run::Origin,
 };
 
@@ -113,6 +114,7 @@ pub(crate) struct Supervised {
     pub(crate) backend: &'static str,
     pub(crate) single_node: bool,
     pub(crate) forget_after: Duration,
+    pub(crate) retention: Retention,
     /// What lasts longer is a problem.
     pub(crate) lease: Duration,
     pub(crate) listener: Addr<ListenerActor>,
