@@ -1,7 +1,8 @@
 //! Why a call to the scheduler did nothing, and what a web server answers then.
 
 use callsheet_actors::{
-    AddError, ErrorKind, NextFireTimesError, PauseError, SelectError, TriggerError, UnknownRun, UpdateError,
+    AddError, ErrorKind, Fault, HistoryError, NextFireTimesError, PauseError, SelectError, TriggerError,
+    UnknownRun, UpdateError,
 };
 
 /// Why a call to the scheduler did nothing.
@@ -29,6 +30,12 @@ pub enum Error {
     /// A trigger started nothing.
     #[error(transparent)]
     Trigger(#[from] TriggerError),
+    /// The history did not answer, or there is none.
+    #[error(transparent)]
+    History(#[from] HistoryError),
+    /// The name of [who asks](crate::Callsheet::by) breaks a rule.
+    #[error("{0}")]
+    By(Fault),
     /// The scheduler has stopped.
     #[error("the scheduler has stopped; start another one")]
     Stopped,
@@ -59,6 +66,8 @@ impl Error {
             Self::NextFireTimes(error) => error.kind(),
             Self::Trigger(error) => error.kind(),
             Self::CancelRun(error) => error.kind(),
+            Self::History(error) => error.kind(),
+            Self::By(_) => ErrorKind::Invalid,
             Self::Stopped => ErrorKind::Stopped,
         }
     }

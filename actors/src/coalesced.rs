@@ -41,6 +41,12 @@ impl<T> Coalesced<T> {
         }
     }
 
+    /// Keeps memory for no more than so many values, unless more wait.
+    pub(crate) fn shrink_to(&self, count: usize) {
+        let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        open.iter_mut().for_each(|values| values.shrink_to(count));
+    }
+
     /// Takes no more values, and drops those that wait.
     pub(crate) fn close(&self) {
         let waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -78,6 +84,22 @@ mod tests {
         taken.clear();
         values.take_into(&mut taken);
         assert_eq!((taken.as_slice(), taken.capacity()), (&[3][..], 64));
+    }
+
+    #[test]
+    fn memory_of_a_burst_is_given_back() {
+        let values = Coalesced::default();
+        (0..1_000).map(|nth| values.push(nth)).for_each(|_| {});
+        let mut taken = Vec::new();
+        values.take_into(&mut taken);
+        taken.clear();
+        values.take_into(&mut taken);
+
+        values.shrink_to(8);
+
+        let _ = values.push(1);
+        values.take_into(&mut taken);
+        assert!(taken.capacity() <= 8, "{}", taken.capacity());
     }
 
     #[test]

@@ -1,7 +1,8 @@
-//! Calls into adapters: bounded in time, and contained.
+//! Calls into code that may panic, contained; those into adapters are bounded in time as well.
 
 use std::{
     any::Any,
+    mem,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     task::{Context, Poll},
@@ -53,7 +54,7 @@ pub(crate) struct Caught<F>(Option<Pin<Box<F>>>);
 impl<F> Caught<F> {
     fn give_up(&mut self) {
         let Some(call) = self.0.take() else { return };
-        if catch_unwind(AssertUnwindSafe(|| drop(call))).is_err() {
+        if unharmed(|| drop(call)).is_none() {
             tracing::error!(target: "callsheet", "the store's adapter panicked over a call that was dropped");
         }
     }
@@ -65,10 +66,10 @@ impl<F: Future> Future for Caught<F> {
     fn poll(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Self::Output> {
         // It has answered, and nobody may ask again.
         let Some(call) = &mut self.0 else { return Poll::Pending };
-        let answer = match catch_unwind(AssertUnwindSafe(|| call.as_mut().poll(task))) {
-            Ok(Poll::Pending) => return Poll::Pending,
-            Ok(Poll::Ready(answer)) => Ok(answer),
-            Err(_) => Err(NoAnswer::Panic),
+        let answer = match unharmed(|| call.as_mut().poll(task)) {
+            Some(Poll::Pending) => return Poll::Pending,
+            Some(Poll::Ready(answer)) => Ok(answer),
+            None => Err(NoAnswer::Panic),
         };
         self.give_up();
         Poll::Ready(answer)
@@ -78,6 +79,20 @@ impl<F: Future> Future for Caught<F> {
 impl<F> Drop for Caught<F> {
     fn drop(&mut self) {
         self.give_up();
+    }
+}
+
+/// Calls something of which a panic is to harm nobody, not even by what it carries. `None`: it panicked.
+pub(crate) fn unharmed<T>(work: impl FnOnce() -> T) -> Option<T> {
+    match catch_unwind(AssertUnwindSafe(work)) {
+        Ok(done) => Some(done),
+        Err(carried) => {
+            if let Err(carried) = catch_unwind(AssertUnwindSafe(|| drop(carried))) {
+                // It panics as often as it is dropped, for all that is known.
+                mem::forget(carried);
+            }
+            None
+        }
     }
 }
 
@@ -129,6 +144,23 @@ mod tests {
 
         assert_eq!(caught(call()).now_or_never(), None);
         drop(caught(call()));
+    }
+
+    #[test]
+    fn a_panic_harms_nobody_by_what_it_carries() {
+        struct Carries(u8);
+        impl Drop for Carries {
+            fn drop(&mut self) {
+                if let Some(less) = self.0.checked_sub(1) {
+                    resume_unwind(Box::new(Carries(less)));
+                }
+            }
+        }
+
+        for depth in 0..4 {
+            assert_eq!(unharmed(|| resume_unwind(Box::new(Carries(depth)))), None::<()>);
+        }
+        assert_eq!(unharmed(|| 7), Some(7));
     }
 
     #[test]

@@ -8,6 +8,7 @@ pub use crate::fault::{Fault, Faults};
 use crate::{
     core::text::{Grouped, bounded},
     name::{JobName, NAME_MAX, RunId},
+    port::HistoryError,
 };
 
 /// The most fire times in one answer.
@@ -324,6 +325,10 @@ pub enum TriggerError {
         /// The name as it was given, at most [`NAME_MAX`] bytes of it.
         name: String,
     },
+    /// What was asked breaks a rule: the fire time that the run is to [name](crate::TriggerJob::fire_time)
+    /// has not come.
+    #[error("{0}")]
+    Invalid(Faults),
     /// A run of the same lock key is in progress, or is being claimed.
     #[error("job {job:?} was not started: its lock key is held{}; wait for that run to end, or cancel it", by(*holder))]
     Overlap {
@@ -390,12 +395,23 @@ impl TriggerError {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::UnknownJob { .. } => ErrorKind::NotFound,
+            Self::Invalid(_) => ErrorKind::Invalid,
             Self::Overlap { .. } | Self::Concurrency { .. } | Self::Cancelled { .. } => ErrorKind::Busy,
             Self::Unavailable { .. }
             | Self::Broken { .. }
             | Self::Conflicting { .. }
             | Self::Parked { .. } => ErrorKind::Unavailable,
             Self::ShuttingDown => ErrorKind::Stopped,
+        }
+    }
+}
+
+impl HistoryError {
+    /// What kind of error it is.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::NotKept { .. } | Self::Unavailable { .. } | Self::BadData { .. } => ErrorKind::Unavailable,
+            Self::Stopped => ErrorKind::Stopped,
         }
     }
 }

@@ -10,11 +10,18 @@
 //! it [reports](JobReport) to whoever supervises it. When its actor dies, a [snapshot](JobSnapshot) is
 //! reported, and another actor is started with it: machine, runs and cursor survive.
 //!
-//! The actors of a thread share one task, one inbox and one timer: its [cast].
+//! The actors of a thread share one task, one inbox and one timer: its [cast]. An actor has a mailbox of its own
+//! once somebody has asked for its [address].
 
 mod actor;
+mod address;
 mod ask;
+mod atomics;
 mod bell;
+#[cfg(test)]
+mod bell_interleavings;
+#[cfg(test)]
+mod bell_tests;
 mod cast;
 mod conclude;
 mod context;
@@ -24,6 +31,8 @@ mod handle;
 mod hook_calls;
 mod host;
 mod message;
+mod places;
+mod record;
 mod report;
 mod run_span;
 mod run_task;
@@ -33,8 +42,14 @@ mod status;
 mod told;
 mod triggered;
 
-#[cfg(any(test, feature = "testkit"))]
-pub(crate) use self::actor::JobActor;
+pub use self::{
+    actor::JobActor,
+    address::{CancelItsRuns, FireTimes},
+    context::JobContext,
+    scheduled::Scheduled,
+    status::{ActiveRunStatus, HeldStatus, JobState, JobStatus, LastRunStatus},
+    triggered::{Triggered, TriggeredRun},
+};
 pub(crate) use self::{
     ask::{AdvanceCursor, Answers, AnswersAtOnce, Ask, Asks, AsksWait, ClaimRun, RecordEnd},
     cast::{Beginning, Placement},
@@ -47,9 +62,4 @@ pub(crate) use self::{
     snapshot::JobSnapshot,
     status::breach_of,
     told::AnswerAtOnce,
-};
-pub use self::{
-    scheduled::Scheduled,
-    status::{ActiveRunStatus, HeldStatus, JobState, JobStatus, LastRunStatus},
-    triggered::{Triggered, TriggeredRun},
 };

@@ -1,9 +1,12 @@
 //! What a scraper sees, through the `metrics` facade only.
 //!
-//! Ticks and runs are counted where they are decided, never from events, which may be dropped. Handles are
-//! looked up when the engine starts and when a job is added, so a recorder must be installed before.
+//! Ticks and runs are counted where they are decided, never from events, which may be dropped. Series are made
+//! when the engine starts and when a job is added, so a recorder must be installed before.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    time::Duration,
+};
 
 use metrics::{Counter, Gauge, Histogram, SharedString, Unit, counter, gauge, histogram};
 
@@ -62,6 +65,7 @@ const LOCKS_LOST: &str = "callsheet_locks_lost_total";
 const HISTORIES_DIVERGED: &str = "callsheet_histories_diverged_total";
 const COORDINATION_ERRORS: &str = "callsheet_coordination_errors_total";
 const EVENTS_DROPPED: &str = "callsheet_events_dropped_total";
+const HISTORY_DROPPED: &str = "callsheet_history_dropped_total";
 const HOOKS_FAILED: &str = "callsheet_hooks_failed_total";
 const JOB_ACTOR_RESTARTS: &str = "callsheet_job_actor_restarts_total";
 
@@ -112,6 +116,7 @@ fn describe() {
         "Calls to the store that failed or got no answer, by operation"
     );
     counter!(EVENTS_DROPPED, Unit::Count, "Events that a listener missed because it did not keep up");
+    counter!(HISTORY_DROPPED, Unit::Count, "Records of history that were not written");
     counter!(HOOKS_FAILED, Unit::Count, "Calls of hooks that failed, by hook and reason");
     counter!(JOB_ACTOR_RESTARTS, Unit::Count, "Job actors that died and were started again");
 }
@@ -134,6 +139,7 @@ pub(crate) struct Meters {
     pub(crate) locks_lost: Counter,
     pub(crate) histories_diverged: Counter,
     pub(crate) events_dropped: Counter,
+    pub(crate) history_dropped: Counter,
     pub(crate) job_actor_restarts: Counter,
     labels: Mutex<Labels<JobMeters>>,
 }
@@ -170,6 +176,7 @@ impl Meters {
             locks_lost: counter(LOCKS_LOST),
             histories_diverged: counter(HISTORIES_DIVERGED),
             events_dropped: counter(EVENTS_DROPPED),
+            history_dropped: counter(HISTORY_DROPPED),
             job_actor_restarts: counter(JOB_ACTOR_RESTARTS),
             labels: Mutex::new(Labels::new(job_labels_max)),
             scope,
@@ -269,45 +276,89 @@ impl TickOutcome {
 }
 
 /// The metrics of one label.
+///
+/// All of its series are made at once, so that each is there from the first scrape on: one that first appears
+/// with the first error has no increase to alert on. The handles to count with are looked up again when there
+/// is something to count, and kept from then on: most labels of a node that has just started, and of jobs that
+/// are seldom due, have nothing to count.
 pub(crate) struct JobMeters {
+    scope: SharedString,
+    label: SharedString,
+    of_runs: OnceLock<Box<RunMeters>>,
+    of_rest: OnceLock<Box<RestMeters>>,
+}
+
+/// What counts whenever a tick runs as it is meant to.
+struct RunMeters {
     ticks_due: Counter,
     ticks_started: Counter,
+    succeeded: Counter,
+    run_duration: Histogram,
+    tick_lateness: Histogram,
+}
+
+/// All others.
+struct RestMeters {
     ticks_skipped: [Counter; SkipReason::ALL.len()],
     ticks_held: Gauge,
-    pub(crate) ticks_elsewhere: Counter,
+    ticks_elsewhere: Counter,
     runs: [Counter; Outcome::ALL.len()],
-    pub(crate) run_retries: Counter,
-    pub(crate) run_duration: Histogram,
-    pub(crate) tick_lateness: Histogram,
+    run_retries: Counter,
 }
 
 impl JobMeters {
-    fn new(scope: &SharedString, name: &str) -> Self {
-        let label = SharedString::from(Arc::<str>::from(name));
-        let counter =
-            |metric: &'static str| counter!(metric, "scope" => scope.clone(), "name" => label.clone());
-        let by = |metric: &'static str, outcome: &'static str| counter!(metric, "scope" => scope.clone(), "name" => label.clone(), "outcome" => outcome);
-        let histogram =
-            |metric: &'static str| histogram!(metric, "scope" => scope.clone(), "name" => label.clone());
-        Self {
-            ticks_due: counter(TICKS_DUE),
-            ticks_started: by(TICKS, TickOutcome::Started.as_str()),
-            ticks_skipped: SkipReason::ALL.map(|reason| by(TICKS, TickOutcome::Skipped(reason).as_str())),
-            ticks_held: gauge!(TICKS_HELD, "scope" => scope.clone(), "name" => label.clone()),
-            ticks_elsewhere: counter(TICKS_ELSEWHERE),
-            runs: Outcome::ALL.map(|outcome| by(RUNS, outcome.as_str())),
-            run_retries: counter(RUN_RETRIES),
+    fn new(scope: &SharedString, label: &str) -> Self {
+        let label = SharedString::from(Arc::<str>::from(label));
+        let meters = Self { scope: scope.clone(), label, of_runs: OnceLock::new(), of_rest: OnceLock::new() };
+        drop((meters.look_up_of_runs(), meters.look_up_of_rest()));
+        meters
+    }
+
+    fn look_up_of_runs(&self) -> RunMeters {
+        let histogram = |metric: &'static str| histogram!(metric, "scope" => self.scope.clone(), "name" => self.label.clone());
+        RunMeters {
+            ticks_due: self.counter(TICKS_DUE),
+            ticks_started: self.counter_of(TICKS, TickOutcome::Started.as_str()),
+            succeeded: self.counter_of(RUNS, Outcome::Succeeded.as_str()),
             run_duration: histogram(RUN_DURATION),
             tick_lateness: histogram(TICK_LATENESS),
         }
     }
 
+    fn look_up_of_rest(&self) -> RestMeters {
+        RestMeters {
+            ticks_skipped: SkipReason::ALL
+                .map(|reason| self.counter_of(TICKS, TickOutcome::Skipped(reason).as_str())),
+            ticks_held: gauge!(TICKS_HELD, "scope" => self.scope.clone(), "name" => self.label.clone()),
+            ticks_elsewhere: self.counter(TICKS_ELSEWHERE),
+            runs: Outcome::ALL.map(|outcome| self.counter_of(RUNS, outcome.as_str())),
+            run_retries: self.counter(RUN_RETRIES),
+        }
+    }
+
+    fn counter(&self, metric: &'static str) -> Counter {
+        counter!(metric, "scope" => self.scope.clone(), "name" => self.label.clone())
+    }
+
+    fn counter_of(&self, metric: &'static str, outcome: &'static str) -> Counter {
+        counter!(metric, "scope" => self.scope.clone(), "name" => self.label.clone(), "outcome" => outcome)
+    }
+
+    fn of_runs(&self) -> &RunMeters {
+        self.of_runs.get_or_init(|| Box::new(self.look_up_of_runs()))
+    }
+
+    fn of_rest(&self) -> &RestMeters {
+        self.of_rest.get_or_init(|| Box::new(self.look_up_of_rest()))
+    }
+
     /// Counts ticks that were decided: `started` of them run, the others do not.
     pub(crate) fn decided(&self, started: u64, skips: &Skips) {
-        self.ticks_due.increment(started + skips.total());
-        self.ticks_started.increment(started);
+        let of_runs = self.of_runs();
+        of_runs.ticks_due.increment(started + skips.total());
+        of_runs.ticks_started.increment(started);
         if skips.total() > 0 {
-            for (reason, counter) in SkipReason::ALL.iter().zip(&self.ticks_skipped) {
+            for (reason, counter) in SkipReason::ALL.iter().zip(&self.of_rest().ticks_skipped) {
                 counter.increment(skips.of(*reason));
             }
         }
@@ -321,13 +372,36 @@ impl JobMeters {
 
     /// A share of the gauge of held ticks, zero at first.
     pub(crate) fn held_ticks(&self) -> HeldTicks {
-        HeldTicks { gauge: self.ticks_held.clone(), count: 0 }
+        HeldTicks { gauge: self.of_rest().ticks_held.clone(), count: 0 }
+    }
+
+    /// Counts a tick that another node claimed before.
+    pub(crate) fn elsewhere(&self) {
+        self.of_rest().ticks_elsewhere.increment(1);
+    }
+
+    /// Notes how late the body of a tick starts.
+    pub(crate) fn late(&self, lateness: Duration) {
+        self.of_runs().tick_lateness.record(lateness.as_secs_f64());
+    }
+
+    /// Notes how long an attempt took.
+    pub(crate) fn took(&self, took: Duration) {
+        self.of_runs().run_duration.record(took.as_secs_f64());
+    }
+
+    /// Counts an attempt that is followed by another one.
+    pub(crate) fn retried(&self) {
+        self.of_rest().run_retries.increment(1);
     }
 
     /// Counts a run that ended.
     pub(crate) fn ended(&self, outcome: Outcome) {
-        if let Some((_, counter)) = Outcome::ALL.iter().zip(&self.runs).find(|(known, _)| **known == outcome)
-        {
+        if outcome == Outcome::Succeeded {
+            return self.of_runs().succeeded.increment(1);
+        }
+        let runs = Outcome::ALL.iter().zip(&self.of_rest().runs);
+        if let Some((_, counter)) = runs.into_iter().find(|(known, _)| **known == outcome) {
             counter.increment(1);
         }
     }

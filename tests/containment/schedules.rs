@@ -36,7 +36,7 @@ fn a_schedule_that_always_panics_breaks_its_job_and_no_other() {
         assert_eq!(rig.counter("callsheet_job_actor_restarts_total", ""), u64::from(RESTARTS_MAX));
         let status = rig.send(node, JobDetails("bad".to_owned())).await.expect("it is still listed");
         assert_eq!(status.state, JobState::Broken);
-        let refused = rig.send(node, TriggerJob("bad".to_owned())).await;
+        let refused = rig.send(node, TriggerJob::new("bad")).await;
         assert!(matches!(refused, Err(TriggerError::Broken { .. })), "{refused:?}");
         assert_eq!(rig.started("bystander"), 10);
         assert_eq!(rig.store().held(), 0);
@@ -93,15 +93,15 @@ fn a_broken_job_that_is_resumed_fires_again_and_loses_no_tick() {
             assert_eq!(rig.counter("callsheet_job_actor_restarts_total", ""), budget * time as u64);
 
             schedule.set_out_of_order(false);
-            let revived = rig.send(node, ResumeJobs(Selector::All)).await.expect("all is a selector");
+            let revived = rig.send(node, ResumeJobs::new(Selector::All)).await.expect("all is a selector");
             assert_eq!(revived.iter().map(|name| name.as_str()).collect::<Vec<_>>(), ["led", "local"]);
             rig.advance(secs(10)).await;
             assert_eq!(rig.count(|kind| matches!(kind, EventKind::JobRevived { .. })), 2 * time);
         }
 
-        let again = rig.send(node, ResumeJobs(Selector::All)).await;
+        let again = rig.send(node, ResumeJobs::new(Selector::All)).await;
         assert_eq!(again, Ok(vec![]), "nothing is broken any more");
-        let unknown = rig.send(node, ResumeJobs("nobody".into())).await;
+        let unknown = rig.send(node, ResumeJobs::new("nobody")).await;
         let nobody = SelectError::UnknownJob { name: "nobody".to_owned() };
         assert_eq!(unknown, Err(PauseError::Select(nobody)));
         for job in ["led", "local"] {
@@ -137,7 +137,7 @@ fn a_broken_job_asked_for_fire_times_keeps_its_run_and_can_be_resumed() {
         assert_eq!(rig.count(broken), 1, "it was broken all the time");
 
         schedule.set_out_of_order(false);
-        let revived = rig.send(node, ResumeJobs("bad".into())).await.expect("it is there");
+        let revived = rig.send(node, ResumeJobs::new("bad")).await.expect("it is there");
         assert_eq!(revived.len(), 1);
         rig.advance(secs(1)).await;
         assert_eq!(rig.started("bad"), 2);
@@ -228,7 +228,7 @@ fn a_schedule_that_breaks_its_contract_breaks_its_job_which_says_why() {
                 let status = rig.send(node, JobDetails("bad".to_owned())).await.expect("it is still listed");
                 assert_eq!((status.state, status.next_fire_time), (JobState::Broken, None));
                 assert!(status.broken.is_some_and(|reason| reason.contains(said)));
-                let refused = rig.send(node, TriggerJob("bad".to_owned())).await;
+                let refused = rig.send(node, TriggerJob::new("bad")).await;
                 assert!(matches!(refused, Err(TriggerError::Broken { .. })), "{refused:?}");
                 let broken = |kind: &EventKind| matches!(kind, EventKind::TickSkipped { .. });
                 assert_eq!((rig.started("bad"), rig.count(broken)), (2, 0), "nothing is decided by it");
@@ -236,12 +236,12 @@ fn a_schedule_that_breaks_its_contract_breaks_its_job_which_says_why() {
                 assert_eq!(rig.started("bystander"), 10);
 
                 // Resumed before it is mended, it says so once more; then it goes on from where it stood.
-                let resumed = rig.send(node, ResumeJobs("bad".into())).await.expect("it is there");
+                let resumed = rig.send(node, ResumeJobs::new("bad")).await.expect("it is there");
                 assert_eq!(resumed.len(), 1);
                 rig.advance(secs(1)).await;
                 assert_eq!(self::reasons(rig).len(), 2 + usize::from(inside));
                 schedule.mended.store(true, Ordering::Relaxed);
-                rig.send(node, ResumeJobs(Selector::All)).await.expect("all is a selector");
+                rig.send(node, ResumeJobs::new(Selector::All)).await.expect("all is a selector");
                 rig.advance(secs(2)).await;
                 assert_eq!(rig.started("bad"), 5, "one for the ticks that it missed, and two");
                 let due = rig.counter("callsheet_ticks_due_total", "name=bad");
@@ -288,5 +288,51 @@ fn a_follower_shows_a_broken_schedule_and_a_job_with_one_is_not_added() {
         assert!(refused.contains("it breaks the contract of `Schedule`"), "{refused}");
         let refused = rig.update(0, bad()).await.unwrap_err().to_string();
         assert!(refused.contains("it breaks the contract of `Schedule`"), "{refused}");
+    });
+}
+
+/// Every second; from an instant on it panics with something that panics when it is dropped.
+#[derive(Debug)]
+struct Mined {
+    from: DateTime<Utc>,
+}
+
+struct Mine;
+
+impl Drop for Mine {
+    fn drop(&mut self) {
+        std::panic::resume_unwind(Box::new("a mine"));
+    }
+}
+
+impl fmt::Display for Mined {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("every second, mined")
+    }
+}
+
+impl Schedule for Mined {
+    fn next_after(&self, after: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        if after >= self.from {
+            std::panic::panic_any(Mine);
+        }
+        Period::seconds(1).next_after(after)
+    }
+
+    fn previous_before(&self, before: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        Period::seconds(1).previous_before(before)
+    }
+}
+
+#[test]
+fn a_panic_that_carries_a_panic_ends_one_actor_and_no_other_of_its_thread() {
+    simulate(START, async |rig| {
+        let mined = Mined { from: rig.now() + secs(3) };
+        rig.node(node_with([bystander(), Job::new("bad", mined).run(async |_| {})])).await;
+
+        rig.advance(Duration::from_millis(10_500)).await;
+
+        assert_eq!(rig.count(broken), 1);
+        assert_eq!(rig.started("bystander"), 10);
     });
 }

@@ -56,6 +56,15 @@ impl DueQueue {
         }
     }
 
+    /// Gives back the memory for members from this number on that are not in it.
+    pub(crate) fn shrink_to(&mut self, members: usize) {
+        while self.places.len() > members && self.places.last() == Some(&NOWHERE) {
+            self.places.pop();
+        }
+        self.places.shrink_to(2 * members);
+        self.heap.shrink_to(2 * members);
+    }
+
     fn remove(&mut self, place: usize) {
         let removed = self.heap.swap_remove(place);
         self.places[removed.member as usize] = NOWHERE;
@@ -141,6 +150,23 @@ mod tests {
             queue.set(member, None);
         }
         assert!(left.len() > 50 && left.iter().eq(&expected), "{left:?}");
+    }
+
+    #[test]
+    fn the_memory_of_those_that_are_gone_is_given_back() {
+        let mut queue = DueQueue::default();
+        (0..1_000).for_each(|member| queue.set(member, Some(u64::from(member))));
+        (10..1_000).filter(|member| *member != 500).for_each(|member| queue.set(member, None));
+
+        queue.shrink_to(10);
+        assert_eq!((queue.places.len(), queue.heap.len()), (501, 11), "that one is still to be woken up");
+        queue.set(500, None);
+        queue.shrink_to(10);
+
+        assert!(queue.places.capacity() <= 20 && queue.heap.capacity() <= 20, "{queue:?}");
+        queue.set(0, None);
+        queue.set(999, Some(0));
+        assert_eq!(queue.first(), Some((999, 0)));
     }
 
     #[test]

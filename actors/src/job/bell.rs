@@ -1,8 +1,7 @@
 //! The bell of a cast: wakes its thread up, once for all that a sender has in hand.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-
-use futures_util::task::AtomicWaker;
+// Named by where this file stands: a test tries all interleavings of its steps with other ones.
+use super::atomics::{AtomicBool, AtomicU64, AtomicWaker, Ordering, this_thread};
 
 /// Wakes a task up for what is sent to it.
 #[derive(Default)]
@@ -51,115 +50,11 @@ pub(super) struct BellHold<'a>(Option<&'a Bell>);
 impl Drop for BellHold<'_> {
     fn drop(&mut self) {
         let Some(bell) = self.0 else { return };
+        // Before it is let go of: whatever the next holder leaves unsaid is for that one to say.
+        let unsaid = bell.unsaid.swap(false, Ordering::SeqCst);
         bell.held_by.store(0, Ordering::SeqCst);
-        if bell.unsaid.swap(false, Ordering::SeqCst) {
+        if unsaid {
             bell.ring();
         }
-    }
-}
-
-/// A number of this thread, which no other one of the process has, from 1.
-fn this_thread() -> u64 {
-    static NEXT: AtomicU64 = AtomicU64::new(1);
-    thread_local! {
-        static NUMBER: u64 = NEXT.fetch_add(1, Ordering::Relaxed);
-    }
-    // While a thread ends, it is nobody.
-    NUMBER.try_with(|number| *number).unwrap_or(u64::MAX)
-}
-
-#[cfg(test)]
-mod tests {
-    use std::{
-        sync::{Arc, atomic::AtomicUsize},
-        task::Wake,
-        thread,
-    };
-
-    use super::*;
-
-    #[derive(Default)]
-    struct Rung(AtomicUsize);
-
-    impl Wake for Rung {
-        fn wake(self: Arc<Self>) {
-            self.0.fetch_add(1, Ordering::SeqCst);
-        }
-    }
-
-    /// Whether a bell has rung since this was asked last.
-    struct Listener(Arc<Rung>);
-
-    impl Listener {
-        fn of(bell: &Bell) -> Self {
-            let listener = Self(Arc::default());
-            listener.heard(bell);
-            listener
-        }
-
-        fn heard(&self, bell: &Bell) -> bool {
-            bell.listen(&self.0.clone().into());
-            self.0.0.swap(0, Ordering::SeqCst) > 0
-        }
-    }
-
-    #[test]
-    fn the_first_that_waits_rings() {
-        let bell = Bell::default();
-        let listener = Listener::of(&bell);
-
-        bell.send(|| true);
-        assert!(listener.heard(&bell));
-        bell.send(|| false);
-        assert!(!listener.heard(&bell));
-    }
-
-    #[test]
-    fn whoever_holds_it_rings_at_the_end_of_each_hold_if_there_is_anything() {
-        let bell = Bell::default();
-        let listener = Listener::of(&bell);
-        for _ in 0..2 {
-            let held = bell.hold();
-            bell.send(|| true);
-            bell.send(|| false);
-            assert!(!listener.heard(&bell));
-            drop(held);
-            assert!(listener.heard(&bell));
-        }
-
-        drop(bell.hold());
-
-        assert!(!listener.heard(&bell));
-    }
-
-    #[test]
-    fn a_hold_within_another_ends_nothing() {
-        let bell = Bell::default();
-        let listener = Listener::of(&bell);
-        let held = bell.hold();
-
-        drop(bell.hold());
-        bell.send(|| true);
-
-        assert!(!listener.heard(&bell));
-        drop(held);
-        assert!(listener.heard(&bell));
-    }
-
-    #[test]
-    fn others_ring_while_it_is_held_also_for_what_the_holder_has_sent() {
-        let bell = Bell::default();
-        let listener = Listener::of(&bell);
-        let held = bell.hold();
-        let send = |first: bool| thread::scope(|scope| scope.spawn(|| bell.send(|| first)).join().is_ok());
-
-        assert!(send(true));
-        assert!(listener.heard(&bell));
-        bell.send(|| true);
-        assert!(send(false), "it is not the first that waits");
-        assert!(listener.heard(&bell));
-
-        drop(held);
-        assert!(listener.heard(&bell), "the holder may have sent more while others rang");
     }
 }

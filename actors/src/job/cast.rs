@@ -4,46 +4,69 @@
 //! actor of actix in its usual context has, and no room for them either: the cast has one task, one inbox and
 //! one timer for all of them. In one turn of the task
 //!
-//! 1. the messages that have come are handled, in their order: answers and ends go before new work;
-//! 2. the actors whose time has come are woken up, the soonest first;
-//! 3. the timer is set for the one that is due next.
+//! 1. whoever asks whether the thread turns is answered;
+//! 2. the messages that have come are handled, in their order: answers and ends go before new work;
+//! 3. the actors whose time has come are woken up, the soonest first;
+//! 4. the timer is set for the one that is due next.
 //!
-//! An actor that panics dies, and no other one with it.
+//! What they start begins together, so many at a time, and the rest at the end of the turn: a thread for bodies
+//! is woken up for many.
+//!
+//! An actor that panics dies, and no other one with it. Somebody who wants to talk to one actor gets an
+//! [address](super::address) of it.
 
 use std::{
     mem,
-    panic::{AssertUnwindSafe, catch_unwind},
-    pin::Pin,
+    pin::{Pin, pin},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc,
         atomic::{AtomicBool, Ordering},
     },
-    task::{Context as TaskContext, Poll},
+    task::{Context as TaskContext, Poll, Wake, Waker},
     time::Duration,
 };
 
-use actix::prelude::*;
+use actix::{dev::EnvelopeProxy, prelude::*};
 use chrono::{DateTime, Utc};
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::{
+    task::yield_now,
+    time::{Instant, Sleep, sleep_until},
+};
 
 use super::{
     actor::JobActor,
+    address::Mailboxes,
     bell::{Bell, BellHold},
     context::JobContext,
     handle::JobHandle,
+    host::JobHost,
     message::Envelope,
+    places::Places,
     report::Report,
+    run_task::RunTask,
     snapshot::JobSnapshot,
 };
-use crate::{coalesced::Coalesced, core::due_queue::DueQueue, placement::JobThreads};
+use crate::{
+    body_queue::Watch,
+    coalesced::Coalesced,
+    contained::unharmed,
+    core::due_queue::DueQueue,
+    placement::{JobThreads, Turns},
+};
 
 /// How many messages a cast handles in one turn, and how many actors it wakes up, before others of its thread
 /// have theirs.
 const MESSAGES_A_TURN: usize = 256;
 const WAKES_A_TURN: usize = 64;
 
-/// For so many deliveries a cast keeps memory while none comes.
-const ROOM_KEPT: usize = 1_024;
+/// So many runs begin together.
+const STARTS_TOGETHER: usize = 16;
+
+/// For so many deliveries an idle cast keeps memory, in its inbox and beside it.
+const ROOM_KEPT: usize = 128;
+
+/// How many places a cast has memory for when it has fewer actors.
+const PLACES_KEPT: usize = 1_024;
 
 /// With what an actor begins.
 pub(crate) enum Beginning {
@@ -57,6 +80,8 @@ pub(crate) enum Beginning {
 enum Delivery {
     Start(Arc<JobHandle>, Beginning),
     Message(Envelope),
+    /// Something has come to a mailbox of the actor in this place, or nobody has its address any more.
+    Knock(u32, u64),
 }
 
 /// Where the actors live: on the threads, in turn, or on the caller's thread and local set.
@@ -67,23 +92,12 @@ pub(crate) struct Placement(Vec<Arc<Doors>>);
 struct Doors {
     inbox: Coalesced<Delivery>,
     bell: Bell,
-    places: Mutex<Places>,
+    places: Places,
     /// Nobody sends anything any more.
     over: AtomicBool,
 }
 
-/// The places of a cast: an actor has one from before it is started until it has stopped.
-#[derive(Default)]
-struct Places {
-    taken: u32,
-    free: Vec<u32>,
-}
-
 impl Doors {
-    fn places(&self) -> MutexGuard<'_, Places> {
-        self.places.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn deliver(&self, delivery: Delivery) {
         self.bell.send(|| self.inbox.push(delivery));
     }
@@ -95,18 +109,14 @@ impl Placement {
         let doors: Vec<Arc<Doors>> = (0..threads.count().max(1)).map(|_| Arc::default()).collect();
         for (nth, doors) in doors.iter().enumerate() {
             let doors = doors.clone();
-            threads.start(nth, move || drop(actix_rt::spawn(Cast::new(doors))));
+            threads.start(nth, move |turns| drop(actix_rt::spawn(Cast::new(doors, turns))));
         }
         Self(doors)
     }
 
     /// The place of an actor that is to be the `nth` one of the node.
     pub(crate) fn place(&self, nth: u64) -> u32 {
-        let mut places = self.doors(nth).places();
-        places.free.pop().unwrap_or_else(|| {
-            places.taken += 1;
-            places.taken - 1
-        })
+        self.doors(nth).places.take()
     }
 
     /// Starts the actor of a job, in its place.
@@ -150,68 +160,102 @@ impl Drop for Placement {
     }
 }
 
+/// Wakes a cast up for one mailbox.
+struct Knock {
+    doors: Arc<Doors>,
+    place: u32,
+    mailbox: u64,
+}
+
+impl Wake for Knock {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.doors.deliver(Delivery::Knock(self.place, self.mailbox));
+    }
+}
+
 /// The actors of a thread.
 struct Cast {
     doors: Arc<Doors>,
+    turns: Turns,
     /// By their places.
     actors: Vec<Option<Box<JobActor>>>,
+    /// Of the actors of which somebody has an address.
+    mailboxes: Mailboxes,
     /// What was taken out of the inbox and is still to be handled, the first of it at the end.
     deliveries: Vec<Delivery>,
+    /// There were more of them at a time than memory is kept for.
+    is_crowded: bool,
     /// When which actor is to be woken up, in nanoseconds since `began`.
     due: DueQueue,
     began: Instant,
     timer: Pin<Box<Sleep>>,
+    /// The runs that were started in this turn and are still to begin.
+    starts: Vec<RunTask>,
+    /// What has begun, and may wait behind a body that blocks.
+    watched: Option<(Arc<JobHost>, Watch)>,
 }
 
 impl Cast {
-    fn new(doors: Arc<Doors>) -> Self {
+    fn new(doors: Arc<Doors>, turns: Turns) -> Self {
         let began = Instant::now();
         Self {
             doors,
+            turns,
             actors: Vec::new(),
+            mailboxes: Mailboxes::default(),
             deliveries: Vec::new(),
+            is_crowded: false,
             due: DueQueue::default(),
             began,
             timer: Box::pin(sleep_until(began)),
+            starts: Vec::new(),
+            watched: None,
         }
+    }
+
+    /// Handles what has come, and wakes up whose time has come, up to the bounds of a turn. Answers whether
+    /// there may be more.
+    fn turn(&mut self) -> bool {
+        let mut goes_on = false;
+        for left in (0..MESSAGES_A_TURN).rev() {
+            let Some(delivery) = self.next_delivery() else { break };
+            self.handle(delivery);
+            goes_on = left == 0;
+        }
+        let now = nanos(self.began.elapsed());
+        for left in (0..WAKES_A_TURN).rev() {
+            let Some(place) = self.first_due(now) else { break };
+            self.with(place, JobActor::on_time);
+            goes_on |= left == 0;
+        }
+        self.begin_together();
+        goes_on
     }
 
     fn next_delivery(&mut self) -> Option<Delivery> {
         if self.deliveries.is_empty() {
-            self.deliveries.shrink_to(ROOM_KEPT);
             self.doors.inbox.take_into(&mut self.deliveries);
             self.deliveries.reverse();
+            self.is_crowded |= self.deliveries.len() > ROOM_KEPT;
         }
         self.deliveries.pop()
     }
 
+    /// Gives back what a crowd has taken.
+    fn shrink(&mut self) {
+        if mem::take(&mut self.is_crowded) {
+            self.deliveries.shrink_to(ROOM_KEPT);
+            self.doors.inbox.shrink_to(ROOM_KEPT);
+        }
+    }
+
     fn handle(&mut self, delivery: Delivery) {
         match delivery {
-            Delivery::Start(job, beginning) => {
-                let place = job.place;
-                let cursor = match &beginning {
-                    Beginning::New(cursor) => *cursor,
-                    Beginning::Left(snapshot) => snapshot.machine.cursor(),
-                };
-                let make = || {
-                    let snapshot = match beginning {
-                        Beginning::New(cursor) => JobSnapshot::fresh(&job, cursor),
-                        Beginning::Left(snapshot) => *snapshot,
-                    };
-                    Box::new(JobActor::new(job.clone(), snapshot))
-                };
-                let Ok(actor) = catch_unwind(AssertUnwindSafe(make)) else {
-                    // What its predecessor had in hand is gone with it.
-                    job.report(Report::Died(Box::new(JobSnapshot::fresh(&job, cursor))));
-                    return self.doors.places().free.push(place);
-                };
-                let number = place as usize;
-                if number >= self.actors.len() {
-                    self.actors.resize_with(number + 1, || None);
-                }
-                self.actors[number] = Some(actor);
-                self.with(place, JobActor::started);
-            }
+            Delivery::Start(job, beginning) => self.start(job, beginning),
             Delivery::Message(message) => {
                 let (place, generation) = message.receiver();
                 let actor = self.actors.get(place as usize).and_then(Option::as_ref);
@@ -219,28 +263,77 @@ impl Cast {
                     self.with(place, |actor, ctx| actor.handle(message, ctx));
                 }
             }
+            Delivery::Knock(place, mailbox) => {
+                if let Some(mut message) = self.mailboxes.next(place, mailbox) {
+                    self.with(place, |actor, ctx| message.handle(actor, ctx));
+                }
+            }
         }
+    }
+
+    fn start(&mut self, job: Arc<JobHandle>, beginning: Beginning) {
+        let place = job.place;
+        let cursor = match &beginning {
+            Beginning::New(cursor) => *cursor,
+            Beginning::Left(snapshot) => snapshot.machine.cursor(),
+        };
+        let made = unharmed(|| {
+            let snapshot = match beginning {
+                Beginning::New(cursor) => JobSnapshot::fresh(&job, cursor),
+                Beginning::Left(snapshot) => *snapshot,
+            };
+            Box::new(JobActor::new(job.clone(), snapshot))
+        });
+        let Some(actor) = made else {
+            // What its predecessor had in hand is gone with it.
+            job.report(Report::Died(Box::new(JobSnapshot::fresh(&job, cursor))));
+            return self.doors.places.give_back(place);
+        };
+        let number = place as usize;
+        if number >= self.actors.len() {
+            self.actors.resize_with(number + 1, || None);
+        }
+        self.actors[number] = Some(actor);
+        self.with(place, JobActor::started);
     }
 
     /// Lets an actor do something. It dies if it panics.
     fn with(&mut self, place: u32, work: impl FnOnce(&mut JobActor, &mut JobContext)) {
         let Some(actor) = self.actors.get_mut(place as usize).and_then(Option::as_mut) else { return };
-        let mut ctx = JobContext::default();
-        let done = catch_unwind(AssertUnwindSafe(|| work(actor, &mut ctx)));
-        if done.is_err() || !ctx.state().alive() {
-            self.stop(place);
-        } else if let Some(at) = ctx.wake_at {
+        let mut ctx = JobContext::lent(mem::take(&mut self.starts));
+        let done = unharmed(|| work(actor, &mut ctx));
+        self.starts = mem::take(&mut ctx.starts);
+        if self.starts.len() >= STARTS_TOGETHER {
+            self.begin_together();
+        }
+        if done.is_none() || !ctx.state().alive() {
+            return self.stop(place);
+        }
+        if let Some(at) = ctx.wake_at {
             let at = at.map(|at| nanos(at.saturating_duration_since(self.began)));
             self.due.set(place, at);
+        }
+        if let Some(mailbox) = ctx.mailbox {
+            let doors = self.doors.clone();
+            let knock = |number| Waker::from(Arc::new(Knock { doors, place, mailbox: number }));
+            self.mailboxes.open(place, *mailbox, knock);
         }
     }
 
     fn stop(&mut self, place: u32) {
         self.due.set(place, None);
-        let actor = self.actors.get_mut(place as usize).and_then(Option::take);
-        if let Some(actor) = actor {
-            let_go(actor);
-            self.doors.places().free.push(place);
+        let Some(actor) = self.actors.get_mut(place as usize).and_then(Option::take) else { return };
+        self.mailboxes.close(place);
+        let_go(actor);
+        self.doors.places.give_back(place);
+        // Those that come take the lowest places.
+        while let Some(None) = self.actors.last() {
+            self.actors.pop();
+        }
+        let (length, room) = (self.actors.len(), self.actors.capacity());
+        if room > PLACES_KEPT && length < room / 4 {
+            self.actors.shrink_to(length.max(PLACES_KEPT / 2) * 2);
+            self.due.shrink_to(length);
         }
     }
 
@@ -249,10 +342,29 @@ impl Cast {
         self.due.first().filter(|(_, at)| *at <= now).map(|(place, _)| place)
     }
 
-    /// Sets the timer for the actor that is due next. Answers whether its time has come already.
+    fn begin_together(&mut self) {
+        let Some(host) = self.starts.first().map(|run| run.job().host.clone()) else { return };
+        let Some(watch) = host.bodies.start_all(&mut self.starts) else { return };
+        match &mut self.watched {
+            Some((_, watched)) => watched.extend(&watch),
+            None => self.watched = Some((host, watch)),
+        }
+    }
+
+    /// Sees to it that what has begun does not wait for long. Answers when it is to be looked at again.
+    fn watch(&mut self) -> Option<Instant> {
+        let again = self.watched.as_mut().and_then(|(host, watch)| host.bodies.watch(watch));
+        if again.is_none() {
+            self.watched = None;
+        }
+        again
+    }
+
+    /// Sets the timer for the actor that is due next, and for what is watched. Answers whether the time has
+    /// come already.
     fn set_timer(&mut self, task: &mut TaskContext<'_>) -> bool {
-        let Some((_, at)) = self.due.first() else { return false };
-        let at = self.began + Duration::from_nanos(at);
+        let due = self.due.first().map(|(_, at)| self.began + Duration::from_nanos(at));
+        let Some(at) = due.into_iter().chain(self.watch()).min() else { return false };
         if self.timer.deadline() != at {
             self.timer.as_mut().reset(at);
         }
@@ -267,22 +379,18 @@ impl Future for Cast {
         let this = self.get_mut();
         // Before the look into the inbox: what comes after it wakes this up.
         this.doors.bell.listen(task.waker());
-        let mut goes_on = false;
-        for left in (0..MESSAGES_A_TURN).rev() {
-            let Some(delivery) = this.next_delivery() else { break };
-            this.handle(delivery);
-            goes_on = left == 0;
-        }
-        let now = nanos(this.began.elapsed());
-        for left in (0..WAKES_A_TURN).rev() {
-            let Some(place) = this.first_due(now) else { break };
-            this.with(place, JobActor::on_time);
-            goes_on |= left == 0;
-        }
+        this.turns.say(task.waker());
+        // What panics beside the actors themselves is what is dropped, and whoever hears of it. The rest is
+        // for the next turn.
+        let goes_on = unharmed(|| this.turn()).unwrap_or(true);
         if goes_on || this.set_timer(task) {
-            task.waker().wake_by_ref();
+            // Not woken up at once: the thread would come back to this task up to 61 times before it looks
+            // at its timers and at what other threads want of it.
+            let _ = pin!(yield_now()).poll(task);
         } else if this.doors.over.load(Ordering::Acquire) {
             return Poll::Ready(());
+        } else {
+            this.shrink();
         }
         Poll::Pending
     }
@@ -298,12 +406,15 @@ impl Drop for Cast {
 
 /// An actor has stopped, or has died.
 fn let_go(mut actor: Box<JobActor>) {
-    let gone = catch_unwind(AssertUnwindSafe(|| {
+    let gone = unharmed(|| {
         actor.stopped(&mut JobContext::default());
         drop(actor);
-    }));
-    if gone.is_err() {
-        tracing::error!(target: "callsheet", "what an actor of a job held panicked when it was dropped");
+    });
+    if gone.is_none() {
+        // Whoever listens to the log may panic as well.
+        unharmed(|| {
+            tracing::error!(target: "callsheet", "what an actor of a job held panicked when it was dropped");
+        });
     }
 }
 

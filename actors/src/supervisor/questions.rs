@@ -16,10 +16,10 @@ use tokio::{sync::oneshot, time::timeout};
 use super::{ANSWER_DEADLINE, Entry, SupervisorActor};
 use crate::{
     core::time::FireTime,
-    error::{FIRE_TIMES_MAX, NextFireTimesError, given_name},
-    job::{AsksSchedule, JobHandle, JobMessage, JobState, JobStatus},
+    error::{FIRE_TIMES_MAX, NextFireTimesError, SelectError, given_name},
+    job::{AsksSchedule, JobActor, JobHandle, JobMessage, JobState, JobStatus},
     lock::InquiryPurpose,
-    message::{JobDetails, JobPage, ListJobs, NextFireTimes, PAGE_MAX},
+    message::{JobAddress, JobDetails, JobPage, ListJobs, NextFireTimes, PAGE_MAX},
     name::JobName,
 };
 
@@ -273,5 +273,14 @@ impl Handler<JobDetails> for SupervisorActor {
                 }
             }
         })
+    }
+}
+
+impl Handler<JobAddress> for SupervisorActor {
+    type Result = Result<Addr<JobActor>, SelectError>;
+
+    fn handle(&mut self, JobAddress(name): JobAddress, _: &mut Self::Context) -> Self::Result {
+        let unknown = || SelectError::UnknownJob { name: given_name(&name) };
+        self.jobs.get(name.as_str()).map(|entry| entry.job.address()).ok_or_else(unknown)
     }
 }

@@ -166,7 +166,8 @@ impl SupervisorActor {
                 | JobMessage::CancelRun { .. }
                 | JobMessage::PauseLocal { .. }
                 | JobMessage::Upcoming { .. }
-                | JobMessage::Status { .. }),
+                | JobMessage::Status { .. }
+                | JobMessage::Open(_)),
                 Some(successor),
             ) => return successor.post(message),
             // Whoever asked something is told so when the question is dropped.
@@ -177,7 +178,8 @@ impl SupervisorActor {
                 | JobMessage::CancelRun { .. }
                 | JobMessage::PauseLocal { .. }
                 | JobMessage::Upcoming { .. }
-                | JobMessage::Status { .. },
+                | JobMessage::Status { .. }
+                | JobMessage::Open(_),
                 None,
             ) => return,
         };
@@ -208,7 +210,7 @@ impl SupervisorActor {
         let name = &job.definition.name;
         if matches!(self.phase, Phase::Running) && self.jobs.get(name).filter(same).is_some() {
             // It is there.
-            let _ = self.remove(&Selector::from(name), ctx);
+            let _ = self.remove(&Selector::from(name), None, ctx);
         }
     }
 }

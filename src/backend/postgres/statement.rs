@@ -23,7 +23,9 @@
 //!
 //! Plans are made once, perhaps while the tables are empty, and must stay good. So rows are looked up one by
 //! one in the order of their names, by `LATERAL` queries that lock and therefore cannot be turned round: a
-//! plain join read every name of the scope for each batch. And nothing is joined but what is asked with rows
+//! plain join read every name of the scope for each batch. Where it has to be a join, the scope is compared
+//! with `CASE WHEN job IS NOT NULL THEN $1 END`, which is `$1`: it cannot be computed before there is a job to
+//! look for, so no index is read by the scope alone. And nothing is joined but what is asked with rows
 //! that an index or a place finds: a join of two parts of a statement would become a nested loop (60 ms for a
 //! batch of 512).
 //!

@@ -107,6 +107,8 @@ CREATE TABLE names (
     decided_at timestamptz,
     paused_until timestamptz,
     pause_note text,
+    -- Who paused it; null if nobody said so.
+    paused_by text,
     -- The newest move of the cursor over ticks that nobody ran.
     cursor_move uuid,
     -- The overlap policy of this lock key, in words; null if nobody ever declared one. Who declares it: the newest term under which
@@ -123,8 +125,8 @@ CREATE TABLE names (
 -- What a session held last: where to look for its runs once it is dead. Not "WHERE run IS NOT NULL": each claim and each end would
 -- add an entry to every index.
 CREATE INDEX names_by_beacon ON names (scope, beacon, name) WHERE beacon IS NOT NULL;
--- What is out of use for longest. Only for who asks for that: the condition holds for every row, and keeps the index from those who look
--- for one name, whose plan might be made with it while the table is empty.
+-- What is out of use for longest. All rows are in it. The condition keeps it from those who look for a name: in a table that is new
+-- every index costs the same to the server, and this one would look through the scope.
 CREATE INDEX names_by_age ON names (scope, held_age, name) WHERE held_age >= 0;
 
 -- Runs that were lost and are owed another attempt by their jobs. A row goes when its run is taken up.

@@ -50,7 +50,7 @@ WITH term AS MATERIALIZED (
     FROM found f
 ), moved AS (
     UPDATE names n SET cursor = d.until, cursor_run = NULL, cursor_move = d.id
-    FROM decided d WHERE d.verdict = 'done' AND n.scope = $1 AND n.name = d.job
+    FROM decided d WHERE d.verdict = 'done' AND n.name = d.job AND n.scope = CASE WHEN d.job IS NOT NULL THEN $1 END
     RETURNING d.ord
 )
 SELECT ord, verdict, coalesce(cursor, clock_timestamp()) AS cursor, (SELECT epoch FROM term) AS epoch FROM decided

@@ -169,7 +169,7 @@ macro_rules! claim {
     WHERE verdict = 'granted' AND holder IS NOT NULL AND run_job <> key",
             $own,
             "
-      AND (SELECT true FROM names n WHERE n.scope = $1 AND n.name = d.run_job AND n.from_completion LIMIT 1)
+      AND EXISTS (SELECT FROM names n WHERE n.name = d.run_job AND n.scope = CASE WHEN d.run_job IS NOT NULL THEN $1 END AND n.from_completion)
 ), elsewhere AS MATERIALIZED (
     SELECT l.ord, n.name
     FROM (SELECT * FROM losing WHERE alone ORDER BY run_job COLLATE \"C\") AS l
@@ -200,7 +200,7 @@ macro_rules! claim {
             of_job!(),
             "
     FROM taken d JOIN elsewhere e ON e.ord = d.ord
-    WHERE n.scope = $1 AND n.name = e.name
+    WHERE n.name = e.name AND n.scope = CASE WHEN e.name IS NOT NULL THEN $1 END
 ), settled AS (
     DELETE FROM debts o USING taken t WHERE o.ctid = t.debt
 ), lost AS (
@@ -360,11 +360,11 @@ pub(in super::super) const CLAIM_WITH_KEY: &str = claim!(
         of_job!(),
         "
     FROM decided d
-    WHERE d.verdict = 'granted' AND d.ord NOT IN (SELECT ord FROM barred) AND n.scope = $1 AND n.name = d.job
+    WHERE d.verdict = 'granted' AND d.ord NOT IN (SELECT ord FROM barred) AND n.name = d.job AND n.scope = CASE WHEN d.job IS NOT NULL THEN $1 END
 )"
     ),
     set: of_job!(),
-    at: "n.scope = $1 AND n.name = d.key"
+    at: "n.name = d.key AND n.scope = CASE WHEN d.key IS NOT NULL THEN $1 END"
 );
 
 pub(super) use of_job;

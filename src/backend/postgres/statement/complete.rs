@@ -28,6 +28,7 @@ macro_rules! job_end {
         pause_note = CASE WHEN d.pauses THEN ",
             failed_in_a_row!(),
             " || d.failed ELSE n.pause_note END,
+        paused_by = CASE WHEN d.pauses THEN NULL ELSE n.paused_by END,
         cursor = coalesce(d.anchor, n.cursor),
         cursor_run = CASE WHEN d.anchor > n.cursor THEN NULL ELSE n.cursor_run END"
         )
@@ -160,15 +161,15 @@ pub(in super::super) const COMPLETE_WITH_KEY: &str = complete!(
     LEFT JOIN LATERAL (
         SELECT * FROM names WHERE scope = $1 AND name = a.job FOR NO KEY UPDATE SKIP LOCKED
     ) AS n ON true
-    WHERE n.name IS NOT NULL OR (SELECT true FROM names WHERE scope = $1 AND name = a.job LIMIT 1) IS NULL
+    WHERE n.name IS NOT NULL OR NOT EXISTS (SELECT FROM names WHERE name = a.job AND scope = CASE WHEN a.job IS NOT NULL THEN $1 END)
 ), found AS MATERIALIZED (
     SELECT j.*, n.token AS newest, n.run AS holder, n.beacon, n.claimed_at, n.run_node, n.run_job, n.run_term, n.fire_time
     FROM (SELECT * FROM job_rows ORDER BY key COLLATE \"C\") AS j
     CROSS JOIN LATERAL (SELECT * FROM names WHERE scope = $1 AND name = j.key FOR UPDATE SKIP LOCKED) AS n
 )",
     freed: "
-    FROM decided d WHERE d.now AND n.scope = $1 AND n.name = d.key",
-    ended: concat!("counted AS (\n    UPDATE names n SET ", job_end!(), "\n    FROM freed d\n    WHERE n.scope = $1 AND n.name = d.job AND (d.failed <> d.failures OR d.pauses OR d.anchor > d.cursor)\n), ")
+    FROM decided d WHERE d.now AND n.name = d.key AND n.scope = CASE WHEN d.key IS NOT NULL THEN $1 END",
+    ended: concat!("counted AS (\n    UPDATE names n SET ", job_end!(), "\n    FROM freed d\n    WHERE n.name = d.job AND n.scope = CASE WHEN d.job IS NOT NULL THEN $1 END AND (d.failed <> d.failures OR d.pauses OR d.anchor > d.cursor)\n), ")
 );
 
 /// Frees keys of runs of whose ends nothing can be kept. Locks the rows in their order, skipping those that
@@ -323,7 +324,7 @@ pub(in super::super) fn completed(row: &Row) -> Result<Answer<Completed>, Error>
     }
     let pauses: bool = row.try_get("pauses")?;
     let note = row.try_get("pause_note")?;
-    let pause = pauses.then_some(Pause { until: None, note });
+    let pause = pauses.then_some(Pause { until: None, note, by: None });
     Ok(Answer::Is(Completed::Recorded { cursor: row.try_get("cursor")?, pause }))
 }
 

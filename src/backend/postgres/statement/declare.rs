@@ -168,7 +168,7 @@ WITH ",
 SELECT name FROM retracted
 UNION ALL SELECT name FROM found WHERE NOT (own_term OR declares)
 UNION ALL
-SELECT key FROM unnest($3::text[]) AS a (key) WHERE (SELECT true FROM names WHERE scope = $1 AND name = a.key LIMIT 1) IS NULL"
+SELECT key FROM unnest($3::text[]) AS a (key) WHERE NOT EXISTS (SELECT FROM names WHERE name = a.key AND scope = CASE WHEN a.key IS NOT NULL THEN $1 END)"
 );
 
 pub(super) use {judged, lead};

@@ -27,8 +27,6 @@ RETURNING age";
 /// locked. A name that is in use after all is looked at again when it is as old once more. Answers how many
 /// were looked at, how many are gone, the last one and, if that is all, the age of the next: one that was
 /// skipped waits until that one is looked at.
-///
-/// No age is below 0; who says so may use the index by age.
 pub(in super::super) const FORGET: &str = "
 WITH lead AS MATERIALIZED (
     SELECT epoch, age FROM leader

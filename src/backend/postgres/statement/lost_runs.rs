@@ -49,7 +49,7 @@ WITH looked AS MATERIALIZED (
            row_number() OVER (PARTITION BY run_job ORDER BY name) = 1 AND run_job NOT IN (SELECT name FROM found) AS alone
     FROM found f
     WHERE run_job <> name
-      AND (SELECT true FROM names n WHERE n.scope = $1 AND n.name = f.run_job AND n.from_completion LIMIT 1)
+      AND EXISTS (SELECT FROM names n WHERE n.name = f.run_job AND n.scope = CASE WHEN f.run_job IS NOT NULL THEN $1 END AND n.from_completion)
 ), elsewhere AS MATERIALIZED (
     SELECT l.name AS key, n.name
     FROM (SELECT * FROM losing WHERE alone ORDER BY run_job COLLATE \"C\") AS l
@@ -67,7 +67,7 @@ WITH looked AS MATERIALIZED (
     SET run = NULL, ",
     of_job!(),
     "
-    FROM closed d WHERE n.scope = $1 AND n.name = d.key
+    FROM closed d WHERE n.name = d.key AND n.scope = CASE WHEN d.key IS NOT NULL THEN $1 END
     RETURNING d.*
 ), kept AS (
     UPDATE names n
@@ -75,7 +75,7 @@ WITH looked AS MATERIALIZED (
     of_job!(),
     "
     FROM closed d JOIN elsewhere e ON e.key = d.key
-    WHERE n.scope = $1 AND n.name = e.name
+    WHERE n.name = e.name AND n.scope = CASE WHEN e.name IS NOT NULL THEN $1 END
 ), lost AS (
     INSERT INTO runs (run, token, claimed_at, ended_at, fire_time, term, node, scope, job, key, outcome)
     SELECT holder, token, claimed_at, decided_at, run_fire_time, run_term, run_node, $1, run_job, key, 'lost' FROM freed

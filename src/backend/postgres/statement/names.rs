@@ -18,7 +18,7 @@ pub(in super::super) const MAKE_KEYS: &str = "
 INSERT INTO names (scope, name, token, held_age)
 SELECT $1, key, coalesce(l.token_bound, 0), coalesce(l.age, 0)
 FROM unnest($2::text[]) AS a (key) LEFT JOIN leader l ON l.scope = $1
-WHERE (SELECT true FROM names WHERE scope = $1 AND name = a.key LIMIT 1) IS NULL ORDER BY key
+WHERE NOT EXISTS (SELECT FROM names WHERE name = a.key AND scope = CASE WHEN a.key IS NOT NULL THEN $1 END) ORDER BY key
 ON CONFLICT DO NOTHING";
 
 /// Why a row was missing in an answer: whether there is one, whether a job has it, and which run of a live
@@ -31,7 +31,7 @@ SELECT a.ord, n.name IS NOT NULL AS found, n.cursor,
            WHEN n.run IS NULL THEN NULL
            WHEN n.beacon = $2 OR NOT is_over($1, n.beacon) THEN n.run
        END AS holder
-FROM unnest($3::text[]) WITH ORDINALITY AS a (name, ord) LEFT JOIN names n ON n.scope = $1 AND n.name = a.name";
+FROM unnest($3::text[]) WITH ORDINALITY AS a (name, ord) LEFT JOIN names n ON n.name = a.name AND n.scope = CASE WHEN a.name IS NOT NULL THEN $1 END";
 
 parameters! {
     /// What [`MAKE_KEYS`] is asked.

@@ -51,7 +51,7 @@ macro_rules! owing {
     SELECT l.*, l.holder IS NOT NULL AND l.run_losses + 1 < ",
             $losses_max,
             " AND EXISTS (
-               SELECT FROM names n WHERE n.scope = $1 AND n.name = l.run_job AND n.retry_lost AND NOT n.withdrawn
+               SELECT FROM names n WHERE n.name = l.run_job AND n.scope = CASE WHEN l.run_job IS NOT NULL THEN $1 END AND n.retry_lost AND NOT n.withdrawn
            ) AS owes
     FROM ",
             $from,
@@ -114,7 +114,7 @@ macro_rules! debt {
 pub(in super::super) const PENDING_RETRIES: &str = "
 SELECT d.job, d.run, d.fire_time, d.losses FROM debts d
 WHERE d.scope = $1 AND d.run > $2
-  AND (SELECT true FROM names n WHERE n.scope = $1 AND n.name = d.job AND n.retry_lost AND NOT n.withdrawn LIMIT 1)
+  AND EXISTS (SELECT FROM names n WHERE n.name = d.job AND n.scope = CASE WHEN d.job IS NOT NULL THEN $1 END AND n.retry_lost AND NOT n.withdrawn)
 ORDER BY d.run LIMIT $3";
 
 pub(super) use {debt, forgive, owing};
