@@ -68,6 +68,9 @@ parameters! {
     }
 }
 
+/// The verdicts, and where the rows of the runs that were granted are.
+type Answers = (Vec<Answer<Verdict>>, Vec<(Uuid, Place)>);
+
 /// The term under which [`CLAIM_AS_LEADER`] claims this, if it does.
 pub(in super::super) fn term(request: &ClaimRequest) -> Option<Term> {
     let tick = request.tick.filter(|_| request.job.as_str() == request.key.as_str())?;
@@ -91,11 +94,8 @@ impl<'a> Ticks<'a> {
         }
     }
 
-    /// Reads what [`CLAIM_AS_LEADER`] answers: the verdicts, and where the rows of the runs are.
-    pub(in super::super) fn answers(
-        &self,
-        rows: &[Row],
-    ) -> Result<(Vec<Answer<Verdict>>, Vec<(Uuid, Place)>), LockError> {
+    /// Reads what [`CLAIM_AS_LEADER`] answers.
+    pub(in super::super) fn answers(&self, rows: &[Row]) -> Result<Answers, LockError> {
         let granted = read(rows, granted)?.into_iter().flatten().collect::<Vec<_>>();
         let run = |ord: i64| self.runs.get(usize::try_from(ord).ok()?.checked_sub(1)?).copied();
         let places = granted.iter().filter_map(|(ord, _, place)| Some((run(*ord)?, *place))).collect();
