@@ -7,6 +7,7 @@ mod clock;
 mod elector;
 mod history;
 mod locker;
+mod not_due;
 mod obstacle;
 mod schedule;
 mod schedule_identity;
@@ -28,6 +29,7 @@ pub use locker::{
     Locker, LostRun, Notification, PendingRetry, PendingRetryOfJob, Proof, Proved, RoundAnswers, Session,
     StoredState, TickClaim, Verdict,
 };
+pub use not_due::NotDue;
 pub use obstacle::{OBSTACLES_MAX, Obstacle};
 pub use schedule::{IntoSchedule, Schedule};
 pub use schedule_identity::ScheduleIdentity;
