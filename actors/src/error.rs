@@ -8,6 +8,7 @@ pub use crate::fault::{Fault, Faults};
 use crate::{
     core::text::{Grouped, bounded},
     name::{JobName, NAME_MAX, RunId},
+    port::HistoryError,
 };
 
 /// The most fire times in one answer.
@@ -310,6 +311,41 @@ impl NextFireTimesError {
             Self::TooMany { .. } => ErrorKind::Invalid,
             Self::UnknownJob { .. } => ErrorKind::NotFound,
             Self::Unresponsive { .. } => ErrorKind::Unavailable,
+        }
+    }
+}
+
+/// Why it is not explained what became of a job.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ExplainError {
+    /// There is no job of this name.
+    #[error("there is no job {name:?} on this node; list the jobs to see their names")]
+    UnknownJob {
+        /// The name as it was given, at most [`NAME_MAX`] bytes of it.
+        name: String,
+    },
+    /// The range breaks a rule.
+    #[error("{0}")]
+    Invalid(Faults),
+    /// The job's actor did not answer in time: its schedule panicked, or blocks its thread.
+    #[error("job {job:?} did not answer; see the log for a panic of its schedule")]
+    Unresponsive {
+        /// The job.
+        job: JobName,
+    },
+    /// The history did not answer. That none is kept is no error: the answer says so.
+    #[error(transparent)]
+    History(#[from] HistoryError),
+}
+
+impl ExplainError {
+    /// What kind of error it is.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::UnknownJob { .. } => ErrorKind::NotFound,
+            Self::Invalid(_) => ErrorKind::Invalid,
+            Self::Unresponsive { .. } | Self::History(_) => ErrorKind::Unavailable,
         }
     }
 }

@@ -42,6 +42,7 @@ mod error;
 mod event;
 mod event_filter;
 mod event_log;
+mod explain;
 mod failure_log;
 mod fault;
 mod health;
@@ -102,11 +103,15 @@ pub use crate::{
         FORGET_AFTER_DEFAULT, FORGET_AFTER_MIN, THREADS_MAX,
     },
     error::{
-        AddError, ErrorKind, FIRE_TIMES_MAX, Fault, Faults, NextFireTimesError, Over, PauseError,
-        SelectError, StartError, TriggerError, UnknownRun, UpdateError,
+        AddError, ErrorKind, ExplainError, FIRE_TIMES_MAX, Fault, Faults, NextFireTimesError, Over,
+        PauseError, SelectError, StartError, TriggerError, UnknownRun, UpdateError,
     },
     event::{CancelReason, Event, EventKind, EventName, Outcome, StepDownReason},
     event_filter::EventFilter,
+    explain::{
+        Answer, Delay, EXPLAINED_MAX, Evidence, Explain, Explanation, Explanations, NotDecided, NotKnown,
+        When,
+    },
     health::{HealthReport, PROBLEM_JOBS_MAX, Part, Problem, ProblemJobs, STALL_MAX},
     hooks::{
         FinishedRun, HOOK_CALL_BYTES_MAX, HOOK_CALLS_MAX, HOOK_TIMEOUT_DEFAULT, HOOK_TIMEOUT_MAX, HookList,

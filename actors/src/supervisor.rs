@@ -9,6 +9,7 @@ mod adding;
 mod cancelling;
 mod clock;
 mod enrolment;
+mod explaining;
 mod forgetting;
 mod health;
 mod key_policies;

@@ -25,8 +25,7 @@ const RECORDED_WITHIN: Duration = Duration::from_secs(120);
 
 /// What became of a job at an instant.
 pub(crate) fn decide(job: &JobName, now: DateTime<Utc>, view: &TickView, known: &Known) -> Explanation {
-    let mut evidence =
-        vec![Evidence::Schedule { schedule: view.schedule.clone(), fires: view.is_fire_time }];
+    let mut evidence = vec![Evidence::Schedule { schedule: view.schedule.clone(), fires: view.is_fire_time }];
     let answer = by_run(view, known, &mut evidence)
         .or_else(|| by_decision(view, known, &mut evidence))
         .or_else(|| by_schedule(view, known, &mut evidence))
@@ -46,9 +45,10 @@ fn by_run(view: &TickView, known: &Known, evidence: &mut Vec<Evidence>) -> Optio
     Some(match record.outcome {
         None => Answer::Running { run, node, started_at, late, because: because(evidence) },
         Some(Outcome::Lost) => {
-            let lost = known.decisions.iter().find(
-                |known| matches!(known.decision, Decision::RunLost { run: lost, .. } if lost == run),
-            );
+            let lost = known
+                .decisions
+                .iter()
+                .find(|known| matches!(known.decision, Decision::RunLost { run: lost, .. } if lost == run));
             evidence.extend(lost.map(|lost| Evidence::Decision(Box::new(lost.clone()))));
             let is_retried =
                 lost.is_some_and(|lost| matches!(lost.decision, Decision::RunLost { is_retried: true, .. }));
@@ -74,7 +74,11 @@ fn by_decision(view: &TickView, known: &Known, evidence: &mut Vec<Evidence>) -> 
         (Some(first), Some(last)) => since(first.instant(), last.instant()),
         (None, _) | (_, None) => Duration::ZERO,
     };
-    let record = known.decisions.iter().filter(covers).filter(|_| view.is_fire_time).min_by_key(span)?;
+    // What counts from the end of runs does not know its former fire times: a record names its ends.
+    let is_tick = |record: &&DecisionRecord| {
+        view.is_fire_time || record.first == Some(tick) || record.fire_time == Some(tick)
+    };
+    let record = known.decisions.iter().filter(covers).filter(is_tick).min_by_key(span)?;
     evidence.push(Evidence::Decision(Box::new(record.clone())));
     let Decision::Skipped { reason, text, run, .. } = &record.decision else { return None };
     let mut by = None;
@@ -93,9 +97,10 @@ fn by_schedule(view: &TickView, known: &Known, evidence: &mut Vec<Evidence>) -> 
     if view.is_fire_time {
         return None;
     }
-    let changed = known.operations.iter().find(|operation| {
-        operation.operation == JobOperation::Changed && operation.at > view.at
-    });
+    let changed = known
+        .operations
+        .iter()
+        .find(|operation| operation.operation == JobOperation::Changed && operation.at > view.at);
     evidence.extend(changed.map(|changed| Evidence::Operation(Box::new(changed.clone()))));
     let TickView { previous, next, why_not, .. } = view;
     Some(Answer::NotFireTime { previous: *previous, next: *next, because: why_not.clone() })

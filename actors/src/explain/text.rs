@@ -98,7 +98,11 @@ impl fmt::Display for Answer {
     }
 }
 
-fn write_beside(f: &mut fmt::Formatter<'_>, before: Option<FireTime>, after: Option<FireTime>) -> fmt::Result {
+fn write_beside(
+    f: &mut fmt::Formatter<'_>,
+    before: Option<FireTime>,
+    after: Option<FireTime>,
+) -> fmt::Result {
     match (before, after) {
         (Some(before), Some(after)) => write!(f, "; the fire times beside it are {before} and {after}"),
         (Some(before), None) => write!(f, "; the last fire time was {before}"),
@@ -144,11 +148,17 @@ impl fmt::Display for Delay {
                 let by = by.abs().to_std().unwrap_or_default();
                 write!(f, "the machine slept or its clock was set, {} {direction}", span(by))
             }
-            Self::Paused { resumed_by } => write!(f, "it was paused until it was resumed{}", by(resumed_by.as_ref())),
-            Self::Run { run, ended_at } => write!(f, "run {run} of the job was in progress until {}", text(*ended_at)),
+            Self::Paused { resumed_by } => {
+                write!(f, "it was paused until it was resumed{}", by(resumed_by.as_ref()))
+            }
+            Self::Run { run, ended_at } => {
+                write!(f, "run {run} of the job was in progress until {}", text(*ended_at))
+            }
             Self::Lost { attempt } => write!(f, "its node died, and this was attempt {attempt}"),
             Self::Slot => f.write_str("it waited for one of the node's slots, or for processor time"),
-            Self::NotRecorded => f.write_str("no cause is recorded: no node was there, or it had no processor time"),
+            Self::NotRecorded => {
+                f.write_str("no cause is recorded: no node was there, or it had no processor time")
+            }
         }
     }
 }
@@ -177,7 +187,9 @@ impl fmt::Display for NotKnown {
                 write!(f, "what was recorded before {} is not kept any more", text(*kept_since))
             }
             Self::NoHistory => f.write_str("no history is kept"),
-            Self::NotRecorded => f.write_str("nothing is recorded: no node had the job then, or the record was dropped"),
+            Self::NotRecorded => {
+                f.write_str("nothing is recorded: no node had the job then, or the record was dropped")
+            }
         }
     }
 }
@@ -193,7 +205,13 @@ impl fmt::Display for Evidence {
             Self::Decision(decision) => write_decision(f, decision),
             Self::Operation(operation) => {
                 let OperationRecord { at, by: who, operation, note, .. } = &**operation;
-                write!(f, "operation: {operation} at {}{}{}", text(*at), by(who.as_ref()), said(note.as_deref()))
+                write!(
+                    f,
+                    "operation: {operation} at {}{}{}",
+                    text(*at),
+                    by(who.as_ref()),
+                    said(note.as_deref())
+                )
             }
             Self::Node { decided_up_to, fires } => {
                 let fires = if *fires { "fires it" } else { "does not fire it" };
