@@ -7,6 +7,8 @@ mod answer;
 mod decide;
 mod known;
 mod late;
+#[cfg(test)]
+mod tests;
 mod text;
 
 use std::ops::{Range, RangeInclusive};

@@ -16,7 +16,7 @@ use crate::{
         time::{FireTime, since},
     },
     name::JobName,
-    port::{Decision, DecisionRecord, JobOperation, RunRecord},
+    port::{Decision, DecisionRecord, JobOperation, RunOrigin, RunRecord},
 };
 
 /// How long a node that does not fire a job waits for what others record of it, before it says that nothing
@@ -36,10 +36,20 @@ pub(crate) fn decide(job: &JobName, now: DateTime<Utc>, view: &TickView, known: 
 /// The run of its tick, if it had one.
 fn by_run(view: &TickView, known: &Known, evidence: &mut Vec<Evidence>) -> Option<Answer> {
     let tick = FireTime::new(view.at);
-    let of_tick = known.runs.iter().filter(|run| run.fire_time == Some(tick) && tick.instant() == view.at);
+    let for_it =
+        |run: &&RunRecord| run.fire_time == Some(tick) && tick.instant() == view.at;
+    // A trigger may name a fire time: its run is not the tick's.
+    let is_trigger = |run: &RunRecord| matches!(run.origin, RunOrigin::Trigger { .. });
+    let named = known.runs.iter().filter(for_it).filter(|run| is_trigger(run));
+    let named: Vec<_> = named.map(|run| Evidence::Run(Box::new(run.clone()))).collect();
     // A tick has one; if a store was set back, the newest tells.
-    let record = of_tick.max_by_key(|run| run.run)?;
+    let of_tick = known.runs.iter().filter(for_it).filter(|run| !is_trigger(run));
+    let Some(record) = of_tick.max_by_key(|run| run.run) else {
+        evidence.extend(named);
+        return None;
+    };
     evidence.push(Evidence::Run(Box::new(record.clone())));
+    evidence.extend(named);
     let RunRecord { run, node, started_at, lateness: late, .. } = *record;
     let because = |evidence: &mut Vec<Evidence>| late::delays(view, record, known, evidence);
     Some(match record.outcome {

@@ -56,6 +56,9 @@ pub(super) fn delays(
         delays.push(Delay::Run { run: run.run, ended_at });
         evidence.push(Evidence::Run(Box::new(run.clone())));
     }
+    if delays.is_empty() && record.attempt > 1 {
+        delays.push(Delay::Lost { attempt: record.attempt });
+    }
     if delays.is_empty() {
         delays.push(if view.has_slots { Delay::Slot } else { Delay::NotRecorded });
     }

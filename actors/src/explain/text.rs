@@ -8,7 +8,7 @@ use super::answer::{Answer, Delay, Evidence, Explanation, Explanations, NotDecid
 use crate::{
     core::{duration::DurationText, outcome::Outcome, pause::Pause, skip::SkipReason, time::FireTime},
     name::By,
-    port::{Decision, DecisionRecord, OperationRecord, RunRecord},
+    port::{Decision, DecisionRecord, OperationRecord, RunOrigin, RunRecord},
 };
 
 fn text(instant: DateTime<Utc>) -> String {
@@ -222,8 +222,11 @@ impl fmt::Display for Evidence {
 }
 
 fn write_run(f: &mut fmt::Formatter<'_>, record: &RunRecord) -> fmt::Result {
-    let RunRecord { run, node, term, started_at, ended_at, outcome, error, report, .. } = record;
+    let RunRecord { run, origin, node, term, started_at, ended_at, outcome, error, report, .. } = record;
     write!(f, "run: {run} on node {node}")?;
+    if let RunOrigin::Trigger { by: who } = origin {
+        write!(f, ", triggered{}", by(who.as_ref()))?;
+    }
     term.map_or(Ok(()), |term| write!(f, " in term {term}"))?;
     started_at.map_or(Ok(()), |at| write!(f, ", started {}", text(at)))?;
     ended_at.map_or(Ok(()), |at| write!(f, ", ended {}", text(at)))?;
