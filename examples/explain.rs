@@ -24,7 +24,10 @@ fn node() -> callsheet::Builder {
         .job(Job::new("report", every("1h")).run(async |run| run.report("1,204 rows")))
         // It takes longer than the time between two of its ticks.
         .job(Job::new("import", every("1h")).run_with(Duration::from_mins(90), import))
-        .job(Job::new("invoices", cron("0 9 * * *").timezone("Europe/Lisbon").except(holidays)).run(async |_| {}))
+        .job(
+            Job::new("invoices", cron("0 9 * * *").timezone("Europe/Lisbon").except(holidays))
+                .run(async |_| {}),
+        )
 }
 
 async fn import(run: Run, takes: Duration) {

@@ -37,7 +37,8 @@ use actix_web::{
     web::{self, Bytes, Data, Json, Path, Query},
 };
 use callsheet::{
-    Builder, Error, Fault, Faults, HealthReport, JobStatus, ShutdownBudget, ShutdownReport, ShutdownSignals, When,
+    Builder, Error, Fault, Faults, HealthReport, JobStatus, ShutdownBudget, ShutdownReport, ShutdownSignals,
+    When,
     backend::Postgres,
     metrics::Prometheus,
     prelude::*,

@@ -3,8 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use callsheet_actors::{
-    Engine, EngineOptions, Event, EventFilter, Faults, FinishedRun, IntoRecipient, IntoRunResult, Job,
-    MayLead, Run, SkippedTicks, StartError, WhenFull,
+    Engine, EngineOptions, Event, EventFilter, Faults, FinishedRun, HistoryOptions, IntoRecipient,
+    IntoRunResult, Job, MayLead, Run, SkippedTicks, StartError, WhenFull,
     port::{Backend, Clock, RuntimeSpawner, Spawner, SystemClock},
 };
 
@@ -294,6 +294,26 @@ impl Builder {
     /// later has ticks from then on. Nodes of one scope should be told the same.
     pub fn forget_after(mut self, after: Duration) -> Self {
         self.options.forget_after = after;
+        self
+    }
+
+    /// Sets whether a history is kept, where, and how much of it: see [`HistoryOptions`]. Default: where the
+    /// backend keeps one. [`Local`] keeps the newest runs and decisions in memory; `Postgres` keeps them in
+    /// tables beside those that it decides by.
+    ///
+    /// Nothing ever waits for it: what it does not take in time is dropped, and counted in
+    /// `callsheet_history_dropped_total`.
+    ///
+    /// ```
+    /// use callsheet::{HistoryOptions, prelude::*};
+    ///
+    /// let mut history = HistoryOptions::default();
+    /// history.memory.runs = 1_000;
+    /// let builder = Callsheet::builder().history(history);
+    /// # assert!(builder.check().is_ok());
+    /// ```
+    pub fn history(mut self, history: HistoryOptions) -> Self {
+        self.options.history = history;
         self
     }
 

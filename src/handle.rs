@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use actix::{Addr, Handler, Message, dev::ToEnvelope};
 use callsheet_actors::{
-    AddJob, AddJobs, Added, By, CancelRun, CancelRuns, Engine, Event, EventFilter, EventStream, Explain,
-    Explanations, FireTime, Health, HealthReport, IntoRecipient, Job, JobActor, JobAddress, JobDetails,
-    JobName, JobPage, JobStatus, ListJobs, Listen, ListenTo, NAME_MAX, NextFireTimes, Pause, PauseJobs,
-    RemoveJobs, RescheduleJob, Resign, ResumeJobs, RunId, SelectError, Selector, ShutdownReport,
-    SupervisorActor, TriggerJob, TriggeredRun, UpdateJob, When, adapter::bounded, port::IntoSchedule,
+    AddJob, AddJobs, Added, By, CancelRun, CancelRuns, DecisionPage, Decisions, Engine, Event, EventFilter,
+    EventStream, Explain, Explanations, FireTime, Health, HealthReport, IntoRecipient, Job, JobActor,
+    JobAddress, JobDetails, JobHistory, JobName, JobPage, JobRecord, JobStatus, ListJobs, Listen, ListenTo,
+    NAME_MAX, NextFireTimes, OperationPage, Operations, Pause, PauseJobs, RemoveJobs, RescheduleJob, Resign,
+    ResumeJobs, RunHistory, RunId, RunPage, SelectError, Selector, ShutdownReport, SupervisorActor,
+    TriggerJob, TriggeredRun, UpdateJob, When, adapter::bounded, port::IntoSchedule,
 };
 use chrono::{DateTime, Utc};
 
@@ -26,6 +27,7 @@ use crate::{builder::Builder, error::Error};
 /// | run a job now; stop runs | [`trigger`](Self::trigger), [`trigger_for`](Self::trigger_for), [`cancel_runs`](Self::cancel_runs), [`cancel_run`](Self::cancel_run) | [`TriggerJob`], [`CancelRuns`], [`CancelRun`] |
 /// | see what jobs do | [`details`](Self::details), [`list`](Self::list), [`next_fire_times`](Self::next_fire_times), [`explain`](Self::explain) | [`JobDetails`], [`ListJobs`], [`NextFireTimes`], [`Explain`] |
 /// | talk to the actor of a job itself | [`job_address`](Self::job_address) | [`JobAddress`] |
+/// | see what happened | [`runs`](Self::runs), [`history`](Self::history), [`decisions`](Self::decisions), [`operations`](Self::operations) | [`RunHistory`], [`JobHistory`], [`Decisions`], [`Operations`] |
 /// | hear what happens | [`events`](Self::events), [`listen`](Self::listen), [`listen_to`](Self::listen_to) | [`Events`](crate::Events), [`Listen`], [`ListenTo`] |
 /// | see how the node is, and leave the lead | [`health`](Self::health), [`resign`](Self::resign) | [`Health`], [`Resign`] |
 /// | stop | [`shutdown`](Self::shutdown), [`shutdown_now`](Self::shutdown_now), [`shutdown_on`](Self::shutdown_on) | [`Shutdown`](crate::Shutdown), [`ShutdownNow`](crate::ShutdownNow) |
@@ -458,6 +460,80 @@ impl Callsheet {
     /// Safe.
     pub async fn job_address(&self, job: impl Into<String>) -> Result<Addr<JobActor>, Error> {
         Ok(self.ask(JobAddress(job.into())).await??)
+    }
+
+    /// Answers one page of the runs that the history keeps, of all nodes if it is theirs, the newest first:
+    /// those that ended, and those in progress.
+    ///
+    /// ```
+    /// use callsheet::{JobName, Outcome, RunHistory, prelude::*, schedule::every};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let job = Job::new("sweep", every(std::time::Duration::from_hours(1))).run(async |_| Err::<(), _>("no disk"));
+    /// let jobs = Callsheet::builder().job(job).start().await?;
+    /// let run = jobs.trigger("sweep").await?;
+    /// let id = run.run();
+    /// run.finished().await;
+    ///
+    /// let failed = RunHistory::new().job(JobName::new("sweep")?).outcome(Outcome::Failed);
+    /// let page = jobs.runs(failed).await?;
+    /// assert_eq!((page.runs[0].run, page.runs[0].error.as_deref()), (id, Some("no disk")));
+    /// # jobs.shutdown(std::time::Duration::from_secs(5)).await;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::History`]: none is kept, or it did not answer. [`Error::Stopped`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe.
+    pub async fn runs(&self, asked: RunHistory) -> Result<RunPage, Error> {
+        Ok(self.ask(asked).await??)
+    }
+
+    /// Answers what became of a job so far, on all nodes if the history is theirs; `None` if it knows nothing of
+    /// it. The answer outlives the records of single runs.
+    ///
+    /// # Errors
+    ///
+    /// As for [`runs`](Self::runs).
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe.
+    pub async fn history(&self, job: &JobName) -> Result<Option<JobRecord>, Error> {
+        Ok(self.ask(JobHistory(job.clone())).await??)
+    }
+
+    /// Answers one page of the decisions that started nothing: ticks that were skipped, vetoes, triggers that
+    /// were refused, runs that were lost, and times without a leader; the newest first.
+    ///
+    /// # Errors
+    ///
+    /// As for [`runs`](Self::runs).
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe.
+    pub async fn decisions(&self, asked: Decisions) -> Result<DecisionPage, Error> {
+        Ok(self.ask(asked).await??)
+    }
+
+    /// Answers one page of what was done to jobs, and by whom; the newest first.
+    ///
+    /// # Errors
+    ///
+    /// As for [`runs`](Self::runs).
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe.
+    pub async fn operations(&self, asked: Operations) -> Result<OperationPage, Error> {
+        Ok(self.ask(asked).await??)
     }
 
     /// Adds an actor that hears every event from now on.

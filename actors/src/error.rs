@@ -441,6 +441,16 @@ impl TriggerError {
     }
 }
 
+impl HistoryError {
+    /// What kind of error it is.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::NotKept { .. } | Self::Unavailable { .. } | Self::BadData { .. } => ErrorKind::Unavailable,
+            Self::Stopped => ErrorKind::Stopped,
+        }
+    }
+}
+
 /// Why the engine did not start.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

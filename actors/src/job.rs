@@ -33,6 +33,7 @@ mod hook_calls;
 mod host;
 mod message;
 mod places;
+mod record;
 mod report;
 mod run_span;
 mod run_task;

@@ -46,6 +46,7 @@ mod explain;
 mod failure_log;
 mod fault;
 mod health;
+mod history;
 mod hooks;
 mod job;
 mod job_config;
@@ -113,6 +114,7 @@ pub use crate::{
         When,
     },
     health::{HealthReport, PROBLEM_JOBS_MAX, Part, Problem, ProblemJobs, STALL_MAX},
+    history::{HISTORY_QUEUE_MIN, HistoryOptions},
     hooks::{
         FinishedRun, HOOK_CALL_BYTES_MAX, HOOK_CALLS_MAX, HOOK_TIMEOUT_DEFAULT, HOOK_TIMEOUT_MAX, HookList,
         Hooks, NODE_HOOK_CALL_BYTES_MAX, SkippedTicks,
@@ -133,7 +135,13 @@ pub use crate::{
     },
     name::{By, FencingToken, JobName, LockKey, NAME_MAX, NodeId, RunId, RunIds, Tag, Term},
     permits::WhenFull,
-    port::{DIVERGED_RUNS_MAX, DivergedRun},
+    port::{
+        ATTEMPTS_RECORDED_MAX, AttemptRecord, DIVERGED_RUNS_MAX, Decision, DecisionPage, DecisionRecord,
+        Decisions, DivergedRun, EndedRun, FailedRun, HISTORY_PAGE_DEFAULT, HISTORY_PAGE_MAX, HistoryError,
+        Holder, JobHistory, JobOperation, JobRecord, MEMORY_BYTES_MIN, MemoryBounds, OperationPage,
+        OperationRecord, Operations, PageStart, RETENTION_MAX, RETENTION_MIN, Retention, RunHistory,
+        RunOrigin, RunPage, RunRecord,
+    },
     recipient::IntoRecipient,
     run::{IntoRunResult, Origin, Run, RunError, RunResult},
     starts::BodyThreads,

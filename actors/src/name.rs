@@ -194,6 +194,22 @@ impl RunId {
     }
 }
 
+impl RunId {
+    /// When it was made, in whole milliseconds, by the clock that decides the ticks of its job.
+    pub fn made_at(&self) -> DateTime<Utc> {
+        let millis = i64::try_from(self.0.as_u128() >> 80).unwrap_or_default();
+        DateTime::from_timestamp_millis(millis).unwrap_or(DateTime::<Utc>::MAX_UTC)
+    }
+
+    /// The smallest id of a run that is made at an instant or later.
+    pub fn first_at(instant: DateTime<Utc>) -> Self {
+        // A part of a millisecond: what was made in it is as old as its start.
+        let up = i64::from(!instant.timestamp_subsec_nanos().is_multiple_of(1_000_000));
+        let millis = u128::from(u64::try_from(instant.timestamp_millis() + up).unwrap_or_default());
+        Self(Uuid::from_u128(millis.min(MILLIS) << 80))
+    }
+}
+
 impl From<Uuid> for RunId {
     /// The run that a store knows by this UUID.
     fn from(uuid: Uuid) -> Self {
@@ -313,6 +329,14 @@ impl LockKey {
     /// that no job can have the key of a slot.
     pub(crate) fn slot(&self, slot: u32) -> Self {
         if slot == 0 { self.clone() } else { Self(format!("{}\u{1f}{slot}", self.as_str()).into()) }
+    }
+
+    /// The key of which this is a slot, and which one.
+    pub(crate) fn parts(&self) -> (Self, u32) {
+        match self.as_str().split_once('\u{1f}') {
+            Some((key, slot)) => (Self(key.into()), slot.parse().unwrap_or_default()),
+            None => (self.clone(), 0),
+        }
     }
 }
 

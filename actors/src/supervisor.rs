@@ -12,10 +12,12 @@ mod enrolment;
 mod explaining;
 mod forgetting;
 mod health;
+mod history;
 mod key_policies;
 mod leaderless;
 mod leading;
 mod lost_runs;
+mod operations;
 mod outlook;
 mod parking;
 mod pausing;
@@ -84,7 +86,7 @@ use crate::{
     metrics::JobMeters,
     name::{JobName, Term},
     node::Node,
-    port::Authority,
+    port::{Authority, JobOperation, Retention},
     run::Origin,
 };
 
@@ -114,6 +116,7 @@ pub(crate) struct Supervised {
     pub(crate) backend: &'static str,
     pub(crate) single_node: bool,
     pub(crate) forget_after: Duration,
+    pub(crate) retention: Retention,
     /// What lasts longer is a problem.
     pub(crate) lease: Duration,
     pub(crate) listener: Addr<ListenerActor>,
@@ -378,6 +381,9 @@ impl Handler<TriggerJob> for SupervisorActor {
             let fault = Fault::new("fire_time", fire_time.to_string(), rule, cure);
             return refused(TriggerError::Invalid(fault.within(&format!("job {:?}", job.as_str())).into()));
         }
+        operations::record(self.node(), &job, JobOperation::Triggered, by.as_ref(), || {
+            fire_time.map(|fire_time| format!("for {fire_time}").into())
+        });
         let says = by.is_some() || fire_time.is_some();
         let origin = says.then_some(Origin::Trigger { by, fire_time });
         let answer = entry.job.ask(|reply| JobMessage::Trigger { origin, reply });

@@ -10,12 +10,13 @@ use std::{
 
 use callsheet_actors::{
     JobName, RunId, Term,
-    adapter::Ledger,
+    adapter::{Ledger, MemoryHistory},
     metrics::SCOPE_LABEL_LOCAL,
     port::{
         Advanced, AtOnce, Backend, Campaign, ClaimRequest, Clock, ClosedRuns, Completed, Completion,
-        CursorAdvance, ElectError, Elector, Enrolled, Enrolment, Forgotten, Grant, Inquiry, LeaderView,
-        LockError, Locker, Notification, Observation, Pause, PendingRetryOfJob, Renewal, Session, Verdict,
+        CursorAdvance, ElectError, Elector, Enrolled, Enrolment, Forgotten, Grant, History, Inquiry,
+        LeaderView, LockError, Locker, MemoryBounds, Notification, Observation, Pause, PendingRetryOfJob,
+        Renewal, Session, Verdict,
     },
 };
 use chrono::{DateTime, Utc};
@@ -103,6 +104,10 @@ impl Backend for Local {
 
     fn locker(&self) -> Arc<dyn Locker> {
         Arc::new(self.clone())
+    }
+
+    fn history(&self, in_memory: MemoryBounds) -> Option<Arc<dyn History>> {
+        Some(Arc::new(MemoryHistory::new(in_memory)))
     }
 
     fn single_node(&self) -> bool {

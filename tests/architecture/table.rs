@@ -46,6 +46,7 @@ pub(crate) const LAYERS: &[Layer] = &[
             "actors/src/{run,own_threads,signal,starts,event}.rs",
             "actors/src/event/*.rs",
             "actors/src/port/*.rs",
+            "actors/src/port/history/*.rs",
         ],
     ),
     // What is no actor, and is used by several of them.
@@ -57,11 +58,16 @@ pub(crate) const LAYERS: &[Layer] = &[
             "actors/src/explain.rs",
             "actors/src/explain/*.rs",
             "actors/src/{permits,placement,body_queue,body_watch,node}.rs",
+            "actors/src/{permits,placement,body_queue,body_watch,node,history}.rs",
             "actors/src/listener/{publisher,stream,subscriber}.rs",
-            "actors/src/{node,definition,health}/*.rs",
+            "actors/src/{node,definition,health,history}/*.rs",
         ],
         // A job as it is written, and as it was checked.
-        chapters: &[&["actors/src/definition.rs", "actors/src/definition/*.rs"]],
+        // What is recorded, on its way.
+        chapters: &[
+            &["actors/src/definition.rs", "actors/src/definition/*.rs"],
+            &["actors/src/history/{recorder,writer,open_runs}.rs"],
+        ],
         never: &[],
     },
     // Its handle has the address of its actor, which is typed: see `job.rs`.

@@ -64,7 +64,7 @@ pub(crate) use self::{
     verdicts::{ASK_AGAIN_MAX, CLAIM_LATER_MAX, KEY_AGAIN},
     vocabulary::{
         Advance, BodyEnd, BodyEnded, Claim, Effect, Effects, Input, PermitAnswer, Refusal, Retried, RunEnded,
-        Severity, Start, TriggerAnswer,
+        RunFacts, Severity, Start, TriggerAnswer,
     },
 };
 use crate::{

@@ -55,11 +55,12 @@ impl EngineThreads {
         let jobs = self.more(options.arbiters, || Arbiter::try_with_tokio_rt(timers_only))?;
         let jobs = JobThreads::new(jobs);
         let coordination = self.more(1, Arbiter::try_new)?.pop();
+        let history = self.more(usize::from(options.history.needs_thread()), Arbiter::try_new)?.pop();
         let local = self.more(options.local_body_threads, Arbiter::try_new)?;
         let own_threads = Arc::new(EngineBodies::new(local, options.blocking_threads));
         self.own_threads = Some(own_threads.clone());
         let own_threads = OwnThreads::OfEngine(own_threads);
-        Ok(Threads { jobs, coordination, own_threads, spawner, bodies })
+        Ok(Threads { jobs, coordination, history, own_threads, spawner, bodies })
     }
 
     fn more(
@@ -108,6 +109,8 @@ impl EngineThreads {
 pub(super) struct Threads {
     pub(super) jobs: JobThreads,
     pub(super) coordination: Option<ArbiterHandle>,
+    /// Of a history that takes its time.
+    pub(super) history: Option<ArbiterHandle>,
     pub(super) own_threads: OwnThreads,
     pub(super) spawner: Arc<dyn Spawner>,
     /// The engine's own runtime for bodies, and how many threads it has, if the spawner is of it.

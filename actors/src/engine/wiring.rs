@@ -36,6 +36,7 @@ use crate::{
     election::{CandidacyOptions, ElectionActor},
     error::{AddError, StartError},
     failure_log::FailureLog,
+    history::{HistoryThread, Recorder},
     hooks::NODE_HOOK_CALL_BYTES_MAX,
     job::{Asks, JobHost, Placement},
     listener::{ListenTo, ListenerActor, Publisher},
@@ -78,6 +79,7 @@ pub(super) async fn start_actors(
         prefer_not_to_lead,
         resign_pause,
         error_bytes_max,
+        history,
         ..
     } = options;
     #[cfg(any(test, feature = "testkit"))]
@@ -87,6 +89,9 @@ pub(super) async fn start_actors(
     let id = backend.node().unwrap_or(node);
     let meters = Arc::new(Meters::new(backend.scope(), job_labels_max));
     let publisher = Publisher::new(id, clock.clone(), meters.clone());
+    let recorder =
+        Recorder::new(&history, backend.name(), (id, clock.clone()), meters.history_dropped.clone());
+    recorder.start(threads.history.clone().map_or(HistoryThread::Here, HistoryThread::Own));
     let node = Arc::new(Node {
         id,
         run_ids: RunIds::of(id),
@@ -101,6 +106,7 @@ pub(super) async fn start_actors(
         clock,
         zone_data,
         publisher: publisher.clone(),
+        recorder,
         meters,
         spawner: threads.spawner,
         job_threads: threads.jobs.clone(),
@@ -165,6 +171,7 @@ pub(super) async fn start_actors(
         backend: backend.name(),
         single_node: backend.single_node(),
         forget_after,
+        retention: history.retention,
         lease: backend.lease(),
         listener,
         election,

@@ -36,8 +36,7 @@ pub(crate) fn decide(job: &JobName, now: DateTime<Utc>, view: &TickView, known: 
 /// The run of its tick, if it had one.
 fn by_run(view: &TickView, known: &Known, evidence: &mut Vec<Evidence>) -> Option<Answer> {
     let tick = FireTime::new(view.at);
-    let for_it =
-        |run: &&RunRecord| run.fire_time == Some(tick) && tick.instant() == view.at;
+    let for_it = |run: &&RunRecord| run.fire_time == Some(tick) && tick.instant() == view.at;
     // A trigger may name a fire time: its run is not the tick's.
     let is_trigger = |run: &RunRecord| matches!(run.origin, RunOrigin::Trigger { .. });
     let named = known.runs.iter().filter(for_it).filter(|run| is_trigger(run));

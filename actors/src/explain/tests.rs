@@ -6,7 +6,11 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use super::*;
 use crate::{
-    core::{outcome::{CancelReason, Outcome}, pause::Pause, skip::SkipReason},
+    core::{
+        outcome::{CancelReason, Outcome},
+        pause::Pause,
+        skip::SkipReason,
+    },
     name::{By, JobName, NodeId, RunId},
     port::{Decision, DecisionRecord, JobOperation, NotDue, OperationRecord, RunOrigin, RunRecord},
 };
@@ -151,10 +155,22 @@ fn a_late_run_says_what_delayed_it() {
     let retried = RunRecord { attempt: 2, ..record() };
     let slots = TickView { has_slots: true, ..view() };
     for (view, known, why) in [
-        (view(), Known { decisions: vec![gap], ..base() }, "nobody led from 2026-01-05T02:59:00Z to 2026-01-05T03:09:58Z"),
-        (view(), Known { decisions: vec![step], ..base() }, "the machine slept or its clock was set, 9m ahead"),
+        (
+            view(),
+            Known { decisions: vec![gap], ..base() },
+            "nobody led from 2026-01-05T02:59:00Z to 2026-01-05T03:09:58Z",
+        ),
+        (
+            view(),
+            Known { decisions: vec![step], ..base() },
+            "the machine slept or its clock was set, 9m ahead",
+        ),
         (view(), Known { operations: vec![resumed], ..base() }, "it was paused until it was resumed by bob"),
-        (view(), Known { runs: vec![record(), before], ..known() }, "run 00000000-0000-0000-0000-000000000002 of the job was in progress until 2026-01-05T03:09:59Z"),
+        (
+            view(),
+            Known { runs: vec![record(), before], ..known() },
+            "run 00000000-0000-0000-0000-000000000002 of the job was in progress until 2026-01-05T03:09:59Z",
+        ),
         (view(), with_run(retried), "its node died, and this was attempt 2"),
         (slots, base(), "it waited for one of the node's slots, or for processor time"),
         (view(), base(), "no cause is recorded: no node was there, or it had no processor time"),
@@ -171,12 +187,24 @@ fn a_skipped_tick_says_why() {
     let other = Some(run_id(2));
     for (record, why) in [
         (skipped(SkipReason::Misfire, None, None), "it was too late for its misfire policy"),
-        (skipped(SkipReason::Overlap, None, other), "run 00000000-0000-0000-0000-000000000002 of the same lock key was in progress"),
+        (
+            skipped(SkipReason::Overlap, None, other),
+            "run 00000000-0000-0000-0000-000000000002 of the same lock key was in progress",
+        ),
         (skipped(SkipReason::Overlap, None, None), "a run of the same lock key was in progress"),
-        (skipped(SkipReason::Paused, Some("the disk is full"), None), "the job was paused by alice: the disk is full"),
+        (
+            skipped(SkipReason::Paused, Some("the disk is full"), None),
+            "the job was paused by alice: the disk is full",
+        ),
         (skipped(SkipReason::Concurrency, None, None), "the node ran as many bodies as it may"),
-        (skipped(SkipReason::Parked, Some("too long"), None), "the store refused the job for its data: too long"),
-        (skipped(SkipReason::Removed, None, None), "the job was removed, or got another schedule, before it was decided"),
+        (
+            skipped(SkipReason::Parked, Some("too long"), None),
+            "the store refused the job for its data: too long",
+        ),
+        (
+            skipped(SkipReason::Removed, None, None),
+            "the job was removed, or got another schedule, before it was decided",
+        ),
     ] {
         let operations = vec![
             operation("11:00:00", JobOperation::Paused, "carol"),
@@ -211,7 +239,8 @@ fn what_is_no_fire_time_names_those_beside_it_and_the_reason() {
     let beside = "the fire times beside it are 2026-01-04T03:00:00Z and 2026-01-06T03:00:00Z";
     assert_eq!(answer(&no_fire_time(), &known()), format!("it does not fire then; {beside}"));
 
-    let calendar = TickView { why_not: Some(NotDue::Calendar { name: "holidays".to_owned() }), ..no_fire_time() };
+    let calendar =
+        TickView { why_not: Some(NotDue::Calendar { name: "holidays".to_owned() }), ..no_fire_time() };
     let expected = format!("it does not fire then: the calendar \"holidays\" leaves it out; {beside}");
     assert_eq!(answer(&calendar, &known()), expected);
     for (previous, next, said) in [
@@ -238,7 +267,10 @@ fn what_is_not_decided_yet_says_what_it_waits_for() {
             TickView { held_by: Some(pause), ..due() },
             "the job is paused by alice: the disk is full, until 2026-01-05T13:00:00Z",
         ),
-        (TickView { run: Some(run_id(1)), ..due() }, "run 00000000-0000-0000-0000-000000000001 of the job is in progress"),
+        (
+            TickView { run: Some(run_id(1)), ..due() },
+            "run 00000000-0000-0000-0000-000000000001 of the job is in progress",
+        ),
         (due(), "it is due, and waits for a leader or for the store"),
         (other_node, "it is due, and waits for a leader or for the store"),
     ] {

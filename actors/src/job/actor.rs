@@ -11,6 +11,7 @@ use super::{
     former_keys::FormerKeys,
     handle::{JobHandle, Reading},
     message::{AsksSchedule, Envelope, JobMessage, Retirement},
+    record::Unfinished,
     report::Report,
     snapshot::JobSnapshot,
     status::JobStatus,
@@ -49,8 +50,8 @@ pub struct JobActor {
     pub(super) running: Vec<Run>,
     /// The lock keys of the runs that began under another definition.
     pub(super) former_keys: FormerKeys,
-    /// The runs in progress of whose ends hooks want to hear.
-    pub(super) after: Seldom<Run>,
+    /// What is kept of runs in progress beyond the end of an attempt.
+    pub(super) unfinished: Seldom<Unfinished>,
     /// Who waits to hear what became of a trigger.
     pub(super) triggers: Seldom<(RunId, oneshot::Sender<Result<TriggeredRun, TriggerError>>)>,
     /// Who triggered runs, and what they name; only of those that say so.
@@ -78,7 +79,7 @@ impl JobActor {
             definition,
             running,
             former_keys,
-            after,
+            unfinished,
             origins,
             ends,
             drain,
@@ -91,7 +92,7 @@ impl JobActor {
             machine: machine.revive(),
             running,
             former_keys,
-            after,
+            unfinished,
             triggers: Seldom::default(),
             origins,
             ends,
@@ -348,7 +349,7 @@ impl Actor for JobActor {
             definition: self.job.definition.clone(),
             running: std::mem::take(&mut self.running),
             former_keys: std::mem::take(&mut self.former_keys),
-            after: std::mem::take(&mut self.after),
+            unfinished: std::mem::take(&mut self.unfinished),
             origins: std::mem::take(&mut self.origins),
             ends: std::mem::take(&mut self.ends),
             drain: self.drain.take(),

@@ -69,7 +69,10 @@ impl JobActor {
                 }
                 Effect::Elsewhere => self.job.meters.elsewhere(),
                 Effect::Stop(pause) => self.job.report(Report::Stop(pause)),
-                Effect::Paused(pause) => self.publish(|job| EventKind::JobPaused { job, pause }),
+                Effect::Paused(pause) => {
+                    self.node().recorder.paused(&self.job.definition.name, Some(&pause));
+                    self.publish(|job| EventKind::JobPaused { job, pause });
+                }
                 Effect::Answer { run, answer } => self.answer(run, answer),
             }
         }
@@ -109,6 +112,7 @@ impl JobActor {
             | SkipReason::Parked
             | SkipReason::Removed => self.publish_routine(kind),
         }
+        self.record_skipped(newest, reason, count, at_least);
         let fire_time = newest.instant();
         hook_calls::skipped(&self.job, |job| SkippedTicks { job, fire_time, reason, count, at_least });
     }
@@ -140,9 +144,7 @@ impl JobActor {
         self.running.push(run.clone());
         if self.job.has_after_hooks() {
             // Of the last attempt only.
-            let after = self.after.list_mut();
-            after.retain(|former| former.id() != start.run);
-            after.push(run.clone());
+            self.keep_for_hooks(&run);
         }
         // A job without claims has no token, and asks no session.
         let session = start.token.and(self.session);
@@ -200,16 +202,19 @@ impl JobActor {
         }
     }
 
-    fn body_ended(&mut self, run: RunId, outcome: Outcome) {
-        if let Some(at) = self.running.iter().position(|running| running.id() == run) {
-            run_span::ended(self.running.swap_remove(at).span(), outcome);
-            self.node().meters.runs_in_progress.decrement(1);
-        }
+    /// Answers the attempt that is over.
+    fn body_ended(&mut self, run: RunId, outcome: Outcome) -> Option<Run> {
+        let at = self.running.iter().position(|running| running.id() == run)?;
+        let run = self.running.swap_remove(at);
+        run_span::ended(run.span(), outcome);
+        self.node().meters.runs_in_progress.decrement(1);
+        Some(run)
     }
 
     fn retried(&mut self, retried: Retried) {
-        let Retried { run, attempt, outcome, wait, end, took } = retried;
-        self.body_ended(run, outcome);
+        self.keep_attempt(&retried);
+        let Retried { run, attempt, outcome, wait, end, took, .. } = retried;
+        drop(self.body_ended(run, outcome));
         self.job.meters.took(took);
         self.job.meters.retried();
         let error = end.error().map(EndText::share).unwrap_or_default();
@@ -219,24 +224,26 @@ impl JobActor {
     /// A run is over; the store is to record it, or is not.
     fn ended(&mut self, ended: RunEnded, completes: bool, told: &mut Told) {
         let outcome = ended.outcome_told();
-        self.body_ended(ended.run, outcome);
+        let last = self.body_ended(ended.run, outcome);
         let at = self.ends.iter().position(|(run, _)| *run == ended.run);
         let waiting = at.map(|at| self.ends.list_mut().swap_remove(at).1);
         if let Some(drain) = &self.drain {
             drain.record(&self.job.definition.name, ended.run, HowDrained::of(&ended));
         }
-        let at = self.after.iter().position(|run| run.id() == ended.run);
-        let run = at.map(|at| self.after.list_mut().swap_remove(at));
+        let mut unfinished = self.take_unfinished(ended.run);
+        let run = unfinished.as_mut().and_then(|unfinished| unfinished.of_hooks.take());
+        let notes = self.notes(ended.run, last.as_ref(), unfinished);
+        drop(last);
         if completes {
             // By the definition by which the machine goes on, which may not be that of the run.
             let from_completion = self.job.definition.schedule.counts_from_completion();
-            let conclusion = Conclusion::new(self.job.clone(), ended, run, waiting);
+            let conclusion = Conclusion::new(self.job.clone(), ended, run, waiting, notes);
             let answers = self.job.host.asks.record_end(RecordEnd { conclusion, from_completion });
             return answers.into_iter().for_each(|input| told.push(&self.job, AnswerAtOnce::Input(input)));
         }
+        conclude(&self.job, ended, run, None, notes);
         // Perhaps nobody waits.
         let _ = waiting.map(|waiting| waiting.send(outcome));
-        conclude(&self.job, ended, run, None);
     }
 
     fn answer(&mut self, run: RunId, answer: Result<TriggerAnswer, Refusal>) {
@@ -246,6 +253,7 @@ impl JobActor {
             Ok(TriggerAnswer::Queued) => Ok(Triggered::Queued(run)),
             Err(refusal) => Err(not_triggered(job, refusal)),
         };
+        answer.as_ref().err().iter().for_each(|error| self.record_refused(run, error));
         if let Some(at) = self.triggers.iter().position(|(asked, _)| *asked == run) {
             let (_, reply) = self.triggers.list_mut().swap_remove(at);
             let answer = answer.map(|triggered| {

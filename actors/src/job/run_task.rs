@@ -2,7 +2,9 @@
 
 use std::{
     any::Any,
+    future::poll_fn,
     panic::{AssertUnwindSafe, catch_unwind},
+    pin::pin,
     sync::Arc,
     task::{Context, Poll, Waker},
     time::Duration,
@@ -22,6 +24,7 @@ use crate::{
     contained::panic_text,
     core::job::{BodyEnd, BodyEnded, Input, Start},
     event::EventKind,
+    history::OpenRun,
     name::RunId,
     port::Session,
     run::{Origin, Run, RunResult},
@@ -63,10 +66,10 @@ impl RunTask {
         let Self { start, run, mut report, .. } = self;
         let job = &report.job;
         let node = job.node();
-        let (started_at, elapsed) = (node.clock.now(), node.clock.elapsed());
+        let elapsed = node.clock.elapsed();
+        let started_at = job.wall_at(elapsed);
         if start.begins {
-            let lateness =
-                start.tick.map(|tick| tick.lateness(job.wall_at(started_at, elapsed))).unwrap_or_default();
+            let lateness = start.tick.map(|tick| tick.lateness(started_at)).unwrap_or_default();
             if start.tick.is_some() && start.attempt == 1 {
                 job.meters.late(lateness);
             }
@@ -106,9 +109,10 @@ impl RunTask {
         let (run, report) = self.say_started();
         let body = report.job.definition.body.clone();
         let abort = if body.get().abortable() { run.take_abort() } else { None };
+        let own = report.records().then(|| run.clone());
         // `start` is called inside, so that a body that panics or blocks before its first await is contained
         // as well.
-        finish(report, abort, async move { body.get().start(run).await }).await;
+        finish(report, own, abort, async move { body.get().start(run).await }).await;
     }
 
     /// On a thread for bodies: most bodies are over at once.
@@ -119,8 +123,9 @@ impl RunTask {
         }
         let (run, report) = self.say_started();
         let body = report.job.definition.body.get();
-        let own = body.abortable().then(|| run.clone());
-        if own.as_ref().is_some_and(Run::is_aborted) {
+        let is_abortable = body.abortable();
+        let own = (is_abortable || report.records()).then(|| run.clone());
+        if is_abortable && own.as_ref().is_some_and(Run::is_aborted) {
             report.end(Err(Aborted));
             return None;
         }
@@ -144,8 +149,8 @@ impl RunTask {
                 return None;
             }
         };
-        let abort = own.and_then(|run| run.take_abort());
-        Some(finish(report, abort, work).boxed())
+        let abort = own.as_ref().filter(|_| is_abortable).and_then(Run::take_abort);
+        Some(finish(report, own, abort, work).boxed())
     }
 }
 
@@ -170,12 +175,32 @@ impl Begin for RunTask {
 }
 
 /// Waits for a body, contained, and reports its end.
-async fn finish(report: EndReport, abort: Option<AbortRegistration>, work: impl Future<Output = RunResult>) {
-    let work = AssertUnwindSafe(work).catch_unwind();
+///
+/// `run` is there if the run is to be recorded as one in progress.
+async fn finish(
+    report: EndReport,
+    run: Option<Run>,
+    abort: Option<AbortRegistration>,
+    work: impl Future<Output = RunResult>,
+) {
+    let mut open = None;
+    let mut run = run.filter(|_| report.records());
+    let mut work = pin!(AssertUnwindSafe(work).catch_unwind());
+    let work = poll_fn(|task| {
+        let polled = work.as_mut().poll(task);
+        // Not one that ends at once.
+        if polled.is_pending()
+            && let Some(run) = run.take()
+        {
+            open = report.open(&run);
+        }
+        polled
+    });
     let end = match abort {
         Some(registration) => Abortable::new(work, registration).await,
         None => Ok(work.await),
     };
+    drop(open);
     report.end(end);
 }
 
@@ -188,6 +213,17 @@ struct EndReport {
 }
 
 impl EndReport {
+    /// Whether runs in progress are recorded.
+    fn records(&self) -> bool {
+        self.job.node().recorder.is_on()
+    }
+
+    /// It is in progress for as long as the answer is there.
+    fn open(&self, run: &Run) -> Option<OpenRun> {
+        let (started_at, _) = self.started?;
+        self.job.node().recorder.open(self.job.generation, run, started_at)
+    }
+
     fn end(mut self, end: Result<Result<RunResult, Box<dyn Any + Send>>, Aborted>) {
         let texts = &self.job.host.end_texts;
         let end = match end {

@@ -25,7 +25,7 @@ use crate::{
     lock::{LockActor, PauseInStore},
     message::{PAGE_MAX, PauseJobs, ResumeJobs, Selector},
     name::{By, JobName},
-    port::{LockError, PAUSE_NOTE_MAX, Pause},
+    port::{JobOperation, LockError, OperationRecord, PAUSE_NOTE_MAX, Pause},
 };
 
 /// The store has paused, or resumed, these jobs for this node. They are told, after all that was sent to the
@@ -107,6 +107,7 @@ impl SupervisorActor {
             for job in changed {
                 let name = job.definition.name.clone();
                 names.push(name.clone());
+                actor.record_pause(&name, pause.as_ref(), by.as_ref());
                 actor.publish(|| match &pause {
                     Some(pause) => EventKind::JobPaused { job: name, pause: pause.clone() },
                     None => EventKind::JobResumed { job: name, by: by.clone() },
@@ -119,6 +120,24 @@ impl SupervisorActor {
                 None => Ok(names),
             }
         }))
+    }
+}
+
+impl SupervisorActor {
+    /// Records that a job is paused from now on, or is not.
+    fn record_pause(&self, job: &JobName, pause: Option<&Pause>, by: Option<&By>) {
+        let node = self.node();
+        node.recorder.paused(job, pause);
+        node.recorder.operation(|| {
+            let operation = if pause.is_some() { JobOperation::Paused } else { JobOperation::Resumed };
+            let note = pause.and_then(|pause| Some(pause.note.as_deref()?.into()));
+            let by = by.or_else(|| pause?.by.as_ref()).cloned();
+            OperationRecord {
+                by,
+                note,
+                ..OperationRecord::new(job.clone(), operation, node.store_time(), node.id)
+            }
+        });
     }
 }
 

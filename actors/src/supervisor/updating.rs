@@ -9,7 +9,7 @@ use std::{slice, sync::Arc};
 use actix::prelude::*;
 use futures_util::future::ready;
 
-use super::{Phase, SupervisorActor, outlook::Hopeless};
+use super::{Phase, SupervisorActor, operations, outlook::Hopeless};
 use crate::{
     core::{key_policies::conflicts, policy::Fires},
     definition::Definition,
@@ -20,6 +20,7 @@ use crate::{
     message::{Added, RescheduleJob, UpdateJob},
     metrics::JobMeters,
     name::By,
+    port::JobOperation,
 };
 
 impl SupervisorActor {
@@ -126,10 +127,14 @@ impl SupervisorActor {
         by: Option<By>,
         ctx: &mut Context<Self>,
     ) -> ResponseActFuture<Self, Result<Added, UpdateError>> {
-        let job = match self.update(definition, by, ctx) {
+        let job = match self.update(definition, by.clone(), ctx) {
             Ok(job) => job,
             Err(error) => return Box::pin(ready(Err(error)).into_actor(self)),
         };
+        let definition = &job.definition;
+        operations::record(self.node(), &definition.name, JobOperation::Changed, by.as_ref(), || {
+            Some(definition.description())
+        });
         let scheduled = self.scheduled(vec![job]);
         Box::pin(scheduled.map(|mut added, _, _| Ok(added.pop().expect("invariant: one job, one answer"))))
     }
