@@ -77,6 +77,7 @@ use crate::{
     event::EventKind,
     event_filter::EventFilter,
     event_log::Level,
+    explain::triggered_for,
     health::Part,
     job::{Beginning, HookCalls, JobHandle, JobHost, JobMessage, OnTrial, TriggeredRun, WakeTime},
     labels::{JOB_LABEL_OTHER, Labelled},
@@ -382,7 +383,7 @@ impl Handler<TriggerJob> for SupervisorActor {
             return refused(TriggerError::Invalid(fault.within(&format!("job {:?}", job.as_str())).into()));
         }
         operations::record(self.node(), &job, JobOperation::Triggered, by.as_ref(), || {
-            fire_time.map(|fire_time| format!("for {fire_time}").into())
+            fire_time.map(|fire_time| triggered_for(fire_time).into())
         });
         let says = by.is_some() || fire_time.is_some();
         let origin = says.then_some(Origin::Trigger { by, fire_time });

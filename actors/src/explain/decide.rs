@@ -16,7 +16,7 @@ use crate::{
         time::{FireTime, since},
     },
     name::JobName,
-    port::{Decision, DecisionRecord, JobOperation, RunOrigin, RunRecord},
+    port::{Decision, DecisionRecord, JobOperation, OperationRecord, RunOrigin, RunRecord},
 };
 
 /// How long a node that does not fire a job waits for what others record of it, before it says that nothing
@@ -26,6 +26,7 @@ const RECORDED_WITHIN: Duration = Duration::from_secs(120);
 /// What became of a job at an instant.
 pub(crate) fn decide(job: &JobName, now: DateTime<Utc>, view: &TickView, known: &Known) -> Explanation {
     let mut evidence = vec![Evidence::Schedule { schedule: view.schedule.clone(), fires: view.is_fire_time }];
+    evidence.extend(triggers_for(view, known));
     let answer = by_run(view, known, &mut evidence)
         .or_else(|| by_decision(view, known, &mut evidence))
         .or_else(|| by_schedule(view, known, &mut evidence))
@@ -33,22 +34,29 @@ pub(crate) fn decide(job: &JobName, now: DateTime<Utc>, view: &TickView, known: 
     Explanation { job: job.clone(), at: view.at, answer, evidence }
 }
 
+/// What asked for runs that name it, without being its tick.
+fn triggers_for(view: &TickView, known: &Known) -> impl Iterator<Item = Evidence> {
+    let note = triggered_for(FireTime::new(view.at));
+    let asked = move |operation: &&OperationRecord| {
+        operation.operation == JobOperation::Triggered && operation.note.as_deref() == Some(&*note)
+    };
+    known.operations.iter().filter(asked).map(|operation| Evidence::Operation(Box::new(operation.clone())))
+}
+
+/// The note of an operation that asks for a run which names a fire time.
+pub(crate) fn triggered_for(fire_time: FireTime) -> String {
+    format!("for {fire_time}")
+}
+
 /// The run of its tick, if it had one.
 fn by_run(view: &TickView, known: &Known, evidence: &mut Vec<Evidence>) -> Option<Answer> {
     let tick = FireTime::new(view.at);
-    let for_it = |run: &&RunRecord| run.fire_time == Some(tick) && tick.instant() == view.at;
+    let is_its = |run: &&RunRecord| run.fire_time == Some(tick) && tick.instant() == view.at;
     // A trigger may name a fire time: its run is not the tick's.
-    let is_trigger = |run: &RunRecord| matches!(run.origin, RunOrigin::Trigger { .. });
-    let named = known.runs.iter().filter(for_it).filter(|run| is_trigger(run));
-    let named: Vec<_> = named.map(|run| Evidence::Run(Box::new(run.clone()))).collect();
+    let is_tick = |run: &&RunRecord| !matches!(run.origin, RunOrigin::Trigger { .. });
     // A tick has one; if a store was set back, the newest tells.
-    let of_tick = known.runs.iter().filter(for_it).filter(|run| !is_trigger(run));
-    let Some(record) = of_tick.max_by_key(|run| run.run) else {
-        evidence.extend(named);
-        return None;
-    };
+    let record = known.runs.iter().filter(is_its).filter(is_tick).max_by_key(|run| run.run)?;
     evidence.push(Evidence::Run(Box::new(record.clone())));
-    evidence.extend(named);
     let RunRecord { run, node, started_at, lateness: late, .. } = *record;
     let because = |evidence: &mut Vec<Evidence>| late::delays(view, record, known, evidence);
     Some(match record.outcome {

@@ -27,7 +27,9 @@ pub(super) fn delays(
             Decision::LeaderGap { from, to } if from < started_at && to > view.at => {
                 Delay::LeaderGap { from, to }
             }
-            Decision::ClockStepped { by } if decision.at > view.at && decision.at <= started_at => {
+            Decision::ClockStepped { by }
+                if decision.at > view.at && decision.at - by.abs() <= started_at =>
+            {
                 Delay::ClockStepped { by }
             }
             Decision::LeaderGap { .. }

@@ -299,12 +299,12 @@ fn what_is_not_known_says_why() {
 
 #[test]
 fn a_run_that_only_names_the_fire_time_is_evidence_and_no_answer() {
-    let named = RunRecord {
-        run: run_id(3),
-        origin: RunOrigin::Trigger { by: By::new("alice").ok() },
-        ..ran(Some(Outcome::Succeeded))
-    };
-    let known = Known { runs: vec![named], ..with_decision(skipped(SkipReason::Misfire, None, None)) };
+    let origin = RunOrigin::Trigger { by: By::new("alice").ok() };
+    let named = RunRecord { run: run_id(3), origin, ..ran(Some(Outcome::Succeeded)) };
+    let asked = operation("04:00:00", JobOperation::Triggered, "alice");
+    let asked = OperationRecord { note: Some("for 2026-01-05T03:00:00Z".into()), ..asked };
+    let misfire = with_decision(skipped(SkipReason::Misfire, None, None));
+    let known = Known { runs: vec![named], operations: vec![asked], ..misfire };
 
     let explained = decide(&job(), at("12:00:00"), &view(), &known);
 
@@ -314,8 +314,7 @@ fn a_run_that_only_names_the_fire_time_is_evidence_and_no_answer() {
         format!(
             "report at 2026-01-05T03:00:00Z: skipped: it was too late for its misfire policy\n  \
              schedule: cron 0 3 * * *: fires then\n  \
-             run: 00000000-0000-0000-0000-000000000003 on node {NODE}, triggered by alice, started \
-             2026-01-05T03:00:00.002Z, ended 2026-01-05T03:04:00Z, succeeded\n  \
+             operation: triggered at 2026-01-05T04:00:00Z by alice: for 2026-01-05T03:00:00Z\n  \
              decision: at 2026-01-05T03:00:00.004Z on node {NODE}: skipped 1 for misfire, 2026-01-05T03:00:00Z"
         )
     );

@@ -117,7 +117,8 @@ impl SupervisorActor {
             self.publish(|| EventKind::ClockStepped { by });
             let node = self.node();
             node.recorder.decision(|| {
-                DecisionRecord::new(None, node.store_time(), node.id, Decision::ClockStepped { by })
+                // What the store's clock reads is not known again yet.
+                DecisionRecord::new(None, wall, node.id, Decision::ClockStepped { by })
             });
             self.rearm(MovedClocks { wall: true, store: false }, ctx);
         }
