@@ -164,7 +164,6 @@ const GIVES: &[&str] = &[
     "run.rs: attempt",
     "run.rs: slot",
     "run.rs: new",
-    "run.rs: value",
     "run.rs: progress",
     "job.rs: consecutive_failures",
     "job.rs: runs",

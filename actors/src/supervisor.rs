@@ -33,7 +33,7 @@ mod zone_data;
 use std::{
     collections::{BTreeMap, BTreeSet},
     ops::Bound,
-    sync::Arc,
+    sync::{Arc, atomic::AtomicBool},
     time::Duration,
 };
 
@@ -267,6 +267,7 @@ impl SupervisorActor {
             hook_calls: former.map_or_else(HookCalls::default, |former| former.hook_calls.share()),
             wake_time: WakeTime::default(),
             on_trial: former.map_or_else(OnTrial::default, |former| former.on_trial.share()),
+            body_takes_time: AtomicBool::default(),
             host: self.parts.jobs.clone(),
         });
         self.parts.jobs.placement.start(job.clone(), beginning);

@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     core::{
-        job::{Farewell, Input, JobMachine, Lifecycle, OverdueMark, Progress},
+        job::{Effects, Farewell, Input, JobMachine, Lifecycle, OverdueMark, Progress},
         seldom::Seldom,
     },
     definition::Definition,
@@ -130,16 +130,14 @@ impl JobActor {
 
     fn step_at(&mut self, mut reading: Reading, mut input: Input, ctx: &mut JobContext) {
         let mut told = Told::default();
+        let mut effects = Effects::new();
         loop {
-            let effects = self.machine.feed(reading.now, input);
-            if !effects.is_empty() {
-                self.perform(effects, &mut told);
-            }
+            told.asked_at = reading.now.elapsed;
+            self.machine.feed(reading.now, input, &mut effects);
+            self.perform(&mut effects, &mut told, ctx);
             // Only now: the schedule is code of the application, and may panic.
-            let effects = self.machine.decide(reading.now);
-            if !effects.is_empty() {
-                self.perform(effects, &mut told);
-            }
+            self.machine.decide(reading.now, &mut effects);
+            self.perform(&mut effects, &mut told, ctx);
             // In turn, not one inside the other: a full queue may ask for each of its ticks.
             input = match told.next() {
                 Some(AnswerAtOnce::Input(input)) => input,

@@ -4,7 +4,10 @@
 //! for before. What the change means for ticks and runs is decided by the job's machine, and by what authority
 //! it fires from then on by [`Firing`](crate::core::firing::Firing).
 
-use std::{slice, sync::Arc};
+use std::{
+    slice,
+    sync::{Arc, atomic::AtomicBool},
+};
 
 use actix::prelude::*;
 use futures_util::future::ready;
@@ -117,6 +120,7 @@ fn by_definition(
         hook_calls: hook_calls.share(),
         wake_time: WakeTime::default(),
         on_trial: OnTrial::default(),
+        body_takes_time: AtomicBool::default(),
     }
 }
 
