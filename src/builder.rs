@@ -3,8 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use callsheet_actors::{
-    Engine, EngineOptions, Event, EventFilter, Faults, FinishedRun, IntoRecipient, IntoRunResult, Job,
-    MayLead, Run, SkippedTicks, StartError, WhenFull,
+    Engine, EngineOptions, Event, EventFilter, Faults, FinishedRun, HistoryOptions, IntoRecipient,
+    IntoRunResult, Job, MayLead, Run, SkippedTicks, StartError, WhenFull,
     port::{Backend, Clock, RuntimeSpawner, Spawner, SystemClock},
 };
 
@@ -141,6 +141,9 @@ impl Builder {
 
     /// Sets the number of threads of the engine's own runtime for bodies, 1 to 256. Default: the number of
     /// processors.
+    ///
+    /// One thread more is for bodies that are quick: a job's body begins there if it was over within 20 µs when
+    /// it ran last, or has not run yet. If it blocks that thread, those behind it go elsewhere after 4 ms.
     pub fn body_threads(mut self, threads: usize) -> Self {
         self.options.body_threads = threads;
         self
@@ -294,6 +297,26 @@ impl Builder {
     /// later has ticks from then on. Nodes of one scope should be told the same.
     pub fn forget_after(mut self, after: Duration) -> Self {
         self.options.forget_after = after;
+        self
+    }
+
+    /// Sets whether a history is kept, where, and how much of it: see [`HistoryOptions`]. Default: where the
+    /// backend keeps one. [`Local`] keeps the newest runs and decisions in memory; `Postgres` keeps them in
+    /// tables beside those that it decides by.
+    ///
+    /// Nothing ever waits for it: what it does not take in time is dropped, and counted in
+    /// `callsheet_history_dropped_total`.
+    ///
+    /// ```
+    /// use callsheet::{HistoryOptions, prelude::*};
+    ///
+    /// let mut history = HistoryOptions::default();
+    /// history.memory.runs = 1_000;
+    /// let builder = Callsheet::builder().history(history);
+    /// # assert!(builder.check().is_ok());
+    /// ```
+    pub fn history(mut self, history: HistoryOptions) -> Self {
+        self.options.history = history;
         self
     }
 

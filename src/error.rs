@@ -1,7 +1,8 @@
 //! Why a call to the scheduler did nothing, and what a web server answers then.
 
 use callsheet_actors::{
-    AddError, ErrorKind, NextFireTimesError, PauseError, SelectError, TriggerError, UnknownRun, UpdateError,
+    AddError, ErrorKind, ExplainError, Fault, HistoryError, NextFireTimesError, PauseError, SelectError,
+    TriggerError, UnknownRun, UpdateError,
 };
 
 /// Why a call to the scheduler did nothing.
@@ -26,9 +27,18 @@ pub enum Error {
     /// There are no fire times.
     #[error(transparent)]
     NextFireTimes(#[from] NextFireTimesError),
+    /// It is not explained what became of a job.
+    #[error(transparent)]
+    Explain(#[from] ExplainError),
     /// A trigger started nothing.
     #[error(transparent)]
     Trigger(#[from] TriggerError),
+    /// The history did not answer, or there is none.
+    #[error(transparent)]
+    History(#[from] HistoryError),
+    /// The name of [who asks](crate::Callsheet::by) breaks a rule.
+    #[error("{0}")]
+    By(Fault),
     /// The scheduler has stopped.
     #[error("the scheduler has stopped; start another one")]
     Stopped,
@@ -58,7 +68,10 @@ impl Error {
             Self::Pause(error) => error.kind(),
             Self::NextFireTimes(error) => error.kind(),
             Self::Trigger(error) => error.kind(),
+            Self::Explain(error) => error.kind(),
             Self::CancelRun(error) => error.kind(),
+            Self::History(error) => error.kind(),
+            Self::By(_) => ErrorKind::Invalid,
             Self::Stopped => ErrorKind::Stopped,
         }
     }

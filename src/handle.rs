@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use actix::{Addr, Handler, Message, dev::ToEnvelope};
 use callsheet_actors::{
-    AddJob, AddJobs, Added, CancelRun, CancelRuns, Engine, Event, EventFilter, EventStream, Health,
-    HealthReport, IntoRecipient, Job, JobActor, JobAddress, JobDetails, JobName, JobPage, JobStatus,
-    ListJobs, Listen, ListenTo, NAME_MAX, NextFireTimes, Pause, PauseJobs, RemoveJobs, RescheduleJob, Resign,
-    ResumeJobs, RunId, SelectError, Selector, ShutdownReport, SupervisorActor, TriggerJob, TriggeredRun,
-    UpdateJob, adapter::bounded, port::IntoSchedule,
+    AddJob, AddJobs, Added, By, CancelRun, CancelRuns, DecisionPage, Decisions, Engine, Event, EventFilter,
+    EventStream, Explain, Explanations, FireTime, Health, HealthReport, IntoRecipient, Job, JobActor,
+    JobAddress, JobDetails, JobHistory, JobName, JobPage, JobRecord, JobStatus, ListJobs, Listen, ListenTo,
+    NAME_MAX, NextFireTimes, OperationPage, Operations, Pause, PauseJobs, RemoveJobs, RescheduleJob, Resign,
+    ResumeJobs, RunHistory, RunId, RunPage, SelectError, Selector, ShutdownReport, SupervisorActor,
+    TriggerJob, TriggeredRun, UpdateJob, When, adapter::bounded, port::IntoSchedule,
 };
 use chrono::{DateTime, Utc};
 
@@ -22,9 +23,11 @@ use crate::{builder::Builder, error::Error};
 /// |---|---|---|
 /// | add, change and remove jobs | [`add`](Self::add), [`add_all`](Self::add_all), [`update`](Self::update), [`reschedule`](Self::reschedule), [`remove`](Self::remove) | [`AddJob`], [`AddJobs`], [`UpdateJob`], [`RescheduleJob`], [`RemoveJobs`] |
 /// | pause and resume them, on all nodes | [`pause`](Self::pause), [`pause_with`](Self::pause_with), [`resume`](Self::resume) | [`PauseJobs`], [`ResumeJobs`] |
-/// | run a job now; stop runs | [`trigger`](Self::trigger), [`cancel_runs`](Self::cancel_runs), [`cancel_run`](Self::cancel_run) | [`TriggerJob`], [`CancelRuns`], [`CancelRun`] |
-/// | see what jobs do | [`details`](Self::details), [`list`](Self::list), [`next_fire_times`](Self::next_fire_times) | [`JobDetails`], [`ListJobs`], [`NextFireTimes`] |
+/// | say who asks | [`by`](Self::by) | `by` of each of these |
+/// | run a job now; stop runs | [`trigger`](Self::trigger), [`trigger_for`](Self::trigger_for), [`cancel_runs`](Self::cancel_runs), [`cancel_run`](Self::cancel_run) | [`TriggerJob`], [`CancelRuns`], [`CancelRun`] |
+/// | see what jobs do | [`details`](Self::details), [`list`](Self::list), [`next_fire_times`](Self::next_fire_times), [`explain`](Self::explain) | [`JobDetails`], [`ListJobs`], [`NextFireTimes`], [`Explain`] |
 /// | talk to the actor of a job itself | [`job_address`](Self::job_address) | [`JobAddress`] |
+/// | see what happened | [`runs`](Self::runs), [`history`](Self::history), [`decisions`](Self::decisions), [`operations`](Self::operations) | [`RunHistory`], [`JobHistory`], [`Decisions`], [`Operations`] |
 /// | hear what happens | [`events`](Self::events), [`listen`](Self::listen), [`listen_to`](Self::listen_to) | [`Events`](crate::Events), [`Listen`], [`ListenTo`] |
 /// | see how the node is, and leave the lead | [`health`](Self::health), [`resign`](Self::resign) | [`Health`], [`Resign`] |
 /// | stop | [`shutdown`](Self::shutdown), [`shutdown_now`](Self::shutdown_now), [`shutdown_on`](Self::shutdown_on) | [`Shutdown`](crate::Shutdown), [`ShutdownNow`](crate::ShutdownNow) |
@@ -34,6 +37,8 @@ use crate::{builder::Builder, error::Error};
 #[derive(Clone)]
 pub struct Callsheet {
     pub(crate) engine: Engine,
+    /// Who asks.
+    by: Option<By>,
 }
 
 impl Callsheet {
@@ -43,7 +48,7 @@ impl Callsheet {
     }
 
     pub(crate) fn new(engine: Engine) -> Self {
-        Self { engine }
+        Self { engine, by: None }
     }
 
     /// The handle of a node of a rig, for functions of an application that take one: everything works as it
@@ -60,6 +65,36 @@ impl Callsheet {
         self.engine.supervisor()
     }
 
+    /// A handle of the same scheduler that says who asks: each job that is added, changed, paused, resumed,
+    /// triggered, cancelled or removed by it carries this name, in events, in the job's pause and in the
+    /// origin of the run. Give it the user whom the application has authenticated.
+    ///
+    /// ```
+    /// use callsheet::{prelude::*, schedule::every};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let job = Job::new("sweep", every(std::time::Duration::from_mins(5))).run(async |_| {});
+    /// let jobs = Callsheet::builder().job(job).start().await?;
+    ///
+    /// jobs.by("alice")?.pause("sweep").await?;
+    ///
+    /// let pause = jobs.details("sweep").await?.pause.expect("it is paused");
+    /// assert_eq!(pause.by.ok_or("nobody")?.as_str(), "alice");
+    /// # jobs.shutdown(std::time::Duration::from_secs(5)).await;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::By`] if the name is empty, longer than [`NAME_MAX`](crate::NAME_MAX) bytes, holds a control
+    /// character, or starts or ends with white space.
+    pub fn by(&self, who: impl AsRef<str>) -> Result<Self, Error> {
+        let by = By::new(who).map_err(Error::By)?;
+        Ok(Self { by: Some(by), ..self.clone() })
+    }
+
     /// Adds a job to this node, and answers who fires it: see [`Scheduled`](crate::Scheduled).
     ///
     /// # Errors
@@ -72,7 +107,7 @@ impl Callsheet {
     ///
     /// Dropping the future may or may not add the job.
     pub async fn add(&self, job: Job) -> Result<Added, Error> {
-        Ok(self.ask(AddJob(job)).await??)
+        Ok(self.ask(AddJob::new(job).by(self.by.clone())).await??)
     }
 
     /// Adds all of the jobs, or none.
@@ -86,7 +121,7 @@ impl Callsheet {
     ///
     /// Dropping the future may or may not add them, all or none.
     pub async fn add_all(&self, jobs: impl IntoIterator<Item = Job>) -> Result<Vec<Added>, Error> {
-        Ok(self.ask(AddJobs(jobs.into_iter().collect())).await??)
+        Ok(self.ask(AddJobs::new(jobs).by(self.by.clone())).await??)
     }
 
     /// Removes the selected jobs from this node and answers their names. A run in progress goes on to its
@@ -100,7 +135,7 @@ impl Callsheet {
     ///
     /// Dropping the future may or may not remove them.
     pub async fn remove(&self, jobs: impl Into<Selector>) -> Result<Vec<JobName>, Error> {
-        Ok(self.ask(RemoveJobs(jobs.into())).await??)
+        Ok(self.ask(RemoveJobs::new(jobs).by(self.by.clone())).await??)
     }
 
     /// Gives a job another definition: see [`UpdateJob`].
@@ -114,7 +149,7 @@ impl Callsheet {
     ///
     /// Dropping the future may or may not change it.
     pub async fn update(&self, job: Job) -> Result<Added, Error> {
-        Ok(self.ask(UpdateJob(job)).await??)
+        Ok(self.ask(UpdateJob::new(job).by(self.by.clone())).await??)
     }
 
     /// Gives a job another schedule, and leaves the rest of its definition as it is: see [`RescheduleJob`].
@@ -151,7 +186,7 @@ impl Callsheet {
         job: impl Into<String>,
         schedule: impl IntoSchedule,
     ) -> Result<Added, Error> {
-        Ok(self.ask(RescheduleJob::new(job, schedule)).await??)
+        Ok(self.ask(RescheduleJob::new(job, schedule).by(self.by.clone())).await??)
     }
 
     /// Pauses the selected jobs on all nodes until they are resumed, and answers those that were not paused
@@ -166,7 +201,7 @@ impl Callsheet {
     ///
     /// Dropping the future may or may not pause them.
     pub async fn pause(&self, jobs: impl Into<Selector>) -> Result<Vec<JobName>, Error> {
-        Ok(self.ask(PauseJobs::new(jobs)).await??)
+        Ok(self.ask(PauseJobs::new(jobs).by(self.by.clone())).await??)
     }
 
     /// Pauses the selected jobs on all nodes, perhaps until an instant, perhaps with a note, and answers
@@ -198,7 +233,7 @@ impl Callsheet {
     ///
     /// Dropping the future may or may not pause them.
     pub async fn pause_with(&self, jobs: impl Into<Selector>, pause: Pause) -> Result<Vec<JobName>, Error> {
-        Ok(self.ask(PauseJobs::new(jobs).with(pause)).await??)
+        Ok(self.ask(PauseJobs::new(jobs).by(self.by.clone()).with(pause)).await??)
     }
 
     /// Resumes the selected jobs on all nodes, and answers those that were paused.
@@ -211,7 +246,7 @@ impl Callsheet {
     ///
     /// Dropping the future may or may not resume them.
     pub async fn resume(&self, jobs: impl Into<Selector>) -> Result<Vec<JobName>, Error> {
-        Ok(self.ask(ResumeJobs(jobs.into())).await??)
+        Ok(self.ask(ResumeJobs::new(jobs).by(self.by.clone())).await??)
     }
 
     /// Starts a run now, on this node, under the job's lock key, without moving its schedule. Answers what
@@ -240,7 +275,43 @@ impl Callsheet {
     ///
     /// Dropping the future may or may not start a run.
     pub async fn trigger(&self, job: impl Into<String>) -> Result<TriggeredRun, Error> {
-        Ok(self.ask(TriggerJob(job.into())).await??)
+        Ok(self.ask(TriggerJob::new(job).by(self.by.clone())).await??)
+    }
+
+    /// As [`trigger`](Self::trigger), with a run that *names* a fire time which has passed: "run last night's
+    /// report again". It is a run of its own, and takes no tick: see
+    /// [`TriggerJob::fire_time`](crate::TriggerJob::fire_time).
+    ///
+    /// ```
+    /// use callsheet::{Outcome, prelude::*, schedule::cron};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let report = async |run: Run| println!("the report of {:?}", run.fire_time());
+    /// let jobs = Callsheet::builder().job(Job::new("report", cron("0 3 * * *")).run(report)).start().await?;
+    ///
+    /// let one_night: chrono::DateTime<chrono::Utc> = "2026-01-05T03:00:00Z".parse()?;
+    /// let again = jobs.by("alice")?.trigger_for("report", one_night).await?;
+    ///
+    /// assert_eq!(again.finished().await, Outcome::Succeeded);
+    /// # jobs.shutdown(std::time::Duration::from_secs(5)).await;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As for [`trigger`](Self::trigger), and if the fire time has not come.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future may or may not start a run.
+    pub async fn trigger_for(
+        &self,
+        job: impl Into<String>,
+        fire_time: impl Into<FireTime>,
+    ) -> Result<TriggeredRun, Error> {
+        Ok(self.ask(TriggerJob::new(job).fire_time(fire_time).by(self.by.clone())).await??)
     }
 
     /// Asks the runs of the selected jobs that are in progress on this node to stop, and answers which they
@@ -254,7 +325,7 @@ impl Callsheet {
     ///
     /// Dropping the future may or may not cancel them.
     pub async fn cancel_runs(&self, jobs: impl Into<Selector>) -> Result<Vec<(JobName, RunId)>, Error> {
-        Ok(self.ask(CancelRuns(jobs.into())).await??)
+        Ok(self.ask(CancelRuns::new(jobs).by(self.by.clone())).await??)
     }
 
     /// Asks one run to stop that is in progress on this node, or waits here for its turn, also if its job was
@@ -285,7 +356,7 @@ impl Callsheet {
     ///
     /// Dropping the future may or may not cancel it.
     pub async fn cancel_run(&self, run: RunId) -> Result<JobName, Error> {
-        Ok(self.ask(CancelRun(run)).await??)
+        Ok(self.ask(CancelRun::new(run).by(self.by.clone())).await??)
     }
 
     /// Answers the next `count` fire times of a job, 1,000 at most; fewer if its schedule is exhausted.
@@ -304,6 +375,46 @@ impl Callsheet {
         count: usize,
     ) -> Result<Vec<DateTime<Utc>>, Error> {
         Ok(self.ask(NextFireTimes { job: job.into(), count }).await??)
+    }
+
+    /// Explains what became of a job at an instant, or at each of its fire times in a range: whether it ran,
+    /// where and how late, or why it did not, and what says so. "Why did the report not run last night?" See
+    /// [`Explain`].
+    ///
+    /// ```
+    /// use callsheet::{Answer, prelude::*, schedule::cron};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let job = Job::new("report", cron("0 3 * * *")).run(async |_| {});
+    /// let jobs = Callsheet::builder().job(job).start().await?;
+    ///
+    /// let noon: chrono::DateTime<chrono::Utc> = "2026-01-05T12:00:00Z".parse()?;
+    /// let explained = jobs.explain("report", noon).await?;
+    ///
+    /// assert!(matches!(explained.explanations[0].answer, Answer::NotFireTime { .. }));
+    /// let text = "report at 2026-01-05T12:00:00Z: it does not fire then; the fire times beside it are \
+    ///             2026-01-05T03:00:00Z and 2026-01-06T03:00:00Z";
+    /// assert!(explained.to_string().starts_with(text), "{explained}");
+    /// # jobs.shutdown(std::time::Duration::from_secs(5)).await;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Explain`]: there is no such job, the range ends before it starts, or the history did not
+    /// answer. [`Error::Stopped`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe.
+    pub async fn explain(
+        &self,
+        job: impl Into<String>,
+        when: impl Into<When>,
+    ) -> Result<Explanations, Error> {
+        Ok(self.ask(Explain::new(job, when)).await??)
     }
 
     /// Answers one page of the jobs, in the order of their names: `ListJobs::default()` is the first page of
@@ -349,6 +460,80 @@ impl Callsheet {
     /// Safe.
     pub async fn job_address(&self, job: impl Into<String>) -> Result<Addr<JobActor>, Error> {
         Ok(self.ask(JobAddress(job.into())).await??)
+    }
+
+    /// Answers one page of the runs that the history keeps, of all nodes if it is theirs, the newest first:
+    /// those that ended, and those in progress.
+    ///
+    /// ```
+    /// use callsheet::{JobName, Outcome, RunHistory, prelude::*, schedule::every};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let job = Job::new("sweep", every(std::time::Duration::from_hours(1))).run(async |_| Err::<(), _>("no disk"));
+    /// let jobs = Callsheet::builder().job(job).start().await?;
+    /// let run = jobs.trigger("sweep").await?;
+    /// let id = run.run();
+    /// run.finished().await;
+    ///
+    /// let failed = RunHistory::new().job(JobName::new("sweep")?).outcome(Outcome::Failed);
+    /// let page = jobs.runs(failed).await?;
+    /// assert_eq!((page.runs[0].run, page.runs[0].error.as_deref()), (id, Some("no disk")));
+    /// # jobs.shutdown(std::time::Duration::from_secs(5)).await;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::History`]: none is kept, or it did not answer. [`Error::Stopped`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe.
+    pub async fn runs(&self, asked: RunHistory) -> Result<RunPage, Error> {
+        Ok(self.ask(asked).await??)
+    }
+
+    /// Answers what became of a job so far, on all nodes if the history is theirs; `None` if it knows nothing of
+    /// it. The answer outlives the records of single runs.
+    ///
+    /// # Errors
+    ///
+    /// As for [`runs`](Self::runs).
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe.
+    pub async fn history(&self, job: &JobName) -> Result<Option<JobRecord>, Error> {
+        Ok(self.ask(JobHistory(job.clone())).await??)
+    }
+
+    /// Answers one page of the decisions that started nothing: ticks that were skipped, vetoes, triggers that
+    /// were refused, runs that were lost, and times without a leader; the newest first.
+    ///
+    /// # Errors
+    ///
+    /// As for [`runs`](Self::runs).
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe.
+    pub async fn decisions(&self, asked: Decisions) -> Result<DecisionPage, Error> {
+        Ok(self.ask(asked).await??)
+    }
+
+    /// Answers one page of what was done to jobs, and by whom; the newest first.
+    ///
+    /// # Errors
+    ///
+    /// As for [`runs`](Self::runs).
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe.
+    pub async fn operations(&self, asked: Operations) -> Result<OperationPage, Error> {
+        Ok(self.ask(asked).await??)
     }
 
     /// Adds an actor that hears every event from now on.

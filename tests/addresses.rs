@@ -38,7 +38,7 @@ fn a_message_to_its_address_reaches_the_actor_of_a_job() {
             assert_eq!(fire_times, ["2026-01-05T01:00:00Z", "2026-01-05T02:00:00Z"].map(time));
             assert_eq!(address.send(FireTimes(usize::MAX)).await.map(|all| all.len()), Ok(1_000));
 
-            let run = rig.send(node, TriggerJob(job.to_owned())).await.expect("it starts").run();
+            let run = rig.send(node, TriggerJob::new(job)).await.expect("it starts").run();
             let stopped = address.recipient().send(CancelItsRuns).await;
             assert_eq!(stopped, Ok(vec![run]));
             rig.advance(secs(10)).await;
@@ -73,10 +73,10 @@ fn an_address_outlives_an_update_and_is_closed_when_the_job_is_removed() {
         let address = rig.send(node, JobAddress("job".to_owned())).await.expect("it is there");
 
         let daily = Job::new("job", every(hours(24))).run(async |_| {});
-        rig.send(node, UpdateJob(daily)).await.expect("it is right");
+        rig.send(node, UpdateJob::new(daily)).await.expect("it is right");
         assert_eq!(address.send(FireTimes(1)).await, Ok(vec![time("2026-01-06T00:00:00Z")]));
 
-        rig.send(node, RemoveJobs("job".into())).await.expect("it is there");
+        rig.send(node, RemoveJobs::new("job")).await.expect("it is there");
         rig.advance(secs(1)).await;
         assert!(!address.connected());
         assert_eq!(address.send(FireTimes(1)).await, Err(MailboxError::Closed));

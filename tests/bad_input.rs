@@ -83,14 +83,14 @@ fn a_batch_is_added_whole_or_not_at_all() {
     simulate(START, async |rig| {
         let node = rig.node(node_with([job("a")])).await;
 
-        let refused = rig.send(node, AddJobs(vec![job("b"), job("a"), job("")])).await;
+        let refused = rig.send(node, AddJobs::new(vec![job("b"), job("a"), job("")])).await;
         assert!(
             matches!(&refused, Err(AddError::Invalid(faults)) if faults.as_slice().len() == 2),
             "{refused:?}"
         );
-        let refused = rig.send(node, AddJobs(vec![job("b"), job("a")])).await;
+        let refused = rig.send(node, AddJobs::new(vec![job("b"), job("a")])).await;
         assert!(matches!(refused, Err(AddError::Exists(_))), "{refused:?}");
-        let refused = rig.send(node, AddJobs(vec![job("c"), job("c")])).await;
+        let refused = rig.send(node, AddJobs::new(vec![job("c"), job("c")])).await;
         assert!(
             matches!(refused, Err(AddError::Invalid(_))),
             "twice in one batch is a fault of the batch: {refused:?}"
@@ -107,15 +107,15 @@ fn unknown_jobs_are_said_to_be_unknown() {
     simulate(START, async |rig| {
         let node = rig.node(node_with([job("a")])).await;
 
-        let refused = rig.send(node, TriggerJob("b".to_owned())).await.expect_err("there is no b");
+        let refused = rig.send(node, TriggerJob::new("b")).await.expect_err("there is no b");
         assert_eq!(refused, TriggerError::UnknownJob { name: "b".to_owned() });
         assert_eq!(
             refused.to_string(),
             r#"there is no job "b" on this node; list the jobs to see their names"#
         );
-        let refused = rig.send(node, RemoveJobs("b".into())).await;
+        let refused = rig.send(node, RemoveJobs::new("b")).await;
         assert_eq!(refused, Err(SelectError::UnknownJob { name: "b".to_owned() }));
-        let none = rig.send(node, RemoveJobs(Selector::Tag("b".to_owned()))).await;
+        let none = rig.send(node, RemoveJobs::new(Selector::Tag("b".to_owned()))).await;
         assert_eq!(none, Ok(Vec::new()), "a tag that no job has selects none");
     });
 }
@@ -128,7 +128,7 @@ async fn after_a_shutdown_every_call_says_so() {
     assert_eq!(jobs.add(job("b")).await, Err(Error::Stopped));
     assert_eq!(jobs.trigger("a").await.map(|run| run.triggered()), Err(Error::Stopped));
     assert_eq!(jobs.remove("a").await, Err(Error::Stopped));
-    assert!(jobs.supervisor().send(AddJob(job("c"))).await.is_err());
+    assert!(jobs.supervisor().send(AddJob::new(job("c"))).await.is_err());
     assert_eq!(
         jobs.shutdown(secs(1)).await,
         callsheet::ShutdownReport::default(),

@@ -84,8 +84,8 @@ fn a_megabyte_in_a_call_makes_no_long_answer() {
         let node = rig.node(node_with([Job::new("a", every(secs(1))).run(async |_| {})])).await;
         let long = hostile();
 
-        assert_short("trigger", &rig.send(node, TriggerJob(long.clone())).await.expect_err("unknown"));
-        assert_short("remove", &rig.send(node, RemoveJobs(long.as_str().into())).await.expect_err("unknown"));
+        assert_short("trigger", &rig.send(node, TriggerJob::new(&long)).await.expect_err("unknown"));
+        assert_short("remove", &rig.send(node, RemoveJobs::new(long.as_str())).await.expect_err("unknown"));
         let next = NextFireTimes { job: long.clone(), count: 1 };
         assert_short("fire times", &rig.send(node, next).await.expect_err("unknown"));
         let pause = PauseJobs::new("a").note(long);

@@ -206,7 +206,7 @@ fn a_body_that_resigns_fails_and_its_node_leads_no_more() {
         rig.advance(secs(10)).await;
         assert_eq!(rig.leader(), Some(first));
 
-        rig.send(first, TriggerJob("critical".to_owned())).await.expect("it starts");
+        rig.send(first, TriggerJob::new("critical")).await.expect("it starts");
         rig.advance(secs(2)).await;
 
         assert_eq!(rig.count(|kind| matches!(kind, EventKind::RunFailed { .. })), 1, "it is not tried again");

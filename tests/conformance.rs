@@ -17,7 +17,7 @@ use callsheet::{
         fakes::Period,
     },
 };
-use callsheet_actors::RunIds;
+use callsheet_actors::{MemoryBounds, RunIds, adapter::MemoryHistory};
 use chrono::{DateTime, Utc};
 use futures_util::{FutureExt, future::BoxFuture};
 
@@ -90,6 +90,11 @@ impl Schedule for Stuck {
     fn previous_before(&self, before: DateTime<Utc>) -> Option<DateTime<Utc>> {
         Some(before)
     }
+}
+
+#[tokio::test]
+async fn a_history_in_memory_is_a_history() {
+    conformance::history(&MemoryHistory::new(MemoryBounds::default())).await;
 }
 
 struct LocalCluster {

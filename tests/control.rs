@@ -32,7 +32,7 @@ fn jobs_are_added_and_removed_while_it_runs() {
         rig.advance(secs(3)).await;
         assert_eq!(rig.started("late"), 3, "its ticks count from its creation on");
 
-        let removed = rig.send(node, RemoveJobs("late".into())).await.expect("it is there");
+        let removed = rig.send(node, RemoveJobs::new("late")).await.expect("it is there");
         assert_eq!(removed.len(), 1);
         rig.advance(secs(10)).await;
         assert_eq!(rig.started("late"), 3);
@@ -51,7 +51,7 @@ fn a_removed_job_lets_its_run_end() {
         let node = rig.node(node_with([long])).await;
         rig.advance(secs(11)).await;
 
-        rig.send(node, RemoveJobs("long".into())).await.expect("it is there");
+        rig.send(node, RemoveJobs::new("long")).await.expect("it is there");
         rig.advance(secs(20)).await;
 
         assert_eq!(rig.started("long"), 1);
@@ -66,9 +66,9 @@ fn jobs_are_removed_by_tag_and_all_together() {
         let tagged = |name: &str| Job::new(name, every(secs(1))).tag("mail").run(async |_| {});
         let node = rig.node(node_with([tagged("a"), tagged("b"), job("c"), job("d")])).await;
 
-        let mail = rig.send(node, RemoveJobs(Selector::Tag("mail".to_owned()))).await.expect("two");
+        let mail = rig.send(node, RemoveJobs::new(Selector::Tag("mail".to_owned()))).await.expect("two");
         assert_eq!(mail.iter().map(|name| name.as_str()).collect::<Vec<_>>(), ["a", "b"]);
-        let rest = rig.send(node, RemoveJobs(Selector::All)).await.expect("two");
+        let rest = rig.send(node, RemoveJobs::new(Selector::All)).await.expect("two");
         assert_eq!(rest.len(), 2);
         assert_eq!(rig.send(node, Health).await.jobs, 0);
     });
@@ -82,17 +82,17 @@ fn a_trigger_answers_what_really_happened_on_leader_and_follower() {
         let follower = rig.node(node_with([long()])).await;
         rig.advance(secs(1)).await;
 
-        let run = rig.send(follower, TriggerJob("long".to_owned())).await.expect("nothing runs");
-        let refused = rig.send(leader, TriggerJob("long".to_owned())).await;
+        let run = rig.send(follower, TriggerJob::new("long")).await.expect("nothing runs");
+        let refused = rig.send(leader, TriggerJob::new("long")).await;
         assert!(
             matches!(&refused, Err(TriggerError::Overlap { holder: Some(holder), .. }) if *holder == run.run()),
             "the key is held on the other node: {refused:?}"
         );
-        let refused = rig.send(follower, TriggerJob("long".to_owned())).await;
+        let refused = rig.send(follower, TriggerJob::new("long")).await;
         assert!(matches!(refused, Err(TriggerError::Overlap { .. })));
 
         rig.advance(secs(10)).await;
-        rig.send(leader, TriggerJob("long".to_owned())).await.expect("nothing runs");
+        rig.send(leader, TriggerJob::new("long")).await.expect("nothing runs");
         rig.advance(secs(10)).await;
         assert_eq!(rig.started("long"), 2);
         assert_eq!(rig.counter("callsheet_ticks_due_total", ""), 0, "a trigger is no tick");
@@ -104,7 +104,7 @@ fn a_trigger_right_after_the_start_works() {
     simulate(START, async |rig| {
         let node = rig.node(node_with([job("now")])).await;
 
-        rig.send(node, TriggerJob("now".to_owned())).await.expect("it starts");
+        rig.send(node, TriggerJob::new("now")).await.expect("it starts");
     });
 }
 
@@ -328,8 +328,8 @@ fn a_listing_can_be_narrowed_to_a_prefix_and_a_tag() {
         }
 
         // A tag goes with the definition that has it.
-        rig.send(node, UpdateJob(tagged("mail.out", "fast"))).await.expect("it is there");
-        rig.send(node, RemoveJobs("mail.in".into())).await.expect("it is there");
+        rig.send(node, UpdateJob::new(tagged("mail.out", "fast"))).await.expect("it is there");
+        rig.send(node, RemoveJobs::new("mail.in")).await.expect("it is there");
         for (tag, name) in [("slow", "zip"), ("fast", "mail.out")] {
             let page = rig.send(node, list(None, Some(tag), None, 0)).await;
             assert_eq!(page.jobs.iter().map(|job| job.name.as_str()).collect::<Vec<_>>(), [name]);
@@ -456,7 +456,7 @@ fn runs_are_cancelled_on_request_and_aborted_later() {
         let node = rig.node(node_with([polite, stubborn, idle])).await;
         rig.advance(secs(11)).await;
 
-        let told = rig.send(node, CancelRuns(Selector::Tag("t".to_owned()))).await.expect("a tag");
+        let told = rig.send(node, CancelRuns::new(Selector::Tag("t".to_owned()))).await.expect("a tag");
 
         let names: Vec<_> = told.iter().map(|(job, _)| job.as_str()).collect();
         assert_eq!(names, ["polite", "stubborn"]);
@@ -467,7 +467,7 @@ fn runs_are_cancelled_on_request_and_aborted_later() {
         let requested =
             |kind: &EventKind| matches!(kind, EventKind::RunCancelled { why: CancelReason::Requested, .. });
         assert_eq!(rig.count(requested), 2);
-        let unknown = rig.send(node, CancelRuns("nobody".into())).await;
+        let unknown = rig.send(node, CancelRuns::new("nobody")).await;
         assert_eq!(unknown, Err(SelectError::UnknownJob { name: "nobody".to_owned() }));
         rig.advance(secs(10)).await;
         assert_eq!(rig.started("polite"), 2, "the job goes on");

@@ -25,7 +25,7 @@ use common::{hours, node_with, obedient, secs};
 const START: &str = "2026-01-05T00:00:00Z";
 
 async fn trigger(rig: &mut Rig, node: NodeIndex, job: &str) -> TriggeredRun {
-    rig.send(node, TriggerJob(job.to_owned())).await.expect("it may start")
+    rig.send(node, TriggerJob::new(job)).await.expect("it may start")
 }
 
 async fn long(run: Run) {
@@ -79,8 +79,8 @@ fn a_run_that_is_queued_and_dropped_was_cancelled() {
             assert!(matches!(queued.triggered(), Triggered::Queued(_)));
 
             match how {
-                "cancelled" => drop(rig.send(node, CancelRun(queued.run())).await),
-                "removed" => drop(rig.send(node, RemoveJobs("job".into())).await),
+                "cancelled" => drop(rig.send(node, CancelRun::new(queued.run())).await),
+                "removed" => drop(rig.send(node, RemoveJobs::new("job")).await),
                 _ => drop(rig.shutdown(node, secs(100)).await),
             }
 

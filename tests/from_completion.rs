@@ -120,7 +120,7 @@ fn a_manual_run_counts_on_whichever_node_it_is() {
         rig.advance(secs(50)).await;
 
         // From 0:50 to 1:10, over the tick at 1:00.
-        rig.send(1, TriggerJob("job".to_owned())).await.expect("nothing runs");
+        rig.send(1, TriggerJob::new("job")).await.expect("nothing runs");
         rig.advance(secs(70)).await;
         assert_eq!(starts(rig, "job"), ["n2 triggered"]);
         rig.advance(secs(20)).await;
@@ -167,7 +167,7 @@ fn after_a_pause_one_run_starts_not_many() {
         rig.advance(mins(20)).await;
         assert_eq!((rig.started("job"), rig.started("skips")), (0, 0));
 
-        rig.send(node, ResumeJobs(Selector::All)).await.expect("they are there");
+        rig.send(node, ResumeJobs::new(Selector::All)).await.expect("they are there");
         rig.advance(secs(65)).await;
 
         assert_eq!((rig.started("job"), rig.started("skips")), (1, 1), "{}", rig.transcript());

@@ -27,7 +27,7 @@ fn pause(until: Option<DateTime<Utc>>) -> PauseJobs {
 }
 
 async fn resume(rig: &mut Rig, node: usize) {
-    rig.send(node, ResumeJobs(Selector::All)).await.expect("all is a selector");
+    rig.send(node, ResumeJobs::new(Selector::All)).await.expect("all is a selector");
 }
 
 /// The ticks that were said to be held: the node, and the fire time.
@@ -221,7 +221,7 @@ fn an_update_keeps_what_is_held_and_another_schedule_lets_go_of_it() {
 
         rig.advance(hours(1)).await;
         assert_eq!((said(rig).last().map(String::as_str), gauge(rig)), (Some("n1 06 03:30"), 1.0));
-        rig.send(0, RemoveJobs(Selector::All)).await.expect("all is a selector");
+        rig.send(0, RemoveJobs::new(Selector::All)).await.expect("all is a selector");
         rig.advance(secs(1)).await;
         assert_eq!(gauge(rig), 0.0, "it is removed");
     });

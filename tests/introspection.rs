@@ -107,7 +107,7 @@ fn a_trigger_does_not_move_the_schedule() {
         rig.advance(secs(30)).await;
         let before = next(rig, node, "job", 3).await;
 
-        rig.send(node, TriggerJob("job".to_owned())).await.expect("nothing runs");
+        rig.send(node, TriggerJob::new("job")).await.expect("nothing runs");
 
         assert_eq!(next(rig, node, "job", 3).await, before);
         rig.advance(secs(60)).await;
@@ -155,9 +155,9 @@ fn a_job_whose_window_is_over_stays_until_it_is_removed() {
         assert_eq!((rig.started("ends"), rig.started("over")), (4, 0));
         for name in ["ends", "over"] {
             assert_eq!(status(rig, node, name).await.state, JobState::Exhausted);
-            let removed = rig.send(node, RemoveJobs(name.into())).await.expect("it is there");
+            let removed = rig.send(node, RemoveJobs::new(name)).await.expect("it is there");
             assert_eq!(removed.len(), 1);
-            let again = rig.send(node, RemoveJobs(name.into())).await;
+            let again = rig.send(node, RemoveJobs::new(name)).await;
             assert_eq!(again, Err(SelectError::UnknownJob { name: name.to_owned() }));
         }
     });
@@ -190,7 +190,7 @@ fn a_thousand_jobs_are_removed_together() {
         let node = rig.node(node_with((0..1_000).map(job))).await;
         rig.advance(Duration::from_millis(1_500)).await;
 
-        let removed = rig.send(node, RemoveJobs(Selector::Tag("many".to_owned()))).await.expect("a tag");
+        let removed = rig.send(node, RemoveJobs::new(Selector::Tag("many".to_owned()))).await.expect("a tag");
         rig.advance(secs(5)).await;
 
         assert_eq!((removed.len(), rig.send(node, Health).await.jobs), (1_000, 0));

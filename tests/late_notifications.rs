@@ -23,7 +23,7 @@ fn a_pause_shows_before_its_notification_comes() {
 
         rig.send(node, PauseJobs::new("job")).await.expect("it is there");
         assert!(details(rig, node, "job").await.pause.is_some());
-        rig.send(node, ResumeJobs("job".into())).await.expect("it is there");
+        rig.send(node, ResumeJobs::new("job")).await.expect("it is there");
         assert!(details(rig, node, "job").await.pause.is_none());
     });
 }
@@ -37,7 +37,7 @@ fn a_late_notification_of_an_older_pause_undoes_no_resumption() {
         rig.send(other, PauseJobs::new("job")).await.expect("it is there");
 
         // The answer comes with the notification of the pause, and before that of the resumption.
-        rig.send(one, ResumeJobs("job".into())).await.expect("it is there");
+        rig.send(one, ResumeJobs::new("job")).await.expect("it is there");
 
         for _ in 0..10 {
             assert!(details(rig, one, "job").await.pause.is_none());

@@ -57,7 +57,7 @@ fn the_limit_of_runs_is_the_clusters_and_skips_cost_nothing() {
         }
         rig.advance(secs(1)).await;
         // It is over before the first tick but for a second, and costs that tick.
-        rig.send(1, TriggerJob("job".to_owned())).await.expect("nothing runs");
+        rig.send(1, TriggerJob::new("job")).await.expect("nothing runs");
         rig.advance(secs(54)).await;
         assert_eq!(starts(rig, "job"), ["n2 triggered", "n1 00:00:20", "n1 00:00:40"]);
 
@@ -66,7 +66,7 @@ fn the_limit_of_runs_is_the_clusters_and_skips_cost_nothing() {
 
         assert_eq!(starts(rig, "job")[3..], ["n2 00:01:00", "n2 00:01:20"]);
         assert_eq!(details(rig, 1, "job").await.state, JobState::Exhausted);
-        rig.send(1, TriggerJob("job".to_owned())).await.expect("a trigger is no tick");
+        rig.send(1, TriggerJob::new("job")).await.expect("a trigger is no tick");
     });
 }
 
@@ -164,7 +164,7 @@ fn a_job_that_fails_too_often_in_a_row_is_paused_on_all_nodes() {
         );
 
         // From the beginning.
-        rig.send(late, ResumeJobs("job".into())).await.expect("it is there");
+        rig.send(late, ResumeJobs::new("job")).await.expect("it is there");
         // The other nodes hear of it.
         rig.advance(secs(1)).await;
         assert_eq!(details(rig, 1, "job").await.failures, 0);
@@ -195,7 +195,7 @@ fn a_success_starts_the_count_anew_and_a_cancelled_run_does_not_count() {
                 .run(async |run| run.cancelled().await);
             rig.update(node, hangs).await.expect("it is right");
             rig.advance(secs(6)).await;
-            rig.send(node, CancelRuns(Selector::All)).await.expect("it is there");
+            rig.send(node, CancelRuns::new(Selector::All)).await.expect("it is there");
             rig.advance(secs(1)).await;
             assert_eq!((paused(rig), details(rig, node, "job").await.failures), (0, 2));
 
@@ -205,7 +205,7 @@ fn a_success_starts_the_count_anew_and_a_cancelled_run_does_not_count() {
             let before = rig.started("job");
 
             // A local job has a count, and a pause, of its own.
-            rig.send(node, ResumeJobs(Selector::All)).await.expect("it is there");
+            rig.send(node, ResumeJobs::new(Selector::All)).await.expect("it is there");
             assert_eq!(details(rig, node, "job").await.failures, 0);
             rig.advance(secs(60)).await;
             assert_eq!((paused(rig), rig.started("job") - before), (2, 3), "{fires:?}: {}", rig.transcript());
@@ -291,7 +291,7 @@ fn a_stop_outlasts_a_store_that_is_silent_at_that_moment() {
 
         assert_eq!((rig.started("job"), paused(rig)), (1, 1), "{}", rig.transcript());
         assert_eq!(details(rig, node, "job").await.state, JobState::Paused);
-        rig.send(node, ResumeJobs("job".into())).await.expect("it is there");
+        rig.send(node, ResumeJobs::new("job")).await.expect("it is there");
         rig.advance(secs(12)).await;
         assert_eq!((rig.started("job"), paused(rig)), (2, 2), "it stops again: {}", rig.transcript());
     });

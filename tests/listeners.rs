@@ -235,8 +235,8 @@ fn the_life_of_a_node_is_heard_in_order() {
         let refused = rig.add(node, job("a")).await;
         refused.expect_err("it exists: no event");
         rig.add(node, Job::new("c", every(hours(1))).run(async |_| Err::<(), _>("no"))).await.expect("right");
-        rig.send(node, RemoveJobs("b".into())).await.expect("it is there");
-        rig.send(node, TriggerJob("c".to_owned())).await.expect("nothing runs");
+        rig.send(node, RemoveJobs::new("b")).await.expect("it is there");
+        rig.send(node, TriggerJob::new("c")).await.expect("nothing runs");
         rig.advance(secs(1)).await;
 
         let supervisor = rig.supervisor(node);

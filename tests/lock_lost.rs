@@ -164,7 +164,7 @@ fn a_claim_that_outlived_its_session_leaves_no_key_behind() {
         rig.advance(secs(1)).await;
         let id = rig.id(node);
         rig.store().script(id, [CallFault::Stall(secs(2))]);
-        let triggered = rig.supervisor(node).send(TriggerJob("manual".to_owned()));
+        let triggered = rig.supervisor(node).send(TriggerJob::new("manual"));
         let triggered = kept(triggered);
         rig.advance(ms(10)).await;
 

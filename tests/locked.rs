@@ -81,7 +81,7 @@ fn a_trigger_waits_half_a_second_for_a_locked_key() {
         let supervisor = rig.supervisor(node);
 
         rig.store().set_locked("held", true);
-        let trigger = supervisor.send(TriggerJob("held".to_owned()));
+        let trigger = supervisor.send(TriggerJob::new("held"));
         let store = rig.store().clone();
         let freed = async {
             tokio::time::sleep(ms(200)).await;
@@ -92,7 +92,7 @@ fn a_trigger_waits_half_a_second_for_a_locked_key() {
 
         rig.store().set_locked("held", true);
         let began = rig.now();
-        let refused = rig.send(node, TriggerJob("held".to_owned())).await;
+        let refused = rig.send(node, TriggerJob::new("held")).await;
         assert!(matches!(refused, Err(TriggerError::Unavailable { .. })), "{refused:?}");
         let waited = (rig.now() - began).to_std().expect("time goes on");
         assert!((ms(400)..ms(700)).contains(&waited), "{waited:?}");

@@ -71,7 +71,7 @@ fn what_goes_wrong_is_at_warn_and_error_and_what_goes_well_at_debug() {
         rig.advance(secs(100)).await;
         let pause = PauseJobs::new("good");
         rig.send(node, pause).await.expect("it is paused");
-        rig.send(node, ResumeJobs("good".into())).await.expect("it is resumed");
+        rig.send(node, ResumeJobs::new("good")).await.expect("it is resumed");
         rig.update(node, minutely("good").run(async |_| {})).await.expect("it is updated");
     });
 

@@ -115,7 +115,7 @@ fn a_manual_run_goes_on_where_the_job_is_scheduled() {
             rig.node(node_with([job()])).await;
         }
         rig.advance(secs(1)).await;
-        rig.send(1, TriggerJob("job".to_owned())).await.expect("nothing runs");
+        rig.send(1, TriggerJob::new("job")).await.expect("nothing runs");
         rig.advance(secs(10)).await;
 
         rig.kill(1);
@@ -157,7 +157,7 @@ fn a_job_that_its_leader_removed_retries_nothing_when_added_again() {
         nodes_in_a_run(rig, 2).await;
 
         for node in [1, 0] {
-            rig.send(node, RemoveJobs("job".into())).await.expect("it is there");
+            rig.send(node, RemoveJobs::new("job")).await.expect("it is there");
         }
         // The leader tells the store.
         rig.advance(secs(1)).await;
@@ -166,7 +166,7 @@ fn a_job_that_its_leader_removed_retries_nothing_when_added_again() {
         assert_eq!(starts(rig, "job"), ["n1 01:00:00"]);
         assert_eq!(lost(rig), 1);
 
-        rig.send(1, AddJob(job())).await.expect("it is added");
+        rig.send(1, AddJob::new(job())).await.expect("it is added");
         rig.advance(hours(1)).await;
         assert_eq!(starts(rig, "job"), ["n1 01:00:00", "n2 04:00:00"]);
     });
@@ -177,13 +177,13 @@ fn a_job_that_other_nodes_removed_retries_its_lost_run_when_added_again() {
     simulate(START, async |rig| {
         nodes_in_a_run(rig, 2).await;
 
-        rig.send(1, RemoveJobs("job".into())).await.expect("it is there");
+        rig.send(1, RemoveJobs::new("job")).await.expect("it is there");
         rig.kill(0);
         rig.advance(mins(20)).await;
         assert_eq!(starts(rig, "job"), ["n1 01:00:00"]);
         assert_eq!(lost(rig), 1);
 
-        rig.send(1, AddJob(job())).await.expect("it is added");
+        rig.send(1, AddJob::new(job())).await.expect("it is added");
         rig.advance(mins(20)).await;
         assert_eq!(starts(rig, "job"), ["n1 01:00:00", "n2 01:00:00 attempt 2"]);
     });
@@ -194,7 +194,7 @@ fn a_job_that_was_changed_meanwhile_to_record_its_losses_owes_nothing() {
     simulate(START, async |rig| {
         nodes_in_a_run(rig, 2).await;
 
-        rig.send(1, UpdateJob(job().on_lost(OnLost::Record))).await.expect("it is there");
+        rig.send(1, UpdateJob::new(job().on_lost(OnLost::Record))).await.expect("it is there");
         rig.kill(0);
         rig.advance(mins(30)).await;
 
@@ -213,7 +213,7 @@ fn a_run_with_a_lock_key_of_another_name_goes_on_under_that_key() {
 
         rig.kill(0);
         rig.advance(mins(1)).await;
-        let refused = rig.send(1, TriggerJob("job".to_owned())).await;
+        let refused = rig.send(1, TriggerJob::new("job")).await;
 
         assert_eq!(starts(rig, "job"), ["n1 01:00:00", "n2 01:00:00 attempt 2"]);
         let tokens = tokens(rig);
@@ -269,7 +269,8 @@ fn a_paused_job_finishes_what_it_owes() {
 fn often(fires: Fires, period: Duration, by_hand: Duration) -> Job {
     let job = Job::new("job", every(period)).fires(fires).overlap(Overlap::Allow(4)).on_lost(OnLost::Retry);
     job.run_with(by_hand, async |run: Run, by_hand| {
-        tokio::time::sleep(if run.origin() == Origin::Manual { by_hand } else { secs(1) }).await;
+        tokio::time::sleep(if matches!(run.origin(), Origin::Trigger { .. }) { by_hand } else { secs(1) })
+            .await;
     })
 }
 
@@ -287,7 +288,7 @@ fn by_hand(rig: &Rig, node: &str) -> Vec<(RunId, u32, FencingToken)> {
 
 async fn trigger_often(rig: &mut Rig, node: usize, times: usize) {
     for _ in 0..times {
-        rig.send(node, TriggerJob("job".to_owned())).await.expect("it may");
+        rig.send(node, TriggerJob::new("job")).await.expect("it may");
     }
     rig.advance(secs(1)).await;
 }
@@ -387,14 +388,14 @@ fn a_lost_run_that_is_cancelled_before_its_retry_is_closed() {
         let blocker = Job::new("blocker", every(hours(1))).run(async |_| tokio::time::sleep(mins(5)).await);
         rig.node(node_with([job(), blocker]).max_concurrent_runs(1)).await;
         rig.advance(secs(1)).await;
-        rig.send(0, TriggerJob("job".to_owned())).await.expect("nothing runs");
-        rig.send(1, TriggerJob("blocker".to_owned())).await.expect("nothing runs there");
+        rig.send(0, TriggerJob::new("job")).await.expect("nothing runs");
+        rig.send(1, TriggerJob::new("blocker")).await.expect("nothing runs there");
         rig.advance(secs(1)).await;
         rig.kill(0);
         rig.advance(mins(3)).await;
         assert_eq!((lost(rig), starts(rig, "job").len()), (1, 1), "it waits: {}", rig.transcript());
 
-        rig.send(1, CancelRuns("job".into())).await.expect("it is there");
+        rig.send(1, CancelRuns::new("job")).await.expect("it is there");
         rig.advance(mins(10)).await;
 
         assert_eq!(starts(rig, "job"), ["n1 triggered"]);

@@ -65,7 +65,7 @@ async fn a_hundred_thousand_reminders_leave_the_nightly_job_its_series() {
         jobs.add(nightly()).await.expect("it is added again");
     }
     run(&jobs, &prometheus, "nightly", ("nightly", 2)).await;
-    jobs.supervisor().send(UpdateJob(nightly().tag("changed"))).await.unwrap().expect("it is updated");
+    jobs.supervisor().send(UpdateJob::new(nightly().tag("changed"))).await.unwrap().expect("it is updated");
     run(&jobs, &prometheus, "nightly", ("nightly", 3)).await;
 
     let metrics = prometheus.render();

@@ -75,7 +75,7 @@ fn after_a_pause() {
     with_each_policy("paused", async |rig, _| {
         rig.send(0, pause_all()).await.expect("it is there");
         rig.advance(secs(290)).await;
-        rig.send(0, ResumeJobs(Selector::All)).await.expect("it is there");
+        rig.send(0, ResumeJobs::new(Selector::All)).await.expect("it is there");
     });
 }
 

@@ -288,7 +288,7 @@ fn a_manual_run_of_a_dead_follower_is_closed_while_the_leader_goes_on() {
         rig.advance(secs(1)).await;
         let follower = rig.node(node_with([job()])).await;
         rig.advance(secs(1)).await;
-        rig.send(follower, callsheet::TriggerJob("long".to_owned())).await.expect("it starts");
+        rig.send(follower, callsheet::TriggerJob::new("long")).await.expect("it starts");
 
         rig.kill(follower);
         rig.advance(secs(120)).await;

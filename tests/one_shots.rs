@@ -121,7 +121,7 @@ fn a_one_shot_that_is_held_by_a_pause_stays_until_it_has_run() {
         rig.advance(secs(60)).await;
         assert_eq!(state(rig, node, "job").await, Some(JobState::Paused));
 
-        rig.send(node, ResumeJobs("job".into())).await.expect("it is there");
+        rig.send(node, ResumeJobs::new("job")).await.expect("it is there");
         rig.advance(secs(5)).await;
 
         assert_eq!((rig.started("job"), state(rig, node, "job").await), (1, None));
@@ -159,7 +159,10 @@ fn a_one_shot_that_gets_another_fire_time_stays_for_it() {
         rig.advance(secs(20)).await;
 
         assert_eq!((rig.started("job"), state(rig, node, "job").await), (1, None));
-        assert!(rig.send(node, UpdateJob(job("2026-01-05T01:00:00Z"))).await.is_err(), "its name is free");
+        assert!(
+            rig.send(node, UpdateJob::new(job("2026-01-05T01:00:00Z"))).await.is_err(),
+            "its name is free"
+        );
     });
 }
 

@@ -83,7 +83,7 @@ fn of_a_batch_with_jobs_that_are_over_none_is_added_and_each_is_named() {
         let late = |nth: usize| job(&format!("late {nth}"), at("2026-01-04T23:00:00Z"));
         let jobs: Vec<_> = [job("good", every("1h"))].into_iter().chain((0..25).map(late)).collect();
 
-        let refused = rig.send(0, AddJobs(jobs)).await.unwrap_err();
+        let refused = rig.send(0, AddJobs::new(jobs)).await.unwrap_err();
 
         let AddError::Over(over) = &refused else { panic!("{refused:?}") };
         assert_eq!(over.len(), 25);

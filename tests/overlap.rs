@@ -252,14 +252,14 @@ fn a_shutdown_drops_queued_triggers_with_an_event() {
 #[test]
 fn a_removal_drops_queued_triggers_with_an_event() {
     queued_triggers_are_dropped(true, async |rig, node| {
-        rig.send(node, RemoveJobs("report".into())).await.expect("it is there");
+        rig.send(node, RemoveJobs::new("report")).await.expect("it is there");
     });
 }
 
 #[test]
 fn cancelling_the_runs_drops_queued_triggers_with_an_event() {
     queued_triggers_are_dropped(false, async |rig, node| {
-        let told = rig.send(node, CancelRuns("report".into())).await.expect("it is there");
+        let told = rig.send(node, CancelRuns::new("report")).await.expect("it is there");
         assert_eq!(told.len(), 1, "the run in progress");
     });
 }
@@ -282,7 +282,7 @@ fn a_trigger_that_waits_for_another_node_is_dropped_at_whatever_instant() {
 
             // About when it asks again, which takes a millisecond.
             rig.advance(Duration::from_millis(245 + millis)).await;
-            rig.send(follower, RemoveJobs("report".into())).await.expect("it is there");
+            rig.send(follower, RemoveJobs::new("report")).await.expect("it is there");
             rig.advance(secs(60)).await;
 
             assert_eq!(rig.started("report"), 1, "{millis}");
@@ -350,24 +350,24 @@ fn jobs_that_share_a_key_share_one_policy() {
     simulate(START, async |rig| {
         let node = rig.node(node_with([close()])).await;
 
-        let one = rig.send(node, AddJob(audit())).await.expect_err("they differ");
+        let one = rig.send(node, AddJob::new(audit())).await.expect_err("they differ");
         let AddError::Invalid(faults) = one else { panic!("{one:?}") };
         assert_eq!(faults.to_string(), CONFLICT);
 
-        let batch = AddJobs(vec![Job::new("other", every(secs(10))).run(async |_| {}), audit()]);
+        let batch = AddJobs::new(vec![Job::new("other", every(secs(10))).run(async |_| {}), audit()]);
         let batch = rig.send(node, batch).await.expect_err("they differ");
         let AddError::Invalid(faults) = batch else { panic!("{batch:?}") };
         assert_eq!(faults.to_string(), CONFLICT);
         assert!(rig.send(node, JobDetails("other".to_owned())).await.is_none(), "all or nothing");
 
         rig.add(node, sharing("audit", Overlap::Queue(1))).await.expect("they are the same");
-        let update = rig.send(node, UpdateJob(audit())).await.expect_err("they differ");
+        let update = rig.send(node, UpdateJob::new(audit())).await.expect_err("they differ");
         let UpdateError::Invalid(faults) = update else { panic!("{update:?}") };
         assert_eq!(faults.to_string(), CONFLICT);
 
         // Alone with its key, a job may change its policy.
-        rig.send(node, RemoveJobs("close".into())).await.expect("it is there");
-        rig.send(node, UpdateJob(audit())).await.expect("it is alone");
+        rig.send(node, RemoveJobs::new("close")).await.expect("it is there");
+        rig.send(node, UpdateJob::new(audit())).await.expect("it is alone");
     });
 }
 
@@ -392,7 +392,7 @@ fn runs_of_a_former_definition_count_for_the_new_policy() {
         trigger(rig, node, "report").await.expect("a slot");
         rig.advance(secs(10)).await;
         trigger(rig, node, "report").await.expect("a slot");
-        rig.send(node, UpdateJob(job(Overlap::Queue(1)))).await.expect("it is alone");
+        rig.send(node, UpdateJob::new(job(Overlap::Queue(1)))).await.expect("it is alone");
         // The first slot is free again, but not the job.
         rig.advance(secs(12)).await;
 

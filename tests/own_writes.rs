@@ -109,7 +109,7 @@ impl Caller {
                 Err(error) => assert!(known.is_some(), "{error}"),
             },
             Command::Update { day } => {
-                let updated = jobs.supervisor().send(UpdateJob(job(&name, day))).await.expect("it runs");
+                let updated = jobs.supervisor().send(UpdateJob::new(job(&name, day))).await.expect("it runs");
                 assert_eq!(updated.is_ok(), known.is_some(), "{updated:?}");
                 if let (Some(known), Ok(updated)) = (known, updated) {
                     (known.day, known.here) = (day, updated.scheduled == Scheduled::Here);

@@ -119,7 +119,7 @@ fn a_claim_that_is_refused_parks_its_job_and_the_others_go_on() {
         rig.store().set_bad("bad", &[]);
         rig.advance(secs(20)).await;
         assert_eq!(rig.started("bad"), 2, "that nobody changed anything is all that the node knows");
-        let resumed = rig.send(node, ResumeJobs("bad".into())).await.expect("an answer");
+        let resumed = rig.send(node, ResumeJobs::new("bad")).await.expect("an answer");
         assert_eq!(resumed.len(), 1);
         rig.advance(secs(10)).await;
 
@@ -213,7 +213,7 @@ fn a_job_that_any_node_may_fire_is_parked_where_it_is_refused() {
         assert_eq!((parked(rig).len(), skipped(rig, "bad"), rig.started("good")), (1, 3, 3));
 
         rig.store().set_bad("bad", &[]);
-        rig.send(node, ResumeJobs("bad".into())).await.expect("an answer");
+        rig.send(node, ResumeJobs::new("bad")).await.expect("an answer");
         rig.advance(secs(30)).await;
 
         assert_eq!((rig.started("bad"), rig.counter(DUE, "name=bad")), (3, 6));
@@ -325,7 +325,7 @@ fn a_removal_that_is_refused_for_one_job_is_told_for_the_others() {
         rig.node(node_with([job("bad", 10), job("good", 10)])).await;
         rig.advance(secs(4)).await;
 
-        rig.send(leader, RemoveJobs(callsheet::Selector::All)).await.expect("an answer");
+        rig.send(leader, RemoveJobs::new(callsheet::Selector::All)).await.expect("an answer");
         rig.advance(mins(1)).await;
 
         assert!(rig.started("good") >= 2, "the follower that holds it fires it: {}", rig.started("good"));

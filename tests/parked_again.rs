@@ -218,7 +218,7 @@ fn a_removed_job_is_tried_no_more() {
         rig.advance(secs(10)).await;
         assert_eq!(parked(rig), ["bad is parked"]);
 
-        rig.send(node, RemoveJobs("bad".into())).await.expect("it is there");
+        rig.send(node, RemoveJobs::new("bad")).await.expect("it is there");
         rig.advance(secs(5)).await;
         let errors = rig.counter(ERRORS, "operation=enrol");
         rig.advance(hours(1)).await;

@@ -142,7 +142,7 @@ fn an_enrolment_refused_before_a_removal_is_not_held_against_a_job() {
         refuse_all(rig, &[Enrolment]);
         rig.add(node, job("new", 3_600)).await.expect("it is a good definition");
         rig.advance(secs(5)).await;
-        rig.send(node, RemoveJobs("new".into())).await.expect("it is there");
+        rig.send(node, RemoveJobs::new("new")).await.expect("it is there");
         rig.advance(secs(10)).await;
         refuse_all(rig, &[]);
         rig.add(node, job("other", 3_600)).await.expect("it is a good definition");

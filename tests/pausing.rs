@@ -41,7 +41,7 @@ async fn paused(rig: &mut Rig, asked: PauseJobs) -> Vec<String> {
 }
 
 async fn resumed(rig: &mut Rig, jobs: impl Into<Selector>) -> Vec<String> {
-    let names = rig.send(0, ResumeJobs(jobs.into())).await.expect("they are there");
+    let names = rig.send(0, ResumeJobs::new(jobs)).await.expect("they are there");
     names.into_iter().map(|name| name.as_str().to_owned()).collect()
 }
 
@@ -137,7 +137,7 @@ fn a_follower_pauses_a_job_for_the_leader_and_the_leader_for_a_follower() {
         for node in [0, 1] {
             assert_eq!(details(rig, node, "job").await.state, JobState::Paused, "node {node}");
         }
-        rig.send(0, ResumeJobs("job".into())).await.expect("it is there");
+        rig.send(0, ResumeJobs::new("job")).await.expect("it is there");
         rig.advance(secs(10)).await;
 
         assert_eq!(rig.started("job"), 2);
@@ -187,7 +187,7 @@ fn a_pause_outlasts_the_leader_and_every_node() {
 
         assert_eq!(rig.started("job"), 1);
         assert_eq!(details(rig, late, "job").await.state, JobState::Paused);
-        rig.send(late, ResumeJobs("job".into())).await.expect("it is there");
+        rig.send(late, ResumeJobs::new("job")).await.expect("it is there");
         rig.advance(secs(10)).await;
         assert_eq!(rig.started("job"), 2);
     });
@@ -232,8 +232,8 @@ fn each_of_many_resumed_jobs_fires_though_notifications_are_dropped() {
         // The leader and a follower hear nothing for a moment.
         [0, 2].into_iter().for_each(|node| rig.cut_off(node));
         // The notification of it is the oldest, though its name comes last: a node tells its jobs page by page.
-        rig.send(1, ResumeJobs("job 999".into())).await.expect("it is there");
-        rig.send(1, ResumeJobs(Selector::All)).await.expect("it is there");
+        rig.send(1, ResumeJobs::new("job 999")).await.expect("it is there");
+        rig.send(1, ResumeJobs::new(Selector::All)).await.expect("it is there");
         rig.advance(secs(1)).await;
         [0, 2].into_iter().for_each(|node| rig.reconnect(node));
         rig.advance(secs(5)).await;
@@ -267,7 +267,7 @@ fn resuming_what_is_resumed_already_tells_a_node_that_did_not_hear_of_it() {
         paused(rig, pause(Selector::All)).await;
         rig.advance(secs(1)).await;
         rig.cut_off(0);
-        rig.send(1, ResumeJobs(Selector::All)).await.expect("they are there");
+        rig.send(1, ResumeJobs::new(Selector::All)).await.expect("they are there");
         rig.advance(secs(1)).await;
         rig.reconnect(0);
         rig.advance(secs(5)).await;
@@ -305,7 +305,7 @@ fn a_paused_job_can_be_started_by_hand_and_its_run_in_progress_goes_on() {
         rig.send(node, pause("job")).await.expect("it is there");
         assert_eq!(details(rig, node, "job").await.state, JobState::Running);
         rig.advance(secs(10)).await;
-        let triggered = rig.send(node, TriggerJob("job".to_owned())).await;
+        let triggered = rig.send(node, TriggerJob::new("job")).await;
         assert!(triggered.is_ok(), "{triggered:?}");
         rig.advance(mins(2)).await;
 
@@ -340,7 +340,7 @@ fn what_makes_no_sense_pauses_nothing() {
         let past = Some(at("00:00:04"));
         let bad = rig.send(node, pause("job").note(long).until(past)).await;
         let unknown = rig.send(node, pause("nobody")).await;
-        let unknown_too = rig.send(node, ResumeJobs("nobody".into())).await;
+        let unknown_too = rig.send(node, ResumeJobs::new("nobody")).await;
 
         let Err(PauseError::Invalid(faults)) = bad else { panic!("{bad:?}") };
         assert_eq!(
@@ -414,7 +414,7 @@ fn a_pause_of_many_jobs_does_not_overtake_a_resume_of_some() {
         rig.store().script(leader, [CallFault::Stall(secs(1))]);
         rig.advance(latency).await;
         assert_eq!(resumed(rig, "job 0").await, ["job 0"]);
-        rig.send(1, ResumeJobs("job 1".into())).await.expect("it is there");
+        rig.send(1, ResumeJobs::new("job 1")).await.expect("it is there");
         let paused = all.await.expect("the node runs").expect("they are there");
         assert_eq!(paused.len(), names.len());
 

@@ -174,7 +174,7 @@ async fn a_pause_is_never_forgotten_with_its_name() {
     let pauses = async {
         let locker = user.locker();
         let job = [name("job")];
-        let pause = callsheet::port::Pause { until: None, note: None };
+        let pause = callsheet::port::Pause::until_resumed();
         let mut rounds = 0;
         while Instant::now() < until {
             locker.pause(&job, Some(&pause)).await.expect("an answer");

@@ -388,7 +388,7 @@ async fn no_statement_that_changed_nothing_says_that_it_is_done() {
     assert_eq!(locker.claim(&[claim("job", 2)]).await.ok(), Some(vec![Verdict::Locked { holder: None }]));
     assert_eq!(locker.complete(std::slice::from_ref(&end)).await.ok(), Some(vec![Completed::Locked]));
     assert_eq!(locker.advance(std::slice::from_ref(&advanced)).await.ok(), Some(vec![Advanced::Locked]));
-    let pause = Pause { until: None, note: None };
+    let pause = Pause::until_resumed();
     assert!(locker.pause(&[name("job")], Some(&pause)).await.is_err());
     assert!(locker.prove(Proof::default()).await.is_err());
 

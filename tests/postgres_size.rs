@@ -289,7 +289,7 @@ async fn live(url: &str, schema: &str, node: &Node, dies: &Node, tag: &str) {
     let step =
         CursorAdvance { id: NodeId::random().as_uuid(), job: name("moved"), expected, to, skips, authority };
     node.locker.advance(&[step]).await.expect("an answer");
-    let pause = Pause { until: None, note: None };
+    let pause = Pause::until_resumed();
     node.locker.pause(&[name("plain"), name("unknown")], Some(&pause)).await.expect("an answer");
     node.locker.pause(&[name("plain"), name("unknown")], None).await.expect("an answer");
     pause_in_turn(url, schema, node, &name("plain")).await;
@@ -308,7 +308,7 @@ async fn pause_in_turn(url: &str, schema: &str, node: &Node, job: &JobName) {
     holder.batch_execute("BEGIN").await.expect("an answer");
     let lock = format!("SELECT FROM {schema}.names WHERE scope = 'size' AND name = $1 FOR UPDATE");
     holder.execute(&lock, &[&job.as_str()]).await.expect("an answer");
-    let pause = Pause { until: None, note: None };
+    let pause = Pause::until_resumed();
     let waits = async {
         let waiting = "SELECT FROM pg_locks WHERE NOT granted AND locktype IN ('transactionid', 'tuple')";
         while admin.query(waiting, &[]).await.expect("an answer").is_empty() {

@@ -485,7 +485,7 @@ async fn numbers_and_instants_at_their_bounds_are_answered_or_refused_alone() {
         ..Completion::new(name("b"), key, good.run, token, Outcome::Failed)
     };
     locker.complete(std::slice::from_ref(&end)).await.expect("it is stale, and no error");
-    let for_ever = Pause { until: Some(DateTime::<Utc>::MAX_UTC), note: Some("\u{1}".repeat(1_000)) };
+    let for_ever = Pause::until(DateTime::<Utc>::MAX_UTC).note("\u{1}".repeat(1_000));
     let paused = locker.pause(&[name("a")], Some(&for_ever)).await.expect("an answer");
     assert_eq!(paused, [true]);
     let again = locker.enrol(&[held_for_ever("a")]).await.expect("an answer");

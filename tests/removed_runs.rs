@@ -43,7 +43,7 @@ fn in_state(state: JobState) -> ListJobs {
 /// Starts a run, and removes its job.
 async fn removed(rig: &mut Rig, node: NodeIndex, job: &str) -> RunId {
     let run = trigger(rig, node, job).await.expect("nothing runs").run();
-    rig.send(node, RemoveJobs(job.into())).await.expect("it is there");
+    rig.send(node, RemoveJobs::new(job)).await.expect("it is there");
     run
 }
 
@@ -75,7 +75,7 @@ fn a_removed_job_is_shown_with_its_runs_until_they_have_ended() {
         assert!(details(rig, node, "minute").await.is_none());
         assert_eq!(listed(rig, node, in_state(JobState::Removed)).await, Vec::<String>::new());
         let unknown = SelectError::UnknownJob { name: "minute".to_owned() };
-        assert_eq!(rig.send(node, CancelRuns("minute".into())).await, Err(unknown));
+        assert_eq!(rig.send(node, CancelRuns::new("minute")).await, Err(unknown));
     });
 }
 
@@ -84,12 +84,12 @@ fn a_removed_job_without_runs_is_gone_at_once() {
     simulate(START, async |rig| {
         let node = rig.node(node_with([minute(Overlap::Skip)])).await;
 
-        rig.send(node, RemoveJobs("minute".into())).await.expect("it is there");
+        rig.send(node, RemoveJobs::new("minute")).await.expect("it is there");
 
         assert!(details(rig, node, "minute").await.is_none());
         assert_eq!(listed(rig, node, in_state(JobState::Removed)).await, Vec::<String>::new());
         let unknown = SelectError::UnknownJob { name: "minute".to_owned() };
-        assert_eq!(rig.send(node, CancelRuns("minute".into())).await, Err(unknown));
+        assert_eq!(rig.send(node, CancelRuns::new("minute")).await, Err(unknown));
     });
 }
 
@@ -109,18 +109,22 @@ fn a_run_of_a_removed_job_is_cancelled_by_id_by_name_by_tag_and_with_all() {
             };
             let job = match selector {
                 Some(selector) => {
-                    let runs = rig.send(node, CancelRuns(selector)).await.expect("it is known");
+                    let runs = rig.send(node, CancelRuns::new(selector)).await.expect("it is known");
                     assert_eq!(runs.iter().map(|(_, run)| *run).collect::<Vec<_>>(), [run], "{by}");
                     runs[0].0.clone()
                 }
-                None => rig.send(node, CancelRun(run)).await.expect("it is known"),
+                None => rig.send(node, CancelRun::new(run)).await.expect("it is known"),
             };
 
             assert_eq!(job.as_str(), "minute", "{by}");
             rig.advance(secs(1)).await;
             assert_eq!(cancelled(rig, run), Some(CancelReason::Requested), "{by}");
             assert_eq!(rig.store().held(), 0, "{by}");
-            assert_eq!(rig.send(node, CancelRun(run)).await, Err(UnknownRun { run }), "{by}: it has ended");
+            assert_eq!(
+                rig.send(node, CancelRun::new(run)).await,
+                Err(UnknownRun { run }),
+                "{by}: it has ended"
+            );
         });
     }
 }
@@ -151,7 +155,7 @@ fn a_new_job_of_the_name_overlaps_with_the_run_of_the_former_one() {
         let told = |kind: &EventKind| matches!(kind, EventKind::LockContended { holder, .. } if *holder == Some(run));
         assert_eq!(rig.count(told), 2, "of the trigger and of the tick");
 
-        rig.send(node, CancelRun(run)).await.expect("it goes on");
+        rig.send(node, CancelRun::new(run)).await.expect("it goes on");
         rig.advance(secs(10)).await;
         assert_eq!(rig.started("minute"), 2, "the next tick runs");
         let shown = details(rig, node, "minute").await.expect("it is there");
@@ -209,7 +213,7 @@ fn of_several_runs_of_a_job_one_is_cancelled_and_the_others_go_on() {
                 runs.push(trigger(rig, node, "minute").await.expect("there is a slot").run());
             }
 
-            rig.send(node, CancelRun(runs[1])).await.expect("it is in progress");
+            rig.send(node, CancelRun::new(runs[1])).await.expect("it is in progress");
 
             let shown = details(rig, node, "minute").await.expect("it is there");
             assert!(shown.active_runs.iter().all(|run| run.cancelled.is_none() || run.run == runs[1]));
@@ -230,11 +234,11 @@ fn a_run_that_waits_for_its_turn_is_dropped_by_its_id() {
             runs.push(trigger(rig, node, "minute").await.expect("it may wait").run());
         }
 
-        rig.send(node, CancelRun(runs[1])).await.expect("it waits");
+        rig.send(node, CancelRun::new(runs[1])).await.expect("it waits");
 
         assert_eq!(cancelled(rig, runs[1]), Some(CancelReason::NotStarted));
-        assert_eq!(rig.send(node, CancelRun(runs[1])).await, Err(UnknownRun { run: runs[1] }));
-        rig.send(node, CancelRun(runs[0])).await.expect("it is in progress");
+        assert_eq!(rig.send(node, CancelRun::new(runs[1])).await, Err(UnknownRun { run: runs[1] }));
+        rig.send(node, CancelRun::new(runs[0])).await.expect("it is in progress");
         rig.advance(secs(1)).await;
         let active = details(rig, node, "minute").await.expect("it is there").active_runs;
         assert_eq!(active.iter().map(|run| run.run).collect::<Vec<_>>(), [runs[2]]);
@@ -250,7 +254,7 @@ fn a_run_of_a_local_job_is_found_among_very_many_jobs() {
         let run = trigger(rig, node, "minute").await.expect("nothing runs").run();
 
         assert_eq!(
-            rig.send(node, CancelRun(run)).await.map(|job| job.as_str().to_owned()),
+            rig.send(node, CancelRun::new(run)).await.map(|job| job.as_str().to_owned()),
             Ok("minute".to_owned())
         );
 
@@ -275,12 +279,12 @@ fn a_run_of_a_broken_job_is_shown_and_can_be_cancelled() {
         let shown = details(rig, node, "bad").await.expect("it is there");
         assert_eq!((shown.state, shown.active_runs.len()), (JobState::Broken, 1));
         let run = shown.active_runs[0].run;
-        let told = rig.send(node, CancelRuns("bad".into())).await.expect("it is there");
+        let told = rig.send(node, CancelRuns::new("bad")).await.expect("it is there");
 
         assert_eq!(told.iter().map(|(_, run)| *run).collect::<Vec<_>>(), [run]);
         rig.advance(secs(1)).await;
         assert_eq!(cancelled(rig, run), Some(CancelReason::Requested));
-        assert!(rig.send(node, TriggerJob("bad".to_owned())).await.is_err());
+        assert!(rig.send(node, TriggerJob::new("bad")).await.is_err());
     });
 }
 

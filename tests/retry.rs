@@ -94,7 +94,7 @@ fn the_key_stays_held_between_attempts_on_every_node() {
         rig.advance(hours(1)).await;
         assert_eq!(rig.store().held(), 1);
 
-        let refused = rig.send(follower, callsheet::TriggerJob("report".to_owned())).await;
+        let refused = rig.send(follower, callsheet::TriggerJob::new("report")).await;
         assert!(refused.is_err(), "{refused:?}");
 
         rig.kill(leader);

@@ -82,7 +82,7 @@ fn a_job_whose_key_has_another_policy_elsewhere_is_not_added() {
         rig.advance(secs(1)).await;
 
         let batch = vec![keyed("new", Overlap::Allow(2)), job("good", Overlap::Skip)];
-        let error = rig.send(follower, AddJobs(batch)).await.expect_err("another policy");
+        let error = rig.send(follower, AddJobs::new(batch)).await.expect_err("another policy");
         let AddError::Invalid(faults) = &error else { panic!("{error:?}") };
         assert_eq!(faults.as_slice().len(), 1, "{faults}");
         assert!(faults.to_string().contains(r#"that of other nodes is "skip""#), "{faults}");
@@ -118,7 +118,7 @@ fn a_job_that_only_a_follower_holds_obeys_the_leaders_policy() {
         assert_eq!((rig.counter(DUE, "name=alone"), skipped), (4, [2, 1]), "the leader's run has the key");
 
         rig.update(follower, keyed("alone", Overlap::Queue(2))).await.expect_err("another policy");
-        rig.send(leader, RemoveJobs("led".into())).await.expect("it is there");
+        rig.send(leader, RemoveJobs::new("led")).await.expect("it is there");
         rig.advance(secs(1)).await;
         rig.update(follower, keyed("alone", Overlap::Queue(2))).await.expect("nobody else has the key");
         rig.advance(secs(10)).await;
@@ -134,7 +134,7 @@ fn a_key_that_its_last_job_lets_go_of_is_free_for_another_policy() {
         let second = rig.node(node_with([])).await;
         rig.advance(secs(1)).await;
 
-        rig.send(first, RemoveJobs("one".into())).await.expect("it is there");
+        rig.send(first, RemoveJobs::new("one")).await.expect("it is there");
         rig.advance(secs(1)).await;
         rig.add(second, any("two", Overlap::Replace)).await.expect_err("one job has the key still");
         let elsewhere = Job::new("also", every(secs(10))).fires(Fires::AnyNode).run(async |_| {});
@@ -306,7 +306,7 @@ fn a_key_that_could_not_be_given_up_at_once_is_given_up_later() {
         rig.advance(secs(1)).await;
 
         rig.store().script(rig.id(first), [CallFault::RequestLost]);
-        rig.send(first, RemoveJobs("one".into())).await.expect("it is there");
+        rig.send(first, RemoveJobs::new("one")).await.expect("it is there");
         rig.advance(secs(1)).await;
         rig.add(second, any("two", Overlap::Replace)).await.expect_err("the store was not told");
         rig.advance(secs(40)).await;
@@ -324,7 +324,7 @@ fn a_job_that_comes_back_during_a_retraction_declares_its_policy_after_it() {
         rig.advance(secs(1)).await;
 
         rig.store().script(rig.id(first), [CallFault::Stall(secs(2))]);
-        rig.send(first, RemoveJobs("one".into())).await.expect("it is there");
+        rig.send(first, RemoveJobs::new("one")).await.expect("it is there");
         rig.add(first, any("one", Overlap::Skip)).await.expect("it is gone");
         rig.advance(secs(10)).await;
 

@@ -366,7 +366,7 @@ fn it_tells_how_each_run_ended() {
         ];
         let node = rig.node(node_with(jobs)).await;
         rig.advance(Duration::from_millis(1_500)).await;
-        rig.send(node, callsheet::CancelRuns("cancelled".into())).await.expect("it is there");
+        rig.send(node, callsheet::CancelRuns::new("cancelled")).await.expect("it is there");
         rig.advance(secs(20)).await;
         rig.end_session(node);
         rig.advance(Duration::from_mins(5)).await;

@@ -222,10 +222,10 @@ fn a_run_keeps_the_lock_key_that_it_started_with() {
 
         rig.update(node, with("new")).await.expect("it is right");
         rig.advance(secs(20)).await;
-        let refused = rig.send(node, TriggerJob("other".to_owned())).await;
+        let refused = rig.send(node, TriggerJob::new("other")).await;
         assert!(refused.is_err(), "the run in progress has the old key: {refused:?}");
         rig.advance(secs(50)).await;
-        rig.send(node, TriggerJob("other".to_owned())).await.expect("nobody has the old key");
+        rig.send(node, TriggerJob::new("other")).await.expect("nobody has the old key");
         rig.advance(secs(35)).await;
 
         let keys = keys.lock().unwrap_or_else(PoisonError::into_inner).clone();

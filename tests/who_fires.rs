@@ -94,7 +94,7 @@ fn a_trigger_runs_on_the_follower_that_received_it() {
         let follower = rig.node(node_with([job("both", 3600)])).await;
         rig.advance(secs(1)).await;
 
-        let run = rig.send(follower, TriggerJob("both".to_owned())).await.expect("it starts").run();
+        let run = rig.send(follower, TriggerJob::new("both")).await.expect("it starts").run();
         rig.advance(secs(1)).await;
 
         let started_here =
@@ -307,7 +307,7 @@ fn a_job_that_is_removed_on_the_leader_goes_on_where_it_is_held() {
             rig.advance(secs(14)).await;
             assert_eq!(starts(rig, "held"), ["n1 00:00:10"]);
 
-            rig.send(leader, RemoveJobs("held".into())).await.expect("it is there");
+            rig.send(leader, RemoveJobs::new("held")).await.expect("it is there");
             rig.advance(mins(1)).await;
 
             let expected =
@@ -327,7 +327,7 @@ fn a_changed_policy_forgets_no_tick_of_a_job_that_the_leader_let_go() {
         rig.advance(secs(1)).await;
         let follower = rig.node(node_with([job("held", 10)])).await;
         rig.advance(secs(14)).await;
-        rig.send(leader, RemoveJobs("held".into())).await.expect("it is there");
+        rig.send(leader, RemoveJobs::new("held")).await.expect("it is there");
         rig.advance(secs(10)).await;
 
         rig.update(follower, job("held", 10).timeout(secs(3))).await.expect("it is there");
@@ -351,7 +351,7 @@ fn a_job_that_is_removed_and_added_again_owes_ticks_from_then_on() {
     simulate(START, async |rig| {
         let node = rig.node(node_with([job("back", 10)])).await;
         rig.advance(secs(15)).await;
-        rig.send(node, RemoveJobs("back".into())).await.expect("it is there");
+        rig.send(node, RemoveJobs::new("back")).await.expect("it is there");
         rig.advance(secs(60)).await;
 
         rig.add(node, job("back", 10)).await.expect("the name is free");
@@ -396,7 +396,7 @@ fn a_job_that_the_leader_holds_between_two_ticks_goes_on_where_it_is_held() {
         rig.advance(secs(24)).await;
         rig.add(leader, job("held", 10)).await.expect("it is right");
         rig.advance(secs(1)).await;
-        rig.send(leader, RemoveJobs("held".into())).await.expect("it is there");
+        rig.send(leader, RemoveJobs::new("held")).await.expect("it is there");
         rig.advance(secs(30)).await;
 
         assert_eq!(
@@ -416,7 +416,7 @@ fn an_updated_job_that_the_leader_does_not_hold_goes_on_at_once() {
         assert_eq!(rig.started("alone"), 2);
 
         let changed = job("alone", 10).timeout(secs(3));
-        let updated = rig.send(follower, UpdateJob(changed)).await.expect("it is there");
+        let updated = rig.send(follower, UpdateJob::new(changed)).await.expect("it is there");
         assert_eq!(updated.scheduled, Scheduled::WithoutLeader);
         rig.advance(secs(5)).await;
         assert_eq!(rig.started("alone"), 3, "in time");
@@ -488,7 +488,7 @@ fn a_job_that_is_removed_on_a_follower_goes_on_on_the_leader() {
         rig.advance(ms(5_500)).await;
         assert_eq!((rig.leader(), rig.started("tick")), (Some(leader), 5));
 
-        rig.send(follower, RemoveJobs("tick".into())).await.expect("it is there");
+        rig.send(follower, RemoveJobs::new("tick")).await.expect("it is there");
         let calls = rig.store().calls();
         rig.advance(secs(10)).await;
 

@@ -12,6 +12,7 @@ mod report;
 use std::{sync::Arc, time::Duration};
 
 use actix::prelude::*;
+use chrono::TimeDelta;
 
 use self::check::Check;
 pub(crate) use self::report::Report;
@@ -28,7 +29,7 @@ use crate::{
     event::{EventKind, StepDownReason},
     name::Term,
     node::Node,
-    port::{Campaign, Elector},
+    port::{Campaign, Decision, DecisionRecord, Elector},
 };
 
 /// The session with the store was opened or lost.
@@ -165,6 +166,7 @@ impl ElectionActor {
                 }
                 Effect::Gained(term, former) => {
                     self.set_withdrawn(None);
+                    self.record_gap(term);
                     if self.machine.lease().is_none() && self.check.is_some() {
                         self.reconsider_later(ctx);
                     }
@@ -190,6 +192,21 @@ impl ElectionActor {
                 }
             }
         }
+    }
+
+    /// Records for how long nobody was known to lead.
+    fn record_gap(&self, term: Term) {
+        // Whoever has a lease may be succeeded.
+        if self.machine.lease().is_none() {
+            return;
+        }
+        let node = &self.node;
+        node.recorder.decision(|| {
+            let (to, since) = (node.store_time(), node.clock.elapsed().saturating_sub(node.leader.last().at));
+            let from = to.checked_sub_signed(TimeDelta::from_std(since).unwrap_or_default()).unwrap_or(to);
+            let record = DecisionRecord::new(None, to, node.id, Decision::LeaderGap { from, to });
+            DecisionRecord { term: Some(term), ..record }
+        });
     }
 
     fn campaign(&mut self, ctx: &mut Context<Self>) {

@@ -187,13 +187,15 @@ impl Engine {
     }
 
     /// On the `LocalSet` that it is called in, with options that were checked.
-    pub(crate) async fn start_here(options: EngineOptions) -> Result<Self, StartError> {
+    pub(crate) async fn start_here(mut options: EngineOptions) -> Result<Self, StartError> {
+        options.history.settle(&*options.backend);
         let shutdown_abort_after = options.shutdown_abort_after;
         let of_caller = || -> Arc<dyn Spawner> { Arc::new(RuntimeSpawner::new(runtime::Handle::current())) };
         let spawner = options.spawner.clone().unwrap_or_else(of_caller);
         let threads = Threads {
             jobs: JobThreads::new(Vec::new()),
             coordination: None,
+            history: None,
             own_threads: OwnThreads::Here(Starts::default()),
             spawner,
             bodies: None,
@@ -219,9 +221,10 @@ struct Ready {
 
 /// The engine's own thread, from start to end.
 fn run_threads(
-    options: EngineOptions,
+    mut options: EngineOptions,
     mut ready: oneshot::Sender<Result<Ready, StartError>>,
 ) -> ShutdownReport {
+    options.history.settle(&*options.backend);
     let system = System::new();
     // Outside async code, where a runtime can be dropped if another one cannot be made.
     let (engine, threads) = match EngineThreads::make(&options) {

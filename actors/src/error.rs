@@ -8,6 +8,7 @@ pub use crate::fault::{Fault, Faults};
 use crate::{
     core::text::{Grouped, bounded},
     name::{JobName, NAME_MAX, RunId},
+    port::HistoryError,
 };
 
 /// The most fire times in one answer.
@@ -314,6 +315,41 @@ impl NextFireTimesError {
     }
 }
 
+/// Why it is not explained what became of a job.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ExplainError {
+    /// There is no job of this name.
+    #[error("there is no job {name:?} on this node; list the jobs to see their names")]
+    UnknownJob {
+        /// The name as it was given, at most [`NAME_MAX`] bytes of it.
+        name: String,
+    },
+    /// The range breaks a rule.
+    #[error("{0}")]
+    Invalid(Faults),
+    /// The job's actor did not answer in time: its schedule panicked, or blocks its thread.
+    #[error("job {job:?} did not answer; see the log for a panic of its schedule")]
+    Unresponsive {
+        /// The job.
+        job: JobName,
+    },
+    /// The history did not answer. That none is kept is no error: the answer says so.
+    #[error(transparent)]
+    History(#[from] HistoryError),
+}
+
+impl ExplainError {
+    /// What kind of error it is.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::UnknownJob { .. } => ErrorKind::NotFound,
+            Self::Invalid(_) => ErrorKind::Invalid,
+            Self::Unresponsive { .. } | Self::History(_) => ErrorKind::Unavailable,
+        }
+    }
+}
+
 /// Why a trigger started nothing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -324,6 +360,10 @@ pub enum TriggerError {
         /// The name as it was given, at most [`NAME_MAX`] bytes of it.
         name: String,
     },
+    /// What was asked breaks a rule: the fire time that the run is to [name](crate::TriggerJob::fire_time)
+    /// has not come.
+    #[error("{0}")]
+    Invalid(Faults),
     /// A run of the same lock key is in progress, or is being claimed.
     #[error("job {job:?} was not started: its lock key is held{}; wait for that run to end, or cancel it", by(*holder))]
     Overlap {
@@ -390,12 +430,23 @@ impl TriggerError {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::UnknownJob { .. } => ErrorKind::NotFound,
+            Self::Invalid(_) => ErrorKind::Invalid,
             Self::Overlap { .. } | Self::Concurrency { .. } | Self::Cancelled { .. } => ErrorKind::Busy,
             Self::Unavailable { .. }
             | Self::Broken { .. }
             | Self::Conflicting { .. }
             | Self::Parked { .. } => ErrorKind::Unavailable,
             Self::ShuttingDown => ErrorKind::Stopped,
+        }
+    }
+}
+
+impl HistoryError {
+    /// What kind of error it is.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::NotKept { .. } | Self::Unavailable { .. } | Self::BadData { .. } => ErrorKind::Unavailable,
+            Self::Stopped => ErrorKind::Stopped,
         }
     }
 }

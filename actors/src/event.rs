@@ -15,7 +15,7 @@ pub use crate::core::{
 };
 use crate::{
     core::{pause::Pause, skip::SkipReason, time::FireTime},
-    name::{FencingToken, JobName, NodeId, RunId, Term},
+    name::{By, FencingToken, JobName, NodeId, RunId, Term},
     port::DivergedRun,
 };
 
@@ -46,7 +46,7 @@ pub struct Event {
 /// | ERROR | `RunPanicked`, `JobRestarted`, `JobBroken` |
 /// | WARN | `HistoryDiverged`, `RunFailed`, `RunTimedOut`, `RunLost`, `LockLost`, `JobConflicting`, `JobParked`, `ClockStepped`, `LeaseTooShort`, `ZoneDataChanged`, `ZoneDataDiffers`, `TickSkipped` by `Misfire` |
 /// | INFO | `LeadershipGained`, `LeadershipLost`, `LeaseLongEnough`, `CandidacyWithdrawn`, `CandidacyRestored`, `JobPaused`, `JobResumed`, `JobRevived`, `JobUnparked`, `JobUpdated`, `TickHeld`, `RunRetried`, `RunCancelled`, `ShutdownStarted`, `ShutdownFinished` |
-/// | DEBUG | `JobAdded`, `JobRemoved`, `TickSkipped`, `RunStarted`, `RunSucceeded`, `LockContended`, `LockUnavailable`, `LeadershipUnavailable` |
+/// | DEBUG | `JobAdded`, `JobRemoved`, `TickSkipped`, `RunStarted`, `RunSucceeded`, `RunProgressed`, `LockContended`, `LockUnavailable`, `LeadershipUnavailable` |
 ///
 /// At INFO, WARN and ERROR, at most [`JOB_LINES_MAX`](crate::JOB_LINES_MAX) events of a kind are logged of a
 /// job in a minute, and of at most [`JOBS_LOGGED_MAX`](crate::JOBS_LOGGED_MAX) jobs. DEBUG is not bounded.
@@ -60,16 +60,25 @@ pub enum EventKind {
     JobAdded {
         /// The job.
         job: JobName,
+        /// Who asked for it, if it is known.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by: Option<By>,
     },
     /// A job was removed on this node. A run in progress goes on to its end.
     JobRemoved {
         /// The job.
         job: JobName,
+        /// Who asked for it, if it is known.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by: Option<By>,
     },
     /// A job has another definition on this node.
     JobUpdated {
         /// The job.
         job: JobName,
+        /// Who asked for it, if it is known.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by: Option<By>,
     },
     /// A job does not fire, on any node. Said by the node that was told to pause it, or on which it failed
     /// too often. A node that starts later says nothing, since nothing happened: its
@@ -77,7 +86,7 @@ pub enum EventKind {
     JobPaused {
         /// The job.
         job: JobName,
-        /// For how long, and why.
+        /// For how long, why, and by whom.
         #[serde(flatten)]
         pause: Pause,
     },
@@ -85,6 +94,9 @@ pub enum EventKind {
     JobResumed {
         /// The job.
         job: JobName,
+        /// Who asked for it, if it is known.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by: Option<By>,
     },
     /// The actor of a job died and was started again.
     JobRestarted {
@@ -168,6 +180,22 @@ pub enum EventKind {
         attempt: u32,
         /// The fencing token; `None` for a job without claims.
         token: Option<FencingToken>,
+        /// Who triggered it, if somebody did who is known.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by: Option<By>,
+        /// The fire time that a manual trigger [names](crate::TriggerJob::fire_time).
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        names: Option<FireTime>,
+    },
+    /// A body said how far it is: see [`Run::progress`](crate::Run::progress). At most once a second of each
+    /// run.
+    RunProgressed {
+        /// The job.
+        job: JobName,
+        /// The run.
+        run: RunId,
+        /// How far it is, from 0 to 1.
+        progress: f64,
     },
     /// An attempt of a run failed, and another one follows after a wait.
     RunRetried {
@@ -422,6 +450,7 @@ event_names! {
     TickHeld,
     TickSkipped,
     RunStarted,
+    RunProgressed,
     RunRetried,
     RunSucceeded,
     RunFailed,
@@ -457,11 +486,11 @@ impl EventKind {
     /// The job that the event is about, if it is about one.
     pub fn job(&self) -> Option<&JobName> {
         match self {
-            Self::JobAdded { job }
-            | Self::JobRemoved { job }
-            | Self::JobUpdated { job }
+            Self::JobAdded { job, .. }
+            | Self::JobRemoved { job, .. }
+            | Self::JobUpdated { job, .. }
             | Self::JobPaused { job, .. }
-            | Self::JobResumed { job }
+            | Self::JobResumed { job, .. }
             | Self::JobRestarted { job, .. }
             | Self::JobBroken { job, .. }
             | Self::JobRevived { job }
@@ -471,6 +500,7 @@ impl EventKind {
             | Self::TickHeld { job, .. }
             | Self::TickSkipped { job, .. }
             | Self::RunStarted { job, .. }
+            | Self::RunProgressed { job, .. }
             | Self::RunRetried { job, .. }
             | Self::RunSucceeded { job, .. }
             | Self::RunFailed { job, .. }

@@ -87,6 +87,7 @@ impl EventKind {
             | Self::JobRemoved { .. }
             | Self::TickSkipped { .. }
             | Self::RunStarted { .. }
+            | Self::RunProgressed { .. }
             | Self::RunSucceeded { .. }
             | Self::LockContended { .. }
             // Said of each job. Of the store itself it is said once.
@@ -182,7 +183,7 @@ pub(crate) mod tests {
     use crate::{
         core::time::FireTime,
         event::{CancelReason, EventName, Outcome, StepDownReason},
-        name::{FencingToken, LockKey, RunId, RunIds, Term},
+        name::{By, FencingToken, LockKey, RunId, RunIds, Term},
         port::Pause,
         port::{DivergedRun, GrantedRun},
     };
@@ -196,17 +197,18 @@ pub(crate) mod tests {
         let job = JobName::new("mail").expect("a good name");
         let (run, took, term) = (run(), Duration::from_nanos(1_500_001), Term(u64::MAX));
         let text: Arc<str> = "text".into();
+        let by = Some(By::new("alice").expect("a good name"));
         let reason = || text.to_string();
         let fire_time = FireTime::new(DateTime::UNIX_EPOCH);
         match name {
-            EventName::JobAdded => EventKind::JobAdded { job },
-            EventName::JobRemoved => EventKind::JobRemoved { job },
-            EventName::JobUpdated => EventKind::JobUpdated { job },
+            EventName::JobAdded => EventKind::JobAdded { job, by },
+            EventName::JobRemoved => EventKind::JobRemoved { job, by },
+            EventName::JobUpdated => EventKind::JobUpdated { job, by },
             EventName::JobPaused => EventKind::JobPaused {
                 job,
-                pause: Pause { until: Some(DateTime::UNIX_EPOCH), note: Some(reason()) },
+                pause: Pause { until: Some(DateTime::UNIX_EPOCH), note: Some(reason()), by },
             },
-            EventName::JobResumed => EventKind::JobResumed { job },
+            EventName::JobResumed => EventKind::JobResumed { job, by },
             EventName::JobRestarted => EventKind::JobRestarted { job, restarts: 1 },
             EventName::JobBroken => EventKind::JobBroken { job, reason: text },
             EventName::JobRevived => EventKind::JobRevived { job },
@@ -223,8 +225,10 @@ pub(crate) mod tests {
             }
             EventName::RunStarted => {
                 let (fire_time, token) = (Some(fire_time), Some(FencingToken(u64::MAX)));
-                EventKind::RunStarted { job, run, fire_time, lateness: took, attempt: 1, token }
+                let names = fire_time;
+                EventKind::RunStarted { job, run, fire_time, lateness: took, attempt: 1, token, by, names }
             }
+            EventName::RunProgressed => EventKind::RunProgressed { job, run, progress: 0.25 },
             EventName::RunRetried => {
                 let outcome = Outcome::Failed;
                 EventKind::RunRetried { job, run, attempt: 1, outcome, took, wait: took, error: text }

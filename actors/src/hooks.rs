@@ -38,7 +38,7 @@ pub const NODE_HOOK_CALL_BYTES_MAX: usize = 32 * 1024 * 1024;
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct FinishedRun {
-    /// The run, as its last attempt saw it.
+    /// The run, as its last attempt saw it; what its body said of it is [`reported`](Run::reported).
     pub run: Run,
     /// How it ended.
     pub outcome: Outcome,

@@ -42,9 +42,11 @@ mod error;
 mod event;
 mod event_filter;
 mod event_log;
+mod explain;
 mod failure_log;
 mod fault;
 mod health;
+mod history;
 mod hooks;
 mod job;
 mod job_config;
@@ -89,6 +91,7 @@ pub use crate::{
             ALLOW_MAX, CATCH_UP_PACE, Fires, LOSSES_MAX, MISFIRE_ALL_MAX, MISFIRE_WITHIN_MAX,
             MISFIRE_WITHIN_MIN, Misfire, OnLost, Overlap, PENDING_RETRIES_MAX, Policies, QUEUE_MAX, Retry,
         },
+        reported::{MEASURES_MAX, Measure, PROGRESS_PACE, REPORT_CHARS_MAX, REPORTED_BYTES_MAX, Reported},
         skip::SkipReason,
         text::TEXT_MAX,
         time::FireTime,
@@ -101,12 +104,17 @@ pub use crate::{
         FORGET_AFTER_DEFAULT, FORGET_AFTER_MIN, THREADS_MAX,
     },
     error::{
-        AddError, ErrorKind, FIRE_TIMES_MAX, Fault, Faults, NextFireTimesError, Over, PauseError,
-        SelectError, StartError, TriggerError, UnknownRun, UpdateError,
+        AddError, ErrorKind, ExplainError, FIRE_TIMES_MAX, Fault, Faults, NextFireTimesError, Over,
+        PauseError, SelectError, StartError, TriggerError, UnknownRun, UpdateError,
     },
     event::{CancelReason, Event, EventKind, EventName, Outcome, StepDownReason},
     event_filter::EventFilter,
+    explain::{
+        Answer, Delay, EXPLAINED_MAX, Evidence, Explain, Explanation, Explanations, NotDecided, NotKnown,
+        When,
+    },
     health::{HealthReport, PROBLEM_JOBS_MAX, Part, Problem, ProblemJobs, STALL_MAX},
+    history::{HISTORY_QUEUE_MIN, HistoryOptions},
     hooks::{
         FinishedRun, HOOK_CALL_BYTES_MAX, HOOK_CALLS_MAX, HOOK_TIMEOUT_DEFAULT, HOOK_TIMEOUT_MAX, HookList,
         Hooks, NODE_HOOK_CALL_BYTES_MAX, SkippedTicks,
@@ -125,9 +133,15 @@ pub use crate::{
         JobPage, ListJobs, NextFireTimes, PAGE_MAX, PauseJobs, RemoveJobs, RescheduleJob, Resign, ResumeJobs,
         Selector, Shutdown, ShutdownNow, TriggerJob, UpdateJob,
     },
-    name::{FencingToken, JobName, LockKey, NAME_MAX, NodeId, RunId, RunIds, Tag, Term},
+    name::{By, FencingToken, JobName, LockKey, NAME_MAX, NodeId, RunId, RunIds, Tag, Term},
     permits::WhenFull,
-    port::{DIVERGED_RUNS_MAX, DivergedRun},
+    port::{
+        ATTEMPTS_RECORDED_MAX, AttemptRecord, DIVERGED_RUNS_MAX, Decision, DecisionPage, DecisionRecord,
+        Decisions, DivergedRun, EndedRun, FailedRun, HISTORY_PAGE_DEFAULT, HISTORY_PAGE_MAX, HistoryError,
+        Holder, JobHistory, JobOperation, JobRecord, MEMORY_BYTES_MIN, MemoryBounds, OperationPage,
+        OperationRecord, Operations, PageStart, RETENTION_MAX, RETENTION_MIN, Retention, RunHistory,
+        RunOrigin, RunPage, RunRecord,
+    },
     recipient::IntoRecipient,
     run::{IntoRunResult, Origin, Run, RunError, RunResult},
     starts::BodyThreads,

@@ -196,7 +196,7 @@ mod tests {
     }
 
     fn added(name: &str) -> EventKind {
-        EventKind::JobAdded { job: JobName::new(name).unwrap() }
+        EventKind::JobAdded { job: JobName::new(name).unwrap(), by: None }
     }
 
     fn waiting(publisher: &Publisher) -> usize {
@@ -213,7 +213,7 @@ mod tests {
 
         let of_a =
             EventStream::subscribe(&publisher, EventFilter::new().kinds([EventName::JobAdded]).job("a"));
-        publisher.publish(|| EventKind::JobRemoved { job: JobName::new("a").unwrap() });
+        publisher.publish(|| EventKind::JobRemoved { job: JobName::new("a").unwrap(), by: None });
         publisher.publish(|| added("b"));
         assert_eq!(waiting(&publisher), 0);
         publisher.publish(|| added("a"));

@@ -7,6 +7,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    core::time::FireTime,
     definition::Job,
     drain::ShutdownReport,
     error::{
@@ -14,7 +15,7 @@ use crate::{
     },
     health::HealthReport,
     job::{JobActor, JobState, JobStatus, Scheduled, TriggeredRun},
-    name::{JobName, RunId},
+    name::{By, JobName, RunId},
     port::{IntoSchedule, Pause, Schedule},
 };
 
@@ -39,12 +40,32 @@ pub const PAGE_MAX: usize = 1_024;
 /// has passed; or the engine shuts down. Nothing was added then.
 #[derive(Message)]
 #[rtype(result = "Result<Added, AddError>")]
-pub struct AddJob(pub Job);
+pub struct AddJob {
+    pub(crate) job: Job,
+    pub(crate) by: Option<By>,
+}
+
+impl AddJob {
+    /// This job.
+    pub fn new(job: Job) -> Self {
+        Self { job, by: None }
+    }
+}
 
 /// Adds all of the jobs, or none.
 #[derive(Message)]
 #[rtype(result = "Result<Vec<Added>, AddError>")]
-pub struct AddJobs(pub Vec<Job>);
+pub struct AddJobs {
+    pub(crate) jobs: Vec<Job>,
+    pub(crate) by: Option<By>,
+}
+
+impl AddJobs {
+    /// These jobs.
+    pub fn new(jobs: impl IntoIterator<Item = Job>) -> Self {
+        Self { jobs: jobs.into_iter().collect(), by: None }
+    }
+}
 
 /// A job that was added.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -102,9 +123,19 @@ impl From<&JobName> for Selector {
 ///
 /// [`SelectError`]: a name was given, and no job of this node has it. No job of a tag, or none at all, is no
 /// error.
-#[derive(Message)]
+#[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<Vec<JobName>, SelectError>")]
-pub struct RemoveJobs(pub Selector);
+pub struct RemoveJobs {
+    pub(crate) jobs: Selector,
+    pub(crate) by: Option<By>,
+}
+
+impl RemoveJobs {
+    /// The selected jobs.
+    pub fn new(jobs: impl Into<Selector>) -> Self {
+        Self { jobs: jobs.into(), by: None }
+    }
+}
 
 /// Gives a job of this node another definition. It keeps its name, its cursor and its history; the attempts
 /// in progress go on under the former definition. Ticks run by another [overlap policy](crate::Overlap) once
@@ -120,7 +151,17 @@ pub struct RemoveJobs(pub Selector);
 /// another schedule has passed, or the engine shuts down. Nothing was changed then.
 #[derive(Message)]
 #[rtype(result = "Result<Added, UpdateError>")]
-pub struct UpdateJob(pub Job);
+pub struct UpdateJob {
+    pub(crate) job: Job,
+    pub(crate) by: Option<By>,
+}
+
+impl UpdateJob {
+    /// The job as it is to be from now on.
+    pub fn new(job: Job) -> Self {
+        Self { job, by: None }
+    }
+}
 
 /// Gives a job of this node another schedule, and leaves the rest of its definition as it is: its body,
 /// policies, hooks, tags and lock key. Otherwise as [`UpdateJob`]: it owes ticks by the new schedule from the
@@ -130,12 +171,13 @@ pub struct UpdateJob(pub Job);
 pub struct RescheduleJob {
     pub(crate) job: String,
     pub(crate) schedule: Result<Arc<dyn Schedule>, Faults>,
+    pub(crate) by: Option<By>,
 }
 
 impl RescheduleJob {
     /// What is wrong with the schedule is answered with the rest.
     pub fn new(job: impl Into<String>, schedule: impl IntoSchedule) -> Self {
-        Self { job: job.into(), schedule: schedule.into_schedule() }
+        Self { job: job.into(), schedule: schedule.into_schedule(), by: None }
     }
 }
 
@@ -162,19 +204,21 @@ pub struct PauseJobs {
     pub until: Option<DateTime<Utc>>,
     /// Why, for those who wonder; at most [`PAUSE_NOTE_MAX`](crate::PAUSE_NOTE_MAX) bytes.
     pub note: Option<String>,
+    /// Who asks.
+    pub by: Option<By>,
 }
 
 impl PauseJobs {
     /// Until they are resumed, without a note.
     pub fn new(jobs: impl Into<Selector>) -> Self {
-        Self { jobs: jobs.into(), until: None, note: None }
+        Self { jobs: jobs.into(), until: None, note: None, by: None }
     }
 
-    /// As this pause says.
+    /// As this pause says: until when, why, and who asks if it names somebody.
     #[must_use]
     pub fn with(self, pause: Pause) -> Self {
-        let Pause { until, note } = pause;
-        Self { until, note, ..self }
+        let Pause { until, note, by } = pause;
+        Self { until, note, by: by.or(self.by), ..self }
     }
 
     /// Until then; `None`: until they are resumed.
@@ -201,19 +245,54 @@ impl PauseJobs {
 /// some of the jobs for their data. The others may be resumed then.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<Vec<JobName>, PauseError>")]
-pub struct ResumeJobs(pub Selector);
+pub struct ResumeJobs {
+    pub(crate) jobs: Selector,
+    pub(crate) by: Option<By>,
+}
+
+impl ResumeJobs {
+    /// The selected jobs.
+    pub fn new(jobs: impl Into<Selector>) -> Self {
+        Self { jobs: jobs.into(), by: None }
+    }
+}
 
 /// Starts a run now, on this node, under the job's lock key, without moving the schedule. Answers what really
 /// happened, once it is decided: the overlap policy and the node's bound of runs hold for it as for ticks.
 ///
 /// # Errors
 ///
-/// [`TriggerError`]: why nothing was started. No job of this node has the name; its overlap policy or the
+/// [`TriggerError`]: why nothing was started. No job of this node has the name; the fire time that it is to
+/// name has not come; its overlap policy or the
 /// node's bound of runs refuses the trigger; it was cancelled meanwhile; the job is broken, conflicting or
 /// parked; the store did not answer; or the engine shuts down.
-#[derive(Message)]
+#[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<TriggeredRun, TriggerError>")]
-pub struct TriggerJob(pub String);
+pub struct TriggerJob {
+    pub(crate) job: String,
+    pub(crate) fire_time: Option<FireTime>,
+    pub(crate) by: Option<By>,
+}
+
+impl TriggerJob {
+    /// The job of this name.
+    pub fn new(job: impl Into<String>) -> Self {
+        Self { job: job.into(), fire_time: None, by: None }
+    }
+
+    /// Has the run *name* a fire time that has passed: "run last night's report again". The body reads it as
+    /// [`Run::fire_time`](crate::Run::fire_time), by its [origin](crate::Origin) it knows that somebody
+    /// triggered it, and [`RunStarted`](crate::EventKind::RunStarted) has it as `names`. It is a run of its
+    /// own all the same: it takes no tick and moves no cursor, however often it is asked for, and the tick
+    /// may have run or not. The instant need not be one at which the present schedule fires.
+    ///
+    /// Kept by this node only: if the node dies and the run is [retried](crate::OnLost::Retry), it names
+    /// nothing any more.
+    #[must_use]
+    pub fn fire_time(self, fire_time: impl Into<FireTime>) -> Self {
+        Self { fire_time: Some(fire_time.into()), ..self }
+    }
+}
 
 /// Asks the runs of the selected jobs that are in progress on this node to stop, and answers which they are;
 /// those of jobs that were removed are among them. What ignores it is aborted
@@ -225,16 +304,63 @@ pub struct TriggerJob(pub String);
 ///
 /// [`SelectError`]: a name was given, and no job of this node has it. No job of a tag, or none at all, is no
 /// error.
-#[derive(Message)]
+#[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<Vec<(JobName, RunId)>, SelectError>")]
-pub struct CancelRuns(pub Selector);
+pub struct CancelRuns {
+    pub(crate) jobs: Selector,
+    pub(crate) by: Option<By>,
+}
+
+impl CancelRuns {
+    /// The runs of the selected jobs.
+    pub fn new(jobs: impl Into<Selector>) -> Self {
+        Self { jobs: jobs.into(), by: None }
+    }
+}
 
 /// Asks one run to stop that is in progress on this node, or that waits here for its turn, whether its job is
 /// still there or was removed. Answers whose run it is. It ends as for [`CancelRuns`]; the other runs of its
 /// job go on.
-#[derive(Debug, Clone, Copy, Message)]
+#[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<JobName, UnknownRun>")]
-pub struct CancelRun(pub RunId);
+pub struct CancelRun {
+    pub(crate) run: RunId,
+    pub(crate) by: Option<By>,
+}
+
+impl CancelRun {
+    /// This run.
+    pub fn new(run: RunId) -> Self {
+        Self { run, by: None }
+    }
+}
+
+macro_rules! says_who {
+    ($($message:ident),*) => {
+        $(
+            impl $message {
+                /// Says who asks.
+                #[must_use]
+                pub fn by(self, by: impl Into<Option<By>>) -> Self {
+                    Self { by: by.into(), ..self }
+                }
+            }
+        )*
+    };
+}
+
+says_who!(
+    AddJob,
+    AddJobs,
+    RemoveJobs,
+    UpdateJob,
+    RescheduleJob,
+    PauseJobs,
+    ResumeJobs,
+    TriggerJob,
+    CancelRuns,
+    CancelRun
+);
 
 /// Asks for the next fire times of a job: the first that is not decided yet, and those after it.
 /// Fewer mean that the schedule is exhausted.

@@ -65,6 +65,7 @@ const LOCKS_LOST: &str = "callsheet_locks_lost_total";
 const HISTORIES_DIVERGED: &str = "callsheet_histories_diverged_total";
 const COORDINATION_ERRORS: &str = "callsheet_coordination_errors_total";
 const EVENTS_DROPPED: &str = "callsheet_events_dropped_total";
+const HISTORY_DROPPED: &str = "callsheet_history_dropped_total";
 const HOOKS_FAILED: &str = "callsheet_hooks_failed_total";
 const JOB_ACTOR_RESTARTS: &str = "callsheet_job_actor_restarts_total";
 
@@ -115,6 +116,7 @@ fn describe() {
         "Calls to the store that failed or got no answer, by operation"
     );
     counter!(EVENTS_DROPPED, Unit::Count, "Events that a listener missed because it did not keep up");
+    counter!(HISTORY_DROPPED, Unit::Count, "Records of history that were not written");
     counter!(HOOKS_FAILED, Unit::Count, "Calls of hooks that failed, by hook and reason");
     counter!(JOB_ACTOR_RESTARTS, Unit::Count, "Job actors that died and were started again");
 }
@@ -137,6 +139,7 @@ pub(crate) struct Meters {
     pub(crate) locks_lost: Counter,
     pub(crate) histories_diverged: Counter,
     pub(crate) events_dropped: Counter,
+    pub(crate) history_dropped: Counter,
     pub(crate) job_actor_restarts: Counter,
     labels: Mutex<Labels<JobMeters>>,
 }
@@ -173,6 +176,7 @@ impl Meters {
             locks_lost: counter(LOCKS_LOST),
             histories_diverged: counter(HISTORIES_DIVERGED),
             events_dropped: counter(EVENTS_DROPPED),
+            history_dropped: counter(HISTORY_DROPPED),
             job_actor_restarts: counter(JOB_ACTOR_RESTARTS),
             labels: Mutex::new(Labels::new(job_labels_max)),
             scope,

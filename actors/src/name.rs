@@ -117,6 +117,25 @@ name! {
     Tag, "tag"
 }
 
+name! {
+    /// Who asked for something: the user whom the application has authenticated, or a program. Not a text that
+    /// a client chooses.
+    ///
+    /// It stands in the events of what was asked for, in the [pause](crate::Pause) of a job and in the
+    /// [origin](crate::Origin) of a run that somebody triggered.
+    ///
+    /// ```
+    /// use callsheet_actors::{By, PauseJobs};
+    ///
+    /// # fn main() -> Result<(), callsheet_actors::Fault> {
+    /// let pause = PauseJobs::new("report").by(By::new("alice")?);
+    /// # let _ = pause;
+    /// # Ok(())
+    /// # }
+    /// ```
+    By, "by"
+}
+
 impl From<JobName> for String {
     fn from(name: JobName) -> Self {
         name.as_str().to_owned()
@@ -172,6 +191,22 @@ impl RunId {
     /// The id as a UUID.
     pub fn as_uuid(&self) -> Uuid {
         self.0
+    }
+}
+
+impl RunId {
+    /// When it was made, in whole milliseconds, by the clock that decides the ticks of its job.
+    pub fn made_at(&self) -> DateTime<Utc> {
+        let millis = i64::try_from(self.0.as_u128() >> 80).unwrap_or_default();
+        DateTime::from_timestamp_millis(millis).unwrap_or(DateTime::<Utc>::MAX_UTC)
+    }
+
+    /// The smallest id of a run that is made at an instant or later.
+    pub fn first_at(instant: DateTime<Utc>) -> Self {
+        // A part of a millisecond: what was made in it is as old as its start.
+        let up = i64::from(!instant.timestamp_subsec_nanos().is_multiple_of(1_000_000));
+        let millis = u128::from(u64::try_from(instant.timestamp_millis() + up).unwrap_or_default());
+        Self(Uuid::from_u128(millis.min(MILLIS) << 80))
     }
 }
 
@@ -294,6 +329,14 @@ impl LockKey {
     /// that no job can have the key of a slot.
     pub(crate) fn slot(&self, slot: u32) -> Self {
         if slot == 0 { self.clone() } else { Self(format!("{}\u{1f}{slot}", self.as_str()).into()) }
+    }
+
+    /// The key of which this is a slot, and which one.
+    pub(crate) fn parts(&self) -> (Self, u32) {
+        match self.as_str().split_once('\u{1f}') {
+            Some((key, slot)) => (Self(key.into()), slot.parse().unwrap_or_default()),
+            None => (self.clone(), 0),
+        }
     }
 }
 

@@ -24,6 +24,7 @@ use crate::{
     candidacy::Candidacy,
     core::time::Now,
     failure_log::FailureLog,
+    history::Recorder,
     listener::Publisher,
     metrics::Meters,
     name::{NodeId, RunIds},
@@ -51,6 +52,8 @@ pub(crate) struct Node {
     pub(crate) clock_offset: ClockOffset,
     pub(crate) clock_moves: ClockMoves,
     pub(crate) publisher: Publisher,
+    /// Where what happened is kept.
+    pub(crate) recorder: Recorder,
     pub(crate) meters: Arc<Meters>,
     pub(crate) spawner: Arc<dyn Spawner>,
     /// What is asked without the lock actor: whether a session is still trusted, and what it measured last.

@@ -1,6 +1,12 @@
 //! One run, as its body sees it.
 
-use std::{any::Any, error::Error, fmt, sync::Arc, time::Duration};
+use std::{
+    any::Any,
+    error::Error,
+    fmt,
+    sync::{Arc, Mutex, OnceLock, PoisonError},
+    time::Duration,
+};
 
 use actix::Message;
 use chrono::{DateTime, Utc};
@@ -9,8 +15,14 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
 use tracing::Span;
 
 use crate::{
-    core::{job::Severity, time::FireTime},
-    name::{FencingToken, JobName, LockKey, RunId, Term},
+    core::{
+        byte_budget::ByteBudget,
+        job::Severity,
+        reported::{Reported, Reporting, report_of},
+        time::FireTime,
+    },
+    fault::Fault,
+    name::{By, FencingToken, JobName, LockKey, RunId, Term},
     own_threads::OwnThreads,
     port::Clock,
     signal::Signal,
@@ -167,13 +179,18 @@ impl<E: Into<RunError>> IntoRunResult for Result<(), E> {
 }
 
 /// Why there is a run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Origin {
     /// The schedule: the tick at this fire time.
     Tick(FireTime),
     /// Somebody triggered the job.
-    Manual,
+    Trigger {
+        /// Who, if it is known.
+        by: Option<By>,
+        /// The fire time that the run [names](crate::TriggerJob::fire_time), without being its tick.
+        fire_time: Option<FireTime>,
+    },
 }
 
 /// One run, as its body sees it. Cheap to clone; also the message that an actor body gets.
@@ -195,6 +212,8 @@ pub(crate) struct Parts {
     /// Its body is to be dropped.
     pub(crate) abort: Signal<AbortHandle>,
     pub(crate) span: Span,
+    /// What its body says of it; made when it says something.
+    pub(crate) reporting: OnceLock<Box<Mutex<Reporting>>>,
     pub(crate) shared: Arc<SharedParts>,
 }
 
@@ -205,6 +224,19 @@ pub(crate) struct SharedParts {
     pub(crate) own_threads: OwnThreads,
     /// What the store gives to runs.
     pub(crate) extension: Option<Arc<dyn Any + Send + Sync>>,
+    /// The bytes of what bodies say of their runs.
+    pub(crate) reported_bytes: Arc<ByteBudget>,
+    /// Who hears what bodies say.
+    pub(crate) outlet: Box<dyn ReportOutlet>,
+}
+
+/// Hears what bodies say of their runs.
+pub(crate) trait ReportOutlet: Send + Sync {
+    /// How far a run is, from 0 to 1: at most once in [`PROGRESS_PACE`](crate::PROGRESS_PACE).
+    fn progressed(&self, job: &JobName, run: RunId, progress: f64);
+
+    /// Something that was said of a run is not kept.
+    fn refused(&self, job: &JobName, run: RunId, fault: &Fault);
 }
 
 impl Run {
@@ -228,15 +260,16 @@ impl Run {
     }
 
     /// Why there is a run.
-    pub fn origin(&self) -> Origin {
-        self.0.origin
+    pub fn origin(&self) -> &Origin {
+        &self.0.origin
     }
 
-    /// The planned instant; `None` for a manual trigger.
+    /// The planned instant; of a manual trigger the one that it [names](crate::TriggerJob::fire_time), `None`
+    /// if it names none.
     pub fn fire_time(&self) -> Option<DateTime<Utc>> {
         match self.0.origin {
             Origin::Tick(fire_time) => Some(fire_time.instant()),
-            Origin::Manual => None,
+            Origin::Trigger { fire_time, .. } => fire_time.map(FireTime::instant),
         }
     }
 
@@ -333,6 +366,78 @@ impl Run {
     /// It closes when the last clone of this `Run` is dropped.
     pub fn span(&self) -> &Span {
         &self.0.span
+    }
+
+    /// Says what the run did, in words: `run.report("1,204 rows")`. The last report stands; of a long one the
+    /// first [`REPORT_CHARS_MAX`](crate::REPORT_CHARS_MAX) characters are kept.
+    ///
+    /// It is shown in the [status](crate::ActiveRunStatus::reported) of the job while the run is in progress,
+    /// and told to the hooks after it ([`reported`](Self::reported) of
+    /// [`FinishedRun::run`](crate::FinishedRun::run)). Each attempt begins without one, so what stands at the
+    /// end is what the last attempt said. What is said once the body has ended changes nothing.
+    ///
+    /// A body never fails for what it says of itself. What cannot be kept is left out, and the log says why,
+    /// once for each attempt: more than [`REPORTED_BYTES_MAX`](crate::REPORTED_BYTES_MAX) on one node.
+    ///
+    /// ```
+    /// use callsheet_actors::Run;
+    ///
+    /// async fn import(run: Run) {
+    ///     let files = ["a.csv", "b.csv"];
+    ///     for nth in 0..files.len() {
+    ///         // …
+    ///         run.progress((nth + 1) as f64 / files.len() as f64);
+    ///     }
+    ///     run.measure("rows", 1_204.0);
+    ///     run.report(format_args!("1,204 rows of {} files", files.len()));
+    /// }
+    /// ```
+    pub fn report(&self, text: impl fmt::Display) {
+        // Before anything is locked: the text is code of the application.
+        let text = report_of(text);
+        self.say(|said| said.report(&text, &self.0.shared.reported_bytes));
+    }
+
+    /// Says what the run did, in a number: `run.measure("rows", 1204.0)`. The last number of a name stands.
+    ///
+    /// Kept and shown as a [report](Self::report). Left out, and said in the log: a number that is not
+    /// finite, a measure beyond the first [`MEASURES_MAX`](crate::MEASURES_MAX), a name that is empty, longer
+    /// than [`NAME_MAX`](crate::NAME_MAX) bytes or has control characters.
+    pub fn measure(&self, name: impl AsRef<str>, value: f64) {
+        self.say(|said| said.measure(name.as_ref(), value, &self.0.shared.reported_bytes));
+    }
+
+    /// Says how far the run is: `run.progress(0.4)`, from 0 to 1; what lies outside counts as the nearer end.
+    ///
+    /// Kept and shown as a [report](Self::report), and published as
+    /// [`RunProgressed`](crate::EventKind::RunProgressed) at most once a second. Left out, and said in the
+    /// log: what is not a number.
+    pub fn progress(&self, progress: f64) {
+        let mut published = None;
+        self.say(|said| {
+            published = said.progress(self.clock().elapsed(), progress)?;
+            Ok(())
+        });
+        if let Some(progress) = published {
+            self.0.shared.outlet.progressed(self.job(), self.id(), progress);
+        }
+    }
+
+    /// What the body said of this attempt so far.
+    pub fn reported(&self) -> Reported {
+        let said = self.0.reporting.get();
+        said.map(|said| said.lock().unwrap_or_else(PoisonError::into_inner).reported()).unwrap_or_default()
+    }
+
+    fn say(&self, say: impl FnOnce(&mut Reporting) -> Result<(), Fault>) {
+        let mut said =
+            self.0.reporting.get_or_init(Box::default).lock().unwrap_or_else(PoisonError::into_inner);
+        if let Err(fault) = say(&mut said)
+            && said.is_first_refused()
+        {
+            drop(said);
+            self.0.shared.outlet.refused(self.job(), self.id(), &fault);
+        }
     }
 
     /// What the store gives to runs, if it is of this type; for traits that extend runs with what only one

@@ -9,12 +9,15 @@ mod adding;
 mod cancelling;
 mod clock;
 mod enrolment;
+mod explaining;
 mod forgetting;
 mod health;
+mod history;
 mod key_policies;
 mod leaderless;
 mod leading;
 mod lost_runs;
+mod operations;
 mod outlook;
 mod parking;
 mod pausing;
@@ -30,7 +33,7 @@ mod zone_data;
 use std::{
     collections::{BTreeMap, BTreeSet},
     ops::Bound,
-    sync::Arc,
+    sync::{Arc, atomic::AtomicBool},
     time::Duration,
 };
 
@@ -70,10 +73,11 @@ use crate::{
     definition::Definition,
     drain::ShutdownReport,
     election::ElectionActor,
-    error::{SelectError, TriggerError, given_name},
+    error::{Fault, SelectError, TriggerError, given_name},
     event::EventKind,
     event_filter::EventFilter,
     event_log::Level,
+    explain::triggered_for,
     health::Part,
     job::{Beginning, HookCalls, JobHandle, JobHost, JobMessage, OnTrial, TriggeredRun, WakeTime},
     labels::{JOB_LABEL_OTHER, Labelled},
@@ -83,7 +87,8 @@ use crate::{
     metrics::JobMeters,
     name::{JobName, Term},
     node::Node,
-    port::Authority,
+    port::{Authority, JobOperation, Retention},
+    run::Origin,
 };
 
 /// How long the supervisor waits for another actor's answer.
@@ -120,6 +125,7 @@ pub(crate) struct Supervised {
     pub(crate) backend: &'static str,
     pub(crate) single_node: bool,
     pub(crate) forget_after: Duration,
+    pub(crate) retention: Retention,
     /// What lasts longer is a problem.
     pub(crate) lease: Duration,
     pub(crate) listener: Addr<ListenerActor>,
@@ -269,6 +275,7 @@ impl SupervisorActor {
             hook_calls: former.map_or_else(HookCalls::default, |former| former.hook_calls.share()),
             wake_time: WakeTime::default(),
             on_trial: former.map_or_else(OnTrial::default, |former| former.on_trial.share()),
+            body_takes_time: AtomicBool::default(),
             host: self.parts.jobs.clone(),
         });
         self.parts.jobs.placement.start(job.clone(), beginning);
@@ -360,7 +367,8 @@ impl Actor for SupervisorActor {
 impl Handler<TriggerJob> for SupervisorActor {
     type Result = ResponseFuture<Result<TriggeredRun, TriggerError>>;
 
-    fn handle(&mut self, TriggerJob(name): TriggerJob, _: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, asked: TriggerJob, _: &mut Self::Context) -> Self::Result {
+        let TriggerJob { job: name, fire_time, by } = asked;
         let refused = |error| Box::pin(async move { Err(error) });
         if !matches!(self.phase, Phase::Running) {
             return refused(TriggerError::ShuttingDown);
@@ -380,7 +388,19 @@ impl Handler<TriggerJob> for SupervisorActor {
         {
             return refused(TriggerError::Parked { job, reason: reason.clone() });
         }
-        let answer = entry.job.ask(|reply| JobMessage::Trigger { reply });
+        let now = entry.job.now().wall;
+        if let Some(fire_time) = fire_time.filter(|fire_time| fire_time.instant() > now) {
+            let rule = "a run names a fire time that has passed";
+            let cure = "wait for it, or trigger the job without a fire time";
+            let fault = Fault::new("fire_time", fire_time.to_string(), rule, cure);
+            return refused(TriggerError::Invalid(fault.within(&format!("job {:?}", job.as_str())).into()));
+        }
+        operations::record(self.node(), &job, JobOperation::Triggered, by.as_ref(), || {
+            fire_time.map(|fire_time| triggered_for(fire_time).into())
+        });
+        let says = by.is_some() || fire_time.is_some();
+        let origin = says.then_some(Origin::Trigger { by, fire_time });
+        let answer = entry.job.ask(|reply| JobMessage::Trigger { origin, reply });
         Box::pin(async move {
             match timeout(CALL_DEADLINE * 2, answer).await {
                 Ok(Ok(answer)) => answer,

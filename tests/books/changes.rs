@@ -10,7 +10,7 @@ fn a_job_that_has_run_as_often_as_it_may_skips_nothing_when_it_goes() {
         let node = rig.node(node_with(jobs)).await;
         rig.advance(mins(60)).await;
 
-        rig.send(node, RemoveJobs("removed".into())).await.expect("it is there");
+        rig.send(node, RemoveJobs::new("removed")).await.expect("it is there");
         rig.reschedule(node, "changed", every(mins(60))).await.expect("it is there");
         rig.advance(secs(10)).await;
 
@@ -42,12 +42,12 @@ fn what_is_changed_twice_is_accounted_for_once_the_store_answers() {
             rig.advance(ms(50)).await;
             match then(due_often(secs(30), 0)) {
                 Some(job) => drop(rig.update(node, job).await.expect("it is there")),
-                None => drop(rig.send(node, RemoveJobs("job".into())).await.expect("it is there")),
+                None => drop(rig.send(node, RemoveJobs::new("job")).await.expect("it is there")),
             }
             rig.advance(ms(740)).await;
             rig.advance(secs(3)).await;
             // Perhaps it is gone.
-            let _ = rig.send(node, RemoveJobs("job".into())).await;
+            let _ = rig.send(node, RemoveJobs::new("job")).await;
             rig.advance(secs(3)).await;
 
             let (started, skipped) = said_of_ticks(rig);
@@ -104,7 +104,7 @@ fn a_schedule_that_breaks_as_its_job_is_removed_frees_the_name() {
         rig.advance(ms(2_500)).await;
 
         schedule.0.store(true, Ordering::Relaxed);
-        rig.send(node, RemoveJobs("job".into())).await.expect("it is there");
+        rig.send(node, RemoveJobs::new("job")).await.expect("it is there");
         rig.advance(secs(1)).await;
         let added = timeout(mins(1), rig.add(node, due_often(ms(0), 0))).await;
         added.expect("its name is free").expect("it is not there");
@@ -178,14 +178,14 @@ fn a_job_that_is_changed_in_a_loop_leaves_no_tick_in_nobodys_hands() {
                     if change == Change::Updated {
                         rig.update(node, due_often(ms(takes), variant)).await.expect("it is there");
                     } else {
-                        rig.send(node, RemoveJobs("job".into())).await.expect("it is there");
+                        rig.send(node, RemoveJobs::new("job")).await.expect("it is there");
                         rig.add(node, due_often(ms(takes), variant)).await.expect("it is not");
                     }
                     rig.advance(ms(every_ms)).await;
                 }
                 rig.advance(ms(2_401)).await;
                 let end = rig.now();
-                rig.send(leader, RemoveJobs("job".into())).await.expect("it is there");
+                rig.send(leader, RemoveJobs::new("job")).await.expect("it is there");
                 rig.advance(secs(1)).await;
 
                 assert_ticks_are_in_somebodys_hands(rig, end, &story);
@@ -200,7 +200,7 @@ fn a_tick_while_a_job_was_removed_is_owed_by_nobody() {
         let node = rig.node(node_with([due_often(ms(0), 0)])).await;
         rig.advance(ms(1_100)).await;
 
-        rig.send(node, RemoveJobs("job".into())).await.expect("it is there");
+        rig.send(node, RemoveJobs::new("job")).await.expect("it is there");
         rig.advance(ms(500)).await;
         rig.add(node, due_often(ms(0), 0)).await.expect("it is not");
         rig.advance(ms(500)).await;

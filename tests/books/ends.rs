@@ -11,7 +11,7 @@ fn nothing_is_due_before_the_end_of_a_run_from_which_it_counts() {
         let node = rig.node(node_with([rests("removed"), rests("changed")])).await;
         rig.advance(mins(8)).await;
 
-        rig.send(node, RemoveJobs("removed".into())).await.expect("it is there");
+        rig.send(node, RemoveJobs::new("removed")).await.expect("it is there");
         rig.reschedule(node, "changed", every(mins(60))).await.expect("it is there");
         rig.advance(mins(10)).await;
 
@@ -62,7 +62,7 @@ fn an_end_that_got_no_answer_is_one_end() {
         simulate(START, async |rig| {
             let node = rig.node(node_with([hourly()])).await;
             rig.advance(secs(1)).await;
-            let run = rig.send(node, TriggerJob("job".to_owned())).await.expect("it starts");
+            let run = rig.send(node, TriggerJob::new("job")).await.expect("it starts");
             rig.advance(ms(4_998)).await;
 
             loses(rig, node, fault).await;

@@ -88,7 +88,7 @@ fn a_clock_a_little_ahead_of_the_stores_loses_no_skip() {
 
         rig.set_store_skew(TimeDelta::milliseconds(-20));
         rig.advance(ms(2)).await;
-        rig.send(node, RemoveJobs("job".into())).await.expect("it is there");
+        rig.send(node, RemoveJobs::new("job")).await.expect("it is there");
         rig.advance(secs(3)).await;
 
         assert_eq!(said_of_ticks(rig), (1, 16), "{}", rig.transcript());

@@ -10,9 +10,10 @@ use std::{
 };
 
 use callsheet::{
-    Builder, Callsheet, Error, EventFilter, EventKind, FIRE_TIMES_MAX, Job, JobConfig, JobState, ListJobs,
-    Misfire, NextFireTimes, NextFireTimesError, Overlap, PAGE_MAX, PauseJobs, Policies, Retry, RunId,
-    RunPhase, SUBSCRIBER_EVENTS_MAX, ShutdownBudget, WhenFull,
+    Builder, Callsheet, Decisions, Error, EventFilter, EventKind, FIRE_TIMES_MAX, HISTORY_QUEUE_MIN,
+    HistoryOptions, Job, JobConfig, JobState, ListJobs, MEMORY_BYTES_MIN, Misfire, NextFireTimes,
+    NextFireTimesError, Operations, Overlap, PAGE_MAX, PauseJobs, Policies, RETENTION_MAX, RETENTION_MIN,
+    Retry, Run, RunHistory, RunId, RunPhase, SUBSCRIBER_EVENTS_MAX, ShutdownBudget, WhenFull,
     schedule::{self, Definition, PREVIEW_MAX, at, daily, every, monthly, random, weekly},
     testkit::{
         Rig, VirtualClock,

@@ -267,6 +267,28 @@ fn a_pause_until_any_instant_is_one_or_is_refused() {
     });
 }
 
+#[test]
+fn a_body_may_measure_any_number() {
+    simulate(START, async |rig| {
+        let numbers =
+            [f64::MIN, -0.0, f64::MIN_POSITIVE, f64::MAX, f64::INFINITY, f64::NEG_INFINITY, f64::NAN];
+        let body = move |run: Run| async move {
+            for (nth, number) in numbers.into_iter().enumerate() {
+                run.measure("all", number);
+                run.measure(format!("m{nth}"), number);
+                run.progress(number);
+            }
+            run.cancelled().await;
+        };
+        let node = rig.node(node_with([Job::new("job", at(rig.now() + secs(1))).run(body)])).await;
+        rig.advance(secs(2)).await;
+
+        let reported = details(rig, node, "job").await.active_runs.pop().expect("it runs").reported;
+        assert_eq!((reported.measure("all"), reported.measures.len()), (Some(f64::MAX), 5));
+        assert_eq!(reported.progress, Some(0.0), "the last of them that is a number is below 0");
+    });
+}
+
 #[cfg(feature = "postgres")]
 #[test]
 fn the_lease_of_postgres_is_a_second_to_an_hour() {
@@ -292,4 +314,60 @@ fn the_lease_of_postgres_is_a_second_to_an_hour() {
         );
         assert_eq!(refused(lease), expected);
     }
+}
+
+#[tokio::test]
+async fn the_history_at_its_ends_works() {
+    let mut least = HistoryOptions::default();
+    (least.memory.runs, least.memory.decisions, least.memory.operations) = (1, 1, 1);
+    (least.memory.jobs, least.memory.bytes) = (2, MEMORY_BYTES_MIN);
+    (least.retention.runs_for, least.retention.failures_for) = (RETENTION_MIN, RETENTION_MIN);
+    (least.retention.decisions_for, least.retention.operations_for) = (RETENTION_MIN, RETENTION_MIN);
+    (least.retention.runs_per_job, least.queue, least.queue_bytes) = (1, HISTORY_QUEUE_MIN, 65_536);
+    let mut most = HistoryOptions::default();
+    (most.memory.runs, most.memory.decisions, most.memory.operations) = (usize::MAX, usize::MAX, usize::MAX);
+    (most.memory.jobs, most.memory.bytes) = (usize::MAX, usize::MAX);
+    (most.retention.runs_for, most.retention.failures_for) = (RETENTION_MAX, RETENTION_MAX);
+    (most.retention.decisions_for, most.retention.operations_for) = (RETENTION_MAX, RETENTION_MAX);
+    (most.retention.runs_per_job, most.queue, most.queue_bytes) = (u64::MAX, usize::MAX, usize::MAX);
+    for (history, kept) in [(least, 1), (most, 3)] {
+        let job = Job::new("job", every(hours(1))).run(async |_| {});
+        let jobs = Callsheet::builder().job(job).history(history).start().await.expect("it starts");
+        for _ in 0..3 {
+            jobs.trigger("job").await.expect("it starts").finished().await;
+            jobs.pause("job").await.expect("it is paused");
+            jobs.resume("job").await.expect("it is resumed");
+        }
+
+        let page = jobs.runs(RunHistory::new()).await.expect("an answer");
+
+        assert_eq!(page.runs.len(), kept);
+        jobs.shutdown(Duration::ZERO).await;
+    }
+    let mut nothing = HistoryOptions::default();
+    (nothing.memory.runs, nothing.memory.decisions, nothing.memory.operations) = (0, 0, 0);
+    (nothing.memory.jobs, nothing.memory.bytes, nothing.retention.runs_per_job) = (1, 0, 0);
+    (nothing.retention.runs_for, nothing.retention.failures_for) = (Duration::ZERO, Duration::MAX);
+    (nothing.retention.decisions_for, nothing.retention.operations_for) = (Duration::ZERO, Duration::MAX);
+    (nothing.queue, nothing.queue_bytes) = (0, 0);
+    let faults = Callsheet::builder().history(nothing).check().expect_err("all of it is wrong");
+    assert_eq!(faults.clone().into_vec().len(), 12, "{faults}");
+}
+
+#[tokio::test]
+async fn a_page_of_history_of_any_length_says_whether_there_is_more() {
+    let job = Job::new("job", every(hours(1))).run(async |_| {});
+    let jobs = Callsheet::builder().job(job).start().await.expect("it starts");
+    for _ in 0..3 {
+        jobs.trigger("job").await.expect("it starts").finished().await;
+    }
+    for (limit, length, more) in
+        [(0, 3, false), (1, 1, true), (2, 2, true), (3, 3, false), (usize::MAX, 3, false)]
+    {
+        let page = jobs.runs(RunHistory::new().limit(limit)).await.expect("an answer");
+        assert_eq!((page.runs.len(), page.next.is_some()), (length, more), "{limit}");
+        jobs.decisions(Decisions::new().limit(limit)).await.expect("an answer");
+        jobs.operations(Operations::new().limit(limit)).await.expect("an answer");
+    }
+    jobs.shutdown(Duration::ZERO).await;
 }

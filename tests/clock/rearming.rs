@@ -107,7 +107,7 @@ fn jobs_come_change_and_go_while_timers_are_armed_anew() {
         let around: Vec<_> =
             (1_990..2_010).map(|nth| format!("m-{nth:04}")).chain(["z-removed".to_owned()]).collect();
         for name in &around {
-            rig.send(node, RemoveJobs(name.as_str().into())).await.expect("it is there");
+            rig.send(node, RemoveJobs::new(name.as_str())).await.expect("it is there");
         }
         rig.add(node, once("b-new", Fires::Local, at_day(2, "00:00:33"))).await.expect("it is new");
         rig.update(node, once("z-changed", Fires::Local, at_day(2, "00:00:34"))).await.expect("it is there");

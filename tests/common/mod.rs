@@ -42,7 +42,7 @@ pub(crate) async fn obedient(run: Run, time: Duration) {
 }
 
 pub(crate) async fn trigger(rig: &mut Rig, node: usize, job: &str) -> Result<Triggered, TriggerError> {
-    rig.send(node, TriggerJob(job.to_owned())).await.map(|run| run.triggered())
+    rig.send(node, TriggerJob::new(job)).await.map(|run| run.triggered())
 }
 
 /// What became of a trigger, in one word.

@@ -21,7 +21,7 @@ fn a_run_that_waits_for_a_slot_to_begin_is_cancelled_at_once() {
     simulate(START, async |rig| {
         let node = granted_late(rig).await;
 
-        let cancelled = rig.send(node, CancelRuns("led".into())).await.expect("it is there");
+        let cancelled = rig.send(node, CancelRuns::new("led")).await.expect("it is there");
         rig.advance(secs(1)).await;
 
         assert_eq!(cancelled.len(), 1);

@@ -87,7 +87,7 @@ fn a_full_node_that_is_to_skip_skips_ticks_and_refuses_triggers() {
         assert!(matches!(refused, Err(TriggerError::Concurrency { .. })), "{refused:?}");
         assert_eq!(rig.started("often"), 2, "at 30 s and 40 s");
         assert_eq!(rig.counter("callsheet_ticks_total", "outcome=concurrency"), 2);
-        rig.send(node, RemoveJobs("often".into())).await.expect("it is there");
+        rig.send(node, RemoveJobs::new("often")).await.expect("it is there");
         all_slots_are_free(rig, node, 1).await;
     });
 }
@@ -200,7 +200,7 @@ fn a_node_that_stops_leading_leaves_its_waiting_ticks_to_the_next() {
         assert_eq!((rig.leader(), rig.started("b")), (Some(second), 1), "once, on the next leader");
         assert_eq!(rig.started("local"), 2, "once on each node");
         all_slots_are_free(rig, first, 1).await;
-        rig.send(first, RemoveJobs("last".into())).await.expect("it is there");
+        rig.send(first, RemoveJobs::new("last")).await.expect("it is there");
         rig.advance(secs(60)).await;
         all_slots_are_free(rig, second, 2).await;
     });

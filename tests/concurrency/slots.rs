@@ -78,7 +78,7 @@ fn actors_that_die_and_jobs_that_break_give_their_slots_back() {
             let node = rig.node(bounded(1, [dies_after_three_seconds(panics)])).await;
             rig.advance(secs(10)).await;
 
-            rig.send(node, RemoveJobs("dies".into())).await.expect("it is there");
+            rig.send(node, RemoveJobs::new("dies")).await.expect("it is there");
             rig.advance(secs(1)).await;
             all_slots_are_free(rig, node, 1).await;
         });
@@ -154,7 +154,7 @@ fn jobs_that_are_removed_while_they_wait_leave_the_queue() {
         rig.advance(secs(10)).await;
 
         for job in ["tick", "manual", "long"] {
-            rig.send(node, RemoveJobs(job.into())).await.expect("it is there");
+            rig.send(node, RemoveJobs::new(job)).await.expect("it is there");
         }
         rig.advance(secs(60)).await;
 
@@ -176,9 +176,9 @@ fn cancelled_and_updated_jobs_that_wait_lose_no_slot() {
         trigger(rig, node, "manual").await.expect("it waits");
         rig.advance(secs(10)).await;
 
-        rig.send(node, UpdateJob(once("tick", 5).priority(1))).await.expect("it is there");
-        rig.send(node, UpdateJob(by_hand("manual", 7))).await.expect("it is there");
-        rig.send(node, CancelRuns(Selector::All)).await.expect("all is a selector");
+        rig.send(node, UpdateJob::new(once("tick", 5).priority(1))).await.expect("it is there");
+        rig.send(node, UpdateJob::new(by_hand("manual", 7))).await.expect("it is there");
+        rig.send(node, CancelRuns::new(Selector::All)).await.expect("all is a selector");
         rig.advance(secs(60)).await;
 
         assert_eq!(order(rig), ["long", "tick"], "the trigger was dropped, the tick still waits");

@@ -75,7 +75,7 @@ fn a_manual_claim_without_an_answer_is_rechecked_by_the_next_actor() {
         rig.advance(ms(9_990)).await;
         let id = rig.id(node);
         rig.store().script(id, [CallFault::ReplyLost]);
-        rig.send(node, TriggerJob("bad".to_owned())).await.expect_err("its reply is lost");
+        rig.send(node, TriggerJob::new("bad")).await.expect_err("its reply is lost");
         rig.advance(secs(60)).await;
 
         assert_eq!(rig.counter("callsheet_job_actor_restarts_total", ""), 1);
@@ -101,7 +101,7 @@ impl std::fmt::Display for RemovesAndPanics {
 impl Schedule for RemovesAndPanics {
     fn next_after(&self, after: DateTime<Utc>) -> Option<DateTime<Utc>> {
         if after >= self.after && !self.done.swap(true, Ordering::Relaxed) {
-            self.supervisor.get().expect("set").do_send(RemoveJobs("bad".into()));
+            self.supervisor.get().expect("set").do_send(RemoveJobs::new("bad"));
             panic!("on purpose");
         }
         self.period.next_after(after)
@@ -128,7 +128,7 @@ fn a_job_that_is_removed_while_its_actor_dies_leaves_nothing_behind() {
         supervisor.set(rig.supervisor(node)).expect("once");
         let supervisor = rig.supervisor(node);
         supervisor
-            .send(AddJob(Job::new("bad", schedule).fires(Fires::Local).run(async |_| {})))
+            .send(AddJob::new(Job::new("bad", schedule).fires(Fires::Local).run(async |_| {})))
             .await
             .expect("an answer")
             .expect("it is right");
@@ -149,9 +149,9 @@ fn a_job_that_is_removed_leaves_nothing_behind() {
         let node = rig.node(node_with([])).await;
         let supervisor = rig.supervisor(node);
         let job = Job::new("good", schedule).fires(Fires::Local).run(async |_| {});
-        supervisor.send(AddJob(job)).await.expect("an answer").expect("it is right");
+        supervisor.send(AddJob::new(job)).await.expect("an answer").expect("it is right");
         rig.advance(secs(10)).await;
-        rig.send(node, RemoveJobs("good".into())).await.expect("it is there");
+        rig.send(node, RemoveJobs::new("good")).await.expect("it is there");
 
         rig.advance(secs(10)).await;
 

@@ -74,7 +74,7 @@ fn a_refused_job_whose_state_panics_on_drop_does_not_stop_the_engine() {
         let node = rig.node(node_with([Job::new("same", every(secs(1))).run(async |_| {})])).await;
 
         let supervisor = rig.supervisor(node);
-        let refused = supervisor.send(AddJob(job_with(PanicsOnDrop, "same")));
+        let refused = supervisor.send(AddJob::new(job_with(PanicsOnDrop, "same")));
         let _ = refused.await;
         rig.advance(ms(5_500)).await;
 

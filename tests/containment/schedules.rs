@@ -36,7 +36,7 @@ fn a_schedule_that_always_panics_breaks_its_job_and_no_other() {
         assert_eq!(rig.counter("callsheet_job_actor_restarts_total", ""), u64::from(RESTARTS_MAX));
         let status = rig.send(node, JobDetails("bad".to_owned())).await.expect("it is still listed");
         assert_eq!(status.state, JobState::Broken);
-        let refused = rig.send(node, TriggerJob("bad".to_owned())).await;
+        let refused = rig.send(node, TriggerJob::new("bad")).await;
         assert!(matches!(refused, Err(TriggerError::Broken { .. })), "{refused:?}");
         assert_eq!(rig.started("bystander"), 10);
         assert_eq!(rig.store().held(), 0);
@@ -93,15 +93,15 @@ fn a_broken_job_that_is_resumed_fires_again_and_loses_no_tick() {
             assert_eq!(rig.counter("callsheet_job_actor_restarts_total", ""), budget * time as u64);
 
             schedule.set_out_of_order(false);
-            let revived = rig.send(node, ResumeJobs(Selector::All)).await.expect("all is a selector");
+            let revived = rig.send(node, ResumeJobs::new(Selector::All)).await.expect("all is a selector");
             assert_eq!(revived.iter().map(|name| name.as_str()).collect::<Vec<_>>(), ["led", "local"]);
             rig.advance(secs(10)).await;
             assert_eq!(rig.count(|kind| matches!(kind, EventKind::JobRevived { .. })), 2 * time);
         }
 
-        let again = rig.send(node, ResumeJobs(Selector::All)).await;
+        let again = rig.send(node, ResumeJobs::new(Selector::All)).await;
         assert_eq!(again, Ok(vec![]), "nothing is broken any more");
-        let unknown = rig.send(node, ResumeJobs("nobody".into())).await;
+        let unknown = rig.send(node, ResumeJobs::new("nobody")).await;
         let nobody = SelectError::UnknownJob { name: "nobody".to_owned() };
         assert_eq!(unknown, Err(PauseError::Select(nobody)));
         for job in ["led", "local"] {
@@ -137,7 +137,7 @@ fn a_broken_job_asked_for_fire_times_keeps_its_run_and_can_be_resumed() {
         assert_eq!(rig.count(broken), 1, "it was broken all the time");
 
         schedule.set_out_of_order(false);
-        let revived = rig.send(node, ResumeJobs("bad".into())).await.expect("it is there");
+        let revived = rig.send(node, ResumeJobs::new("bad")).await.expect("it is there");
         assert_eq!(revived.len(), 1);
         rig.advance(secs(1)).await;
         assert_eq!(rig.started("bad"), 2);
@@ -228,7 +228,7 @@ fn a_schedule_that_breaks_its_contract_breaks_its_job_which_says_why() {
                 let status = rig.send(node, JobDetails("bad".to_owned())).await.expect("it is still listed");
                 assert_eq!((status.state, status.next_fire_time), (JobState::Broken, None));
                 assert!(status.broken.is_some_and(|reason| reason.contains(said)));
-                let refused = rig.send(node, TriggerJob("bad".to_owned())).await;
+                let refused = rig.send(node, TriggerJob::new("bad")).await;
                 assert!(matches!(refused, Err(TriggerError::Broken { .. })), "{refused:?}");
                 let broken = |kind: &EventKind| matches!(kind, EventKind::TickSkipped { .. });
                 assert_eq!((rig.started("bad"), rig.count(broken)), (2, 0), "nothing is decided by it");
@@ -236,12 +236,12 @@ fn a_schedule_that_breaks_its_contract_breaks_its_job_which_says_why() {
                 assert_eq!(rig.started("bystander"), 10);
 
                 // Resumed before it is mended, it says so once more; then it goes on from where it stood.
-                let resumed = rig.send(node, ResumeJobs("bad".into())).await.expect("it is there");
+                let resumed = rig.send(node, ResumeJobs::new("bad")).await.expect("it is there");
                 assert_eq!(resumed.len(), 1);
                 rig.advance(secs(1)).await;
                 assert_eq!(self::reasons(rig).len(), 2 + usize::from(inside));
                 schedule.mended.store(true, Ordering::Relaxed);
-                rig.send(node, ResumeJobs(Selector::All)).await.expect("all is a selector");
+                rig.send(node, ResumeJobs::new(Selector::All)).await.expect("all is a selector");
                 rig.advance(secs(2)).await;
                 assert_eq!(rig.started("bad"), 5, "one for the ticks that it missed, and two");
                 let due = rig.counter("callsheet_ticks_due_total", "name=bad");

@@ -32,7 +32,7 @@ fn after_hooks_are_told_how_the_run_ended() {
         let node = rig.node(node_with(jobs)).await;
 
         rig.advance(secs(15)).await;
-        rig.send(node, CancelRuns(Selector::All)).await.expect("all of them");
+        rig.send(node, CancelRuns::new(Selector::All)).await.expect("all of them");
         rig.advance(secs(30)).await;
 
         let mut told = calls.take();
@@ -204,7 +204,7 @@ fn a_shutdown_waits_for_after_hooks_within_its_deadline() {
             };
             let job = hourly("report").after_success(after).hook_timeout(secs(60)).run(async |_| {});
             let node = rig.node(node_with([job])).await;
-            rig.send(node, TriggerJob("report".to_owned())).await.expect("nothing runs");
+            rig.send(node, TriggerJob::new("report")).await.expect("nothing runs");
             let asked = rig.now();
 
             let report = rig.shutdown(node, secs(deadline)).await;
@@ -221,7 +221,7 @@ fn a_shutdown_that_waits_for_after_hooks_is_live() {
         let after = async |_: FinishedRun| tokio::time::sleep(secs(10)).await;
         let job = hourly("report").after_success(after).hook_timeout(secs(60)).run(async |_| {});
         let node = rig.node(node_with([job])).await;
-        rig.send(node, TriggerJob("report".to_owned())).await.expect("nothing runs");
+        rig.send(node, TriggerJob::new("report")).await.expect("nothing runs");
         rig.supervisor(node).do_send(Shutdown { deadline: secs(30) });
 
         // The session is closed: nothing is left to write.

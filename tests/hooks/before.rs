@@ -152,7 +152,7 @@ fn a_run_that_is_cancelled_in_its_before_hook_does_not_start() {
         let node = rig.node(node_with([job])).await;
         rig.advance(hours(1) + secs(1)).await;
 
-        rig.send(node, CancelRuns(Selector::All)).await.expect("it is there");
+        rig.send(node, CancelRuns::new(Selector::All)).await.expect("it is there");
         rig.advance(Duration::from_millis(10)).await;
 
         let cancelled = |kind: &EventKind| {
@@ -174,7 +174,7 @@ fn a_job_can_remove_itself_in_its_own_before_hook() {
         let before = move |run: Run| {
             let supervisor = known.get().expect("the node has started").clone();
             async move {
-                let removed = supervisor.send(RemoveJobs(run.job().into())).await??;
+                let removed = supervisor.send(RemoveJobs::new(run.job())).await??;
                 assert_eq!(removed.len(), 1);
                 Ok::<_, callsheet::RunError>(())
             }

@@ -119,7 +119,7 @@ fn what_a_hook_captured_may_panic_when_its_job_is_gone() {
         let bystander = Job::new("bystander", every(secs(1))).run(async |_| {});
         let node = rig.node(node_with([job.run(async |_| {}), bystander])).await;
 
-        rig.send(node, RemoveJobs("report".into())).await.expect("it is there");
+        rig.send(node, RemoveJobs::new("report")).await.expect("it is there");
         rig.advance(Duration::from_millis(10_500)).await;
 
         assert_eq!(rig.started("bystander"), 10);

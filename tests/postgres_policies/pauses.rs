@@ -2,7 +2,7 @@
 
 use super::*;
 
-const FOR_GOOD: Pause = Pause { until: None, note: None };
+const FOR_GOOD: Pause = Pause { until: None, note: None, by: None };
 
 #[tokio::test]
 async fn a_claim_that_began_before_a_pause_sees_it() {

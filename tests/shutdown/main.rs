@@ -105,9 +105,8 @@ fn nothing_fires_and_nothing_is_added_after_a_shutdown_started() {
             let later = async {
                 tokio::time::sleep(secs(5)).await;
                 let job = Job::new("new", every(secs(1))).run(async |_| {});
-                let added = supervisor.send(callsheet::AddJob(job)).await.expect("it still answers");
-                let triggered =
-                    supervisor.send(TriggerJob("ticker".to_owned())).await.expect("it still answers");
+                let added = supervisor.send(callsheet::AddJob::new(job)).await.expect("it still answers");
+                let triggered = supervisor.send(TriggerJob::new("ticker")).await.expect("it still answers");
                 (added, triggered)
             };
             let (report, (added, triggered)) = tokio::join!(report, later);

@@ -145,7 +145,7 @@ fn a_node_whose_adapter_panicked_over_a_notification_gets_the_next() {
         let started = rig.started("tidy");
 
         rig.store().refuse([Operation::Notification], "no notification");
-        rig.send(other, ResumeJobs("tidy".into())).await.expect("an answer");
+        rig.send(other, ResumeJobs::new("tidy")).await.expect("an answer");
         rig.advance(secs(LEASE)).await;
 
         assert!(errors(rig, Operation::Notification) > 0);

@@ -22,7 +22,7 @@ pub use self::record::Record;
 pub(crate) use self::row::ROW_BYTES;
 use self::{
     enrolments::Declared,
-    row::{JobRow, lasts},
+    row::{JobRow, is_same, lasts},
 };
 use crate::{
     core::time::FireTime,
@@ -158,7 +158,7 @@ impl Ledger {
     pub fn pause(&mut self, now: DateTime<Utc>, job: &JobName, pause: Option<&Pause>) -> bool {
         let pause = pause.filter(|pause| lasts(pause, now));
         match self.jobs.get_mut(job) {
-            Some(row) if row.pause(now) == pause => return false,
+            Some(row) if is_same(row.pause(now), pause) => return false,
             Some(row) => {
                 row.pause = pause.cloned().map(Box::new);
                 if pause.is_none() {

@@ -24,6 +24,7 @@ pub(crate) mod operation;
 pub(crate) mod outcome;
 pub(crate) mod pause;
 pub(crate) mod policy;
+pub(crate) mod reported;
 pub(crate) mod restarts;
 pub(crate) mod round_trip;
 pub(crate) mod seldom;

@@ -31,6 +31,43 @@ pub fn bounded(text: impl fmt::Display, max: usize) -> String {
     start.text
 }
 
+/// At most `max` characters of what `text` shows. Where something was left out, the last of them is `…`. The
+/// whole text is never held.
+pub(crate) fn first_chars(text: impl fmt::Display, max: usize) -> String {
+    let mut start = FirstChars { text: String::new(), left: max, left_out: false };
+    // An error means that it is full, or that the text could not be shown: what there is, is kept.
+    let _ = write!(start, "{text}");
+    if start.left_out {
+        start.text.pop();
+        start.text.push('…');
+    }
+    start.text
+}
+
+/// The first characters of a text.
+struct FirstChars {
+    text: String,
+    left: usize,
+    left_out: bool,
+}
+
+impl Write for FirstChars {
+    fn write_str(&mut self, more: &str) -> fmt::Result {
+        match more.char_indices().nth(self.left) {
+            None => {
+                self.left -= more.chars().count();
+                self.text.push_str(more);
+                Ok(())
+            }
+            Some((end, _)) => {
+                self.text.push_str(&more[..end]);
+                (self.left, self.left_out) = (0, true);
+                Err(fmt::Error)
+            }
+        }
+    }
+}
+
 /// Cuts a text that somebody handed in, as [`bounded`] does.
 pub(crate) fn cut(text: &mut String, max: usize) {
     if text.len() > max {

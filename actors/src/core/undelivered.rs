@@ -73,7 +73,17 @@ impl Fate {
 
 fn ended(run: RunId, outcome: Outcome, cancelled: Option<CancelReason>, end: BodyEnd) -> RunEnded {
     let (aborted, recorded) = (false, true);
-    RunEnded { run, outcome, cancelled, aborted, recorded, end, started_at: None, took: Duration::ZERO }
+    RunEnded {
+        run,
+        facts: None,
+        outcome,
+        cancelled,
+        aborted,
+        recorded,
+        end,
+        started_at: None,
+        took: Duration::ZERO,
+    }
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ use crate::{
     event::Event,
     event_filter::EventFilter,
     fault::{Fault, Faults},
+    history::HistoryOptions,
     hooks::Hooks,
     metrics::JOB_LABELS_DEFAULT,
     name::NodeId,
@@ -62,7 +63,7 @@ pub struct EngineOptions {
     /// The threads of the job actors, 1 to [`THREADS_MAX`]. Default: the number of processors, at most 4.
     pub arbiters: usize,
     /// The threads of the engine's own body runtime, 1 to [`THREADS_MAX`]. Default: the number of processors,
-    /// at most [`THREADS_MAX`].
+    /// at most [`THREADS_MAX`]. One more is for bodies that are quick.
     pub body_threads: usize,
     /// The threads of bodies that are not `Send`, 1 to [`THREADS_MAX`]. Default: 1.
     pub local_body_threads: usize,
@@ -101,6 +102,8 @@ pub struct EngineOptions {
     /// The longest error of a body with its causes, message of a panic or veto of a hook that is quoted, in
     /// bytes, from [`ERROR_BYTES_MIN`] to [`ERROR_BYTES_MAX`]. Default: [`ERROR_BYTES_DEFAULT`].
     pub error_bytes_max: usize,
+    /// Whether a history is kept, where, and how much of it.
+    pub history: HistoryOptions,
     /// The node's id, unless the backend has one for it. Default: random.
     pub node: NodeId,
     /// Hears of every definition, for the audit of a rig.
@@ -135,6 +138,7 @@ impl EngineOptions {
             prefer_not_to_lead: false,
             resign_pause: RESIGN_PAUSE_DEFAULT,
             error_bytes_max: ERROR_BYTES_DEFAULT,
+            history: HistoryOptions::default(),
             node: NodeId::random(),
             #[cfg(any(test, feature = "testkit"))]
             definitions: None,
@@ -151,6 +155,7 @@ impl EngineOptions {
         faults.extend(conflicts(definitions.iter().map(Definition::declares), |_| None));
         faults.extend(self.backend.faults());
         faults.extend(self.hooks.fault());
+        faults.extend(self.history.faults());
         let threads = [
             ("arbiters", self.arbiters),
             ("body_threads", self.body_threads),

@@ -19,7 +19,10 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{options::EngineOptions, threads::Threads};
+use super::{
+    options::EngineOptions,
+    threads::{BodyThreads, Threads},
+};
 use crate::{
     body_queue::{BodyPlace, BodyQueue},
     body_watch::BodyWatch,
@@ -27,6 +30,7 @@ use crate::{
     core::{
         byte_budget::ByteBudget,
         end_text::EndTexts,
+        reported::REPORTED_BYTES_MAX,
         text::{TEXT_MAX, bounded},
     },
     deadline,
@@ -35,6 +39,7 @@ use crate::{
     election::{CandidacyOptions, ElectionActor},
     error::{AddError, StartError},
     failure_log::FailureLog,
+    history::{HistoryThread, Recorder},
     hooks::NODE_HOOK_CALL_BYTES_MAX,
     job::{Asks, JobHost, Placement},
     listener::{ListenTo, ListenerActor, Publisher},
@@ -77,6 +82,7 @@ pub(super) async fn start_actors(
         prefer_not_to_lead,
         resign_pause,
         error_bytes_max,
+        history,
         ..
     } = options;
     #[cfg(any(test, feature = "testkit"))]
@@ -86,6 +92,9 @@ pub(super) async fn start_actors(
     let id = backend.node().unwrap_or(node);
     let meters = Arc::new(Meters::new(backend.scope(), job_labels_max));
     let publisher = Publisher::new(id, clock.clone(), meters.clone());
+    let recorder =
+        Recorder::new(&history, backend.name(), (id, clock.clone()), meters.history_dropped.clone());
+    recorder.start(threads.history.clone().map_or(HistoryThread::Here, HistoryThread::Own));
     let node = Arc::new(Node {
         id,
         run_ids: RunIds::of(id),
@@ -100,6 +109,7 @@ pub(super) async fn start_actors(
         clock,
         zone_data,
         publisher: publisher.clone(),
+        recorder,
         meters,
         spawner: threads.spawner,
         job_threads: threads.jobs.clone(),
@@ -131,7 +141,9 @@ pub(super) async fn start_actors(
     };
     let (stopped, over) = oneshot::channel();
     let (body_runtime, bodies) = match threads.bodies {
-        Some((runtime, threads)) => (runtime.clone(), BodyPlace::Own(BodyQueue::on(runtime, threads))),
+        Some(BodyThreads { runner, bodies }) => {
+            (bodies.clone(), BodyPlace::Own(BodyQueue::on(&runner, bodies)))
+        }
         None => {
             let runtime = node.spawner.runtime().unwrap_or_else(|| node.timers.clone());
             (runtime, BodyPlace::Given(node.spawner.clone()))
@@ -149,6 +161,8 @@ pub(super) async fn start_actors(
             clock: node.clock.clone(),
             own_threads: threads.own_threads,
             extension: backend.run_extension(),
+            reported_bytes: ByteBudget::new(REPORTED_BYTES_MAX),
+            outlet: Box::new(publisher.clone()),
         }),
         hooks,
         end_texts: EndTexts::new(error_bytes_max),
@@ -162,6 +176,7 @@ pub(super) async fn start_actors(
         backend: backend.name(),
         single_node: backend.single_node(),
         forget_after,
+        retention: history.retention,
         lease: backend.lease(),
         listener,
         election,

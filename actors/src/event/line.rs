@@ -5,7 +5,10 @@ use std::fmt;
 use chrono::{SecondsFormat, TimeDelta};
 
 use super::{Event, EventKind};
-use crate::{name::Term, port::DivergedRun};
+use crate::{
+    name::{By, Term},
+    port::DivergedRun,
+};
 
 /// One readable line, without the instant and the node: `RunSucceeded hello took 1.2ms`.
 impl fmt::Display for EventKind {
@@ -15,11 +18,11 @@ impl fmt::Display for EventKind {
             write!(f, " {job}")?;
         }
         match self {
-            Self::JobAdded { .. }
-            | Self::JobRemoved { .. }
-            | Self::JobUpdated { .. }
-            | Self::JobResumed { .. }
-            | Self::JobRevived { .. }
+            Self::JobAdded { by, .. }
+            | Self::JobRemoved { by, .. }
+            | Self::JobUpdated { by, .. }
+            | Self::JobResumed { by, .. } => write_by(f, by.as_ref()),
+            Self::JobRevived { .. }
             | Self::JobUnparked { .. }
             | Self::LockLost { .. }
             | Self::CandidacyRestored => Ok(()),
@@ -27,6 +30,7 @@ impl fmt::Display for EventKind {
                 if let Some(until) = pause.until {
                     write!(f, " until {}", until.to_rfc3339_opts(SecondsFormat::AutoSi, true))?;
                 }
+                write_by(f, pause.by.as_ref())?;
                 pause.note.as_ref().map_or(Ok(()), |note| write!(f, ": {note}"))
             }
             Self::JobConflicting { reason, .. } | Self::JobBroken { reason, .. } => write!(f, ": {reason}"),
@@ -42,13 +46,16 @@ impl fmt::Display for EventKind {
                 let at_least = if *at_least { "at least " } else { "" };
                 write!(f, " {fire_time} {reason} {at_least}{count}")
             }
-            Self::RunStarted { fire_time, lateness, attempt, .. } => {
+            Self::RunStarted { fire_time, lateness, attempt, by, names, .. } => {
                 match fire_time {
                     Some(fire_time) => write!(f, " {fire_time} late {lateness:.1?}")?,
                     None => f.write_str(" triggered")?,
                 }
+                write_by(f, by.as_ref())?;
+                names.map_or(Ok(()), |names| write!(f, " for {names}"))?;
                 if *attempt > 1 { write!(f, ", attempt {attempt}") } else { Ok(()) }
             }
+            Self::RunProgressed { progress, .. } => write!(f, " {:.0} %", progress * 100.0),
             Self::RunRetried { attempt, outcome, took, wait, error, .. } => {
                 write!(f, " attempt {attempt} {outcome}, took {took:.1?}, next in {wait:.1?}: {error}")
             }
@@ -97,6 +104,10 @@ impl fmt::Display for EventKind {
             }
         }
     }
+}
+
+fn write_by(f: &mut fmt::Formatter<'_>, by: Option<&By>) -> fmt::Result {
+    by.map_or(Ok(()), |by| write!(f, " by {by}"))
 }
 
 /// How many runs a line names.

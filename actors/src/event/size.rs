@@ -1,13 +1,20 @@
 //! How much memory an event takes that waits for a subscriber.
 
 use super::EventKind;
-use crate::port::DivergedRun;
+use crate::{name::By, port::DivergedRun};
 
 impl EventKind {
     /// How many bytes its texts take, but for the name of the job, which it shares with the job.
     pub(crate) fn text_bytes(&self) -> usize {
         match self {
-            Self::JobPaused { pause, .. } => pause.note.as_ref().map_or(0, String::len),
+            Self::JobPaused { pause, .. } => {
+                pause.note.as_ref().map_or(0, String::len) + by_bytes(pause.by.as_ref())
+            }
+            Self::JobAdded { by, .. }
+            | Self::JobRemoved { by, .. }
+            | Self::JobUpdated { by, .. }
+            | Self::JobResumed { by, .. }
+            | Self::RunStarted { by, .. } => by_bytes(by.as_ref()),
             Self::JobBroken { reason: text, .. }
             | Self::JobConflicting { reason: text, .. }
             | Self::JobParked { reason: text, .. }
@@ -22,16 +29,12 @@ impl EventKind {
             Self::HistoryDiverged { runs, .. } => {
                 runs.iter().map(|run| size_of::<DivergedRun>() + run.job.as_str().len()).sum()
             }
-            Self::JobAdded { .. }
-            | Self::JobRemoved { .. }
-            | Self::JobUpdated { .. }
-            | Self::JobResumed { .. }
-            | Self::JobRestarted { .. }
+            Self::JobRestarted { .. }
             | Self::JobRevived { .. }
             | Self::JobUnparked { .. }
             | Self::TickHeld { .. }
             | Self::TickSkipped { .. }
-            | Self::RunStarted { .. }
+            | Self::RunProgressed { .. }
             | Self::RunSucceeded { .. }
             | Self::RunTimedOut { .. }
             | Self::RunLost { .. }
@@ -47,4 +50,8 @@ impl EventKind {
             | Self::ShutdownFinished { .. } => 0,
         }
     }
+}
+
+fn by_bytes(by: Option<&By>) -> usize {
+    by.map_or(0, |by| by.as_str().len())
 }

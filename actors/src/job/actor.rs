@@ -7,9 +7,11 @@ use tokio::{sync::oneshot, time::Instant};
 
 use super::{
     context::JobContext,
+    explain::TickViews,
     former_keys::FormerKeys,
     handle::{JobHandle, Reading},
     message::{AsksSchedule, Envelope, JobMessage, Retirement},
+    record::Unfinished,
     report::Report,
     snapshot::JobSnapshot,
     status::JobStatus,
@@ -18,7 +20,7 @@ use super::{
 };
 use crate::{
     core::{
-        job::{Farewell, Input, JobMachine, Lifecycle, OverdueMark, Progress},
+        job::{Effects, Farewell, Input, JobMachine, Lifecycle, OverdueMark, Progress},
         seldom::Seldom,
     },
     definition::Definition,
@@ -30,7 +32,7 @@ use crate::{
     node::Node,
     overdue::Mark,
     port::{Pause, Session},
-    run::Run,
+    run::{Origin, Run},
 };
 
 /// The longest time a timer is armed for; waking up early is harmless, and once a day costs nothing.
@@ -48,10 +50,12 @@ pub struct JobActor {
     pub(super) running: Vec<Run>,
     /// The lock keys of the runs that began under another definition.
     pub(super) former_keys: FormerKeys,
-    /// The runs in progress of whose ends hooks want to hear.
-    pub(super) after: Seldom<Run>,
+    /// What is kept of runs in progress beyond the end of an attempt.
+    pub(super) unfinished: Seldom<Unfinished>,
     /// Who waits to hear what became of a trigger.
     pub(super) triggers: Seldom<(RunId, oneshot::Sender<Result<TriggeredRun, TriggerError>>)>,
+    /// Who triggered runs, and what they name; only of those that say so.
+    pub(super) origins: Seldom<(RunId, Origin)>,
     /// Who may wait to hear how a triggered run ended.
     pub(super) ends: Seldom<(RunId, oneshot::Sender<Outcome>)>,
     /// It is known to wait for the store to decide a due tick.
@@ -75,7 +79,8 @@ impl JobActor {
             definition,
             running,
             former_keys,
-            after,
+            unfinished,
+            origins,
             ends,
             drain,
             retiring,
@@ -87,8 +92,9 @@ impl JobActor {
             machine: machine.revive(),
             running,
             former_keys,
-            after,
+            unfinished,
             triggers: Seldom::default(),
+            origins,
             ends,
             overdue: None,
             armed_after: None,
@@ -124,16 +130,14 @@ impl JobActor {
 
     fn step_at(&mut self, mut reading: Reading, mut input: Input, ctx: &mut JobContext) {
         let mut told = Told::default();
+        let mut effects = Effects::new();
         loop {
-            let effects = self.machine.feed(reading.now, input);
-            if !effects.is_empty() {
-                self.perform(effects, &mut told);
-            }
+            told.asked_at = reading.now.elapsed;
+            self.machine.feed(reading.now, input, &mut effects);
+            self.perform(&mut effects, &mut told, ctx);
             // Only now: the schedule is code of the application, and may panic.
-            let effects = self.machine.decide(reading.now);
-            if !effects.is_empty() {
-                self.perform(effects, &mut told);
-            }
+            self.machine.decide(reading.now, &mut effects);
+            self.perform(&mut effects, &mut told, ctx);
             // In turn, not one inside the other: a full queue may ask for each of its ticks.
             input = match told.next() {
                 Some(AnswerAtOnce::Input(input)) => input,
@@ -161,8 +165,12 @@ impl JobActor {
     }
 
     /// What this job knows nothing of any more is lost to those who wait for its end: it goes on elsewhere,
-    /// perhaps.
+    /// perhaps. Who triggered it is forgotten.
     fn answer_lost_ends(&mut self) {
+        if !self.origins.is_empty() {
+            let machine = &self.machine;
+            self.origins.list_mut().retain(|(run, _)| machine.knows(*run));
+        }
         if !self.ends.is_empty() {
             let machine = &self.machine;
             for (_, end) in self.ends.list_mut().extract_if(.., |(run, _)| !machine.knows(*run)) {
@@ -274,8 +282,16 @@ impl JobActor {
         self.step(Input::WakeUp, ctx);
     }
 
-    fn trigger(&mut self, reply: oneshot::Sender<Result<TriggeredRun, TriggerError>>, ctx: &mut JobContext) {
+    fn trigger(
+        &mut self,
+        origin: Option<Origin>,
+        reply: oneshot::Sender<Result<TriggeredRun, TriggerError>>,
+        ctx: &mut JobContext,
+    ) {
         let reading = self.job.read();
+        if let Some(origin) = origin {
+            self.origins.list_mut().push((reading.now.spare, origin));
+        }
         self.triggers.list_mut().push((reading.now.spare, reply));
         self.step_at(reading, Input::Trigger, ctx);
     }
@@ -304,7 +320,7 @@ impl JobActor {
     }
 
     fn status(&self, asks_schedule: AsksSchedule) -> JobStatus {
-        JobStatus::of(&self.job.definition, &self.machine, self.job.now(), asks_schedule)
+        JobStatus::of(&self.job.definition, &self.machine, &self.running, self.job.now(), asks_schedule)
     }
 }
 
@@ -331,7 +347,8 @@ impl Actor for JobActor {
             definition: self.job.definition.clone(),
             running: std::mem::take(&mut self.running),
             former_keys: std::mem::take(&mut self.former_keys),
-            after: std::mem::take(&mut self.after),
+            unfinished: std::mem::take(&mut self.unfinished),
+            origins: std::mem::take(&mut self.origins),
             ends: std::mem::take(&mut self.ends),
             drain: self.drain.take(),
             retiring: self.lifecycle.is_retiring(),
@@ -354,7 +371,7 @@ impl Handler<Envelope> for JobActor {
             }
             Some(JobMessage::Drain { drain, fires }) => self.on_drain(drain, fires, ctx),
             Some(JobMessage::Redefine(job)) => self.redefine(job, ctx),
-            Some(JobMessage::Trigger { reply }) => self.trigger(reply, ctx),
+            Some(JobMessage::Trigger { origin, reply }) => self.trigger(origin, reply, ctx),
             Some(JobMessage::CancelAll { reply }) => drop(reply.send(self.cancel_all(ctx))),
             Some(JobMessage::CancelRun { run, reply }) if self.machine.knows(run) => {
                 self.step(Input::Cancel { run: Some(run), why: CancelReason::Requested }, ctx);
@@ -363,6 +380,12 @@ impl Handler<Envelope> for JobActor {
             Some(JobMessage::PauseLocal { pause, reply }) => drop(reply.send(self.pause(pause, ctx))),
             Some(JobMessage::Upcoming { count, reply }) => {
                 let _ = reply.send(self.machine.upcoming(self.job.now().wall, count));
+            }
+            Some(JobMessage::Explain { when, reply }) => {
+                let has_slots = self.job.host.permits.limited();
+                let now = self.job.now();
+                let views = TickViews::of(&self.job.definition, &self.machine, now, when, has_slots);
+                let _ = reply.send(views);
             }
             Some(JobMessage::Status { asks_schedule, reply }) => drop(reply.send(self.status(asks_schedule))),
             Some(JobMessage::Open(mailbox)) => ctx.mailbox = Some(mailbox),

@@ -5,7 +5,11 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use tokio::sync::oneshot;
 
-use super::{handle::JobHandle, hook_calls};
+use super::{
+    handle::JobHandle,
+    hook_calls,
+    record::{RunNotes, record_end},
+};
 use crate::{
     core::{
         end_text::EndText,
@@ -32,6 +36,7 @@ struct Unsaid {
     run: Option<Run>,
     /// Who waits for it.
     waiting: Option<oneshot::Sender<Outcome>>,
+    notes: RunNotes,
 }
 
 impl Conclusion {
@@ -41,10 +46,11 @@ impl Conclusion {
         ended: RunEnded,
         run: Option<Run>,
         waiting: Option<oneshot::Sender<Outcome>>,
+        notes: RunNotes,
     ) -> Self {
         let node = job.node();
         let at = node.publisher.is_heard().then(|| node.clock.now());
-        Self { job, at, unsaid: Some(Unsaid { ended, run, waiting }) }
+        Self { job, at, unsaid: Some(Unsaid { ended, run, waiting, notes }) }
     }
 
     pub(crate) fn job(&self) -> &Arc<JobHandle> {
@@ -57,10 +63,11 @@ impl Conclusion {
 
     /// The run came to what its body made of it.
     fn say(mut self) {
-        if let Some(Unsaid { ended, run, waiting }) = self.unsaid.take() {
-            // Perhaps nobody waits.
-            let _ = waiting.map(|waiting| waiting.send(ended.outcome));
-            conclude(&self.job, ended, run, self.at);
+        if let Some(Unsaid { ended, run, waiting, notes }) = self.unsaid.take() {
+            let outcome = ended.outcome;
+            conclude(&self.job, ended, run, self.at, notes);
+            // Now, so that whoever waited finds it recorded. Perhaps nobody does.
+            let _ = waiting.map(|waiting| waiting.send(outcome));
         }
     }
 
@@ -75,24 +82,26 @@ impl Conclusion {
 
 impl Drop for Conclusion {
     fn drop(&mut self) {
-        if let Some(Unsaid { ended, run, waiting }) = self.unsaid.take() {
-            let _ = waiting.map(|waiting| waiting.send(Outcome::Lost));
+        if let Some(Unsaid { ended, run, waiting, notes }) = self.unsaid.take() {
             let cancelled = Some(CancelReason::LockLost);
             let end = BodyEnd::Aborted;
             let ended = RunEnded { outcome: Outcome::Cancelled, cancelled, recorded: false, end, ..ended };
-            conclude(&self.job, ended, run, self.at);
+            conclude(&self.job, ended, run, self.at, notes);
+            let _ = waiting.map(|waiting| waiting.send(Outcome::Lost));
         }
     }
 }
 
-/// Counts a run that ended at an instant, or now, and says so: to whoever listens, and to the hooks if the run
-/// is at hand.
+/// Counts and records a run that ended at an instant, or now, and says so: to whoever listens, and to the hooks
+/// if the run is at hand.
 pub(super) fn conclude(
     job: &Arc<JobHandle>,
     ended: RunEnded,
     run_at_hand: Option<Run>,
     at: Option<DateTime<Utc>>,
+    notes: RunNotes,
 ) {
+    record_end(job, &ended, notes);
     let RunEnded { outcome, cancelled, started_at, took, recorded, .. } = ended;
     if recorded {
         job.meters.ended(outcome);
@@ -197,8 +206,9 @@ mod tests {
             (Outcome::Cancelled, None, BodyEnd::Aborted, cancelled(CancelReason::Dropped, None)),
             (Outcome::Lost, Some(lock_lost), BodyEnd::Aborted, cancelled(lock_lost, None)),
         ] {
-            let (started_at, aborted, recorded) = (None, false, true);
-            let ended = RunEnded { run, outcome, cancelled: why, aborted, recorded, end, started_at, took };
+            let (started_at, aborted, recorded, facts) = (None, false, true, None);
+            let ended =
+                RunEnded { run, facts, outcome, cancelled: why, aborted, recorded, end, started_at, took };
 
             assert_eq!(event_of(job(), ended), event, "{outcome:?}");
         }

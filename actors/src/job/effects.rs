@@ -1,6 +1,6 @@
 //! What a job's actor does of what its machine says.
 
-use std::future::poll_fn;
+use std::{future::poll_fn, sync::OnceLock};
 
 use tokio::sync::oneshot;
 
@@ -8,6 +8,7 @@ use super::{
     actor::JobActor,
     ask::{AdvanceCursor, Ask, ClaimRun, RecordEnd},
     conclude::{Conclusion, conclude},
+    context::JobContext,
     hook_calls,
     report::Report,
     run_span,
@@ -34,9 +35,8 @@ use crate::{
 
 impl JobActor {
     /// What is answered at once is in `told`.
-    pub(super) fn perform(&mut self, mut effects: Effects, told: &mut Told) {
+    pub(super) fn perform(&mut self, effects: &mut Effects, told: &mut Told, ctx: &mut JobContext) {
         let mut completes = false;
-        // Drained, not consumed: that would move all of it first.
         for effect in effects.drain(..) {
             match effect {
                 Effect::Claim(claim) => self.claim(claim, told),
@@ -46,7 +46,7 @@ impl JobActor {
                 }
                 Effect::ReleasePermit => self.job.release_permit(),
                 Effect::Advance(advance) => self.advance(advance, told),
-                Effect::Start(start) => self.start(start),
+                Effect::Start(start) => self.start(start, ctx),
                 Effect::Cancel { run, why } => self.cancel(run, why),
                 Effect::Abort { run } => self.abort(run),
                 // It comes right before what is to be said of the end.
@@ -69,7 +69,10 @@ impl JobActor {
                 }
                 Effect::Elsewhere => self.job.meters.elsewhere(),
                 Effect::Stop(pause) => self.job.report(Report::Stop(pause)),
-                Effect::Paused(pause) => self.publish(|job| EventKind::JobPaused { job, pause }),
+                Effect::Paused(pause) => {
+                    self.node().recorder.paused(&self.job.definition.name, Some(&pause));
+                    self.publish(|job| EventKind::JobPaused { job, pause });
+                }
                 Effect::Answer { run, answer } => self.answer(run, answer),
             }
         }
@@ -77,7 +80,8 @@ impl JobActor {
 
     fn claim(&self, claim: Claim, told: &mut Told) {
         let key = self.former_keys.key_of(claim.run, &self.job.definition.key);
-        match told.at_once(&self.job).and_then(|at_once| at_once.claim(&self.job, &claim, key)) {
+        match told.at_once(&self.job).and_then(|at_once| at_once.claim(&self.job, &claim, key, told.asked_at))
+        {
             Some((answer, at)) => {
                 told.push(&self.job, answer);
                 told.answered_at = Some(at);
@@ -109,6 +113,7 @@ impl JobActor {
             | SkipReason::Parked
             | SkipReason::Removed => self.publish_routine(kind),
         }
+        self.record_skipped(newest, reason, count, at_least);
         let fire_time = newest.instant();
         hook_calls::skipped(&self.job, |job| SkippedTicks { job, fire_time, reason, count, at_least });
     }
@@ -127,7 +132,7 @@ impl JobActor {
         self.node().publisher.publish_routine(|| kind(self.job.definition.name.clone()));
     }
 
-    fn start(&mut self, start: Start) {
+    fn start(&mut self, start: Start, ctx: &mut JobContext) {
         if self.running.is_empty() {
             // As the machine does: a vector would make room for four.
             self.running.reserve_exact(1);
@@ -140,9 +145,7 @@ impl JobActor {
         self.running.push(run.clone());
         if self.job.has_after_hooks() {
             // Of the last attempt only.
-            let after = self.after.list_mut();
-            after.retain(|former| former.id() != start.run);
-            after.push(run.clone());
+            self.keep_for_hooks(&run);
         }
         // A job without claims has no token, and asks no session.
         let session = start.token.and(self.session);
@@ -156,7 +159,7 @@ impl JobActor {
                 work.as_mut().poll(task)
             }));
         } else {
-            self.job.host.bodies.start(task);
+            self.job.host.bodies.start(task, &mut ctx.starts);
         }
     }
 
@@ -166,7 +169,7 @@ impl JobActor {
             id: start.run,
             job: definition.name.clone(),
             key: self.former_keys.key_of(start.run, &definition.key).slot(start.slot),
-            origin: start.tick.map_or(Origin::Manual, Origin::Tick),
+            origin: start.tick.map_or_else(|| self.trigger_origin(start.run), Origin::Tick),
             attempt: start.attempt,
             term: start.term,
             token: start.token,
@@ -174,8 +177,15 @@ impl JobActor {
             cancellation: Signal::default(),
             abort: Signal::default(),
             span: run_span::of(&definition.name, start, node.id),
+            reporting: OnceLock::new(),
             shared: host.of_runs.clone(),
         })
+    }
+
+    /// Who triggered a run, and what it names, as far as this node was told.
+    fn trigger_origin(&self, run: RunId) -> Origin {
+        let known = self.origins.iter().find(|(triggered, _)| *triggered == run);
+        known.map_or(Origin::Trigger { by: None, fire_time: None }, |(_, origin)| origin.clone())
     }
 
     fn cancel(&self, run: RunId, why: CancelReason) {
@@ -193,16 +203,19 @@ impl JobActor {
         }
     }
 
-    fn body_ended(&mut self, run: RunId, outcome: Outcome) {
-        if let Some(at) = self.running.iter().position(|running| running.id() == run) {
-            run_span::ended(self.running.swap_remove(at).span(), outcome);
-            self.node().meters.runs_in_progress.decrement(1);
-        }
+    /// Answers the attempt that is over.
+    fn body_ended(&mut self, run: RunId, outcome: Outcome) -> Option<Run> {
+        let at = self.running.iter().position(|running| running.id() == run)?;
+        let run = self.running.swap_remove(at);
+        run_span::ended(run.span(), outcome);
+        self.node().meters.runs_in_progress.decrement(1);
+        Some(run)
     }
 
     fn retried(&mut self, retried: Retried) {
-        let Retried { run, attempt, outcome, wait, end, took } = retried;
-        self.body_ended(run, outcome);
+        self.keep_attempt(&retried);
+        let Retried { run, attempt, outcome, wait, end, took, .. } = retried;
+        drop(self.body_ended(run, outcome));
         self.job.meters.took(took);
         self.job.meters.retried();
         let error = end.error().map(EndText::share).unwrap_or_default();
@@ -212,24 +225,26 @@ impl JobActor {
     /// A run is over; the store is to record it, or is not.
     fn ended(&mut self, ended: RunEnded, completes: bool, told: &mut Told) {
         let outcome = ended.outcome_told();
-        self.body_ended(ended.run, outcome);
+        let last = self.body_ended(ended.run, outcome);
         let at = self.ends.iter().position(|(run, _)| *run == ended.run);
         let waiting = at.map(|at| self.ends.list_mut().swap_remove(at).1);
         if let Some(drain) = &self.drain {
             drain.record(&self.job.definition.name, ended.run, HowDrained::of(&ended));
         }
-        let at = self.after.iter().position(|run| run.id() == ended.run);
-        let run = at.map(|at| self.after.list_mut().swap_remove(at));
+        let mut unfinished = self.take_unfinished(ended.run);
+        let run = unfinished.as_mut().and_then(|unfinished| unfinished.of_hooks.take());
+        let notes = self.notes(ended.run, last.as_ref(), unfinished);
+        drop(last);
         if completes {
             // By the definition by which the machine goes on, which may not be that of the run.
             let from_completion = self.job.definition.schedule.counts_from_completion();
-            let conclusion = Conclusion::new(self.job.clone(), ended, run, waiting);
+            let conclusion = Conclusion::new(self.job.clone(), ended, run, waiting, notes);
             let answers = self.job.host.asks.record_end(RecordEnd { conclusion, from_completion });
             return answers.into_iter().for_each(|input| told.push(&self.job, AnswerAtOnce::Input(input)));
         }
+        conclude(&self.job, ended, run, None, notes);
         // Perhaps nobody waits.
         let _ = waiting.map(|waiting| waiting.send(outcome));
-        conclude(&self.job, ended, run, None);
     }
 
     fn answer(&mut self, run: RunId, answer: Result<TriggerAnswer, Refusal>) {
@@ -239,6 +254,7 @@ impl JobActor {
             Ok(TriggerAnswer::Queued) => Ok(Triggered::Queued(run)),
             Err(refusal) => Err(not_triggered(job, refusal)),
         };
+        answer.as_ref().err().iter().for_each(|error| self.record_refused(run, error));
         if let Some(at) = self.triggers.iter().position(|(asked, _)| *asked == run) {
             let (_, reply) = self.triggers.list_mut().swap_remove(at);
             let answer = answer.map(|triggered| {

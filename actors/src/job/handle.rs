@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicI64, AtomicU8, Ordering},
+        atomic::{AtomicBool, AtomicI64, AtomicU8, Ordering},
     },
     time::Duration,
 };
@@ -20,6 +20,7 @@ use super::{
     hook_calls::HookCalls,
     host::JobHost,
     message::{Envelope, JobMessage},
+    record::RunNotes,
     report::{JobReport, Report},
 };
 use crate::{
@@ -47,6 +48,8 @@ pub(crate) struct JobHandle {
     pub(crate) hook_calls: HookCalls,
     pub(crate) wake_time: WakeTime,
     pub(crate) on_trial: OnTrial,
+    /// Its body was not quick when it ran last.
+    pub(crate) body_takes_time: AtomicBool,
     pub(crate) host: Arc<JobHost>,
 }
 
@@ -103,7 +106,7 @@ impl JobHandle {
     /// Has the end of a run recorded of which no actor is left; its handle died with the actor.
     pub(crate) fn conclude_undelivered(self: &Arc<Self>, ended: RunEnded) {
         let from_completion = self.definition.schedule.counts_from_completion();
-        let conclusion = Conclusion::new(self.clone(), ended, None, None);
+        let conclusion = Conclusion::new(self.clone(), ended, None, None, RunNotes::default());
         // Of a job whose actor is gone: whoever follows is told.
         for input in self.host.asks.record_end(RecordEnd { conclusion, from_completion }) {
             self.send(input);
@@ -119,11 +122,11 @@ impl JobHandle {
         }
     }
 
-    /// What the clock that decides the job's ticks reads while the node's own clocks read this.
-    pub(crate) fn wall_at(&self, wall: DateTime<Utc>, elapsed: Duration) -> DateTime<Utc> {
+    /// What the clock that decides the job's ticks reads while the monotonic one reads this, which is now.
+    pub(crate) fn wall_at(&self, elapsed: Duration) -> DateTime<Utc> {
         match self.definition.policies.fires {
             Fires::Leader | Fires::AnyNode => self.node().clock_offset.store_time(elapsed),
-            Fires::Local => wall,
+            Fires::Local => self.node().clock.now(),
         }
     }
 

@@ -5,13 +5,18 @@ use std::sync::{Arc, Mutex, PoisonError};
 use actix::{dev::channel::AddressReceiver, prelude::*};
 use tokio::sync::oneshot;
 
-use super::{actor::JobActor, handle::JobHandle, report::Report, status::JobStatus, triggered::TriggeredRun};
+use super::{
+    actor::JobActor, explain::TickViews, handle::JobHandle, report::Report, status::JobStatus,
+    triggered::TriggeredRun,
+};
 use crate::{
     core::{job::Input, time::FireTime},
     drain::Drain,
     error::TriggerError,
+    explain::When,
     name::{JobName, RunId},
     port::{Pause, Session, Verdict},
+    run::Origin,
 };
 
 /// What a job's actor is told or asked.
@@ -32,7 +37,11 @@ pub(crate) enum JobMessage {
     /// The job has another definition from now on.
     Redefine(Arc<JobHandle>),
     /// Somebody wants a run now.
-    Trigger { reply: oneshot::Sender<Result<TriggeredRun, TriggerError>> },
+    Trigger {
+        /// Who, and the fire time that it names; `None` if neither is said.
+        origin: Option<Origin>,
+        reply: oneshot::Sender<Result<TriggeredRun, TriggerError>>,
+    },
     /// The runs in progress are to stop. Answers which they are.
     CancelAll { reply: oneshot::Sender<Vec<RunId>> },
     /// This run is to stop, if it is one of the job's: the job that has it answers.
@@ -41,6 +50,8 @@ pub(crate) enum JobMessage {
     PauseLocal { pause: Option<Pause>, reply: oneshot::Sender<bool> },
     /// Asks for the next fire times, up to so many.
     Upcoming { count: usize, reply: oneshot::Sender<Vec<FireTime>> },
+    /// Asks what the schedule and the machine say of some instants.
+    Explain { when: When, reply: oneshot::Sender<TickViews> },
     /// Asks what the job is doing.
     Status { asks_schedule: AsksSchedule, reply: oneshot::Sender<JobStatus> },
     /// Somebody has an address of the actor, of which this is the mailbox.

@@ -2,8 +2,10 @@
 
 use std::{
     any::Any,
+    future::poll_fn,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::Arc,
+    pin::pin,
+    sync::{Arc, atomic::Ordering},
     task::{Context, Poll, Waker},
     time::Duration,
 };
@@ -18,13 +20,14 @@ use tracing::Instrument;
 
 use super::{handle::JobHandle, hook_calls, report::Report};
 use crate::{
-    body_queue::Begin,
+    body_queue::{Begin, QUICK_MAX},
     contained::panic_text,
     core::job::{BodyEnd, BodyEnded, Input, Start},
     event::EventKind,
+    history::OpenRun,
     name::RunId,
     port::Session,
-    run::{Run, RunResult},
+    run::{Origin, Run, RunResult},
 };
 
 /// One attempt of a run, before it begins. Whatever happens to it (it ends, panics, is aborted, or is dropped
@@ -43,7 +46,7 @@ impl RunTask {
         Self { start, session, run, report }
     }
 
-    fn job(&self) -> &Arc<JobHandle> {
+    pub(super) fn job(&self) -> &Arc<JobHandle> {
         &self.report.job
     }
 
@@ -63,20 +66,28 @@ impl RunTask {
         let Self { start, run, mut report, .. } = self;
         let job = &report.job;
         let node = job.node();
-        let (started_at, elapsed) = (node.clock.now(), node.clock.elapsed());
+        let elapsed = node.clock.elapsed();
+        let started_at = job.wall_at(elapsed);
         if start.begins {
-            let lateness =
-                start.tick.map(|tick| tick.lateness(job.wall_at(started_at, elapsed))).unwrap_or_default();
+            let lateness = start.tick.map(|tick| tick.lateness(started_at)).unwrap_or_default();
             if start.tick.is_some() && start.attempt == 1 {
                 job.meters.late(lateness);
             }
-            node.publisher.publish_routine(|| EventKind::RunStarted {
-                job: job.definition.name.clone(),
-                run: start.run,
-                fire_time: start.tick,
-                lateness,
-                attempt: start.attempt,
-                token: start.token,
+            node.publisher.publish_routine(|| {
+                let (by, names) = match run.origin() {
+                    Origin::Tick(_) => (None, None),
+                    Origin::Trigger { by, fire_time } => (by.clone(), *fire_time),
+                };
+                EventKind::RunStarted {
+                    job: job.definition.name.clone(),
+                    run: start.run,
+                    fire_time: start.tick,
+                    lateness,
+                    attempt: start.attempt,
+                    token: start.token,
+                    by,
+                    names,
+                }
             });
         }
         report.started = Some((started_at, elapsed));
@@ -98,9 +109,10 @@ impl RunTask {
         let (run, report) = self.say_started();
         let body = report.job.definition.body.clone();
         let abort = if body.get().abortable() { run.take_abort() } else { None };
+        let own = report.records().then(|| run.clone());
         // `start` is called inside, so that a body that panics or blocks before its first await is contained
         // as well.
-        finish(report, abort, async move { body.get().start(run).await }).await;
+        finish(report, own, abort, async move { body.get().start(run).await }).await;
     }
 
     /// On a thread for bodies: most bodies are over at once.
@@ -111,8 +123,9 @@ impl RunTask {
         }
         let (run, report) = self.say_started();
         let body = report.job.definition.body.get();
-        let own = body.abortable().then(|| run.clone());
-        if own.as_ref().is_some_and(Run::is_aborted) {
+        let is_abortable = body.abortable();
+        let own = (is_abortable || report.records()).then(|| run.clone());
+        if is_abortable && own.as_ref().is_some_and(Run::is_aborted) {
             report.end(Err(Aborted));
             return None;
         }
@@ -136,17 +149,14 @@ impl RunTask {
                 return None;
             }
         };
-        let abort = own.and_then(|run| run.take_abort());
-        Some(finish(report, abort, work).boxed())
+        let abort = own.as_ref().filter(|_| is_abortable).and_then(Run::take_abort);
+        Some(finish(report, own, abort, work).boxed())
     }
 }
 
 impl Begin for RunTask {
     fn begin(self) -> Option<BoxFuture<'static, ()>> {
         let span = self.run.span();
-        if self.is_to_be_admitted() {
-            return Some(self.task());
-        }
         if span.is_disabled() {
             return self.try_now();
         }
@@ -159,15 +169,39 @@ impl Begin for RunTask {
         let span = self.run.span().clone();
         if span.is_disabled() { self.work().boxed() } else { self.work().instrument(span).boxed() }
     }
+
+    fn is_quick(&self) -> bool {
+        !self.is_to_be_admitted() && !self.job().body_takes_time.load(Ordering::Relaxed)
+    }
 }
 
 /// Waits for a body, contained, and reports its end.
-async fn finish(report: EndReport, abort: Option<AbortRegistration>, work: impl Future<Output = RunResult>) {
-    let work = AssertUnwindSafe(work).catch_unwind();
+///
+/// `run` is there if the run is to be recorded as one in progress.
+async fn finish(
+    report: EndReport,
+    run: Option<Run>,
+    abort: Option<AbortRegistration>,
+    work: impl Future<Output = RunResult>,
+) {
+    let mut open = None;
+    let mut run = run.filter(|_| report.records());
+    let mut work = pin!(AssertUnwindSafe(work).catch_unwind());
+    let work = poll_fn(|task| {
+        let polled = work.as_mut().poll(task);
+        // Not one that ends at once.
+        if polled.is_pending()
+            && let Some(run) = run.take()
+        {
+            open = report.open(&run);
+        }
+        polled
+    });
     let end = match abort {
         Some(registration) => Abortable::new(work, registration).await,
         None => Ok(work.await),
     };
+    drop(open);
     report.end(end);
 }
 
@@ -180,6 +214,17 @@ struct EndReport {
 }
 
 impl EndReport {
+    /// Whether runs in progress are recorded.
+    fn records(&self) -> bool {
+        self.job.node().recorder.is_on()
+    }
+
+    /// It is in progress for as long as the answer is there.
+    fn open(&self, run: &Run) -> Option<OpenRun> {
+        let (started_at, _) = self.started?;
+        self.job.node().recorder.open(self.job.generation, run, started_at)
+    }
+
     fn end(mut self, end: Result<Result<RunResult, Box<dyn Any + Send>>, Aborted>) {
         let texts = &self.job.host.end_texts;
         let end = match end {
@@ -203,6 +248,10 @@ impl EndReport {
         let elapsed = self.job.node().clock.elapsed();
         let took = self.started.map(|(_, began)| elapsed.saturating_sub(began)).unwrap_or_default();
         let started_at = self.started.map(|(at, _)| at);
+        let takes_time = took > QUICK_MAX;
+        if self.job.body_takes_time.load(Ordering::Relaxed) != takes_time {
+            self.job.body_takes_time.store(takes_time, Ordering::Relaxed);
+        }
         self.job.send(Input::BodyEnded(BodyEnded { run: self.run, end, started_at, took }));
     }
 }

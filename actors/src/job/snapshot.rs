@@ -5,7 +5,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use tokio::sync::oneshot;
 
-use super::{former_keys::FormerKeys, handle::JobHandle};
+use super::{former_keys::FormerKeys, handle::JobHandle, record::Unfinished};
 use crate::{
     core::{job::JobMachine, seldom::Seldom},
     definition::Definition,
@@ -14,7 +14,7 @@ use crate::{
     metrics::HeldTicks,
     name::RunId,
     port::Session,
-    run::Run,
+    run::{Origin, Run},
 };
 
 /// What an actor of a job begins with: that of a new job, or what one that died has left.
@@ -25,7 +25,8 @@ pub(crate) struct JobSnapshot {
     /// Those whose bodies are in progress.
     pub(super) running: Vec<Run>,
     pub(super) former_keys: FormerKeys,
-    pub(super) after: Seldom<Run>,
+    pub(super) unfinished: Seldom<Unfinished>,
+    pub(super) origins: Seldom<(RunId, Origin)>,
     pub(super) ends: Seldom<(RunId, oneshot::Sender<Outcome>)>,
     pub(super) drain: Option<Arc<Drain>>,
     /// The job was removed.
@@ -44,7 +45,8 @@ impl JobSnapshot {
             definition,
             running: Vec::new(),
             former_keys: FormerKeys::default(),
-            after: Seldom::default(),
+            unfinished: Seldom::default(),
+            origins: Seldom::default(),
             ends: Seldom::default(),
             drain: None,
             retiring: false,

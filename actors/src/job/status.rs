@@ -11,12 +11,14 @@ use crate::{
         contract::Breach,
         job::{ActiveRun, JobMachine, LastRun, RunPhase},
         policy::Policies,
+        reported::Reported,
         time::{FireTime, Now},
     },
     definition::Definition,
     event::{CancelReason, Outcome},
     name::{JobName, LockKey, RunId, Tag},
     port::{Pause, SkipReason},
+    run::Run,
     word::words,
 };
 
@@ -180,6 +182,9 @@ pub struct ActiveRunStatus {
     /// Why it was asked to stop; `Some` while it is [stopping](RunPhase::Stopping) or
     /// [still running](RunPhase::StillRunning).
     pub cancelled: Option<CancelReason>,
+    /// What its body said of the attempt in progress: see [`Run::report`].
+    #[serde(default, skip_serializing_if = "Reported::is_empty")]
+    pub reported: Reported,
 }
 
 /// A run that ended.
@@ -202,6 +207,7 @@ impl JobStatus {
     pub(super) fn of(
         definition: &Definition,
         machine: &JobMachine,
+        running: &[Run],
         now: Now,
         asks_schedule: AsksSchedule,
     ) -> Self {
@@ -211,16 +217,18 @@ impl JobStatus {
         };
         let next = match next {
             Ok(next) => next,
-            Err(breach) => return Self::of_machine(definition, machine, now).broken(breach_of(breach)),
+            Err(breach) => {
+                return Self::of_machine(definition, machine, running, now).broken(breach_of(breach));
+            }
         };
         let state = Doing::of(machine, next.is_some()).state();
-        Self { next_fire_time: next, state, ..Self::of_machine(definition, machine, now) }
+        Self { next_fire_time: next, state, ..Self::of_machine(definition, machine, running, now) }
     }
 
-    fn of_machine(definition: &Definition, machine: &JobMachine, now: Now) -> Self {
+    fn of_machine(definition: &Definition, machine: &JobMachine, running: &[Run], now: Now) -> Self {
         Self {
             pause: machine.pause().cloned(),
-            active_runs: machine.active_runs().map(|run| ActiveRunStatus::of(run, now)).collect(),
+            active_runs: machine.active_runs().map(|run| ActiveRunStatus::of(run, running, now)).collect(),
             waiting: machine.waiting(),
             last_runs: machine.last_runs().map(LastRunStatus::from).collect(),
             failures: machine.failures(),
@@ -284,7 +292,8 @@ impl JobStatus {
 }
 
 impl ActiveRunStatus {
-    fn of(run: &ActiveRun, now: Now) -> Self {
+    fn of(run: &ActiveRun, running: &[Run], now: Now) -> Self {
+        let attempt = running.iter().find(|attempt| attempt.id() == run.run);
         Self {
             run: run.run,
             fire_time: run.tick,
@@ -292,6 +301,7 @@ impl ActiveRunStatus {
             attempt: run.current_attempt(),
             phase: run.phase(now),
             cancelled: run.cancelled(),
+            reported: attempt.map(Run::reported).unwrap_or_default(),
         }
     }
 }

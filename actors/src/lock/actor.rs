@@ -25,12 +25,15 @@ use crate::{
         operation::Operation,
         round_trip::{LeaseChange, LeaseTooShort, LeaseWatch},
     },
-    event::EventKind,
+    event::{EventKind, Outcome},
     health::NO_SESSION,
     job::{AdvanceCursor, Ask, Asks, AsksWait, ClaimRun},
     name::{JobName, RunId},
     node::Node,
-    port::{Advanced, Authority, Completion, LockError, Locker, LostRun, Session, Verdict},
+    port::{
+        Advanced, Authority, Completion, Decision, DecisionRecord, LockError, Locker, LostRun, RunOrigin,
+        RunRecord, Session, Verdict,
+    },
 };
 
 /// The most claims, ends or cursor moves in one round trip.
@@ -362,9 +365,21 @@ impl Handler<AsksWait> for LockActor {
     }
 }
 
-/// Publishes a run that was closed because its session is dead.
+/// Publishes and records a run that was closed because its session is dead.
 pub(crate) fn publish_lost(node: &Node, lost: &LostRun) {
-    let LostRun { job, run, fire_time, .. } = lost.clone();
+    let LostRun { job, run, fire_time, retry } = lost.clone();
+    node.recorder.decision(|| {
+        let decision = Decision::RunLost { run, is_retried: retry.is_some() };
+        let (at, term) = (node.store_time(), node.leadership.term(node.clock.elapsed()));
+        let record = DecisionRecord::new(Some(job.clone()), at, node.id, decision);
+        DecisionRecord { first: fire_time, fire_time, term, ..record }
+    });
+    if node.recorder.is_on() {
+        let origin = if fire_time.is_some() { RunOrigin::Tick } else { RunOrigin::Trigger { by: None } };
+        let (ended_at, outcome) = (Some(node.store_time()), Some(Outcome::Lost));
+        let record = RunRecord::new(job.clone(), run, node.id);
+        node.recorder.run(0, RunRecord { origin, fire_time, ended_at, outcome, ..record });
+    }
     node.publisher.publish(|| EventKind::RunLost { job, run, fire_time });
 }
 

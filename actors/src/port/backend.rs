@@ -4,7 +4,7 @@ use std::{any::Any, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Clock, Elector, Locker};
+use super::{Clock, Elector, History, Locker, MemoryBounds};
 use crate::{error::Fault, name::NodeId, word::words};
 
 /// An elector and a locker on one store: a term means something only in the store that granted it.
@@ -49,6 +49,13 @@ pub trait Backend: Send + Sync + 'static {
 
     /// The locker of this node.
     fn locker(&self) -> Arc<dyn Locker>;
+
+    /// Where what happened is kept, to be asked later; a history in memory keeps as much as this. Asked once,
+    /// unless the application keeps none or elsewhere. Default: nowhere.
+    fn history(&self, in_memory: MemoryBounds) -> Option<Arc<dyn History>> {
+        let _ = in_memory;
+        None
+    }
 
     /// What every run gets from the store: a trait that extends [`Run`](crate::Run) finds it there by its
     /// type, see [`Run::extension`](crate::Run::extension). Default: nothing.

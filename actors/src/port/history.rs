@@ -1,83 +1,154 @@
-//! What a node was granted, to be held against a store that may be another one by now.
+//! What ran, what did not, and who did what: kept beside the store, to be asked later.
 
-use serde::{Deserialize, Serialize};
+mod batch;
+mod decision;
+mod error;
+mod job;
+mod memory_bounds;
+mod operation;
+mod query;
+mod run;
 
-use crate::{
-    core::time::FireTime,
-    name::{FencingToken, JobName, LockKey, RunId, Term},
+use std::{fmt, time::Duration};
+
+use chrono::{DateTime, Utc};
+use futures_util::future::BoxFuture;
+
+pub use self::{
+    batch::Batch,
+    decision::{Decision, DecisionRecord},
+    error::HistoryError,
+    job::{DurationCounts, EndedRun, FailedRun, Holder, JobRecord},
+    memory_bounds::{MEMORY_BYTES_MIN, MemoryBounds},
+    operation::{JobOperation, OperationRecord},
+    query::{
+        DecisionPage, Decisions, HISTORY_PAGE_DEFAULT, HISTORY_PAGE_MAX, JobHistory, OperationPage,
+        Operations, PageStart, RunHistory, RunPage,
+    },
+    run::{ATTEMPTS_RECORDED_MAX, AttemptRecord, RunOrigin, RunRecord},
 };
 
-/// The most runs that a node remembers, the newest ones, to compare them with the store.
-pub const GRANTED_RUNS_MAX: usize = 1_024;
-
-/// The most runs that one event names, the newest ones.
-pub const DIVERGED_RUNS_MAX: usize = 20;
-
-/// A run that the store granted to this node.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct GrantedRun {
-    /// The job.
-    pub job: JobName,
-    /// The lock key, or its slot, that the run took.
-    pub key: LockKey,
-    /// The run.
-    pub run: RunId,
-    /// The tick; `None` for a manual trigger.
-    pub fire_time: Option<FireTime>,
-    /// The token that it was granted.
-    pub token: FencingToken,
-}
-
-/// What a node knows of the store's history.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct KnownHistory {
-    /// The newest term that it was granted.
-    pub term: Option<Term>,
-    /// The newest runs that it was granted, at most [`GRANTED_RUNS_MAX`], the oldest first.
-    pub runs: Vec<GrantedRun>,
-}
-
-/// What of it the store does not know.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Divergence {
-    /// The newest term of the store, if the node was granted a newer one.
-    pub term: Option<Term>,
-    /// The runs, in their order.
-    pub runs: Vec<DivergedRun>,
-}
-
-/// A run that the store granted to this node and does not know any more.
+/// Keeps what happened: runs, decisions that started nothing, operations, and one row for each job.
 ///
-/// The store knows a run if it has not granted a smaller token for its key only, and neither its token nor
-/// its tick to another run.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[non_exhaustive]
-pub struct DivergedRun {
-    /// The job.
-    pub job: JobName,
-    /// The run.
-    pub run: RunId,
-    /// The tick; `None` for a manual trigger.
-    pub fire_time: Option<FireTime>,
-    /// The token that it was granted.
-    pub token: FencingToken,
-    /// Another run of the same lock key to which the store granted the same token, if there is one.
-    pub token_also: Option<RunId>,
-    /// Another run of the same tick, if there is one: the tick ran twice.
-    pub tick_also: Option<RunId>,
+/// It decides nothing: no claim, no end and no cursor depends on it, and the engine never waits for it. What
+/// it does not take in time is dropped and counted.
+///
+/// * **Runs.** There is one record of a run. A later one takes the place of one in progress, or lost, and keeps
+///   the start of the first attempt. A record that says that a run is lost changes nothing of one that ended in
+///   another way; of one in progress it changes the end only. Writing the same twice changes nothing.
+/// * **Decisions.** Of one node, job, reason and time there is one record; a later one takes its place.
+/// * **Jobs.** The row of a job counts each run once, when it is first recorded as ended. A lost run that goes
+///   on and ends counts again.
+/// * **Nodes.** Those of a scope write and read the same history, in any order.
+///
+/// Its futures are polled on a thread of the engine's that does nothing else, with timers and I/O, or on the
+/// caller's `LocalSet`.
+pub trait History: Send + Sync + fmt::Debug + 'static {
+    /// What it is called in errors and logs: `memory`, `postgres`.
+    fn name(&self) -> &'static str;
+
+    /// Writes records, all or none.
+    ///
+    /// # Errors
+    ///
+    /// * [`HistoryError::Unavailable`]: whether they were written is not known. The engine writes them again.
+    /// * [`HistoryError::BadData`]: none was written, and none of them ever will be together.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future has the same effect as [`HistoryError::Unavailable`].
+    fn write<'a>(&'a self, batch: &'a Batch) -> BoxFuture<'a, Result<(), HistoryError>>;
+
+    /// The same at once, on the thread of whoever records, for a history in the memory of this process. What
+    /// was written is taken out of the batch. Default: `false`, which means that it cannot.
+    fn write_now(&self, batch: &mut Batch) -> bool {
+        let _ = batch;
+        false
+    }
+
+    /// One page of runs, the newest first.
+    ///
+    /// # Errors
+    ///
+    /// [`HistoryError::Unavailable`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe, as are the other questions.
+    fn runs<'a>(&'a self, asked: &'a RunHistory) -> BoxFuture<'a, Result<RunPage, HistoryError>>;
+
+    /// What became of a job so far; `None` if nothing is known of it.
+    ///
+    /// # Errors
+    ///
+    /// [`HistoryError::Unavailable`].
+    fn job<'a>(&'a self, job: &'a JobHistory) -> BoxFuture<'a, Result<Option<JobRecord>, HistoryError>>;
+
+    /// One page of decisions, the newest first.
+    ///
+    /// # Errors
+    ///
+    /// [`HistoryError::Unavailable`].
+    fn decisions<'a>(&'a self, asked: &'a Decisions) -> BoxFuture<'a, Result<DecisionPage, HistoryError>>;
+
+    /// One page of operations, the newest first.
+    ///
+    /// # Errors
+    ///
+    /// [`HistoryError::Unavailable`].
+    fn operations<'a>(&'a self, asked: &'a Operations) -> BoxFuture<'a, Result<OperationPage, HistoryError>>;
+
+    /// Deletes some of what need not be kept any more at `now`, the store's time: a bounded number of records,
+    /// in little time. Answers whether there is more to do. Asked by the leader only. Rows of jobs stay, and so
+    /// do runs in progress.
+    ///
+    /// # Errors
+    ///
+    /// [`HistoryError::Unavailable`]: some may have been deleted.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future has the same effect as [`HistoryError::Unavailable`].
+    fn prune<'a>(
+        &'a self,
+        now: DateTime<Utc>,
+        retention: &'a Retention,
+    ) -> BoxFuture<'a, Result<bool, HistoryError>>;
 }
 
-impl DivergedRun {
-    /// A run that was granted, and is not known.
-    pub fn new(granted: &GrantedRun) -> Self {
-        let GrantedRun { job, run, fire_time, token, .. } = granted;
+/// For how long records are kept, and how many.
+///
+/// A record is deleted when it is older than its time, or when a job has more of its kind than may be kept. The
+/// row of a job is never deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Retention {
+    /// For how long runs that succeeded or were cancelled are kept, 1 min to 100 years. Default: 30 days.
+    pub runs_for: Duration,
+    /// For how long other runs are kept, at least `runs_for`. Default: 90 days.
+    pub failures_for: Duration,
+    /// For how long decisions are kept, 1 min to 100 years. Default: 30 days.
+    pub decisions_for: Duration,
+    /// For how long operations are kept, 1 min to 100 years. Default: 365 days.
+    pub operations_for: Duration,
+    /// How many runs of each outcome are kept of a job, at least 1; the newest. Default: 10,000.
+    pub runs_per_job: u64,
+}
+
+/// The shortest time for which records are kept.
+pub const RETENTION_MIN: Duration = Duration::from_mins(1);
+/// The longest time for which records are kept: 100 years.
+pub const RETENTION_MAX: Duration = Duration::from_hours(24 * 365 * 100);
+
+impl Default for Retention {
+    fn default() -> Self {
+        let days = |days: u64| Duration::from_hours(24 * days);
         Self {
-            job: job.clone(),
-            run: *run,
-            fire_time: *fire_time,
-            token: *token,
-            token_also: None,
-            tick_also: None,
+            runs_for: days(30),
+            failures_for: days(90),
+            decisions_for: days(30),
+            operations_for: days(365),
+            runs_per_job: 10_000,
         }
     }
 }

@@ -4,9 +4,11 @@
 mod backend;
 mod body;
 mod clock;
+mod divergence;
 mod elector;
 mod history;
 mod locker;
+mod not_due;
 mod obstacle;
 mod schedule;
 mod schedule_identity;
@@ -20,14 +22,24 @@ pub use crate::core::{
 pub use backend::{Backend, Role};
 pub use body::Body;
 pub use clock::{CLOCK_LOOK_EVERY, Clock, SystemClock};
+pub use divergence::{
+    DIVERGED_RUNS_MAX, DivergedRun, Divergence, GRANTED_RUNS_MAX, GrantedRun, KnownHistory,
+};
 pub use elector::{Campaign, ElectError, Elector, Grant, Lease, Observation, Renewal};
-pub use history::{DIVERGED_RUNS_MAX, DivergedRun, Divergence, GRANTED_RUNS_MAX, GrantedRun, KnownHistory};
+pub use history::{
+    ATTEMPTS_RECORDED_MAX, AttemptRecord, Batch, Decision, DecisionPage, DecisionRecord, Decisions,
+    DurationCounts, EndedRun, FailedRun, HISTORY_PAGE_DEFAULT, HISTORY_PAGE_MAX, History, HistoryError,
+    Holder, JobHistory, JobOperation, JobRecord, MEMORY_BYTES_MIN, MemoryBounds, OperationPage,
+    OperationRecord, Operations, PageStart, RETENTION_MAX, RETENTION_MIN, Retention, RunHistory, RunOrigin,
+    RunPage, RunRecord,
+};
 pub use locker::{
     AGES_AT_MOST, Advanced, AtOnce, Authority, ClaimRequest, ClosedRuns, Completed, Completion,
     CursorAdvance, Decided, Declaration, Enrolled, Enrolment, Forgotten, Inquiry, LeaderView, LockError,
     Locker, LostRun, Notification, PendingRetry, PendingRetryOfJob, Proof, Proved, RoundAnswers, Session,
     StoredState, TickClaim, Verdict,
 };
+pub use not_due::NotDue;
 pub use obstacle::{OBSTACLES_MAX, Obstacle};
 pub use schedule::{IntoSchedule, Schedule};
 pub use schedule_identity::ScheduleIdentity;

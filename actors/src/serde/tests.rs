@@ -8,11 +8,11 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
 use crate::{
-    ActiveRunStatus, Added, BodyThreads, CancelReason, Candidacy, Event, EventName, FencingToken, FireTime,
-    Fires, HealthReport, HeldStatus, HowDrained, JobName, JobPage, JobState, JobStatus, LastRunStatus,
-    LockKey, Misfire, NodeId, OnLost, Operation, Outcome, Overlap, Part, Pause, Policies, PolicyConfig,
-    Problem, ProblemJobs, Retry, RunId, RunIds, RunPhase, Scheduled, ShutdownReport, SkipReason,
-    StepDownReason, Tag, Term, Triggered, event_log::tests::sample, port::Role,
+    ActiveRunStatus, Added, BodyThreads, By, CancelReason, Candidacy, Event, EventName, FencingToken,
+    FireTime, Fires, HealthReport, HeldStatus, HowDrained, JobName, JobPage, JobState, JobStatus,
+    LastRunStatus, LockKey, Measure, Misfire, NodeId, OnLost, Operation, Outcome, Overlap, Part, Pause,
+    Policies, PolicyConfig, Problem, ProblemJobs, Reported, Retry, RunId, RunIds, RunPhase, Scheduled,
+    ShutdownReport, SkipReason, StepDownReason, Tag, Term, Triggered, event_log::tests::sample, port::Role,
 };
 
 /// One value of each variant. A variant that is not in the list does not compile.

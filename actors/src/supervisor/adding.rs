@@ -27,8 +27,8 @@ use crate::{
     job::{Beginning, JobHandle, Scheduled},
     lock::{InquireJobs, InquiryPurpose},
     message::{AddJob, AddJobs, Added, PAGE_MAX},
-    name::JobName,
-    port::Inquiry,
+    name::{By, JobName},
+    port::{Inquiry, JobOperation},
 };
 
 /// Adds the jobs that the engine starts with. Who fires them is decided by the election that follows.
@@ -67,7 +67,12 @@ impl SupervisorActor {
             .map_err(|faults| if invalid { AddError::Invalid(faults) } else { AddError::Exists(faults) })
     }
 
-    fn add(&mut self, definitions: Vec<Definition>, ctx: &mut Context<Self>) -> Vec<Arc<JobHandle>> {
+    fn add(
+        &mut self,
+        definitions: Vec<Definition>,
+        by: Option<By>,
+        ctx: &mut Context<Self>,
+    ) -> Vec<Arc<JobHandle>> {
         self.log_lints(&definitions);
         let (now, known_since) = self.node().clock.read();
         let mut added = Vec::with_capacity(definitions.len());
@@ -86,7 +91,9 @@ impl SupervisorActor {
             self.keys.add(definition.declares());
             self.tags.add(&definition);
             let job = self.start_actor(Arc::new(definition), None, Beginning::New(now));
-            self.node().publisher.publish_routine(|| EventKind::JobAdded { job: name.clone() });
+            self.node()
+                .publisher
+                .publish_routine(|| EventKind::JobAdded { job: name.clone(), by: by.clone() });
             let mut firing = Firing::new(job.definition.policies.fires);
             if self.lets_fire(&job, now) {
                 firing.await_enrolment();
@@ -114,6 +121,7 @@ impl SupervisorActor {
     fn add_and_inquire(
         &mut self,
         jobs: Vec<Job>,
+        by: Option<By>,
         ctx: &mut Context<Self>,
     ) -> ResponseActFuture<Self, Result<Vec<Added>, AddError>> {
         let (definitions, faults) = define_all(jobs, self.node().clock.now());
@@ -121,12 +129,12 @@ impl SupervisorActor {
             return Box::pin(ready(Err(error)).into_actor(self));
         }
         let Some(contradicted) = self.contradicted(&definitions) else {
-            return self.added(definitions, ctx);
+            return self.added(definitions, by, ctx);
         };
         Box::pin(contradicted.into_actor(self).then(|faults, actor, ctx| {
             // Much may have happened meanwhile.
             match actor.check_new(&definitions, faults) {
-                Ok(()) => actor.added(definitions, ctx),
+                Ok(()) => actor.added(definitions, by, ctx),
                 Err(error) => Box::pin(ready(Err(error)).into_actor(actor)),
             }
         }))
@@ -135,9 +143,11 @@ impl SupervisorActor {
     fn added(
         &mut self,
         definitions: Vec<Definition>,
+        by: Option<By>,
         ctx: &mut Context<Self>,
     ) -> ResponseActFuture<Self, Result<Vec<Added>, AddError>> {
-        let added = self.add(definitions, ctx);
+        let added = self.add(definitions, by.clone(), ctx);
+        added.iter().for_each(|job| self.record(&job.definition.name, JobOperation::Added, by.as_ref()));
         Box::pin(self.scheduled(added).map(|added, _, _| Ok(added)))
     }
 
@@ -239,7 +249,7 @@ impl Handler<AddFirstJobs> for SupervisorActor {
         // That time has passed is no reason not to start.
         self.note_over(&definitions);
         definitions.iter().for_each(|definition| drop(self.meters_of(definition, true)));
-        self.add(definitions, ctx);
+        self.add(definitions, None, ctx);
         Ok(())
     }
 }
@@ -247,8 +257,8 @@ impl Handler<AddFirstJobs> for SupervisorActor {
 impl Handler<AddJob> for SupervisorActor {
     type Result = ResponseActFuture<Self, Result<Added, AddError>>;
 
-    fn handle(&mut self, AddJob(job): AddJob, ctx: &mut Self::Context) -> Self::Result {
-        let added = self.add_and_inquire(vec![job], ctx);
+    fn handle(&mut self, AddJob { job, by }: AddJob, ctx: &mut Self::Context) -> Self::Result {
+        let added = self.add_and_inquire(vec![job], by, ctx);
         Box::pin(added.map(|added, _, _| Ok(added?.pop().expect("invariant: one job, one answer"))))
     }
 }
@@ -256,7 +266,7 @@ impl Handler<AddJob> for SupervisorActor {
 impl Handler<AddJobs> for SupervisorActor {
     type Result = ResponseActFuture<Self, Result<Vec<Added>, AddError>>;
 
-    fn handle(&mut self, AddJobs(jobs): AddJobs, ctx: &mut Self::Context) -> Self::Result {
-        self.add_and_inquire(jobs, ctx)
+    fn handle(&mut self, AddJobs { jobs, by }: AddJobs, ctx: &mut Self::Context) -> Self::Result {
+        self.add_and_inquire(jobs, by, ctx)
     }
 }

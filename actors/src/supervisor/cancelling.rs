@@ -9,13 +9,16 @@ use actix::prelude::*;
 use futures_util::future::{join_all, ready};
 use tokio::time::timeout;
 
-use super::{ANSWER_DEADLINE, SupervisorActor};
+use super::{ANSWER_DEADLINE, SupervisorActor, operations};
 use crate::{
     error::{SelectError, UnknownRun, given_name},
+    event_log::Level,
     job::{FirstReply, JobHandle, JobMessage},
     lock::FindHolder,
     message::{CancelRun, CancelRuns, Selector},
-    name::{JobName, RunId},
+    name::{By, JobName, RunId},
+    node::Node,
+    port::JobOperation,
 };
 
 /// How many jobs at a time are asked whether a run is one of theirs.
@@ -70,11 +73,26 @@ impl SupervisorActor {
     }
 }
 
+/// Records that a run was asked to stop, and logs by whom if it is known: the event of its end does not say
+/// so.
+fn note_who(node: &Node, job: &JobName, run: RunId, by: Option<&By>) {
+    operations::record(node, job, JobOperation::Cancelled, by, || Some(format!("run {run}").into()));
+    if let Some(by) = by {
+        let line = format_args!("run {run} of {job} was asked to stop by {by}");
+        node.publisher.log("asked to stop", Level::Info, job, &line);
+    }
+}
+
 impl Handler<CancelRuns> for SupervisorActor {
     type Result = ResponseFuture<Result<Vec<(JobName, RunId)>, SelectError>>;
 
-    fn handle(&mut self, CancelRuns(selector): CancelRuns, _: &mut Self::Context) -> Self::Result {
+    fn handle(
+        &mut self,
+        CancelRuns { jobs: selector, by }: CancelRuns,
+        _: &mut Self::Context,
+    ) -> Self::Result {
         let selected = self.select_with_removed(&selector);
+        let node = self.node().clone();
         let held: BTreeSet<_> = self.select(&selector).unwrap_or_default().into_iter().collect();
         let asked = selected.map(|jobs| {
             let ask = |job: &Arc<JobHandle>| {
@@ -90,6 +108,7 @@ impl Handler<CancelRuns> for SupervisorActor {
         });
         Box::pin(async move {
             let runs: Vec<_> = asked?.await.into_iter().flatten().flatten().collect();
+            runs.iter().for_each(|(job, run)| note_who(&node, job, *run, by.as_ref()));
             match selector {
                 // It was removed, and had nothing left to cancel.
                 Selector::Name(name) if held.is_empty() && runs.is_empty() => {
@@ -106,13 +125,19 @@ impl Handler<CancelRun> for SupervisorActor {
 
     /// The lock actor knows whose run it is if the store granted it. Others are looked for: those of local
     /// jobs, and what waits for its turn.
-    fn handle(&mut self, CancelRun(run): CancelRun, _: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, CancelRun { run, by }: CancelRun, _: &mut Self::Context) -> Self::Result {
         let holder = self.parts.lock.send(FindHolder(run));
         let holder = timeout(ANSWER_DEADLINE, holder);
         Box::pin(holder.into_actor(self).then(move |holder, actor, _| {
             let holder = holder.ok().and_then(Result::ok).flatten();
             let first = holder.into_iter().chain(actor.retiring.values().cloned()).collect();
-            actor.cancel_run(run, first, Bound::Unbounded)
+            let cancelled = actor.cancel_run(run, first, Bound::Unbounded);
+            Box::pin(cancelled.map(move |job, actor, _| {
+                if let Ok(job) = &job {
+                    note_who(actor.node(), job, run, by.as_ref());
+                }
+                job
+            }))
         }))
     }
 }

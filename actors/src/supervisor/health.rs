@@ -271,7 +271,7 @@ mod tests {
             rig.advance(Duration::from_secs(5)).await;
             assert_eq!(rig.send(node, CountTroubled).await, 1);
 
-            rig.send(node, RemoveJobs("bad".into())).await.unwrap();
+            rig.send(node, RemoveJobs::new("bad")).await.unwrap();
 
             assert_eq!(rig.send(node, CountTroubled).await, 0);
         });

@@ -94,6 +94,7 @@ impl SupervisorActor {
             self.enrolling.extend(to_enrol);
             self.close_lost_runs(ctx);
             self.forget_later(ctx);
+            self.prune_later(ctx);
             self.enrol(ctx);
         } else if led {
             self.retract(to_retract, ctx);

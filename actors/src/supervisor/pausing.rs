@@ -24,8 +24,8 @@ use crate::{
     job::{JobHandle, JobMessage},
     lock::{LockActor, PauseInStore},
     message::{PAGE_MAX, PauseJobs, ResumeJobs, Selector},
-    name::JobName,
-    port::{LockError, PAUSE_NOTE_MAX, Pause},
+    name::{By, JobName},
+    port::{JobOperation, LockError, OperationRecord, PAUSE_NOTE_MAX, Pause},
 };
 
 /// The store has paused, or resumed, these jobs for this node. They are told, after all that was sent to the
@@ -84,11 +84,12 @@ impl SupervisorActor {
         }
     }
 
-    /// Pauses the selected jobs, or resumes them. Answers those that were changed by it.
+    /// Pauses the selected jobs, or has somebody resume them. Answers those that were changed by it.
     fn pause(
         &mut self,
         selector: &Selector,
         pause: Option<Pause>,
+        by: Option<By>,
         ctx: &Context<Self>,
     ) -> ResponseActFuture<Self, Result<Vec<JobName>, PauseError>> {
         let names = match self.select(selector) {
@@ -106,9 +107,10 @@ impl SupervisorActor {
             for job in changed {
                 let name = job.definition.name.clone();
                 names.push(name.clone());
+                actor.record_pause(&name, pause.as_ref(), by.as_ref());
                 actor.publish(|| match &pause {
                     Some(pause) => EventKind::JobPaused { job: name, pause: pause.clone() },
-                    None => EventKind::JobResumed { job: name },
+                    None => EventKind::JobResumed { job: name, by: by.clone() },
                 });
             }
             names.sort();
@@ -118,6 +120,24 @@ impl SupervisorActor {
                 None => Ok(names),
             }
         }))
+    }
+}
+
+impl SupervisorActor {
+    /// Records that a job is paused from now on, or is not.
+    fn record_pause(&self, job: &JobName, pause: Option<&Pause>, by: Option<&By>) {
+        let node = self.node();
+        node.recorder.paused(job, pause);
+        node.recorder.operation(|| {
+            let operation = if pause.is_some() { JobOperation::Paused } else { JobOperation::Resumed };
+            let note = pause.and_then(|pause| Some(pause.note.as_deref()?.into()));
+            let by = by.or_else(|| pause?.by.as_ref()).cloned();
+            OperationRecord {
+                by,
+                note,
+                ..OperationRecord::new(job.clone(), operation, node.store_time(), node.id)
+            }
+        });
     }
 }
 
@@ -171,7 +191,7 @@ impl Handler<PauseJobs> for SupervisorActor {
     type Result = ResponseActFuture<Self, Result<Vec<JobName>, PauseError>>;
 
     fn handle(&mut self, asked: PauseJobs, ctx: &mut Self::Context) -> Self::Result {
-        let PauseJobs { jobs, until, note } = asked;
+        let PauseJobs { jobs, until, note, by } = asked;
         let note = note.map(|note| storable(&note).into_owned());
         let mut faults = Vec::new();
         if let Some(note) = note.as_ref().filter(|note| note.len() > PAUSE_NOTE_MAX) {
@@ -186,17 +206,18 @@ impl Handler<PauseJobs> for SupervisorActor {
         if let Err(faults) = Faults::check(faults) {
             return Box::pin(async move { Err(PauseError::Invalid(faults)) }.into_actor(self));
         }
-        self.pause(&jobs, Some(Pause { until, note }), ctx)
+        self.pause(&jobs, Some(Pause { until, note, by }), None, ctx)
     }
 }
 
 impl Handler<ResumeJobs> for SupervisorActor {
     type Result = ResponseActFuture<Self, Result<Vec<JobName>, PauseError>>;
 
-    fn handle(&mut self, ResumeJobs(jobs): ResumeJobs, ctx: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, asked: ResumeJobs, ctx: &mut Self::Context) -> Self::Result {
+        let ResumeJobs { jobs, by } = asked;
         let mut revived = self.select(&jobs).unwrap_or_default();
         revived.retain(|name| self.revive(name, ctx));
-        let resumed = self.pause(&jobs, None, ctx);
+        let resumed = self.pause(&jobs, None, by, ctx);
         Box::pin(resumed.map(move |resumed, _, _| {
             let mut names = resumed?;
             names.extend(revived);
@@ -213,7 +234,7 @@ impl Handler<StopJob> for SupervisorActor {
     /// Until the store knows, this node's machine keeps the job from firing. If the store refuses it for its
     /// data, that is all that does: it is not told once more.
     fn handle(&mut self, StopJob { job, pause, mut again }: StopJob, ctx: &mut Self::Context) {
-        let paused = self.pause(&Selector::from(&job), Some(pause.clone()), ctx);
+        let paused = self.pause(&Selector::from(&job), Some(pause.clone()), None, ctx);
         ctx.spawn(paused.map(move |paused, actor, ctx| {
             if let Err(PauseError::BadData { reason, .. }) = &paused {
                 tracing::error!(target: "callsheet", job = %job, "a job stops on this node only, as the store refuses its pause: {reason}");

@@ -17,7 +17,8 @@ use crate::{
     job::{JobMessage, Retirement},
     lock::WithdrawJobs,
     message::{PAGE_MAX, RemoveJobs, Selector},
-    name::JobName,
+    name::{By, JobName},
+    port::JobOperation,
 };
 
 /// Actors of one name are still to account for the ticks before their job was removed, or got another
@@ -32,6 +33,7 @@ impl SupervisorActor {
     pub(super) fn remove(
         &mut self,
         selector: &Selector,
+        by: Option<&By>,
         ctx: &mut Context<Self>,
     ) -> Result<Vec<JobName>, SelectError> {
         let names = self.select(selector)?;
@@ -56,7 +58,10 @@ impl SupervisorActor {
             }
             self.retiring.insert((name.clone(), generation), entry.job.clone());
             entry.job.post(JobMessage::Retire { why: Retirement::Removed });
-            self.node().publisher.publish_routine(|| EventKind::JobRemoved { job: name.clone() });
+            self.record(name, JobOperation::Removed, by);
+            self.node()
+                .publisher
+                .publish_routine(|| EventKind::JobRemoved { job: name.clone(), by: by.cloned() });
         }
         self.node().meters.jobs.set(self.jobs.len() as f64);
         self.withdraw(&withdrawn, ctx);
@@ -127,7 +132,7 @@ impl SupervisorActor {
 impl Handler<RemoveJobs> for SupervisorActor {
     type Result = Result<Vec<JobName>, SelectError>;
 
-    fn handle(&mut self, RemoveJobs(selector): RemoveJobs, ctx: &mut Self::Context) -> Self::Result {
-        self.remove(&selector, ctx)
+    fn handle(&mut self, RemoveJobs { jobs, by }: RemoveJobs, ctx: &mut Self::Context) -> Self::Result {
+        self.remove(&jobs, by.as_ref(), ctx)
     }
 }

@@ -166,6 +166,7 @@ impl SupervisorActor {
                 | JobMessage::CancelRun { .. }
                 | JobMessage::PauseLocal { .. }
                 | JobMessage::Upcoming { .. }
+                | JobMessage::Explain { .. }
                 | JobMessage::Status { .. }
                 | JobMessage::Open(_)),
                 Some(successor),
@@ -178,6 +179,7 @@ impl SupervisorActor {
                 | JobMessage::CancelRun { .. }
                 | JobMessage::PauseLocal { .. }
                 | JobMessage::Upcoming { .. }
+                | JobMessage::Explain { .. }
                 | JobMessage::Status { .. }
                 | JobMessage::Open(_),
                 None,
@@ -210,7 +212,7 @@ impl SupervisorActor {
         let name = &job.definition.name;
         if matches!(self.phase, Phase::Running) && self.jobs.get(name).filter(same).is_some() {
             // It is there.
-            let _ = self.remove(&Selector::from(name), ctx);
+            let _ = self.remove(&Selector::from(name), None, ctx);
         }
     }
 }

@@ -142,6 +142,7 @@ impl SupervisorActor {
             let close_until = closed_until.min(Instant::now() + CALL_DEADLINE);
             let end = ABORT_WAIT + CLOSE_WAIT;
             patience.wait(lock.send(CloseSession), close_until, end).await;
+            patience.wait(node.recorder.close(), close_until, end).await;
             let ShutdownReport { drained, cancelled, aborted, .. } = report;
             // Nothing ends any more, so no hook is added. Those that take longer are dropped with their
             // runtime.

@@ -4,12 +4,15 @@
 //! for before. What the change means for ticks and runs is decided by the job's machine, and by what authority
 //! it fires from then on by [`Firing`](crate::core::firing::Firing).
 
-use std::{slice, sync::Arc};
+use std::{
+    slice,
+    sync::{Arc, atomic::AtomicBool},
+};
 
 use actix::prelude::*;
 use futures_util::future::ready;
 
-use super::{Phase, SupervisorActor, outlook::Hopeless};
+use super::{Phase, SupervisorActor, operations, outlook::Hopeless};
 use crate::{
     core::{key_policies::conflicts, policy::Fires},
     definition::Definition,
@@ -19,6 +22,8 @@ use crate::{
     labels::Labelled,
     message::{Added, RescheduleJob, UpdateJob},
     metrics::JobMeters,
+    name::By,
+    port::JobOperation,
 };
 
 impl SupervisorActor {
@@ -43,6 +48,7 @@ impl SupervisorActor {
     fn update(
         &mut self,
         definition: Definition,
+        by: Option<By>,
         ctx: &mut Context<Self>,
     ) -> Result<Arc<JobHandle>, UpdateError> {
         let (now, elapsed) = self.node().clock.read();
@@ -80,7 +86,7 @@ impl SupervisorActor {
         self.tags.remove(&former);
         self.tags.add(&job.definition);
         job.post(JobMessage::Redefine(job.clone()));
-        self.publish(|| EventKind::JobUpdated { job: name.clone() });
+        self.publish(|| EventKind::JobUpdated { job: name.clone(), by });
         if becomes_local && !self.withdraws_once_left(&name) {
             // What this node fires on its own from now on is not owed when it comes back. A node that still
             // shares it enrols it again, and goes on from its cursor.
@@ -114,6 +120,7 @@ fn by_definition(
         hook_calls: hook_calls.share(),
         wake_time: WakeTime::default(),
         on_trial: OnTrial::default(),
+        body_takes_time: AtomicBool::default(),
     }
 }
 
@@ -121,12 +128,17 @@ impl SupervisorActor {
     fn updated(
         &mut self,
         definition: Definition,
+        by: Option<By>,
         ctx: &mut Context<Self>,
     ) -> ResponseActFuture<Self, Result<Added, UpdateError>> {
-        let job = match self.update(definition, ctx) {
+        let job = match self.update(definition, by.clone(), ctx) {
             Ok(job) => job,
             Err(error) => return Box::pin(ready(Err(error)).into_actor(self)),
         };
+        let definition = &job.definition;
+        operations::record(self.node(), &definition.name, JobOperation::Changed, by.as_ref(), || {
+            Some(definition.description())
+        });
         let scheduled = self.scheduled(vec![job]);
         Box::pin(scheduled.map(|mut added, _, _| Ok(added.pop().expect("invariant: one job, one answer"))))
     }
@@ -134,7 +146,7 @@ impl SupervisorActor {
 
 impl SupervisorActor {
     fn rescheduled(&self, asked: RescheduleJob) -> Result<Definition, UpdateError> {
-        let RescheduleJob { job, schedule } = asked;
+        let RescheduleJob { job, schedule, by: _ } = asked;
         let Some(entry) = self.jobs.get(job.as_str()) else {
             return Err(UpdateError::UnknownJob { name: given_name(&job) });
         };
@@ -156,8 +168,9 @@ impl Handler<RescheduleJob> for SupervisorActor {
 
     /// Its key and its policies are as they were: nobody contradicts them who did not before.
     fn handle(&mut self, asked: RescheduleJob, ctx: &mut Self::Context) -> Self::Result {
+        let by = asked.by.clone();
         match self.rescheduled(asked) {
-            Ok(definition) => self.updated(definition, ctx),
+            Ok(definition) => self.updated(definition, by, ctx),
             Err(error) => Box::pin(ready(Err(error)).into_actor(self)),
         }
     }
@@ -166,7 +179,7 @@ impl Handler<RescheduleJob> for SupervisorActor {
 impl Handler<UpdateJob> for SupervisorActor {
     type Result = ResponseActFuture<Self, Result<Added, UpdateError>>;
 
-    fn handle(&mut self, UpdateJob(job): UpdateJob, ctx: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, UpdateJob { job, by }: UpdateJob, ctx: &mut Self::Context) -> Self::Result {
         let definition = job.define(self.node().clock.now(), &mut None).map_err(UpdateError::Invalid);
         let checked = definition.and_then(|definition| {
             self.check_update(&definition, Vec::new())?;
@@ -177,12 +190,12 @@ impl Handler<UpdateJob> for SupervisorActor {
             Err(error) => return Box::pin(ready(Err(error)).into_actor(self)),
         };
         let Some(contradicted) = self.contradicted(slice::from_ref(&definition)) else {
-            return self.updated(definition, ctx);
+            return self.updated(definition, by, ctx);
         };
         Box::pin(contradicted.into_actor(self).then(|faults, actor, ctx| {
             // Much may have happened meanwhile.
             match actor.check_update(&definition, faults) {
-                Ok(()) => actor.updated(definition, ctx),
+                Ok(()) => actor.updated(definition, by, ctx),
                 Err(error) => Box::pin(ready(Err(error)).into_actor(actor)),
             }
         }))

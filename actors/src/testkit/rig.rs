@@ -292,7 +292,7 @@ impl Rig {
     ///
     /// As for [`AddJob`].
     pub async fn add(&mut self, node: NodeIndex, job: Job) -> Result<Added, AddError> {
-        self.send(node, AddJob(job)).await
+        self.send(node, AddJob::new(job)).await
     }
 
     /// Gives a job of a node another definition.
@@ -301,7 +301,7 @@ impl Rig {
     ///
     /// As for [`UpdateJob`].
     pub async fn update(&mut self, node: NodeIndex, job: Job) -> Result<Added, UpdateError> {
-        self.send(node, UpdateJob(job)).await
+        self.send(node, UpdateJob::new(job)).await
     }
 
     /// Gives a job of a node another schedule.

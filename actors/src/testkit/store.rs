@@ -19,8 +19,9 @@ use crate::{
         ledger::{Ledger, Record},
         operation::Operation,
     },
+    history::MemoryHistory,
     name::NodeId,
-    port::{Divergence, KnownHistory, Lease},
+    port::{Divergence, KnownHistory, Lease, MemoryBounds},
     testkit::{VirtualClock, clock::check_move},
 };
 
@@ -56,6 +57,7 @@ pub struct SharedStore {
     changes: Arc<Notify>,
     /// There may be a notification for some node.
     told: Arc<Notify>,
+    history: Arc<MemoryHistory>,
 }
 
 impl SharedStore {
@@ -88,6 +90,7 @@ impl SharedStore {
             changed: Arc::default(),
             changes: Arc::default(),
             told: Arc::default(),
+            history: Arc::new(MemoryHistory::new(MemoryBounds::default())),
         }
     }
 

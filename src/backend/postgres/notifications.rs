@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 
 use callsheet_actors::{
-    FireTime, JobName, RunId,
+    By, FireTime, JobName, RunId,
     port::{Notification, Pause, PendingRetry, PendingRetryOfJob},
 };
 use chrono::{DateTime, Utc};
@@ -24,7 +24,7 @@ pub(super) const ASKED_MAX: usize = 256;
 
 /// How jobs ($2) of a scope ($1) are paused. Locks nothing.
 pub(super) const PAUSES: &str = "
-SELECT name AS job, paused AND coalesce(paused_until > clock_timestamp(), true) AS paused, paused_until, pause_note
+SELECT name AS job, paused AND coalesce(paused_until > clock_timestamp(), true) AS paused, paused_until, pause_note, paused_by
 FROM unnest($2::text[]) AS a (job) CROSS JOIN LATERAL (SELECT * FROM names WHERE scope = $1 AND name = a.job LIMIT 1) AS n";
 
 /// Which of these runs ($2) of a scope ($1) are still to be retried. Locks nothing.
@@ -59,7 +59,12 @@ impl Witness {
         let mut pauses: HashMap<String, Option<Pause>> = HashMap::new();
         if !jobs.is_empty() {
             for row in client.query(&self.pauses, &[&self.scope, &jobs]).await? {
-                let pause = Pause { until: row.try_get("paused_until")?, note: row.try_get("pause_note")? };
+                let by: Option<String> = row.try_get("paused_by")?;
+                let pause = Pause {
+                    until: row.try_get("paused_until")?,
+                    note: row.try_get("pause_note")?,
+                    by: by.and_then(|by| By::new(by).ok()),
+                };
                 let is_paused: bool = row.try_get("paused")?;
                 pauses.insert(row.try_get("job")?, is_paused.then_some(pause));
             }
@@ -178,7 +183,7 @@ mod tests {
         assert_eq!(read(resumed, 1), Ok(Some(Notification::PauseChanged { job: job.clone(), pause: None })));
         let paused = r#"{"pause": {"job": "job", "pause": {"until": "2026-03-28T01:00:00+01:00", "note": "a \"note\""}}}"#;
         let until = Some("2026-03-28T00:00:00Z".parse().unwrap());
-        let pause = Pause { until, note: Some(r#"a "note""#.to_owned()) };
+        let pause = Pause { until, note: Some(r#"a "note""#.to_owned()), by: None };
         assert_eq!(read(paused, 1), Ok(Some(Notification::PauseChanged { job, pause: Some(pause) })));
     }
 

@@ -79,7 +79,8 @@ impl JobMachine {
         };
         let outcome = run.outcome(&end.end);
         let BodyEnded { run: id, end, took, .. } = end;
-        effects.push(Effect::Retried(Retried { run: id, attempt: run.attempt, outcome, wait, end, took }));
+        let (attempt, ended_at) = (run.attempt, now.wall);
+        effects.push(Effect::Retried(Retried { run: id, attempt, outcome, ended_at, wait, end, took }));
         let run = &mut self.runs.active[at];
         run.next_attempt_at = Some(now.elapsed.saturating_add(wait));
         run.deadline = None;
@@ -104,6 +105,7 @@ impl JobMachine {
     /// The run at this place is over.
     pub(super) fn conclude(&mut self, now: Now, at: usize, end: BodyEnded, effects: &mut Effects) {
         let run = self.runs.active.remove(at);
+        let facts = run.facts(now);
         let BodyEnded { end, took, .. } = end;
         let outcome = run.outcome(&end);
         if run.token.is_some() && !run.lost {
@@ -134,6 +136,7 @@ impl JobMachine {
         let ActiveRun { run, told_to_stop, aborted, lost, first_started_at, .. } = run;
         effects.push(Effect::RunEnded(RunEnded {
             run,
+            facts: Some(facts),
             outcome,
             cancelled: told_to_stop,
             aborted,

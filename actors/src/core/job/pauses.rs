@@ -40,7 +40,16 @@ impl JobPause {
     }
 
     pub(super) fn set(&mut self, pause: Option<Pause>) {
-        self.current = pause.map(Pause::cut).map(Box::new);
+        let known = self.current.take();
+        let mut current = pause.map(Pause::cut).map(Box::new);
+        if let (Some(current), Some(known)) = (&mut current, known)
+            && current.by.is_none()
+            && current.is_same_as(&known)
+        {
+            // The answer to a claim does not say who.
+            current.by = known.by;
+        }
+        self.current = current;
     }
 
     /// As the store says. It may not know yet that the job's body stopped the job.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::{BodyEnd, Start, history::History};
+use super::{BodyEnd, RunFacts, Start, history::History};
 use crate::{
     core::time::{FireTime, Now},
     event::{CancelReason, Outcome},
@@ -112,6 +112,12 @@ impl ActiveRun {
     /// Why it was asked to stop, if it was.
     pub(crate) fn cancelled(&self) -> Option<CancelReason> {
         self.told_to_stop
+    }
+
+    /// What is known of it at its end.
+    pub(super) fn facts(&self, now: Now) -> RunFacts {
+        let Self { tick, term, token, attempt, slot, .. } = *self;
+        RunFacts { tick, term, token, attempt, slot, ended_at: Some(now.wall) }
     }
 
     pub(super) fn outcome(&self, end: &BodyEnd) -> Outcome {

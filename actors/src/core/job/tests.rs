@@ -301,5 +301,5 @@ fn asked_again_for_trigger() -> (Rehearsal, RunId) {
 }
 
 fn for_now() -> Option<Pause> {
-    Some(Pause { until: None, note: Some("for now".to_owned()) })
+    Some(Pause { until: None, note: Some("for now".to_owned()), by: None })
 }

@@ -120,6 +120,7 @@ pub(super) fn locked_key() -> Refusal {
 fn never_started(queued: &UnscheduledRun) -> RunEnded {
     RunEnded {
         run: queued.run,
+        facts: Some(queued.start().facts()),
         outcome: Outcome::Cancelled,
         cancelled: Some(CancelReason::NotStarted),
         aborted: false,

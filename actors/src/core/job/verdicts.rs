@@ -225,6 +225,7 @@ pub(super) fn close_unstarted(start: Start, effects: &mut Effects) {
     }
     effects.push(Effect::RunEnded(RunEnded {
         run: start.run,
+        facts: Some(start.facts()),
         outcome,
         cancelled: Some(CancelReason::NotStarted),
         aborted: false,

@@ -114,7 +114,7 @@ pub(crate) struct BodyEnded {
     pub(crate) run: RunId,
     /// What the body did.
     pub(crate) end: BodyEnd,
-    /// When the body started by the wall clock; `None` if it never did.
+    /// When the body started, by the clock that decides the job's ticks; `None` if it never did.
     pub(crate) started_at: Option<DateTime<Utc>>,
     /// How long it took by the monotonic clock.
     pub(crate) took: Duration,
@@ -357,6 +357,8 @@ pub(crate) struct Retried {
     pub(crate) attempt: u32,
     /// How it ended.
     pub(crate) outcome: Outcome,
+    /// When it ended, by the clock that decides the job's ticks.
+    pub(crate) ended_at: DateTime<Utc>,
     /// How long until the next one.
     pub(crate) wait: Duration,
     /// What the body did.
@@ -365,11 +367,30 @@ pub(crate) struct Retried {
     pub(crate) took: Duration,
 }
 
+/// As what a run was claimed, and how far it came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct RunFacts {
+    /// The tick, or `None` for a manual trigger.
+    pub(crate) tick: Option<FireTime>,
+    /// The term under which it was claimed.
+    pub(crate) term: Option<Term>,
+    /// The token that it was granted; `None` if it was not claimed.
+    pub(crate) token: Option<FencingToken>,
+    /// The number of its last attempt, from 1.
+    pub(crate) attempt: u32,
+    /// Which of the key's slots it held, from 0.
+    pub(crate) slot: u32,
+    /// When it ended, by the clock that decides the job's ticks; `None` if nobody read it then.
+    pub(crate) ended_at: Option<DateTime<Utc>>,
+}
+
 /// A run that is over.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct RunEnded {
     /// The run.
     pub(crate) run: RunId,
+    /// What else is known of it; `None` if its machine died.
+    pub(crate) facts: Option<RunFacts>,
     /// How it ended.
     pub(crate) outcome: Outcome,
     /// Why it was cancelled, if it was.
@@ -380,7 +401,7 @@ pub(crate) struct RunEnded {
     pub(crate) recorded: bool,
     /// What the body did in its last attempt.
     pub(crate) end: BodyEnd,
-    /// When it started; `None` if the body never did.
+    /// When it started, by the clock that decides the job's ticks; `None` if the body never did.
     pub(crate) started_at: Option<DateTime<Utc>>,
     /// How long the body took.
     pub(crate) took: Duration,
@@ -422,6 +443,12 @@ pub(crate) enum Refusal {
 }
 
 impl Start {
+    /// What is known of its run, should it never start.
+    pub(super) fn facts(&self) -> RunFacts {
+        let Self { tick, term, token, attempt, slot, .. } = *self;
+        RunFacts { tick, term, token, attempt, slot, ended_at: None }
+    }
+
     /// A run without a tick, a term and a token.
     pub(crate) fn new(run: RunId) -> Self {
         Self { run, tick: None, term: None, token: None, deadline: None, attempt: 1, begins: true, slot: 0 }

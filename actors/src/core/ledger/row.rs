@@ -108,6 +108,15 @@ impl JobRow {
     }
 }
 
+/// Whether these are the same pause, or none.
+pub(super) fn is_same(known: Option<&Pause>, asked: Option<&Pause>) -> bool {
+    match (known, asked) {
+        (Some(known), Some(asked)) => known.is_same_as(asked),
+        (None, None) => true,
+        (Some(_), None) | (None, Some(_)) => false,
+    }
+}
+
 /// Whether a pause is not over.
 pub(super) fn lasts(pause: &Pause, now: DateTime<Utc>) -> bool {
     pause.until.is_none_or(|until| until > now)

@@ -129,7 +129,7 @@ pub enum Verdict {
     },
     /// The answer to a claim by [`Authority::Leaderless`]: the leader schedules the job. Nothing changed.
     HasLeader,
-    /// The job is paused. Nothing changed. Manual triggers run all the same.
+    /// The job is paused. Nothing changed. Manual triggers run all the same. Who paused it need not be said.
     Paused(Pause),
     /// As many ticks of the job have run as may. Nothing changed.
     Exhausted,

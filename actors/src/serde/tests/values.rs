@@ -139,6 +139,11 @@ pub(super) fn active_run() -> ActiveRunStatus {
         attempt: 2,
         phase: RunPhase::Stopping,
         cancelled: Some(CancelReason::Requested),
+        reported: Reported {
+            report: Some("1,204 rows".into()),
+            measures: vec![Measure::new("rows", 1_204.5)],
+            progress: Some(0.25),
+        },
     }
 }
 
@@ -153,9 +158,14 @@ pub(super) fn status(state: JobState) -> JobStatus {
         policies: policies(),
         state,
         next_fire_time: Some(FireTime::new(at("2026-01-01T00:05:00Z"))),
-        pause: Some(Pause { until: Some(at("2026-01-02T00:00:00Z")), note: Some("maintenance".into()) }),
+        pause: Some(Pause::until(at("2026-01-02T00:00:00Z")).note("maintenance").by(By::new("alice").ok())),
         active_runs: vec![active_run()],
-        former_runs: vec![ActiveRunStatus { phase: RunPhase::Attempting, cancelled: None, ..active_run() }],
+        former_runs: vec![ActiveRunStatus {
+            phase: RunPhase::Attempting,
+            cancelled: None,
+            reported: Reported::default(),
+            ..active_run()
+        }],
         waiting: 4,
         last_runs: vec![LastRunStatus {
             run: run(),

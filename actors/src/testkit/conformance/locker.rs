@@ -25,7 +25,7 @@ use crate::{
         time::FireTime,
     },
     event::Outcome,
-    name::{FencingToken, JobName, LockKey, NodeId, RunId, RunIds, Term},
+    name::{By, FencingToken, JobName, LockKey, NodeId, RunId, RunIds, Term},
     port::{
         Advanced, Authority, Backend, Campaign, ClaimRequest, Completed, Completion, CursorAdvance,
         Declaration, Elector, Enrolled, Enrolment, Inquiry, LeaderView, Locker, LostRun, Notification, Pause,

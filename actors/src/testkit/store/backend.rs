@@ -20,7 +20,7 @@ use crate::{
     core::{duration::DurationText, operation::Operation},
     error,
     name::NodeId,
-    port::{Backend, Clock, ElectError, Elector, Lease, LockError, Locker, Session},
+    port::{Backend, Clock, ElectError, Elector, History, Lease, LockError, Locker, MemoryBounds, Session},
     testkit::VirtualClock,
 };
 
@@ -243,6 +243,10 @@ impl Backend for StoreBackend {
             rule,
             "choose another one; an hour is the default",
         )]
+    }
+
+    fn history(&self, _: MemoryBounds) -> Option<Arc<dyn History>> {
+        Some(self.store.history.clone())
     }
 
     fn elector(&self) -> Arc<dyn Elector> {

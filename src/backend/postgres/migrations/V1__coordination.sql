@@ -100,6 +100,8 @@ CREATE TABLE names (
     paused boolean NOT NULL DEFAULT false,
     paused_until timestamptz,
     pause_note text,
+    -- Who paused it; null if nobody said so.
+    paused_by text,
     -- How many of its last runs in a row failed, panicked or timed out.
     failures integer NOT NULL DEFAULT 0,
     -- A run that is lost is owed another attempt; its end moves the cursor.

@@ -24,6 +24,7 @@ macro_rules! job_end {
         pause_note = CASE WHEN d.pauses THEN ",
             failed_in_a_row!(),
             " || d.failed ELSE n.pause_note END,
+        paused_by = CASE WHEN d.pauses THEN NULL ELSE n.paused_by END,
         cursor = coalesce(d.anchor, n.cursor),
         cursor_run = CASE WHEN d.anchor > n.cursor THEN NULL ELSE n.cursor_run END"
         )
@@ -296,7 +297,7 @@ pub(in super::super) fn completed(row: &Row) -> Result<Answer<Completed>, Error>
     }
     let pauses: bool = row.try_get("pauses")?;
     let note = row.try_get("pause_note")?;
-    let pause = pauses.then_some(Pause { until: None, note });
+    let pause = pauses.then_some(Pause { until: None, note, by: None });
     Ok(Answer::Is(Completed::Recorded { cursor: row.try_get("cursor")?, pause }))
 }
 

@@ -16,7 +16,7 @@ use super::{
     authorities,
     declare::{judged, lead},
     number,
-    pause::paused,
+    pause::paused_by,
     pending_retries::{PENDING_RETRIES_BOUND, forgive},
     unless_none,
 };
@@ -133,7 +133,7 @@ WITH ",
         END
     FROM judged f WHERE f.may AND NOT f.conflicts AND NOT f.refused AND n.ctid = f.place
     RETURNING n.name, n.cursor, n.paused AND coalesce(n.paused_until > clock_timestamp(), true) AS paused,
-              n.paused_until, n.pause_note, n.failures, n.retry_lost AND NOT f.forgives AS owes, f.forgives
+              n.paused_until, n.pause_note, n.paused_by, n.failures, n.retry_lost AND NOT f.forgives AS owes, f.forgives
 ), forgiven AS (",
     // Not of a job whose row was changed since this statement began: it is not enrolled.
     forgive!("SELECT name FROM marked WHERE forgives"),
@@ -148,7 +148,7 @@ WITH ",
     ON CONFLICT DO NOTHING
     RETURNING name, cursor
 )
-SELECT name AS job, 'done' AS answer, cursor, NULL::int8 AS epoch, paused, paused_until, pause_note, failures,
+SELECT name AS job, 'done' AS answer, cursor, NULL::int8 AS epoch, paused, paused_until, pause_note, paused_by, failures,
     CASE WHEN owes THEN (
         SELECT json_agg(json_build_object('run', run, 'fire_time', fire_time, 'losses', losses) ORDER BY run)::text
         FROM (
@@ -156,13 +156,13 @@ SELECT name AS job, 'done' AS answer, cursor, NULL::int8 AS epoch, paused, pause
         ) AS d
     ) END AS owed
 FROM marked m
-UNION ALL SELECT name, 'done', cursor, NULL, false, NULL, NULL, 0, NULL FROM made
-UNION ALL SELECT name, 'conflict', NULL, NULL, NULL, NULL, declared, NULL, NULL FROM contradicted WHERE conflicts
-UNION ALL SELECT name, 'undeclared', NULL, NULL, NULL, NULL, NULL, NULL, NULL FROM contradicted WHERE NOT conflicts
-UNION ALL SELECT job, 'undeclared', NULL, NULL, NULL, NULL, NULL, NULL, NULL
+UNION ALL SELECT name, 'done', cursor, NULL, false, NULL, NULL, NULL, 0, NULL FROM made
+UNION ALL SELECT name, 'conflict', NULL, NULL, NULL, NULL, declared, NULL, NULL, NULL FROM contradicted WHERE conflicts
+UNION ALL SELECT name, 'undeclared', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL FROM contradicted WHERE NOT conflicts
+UNION ALL SELECT job, 'undeclared', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
 FROM entitled e WHERE NOT may AND NOT EXISTS (SELECT FROM names WHERE name = e.job AND scope = CASE WHEN e.job IS NOT NULL THEN $1 END)
-UNION ALL SELECT job, 'led', NULL, NULL, NULL, NULL, NULL, NULL, NULL FROM found WHERE refused
-UNION ALL SELECT job, 'deposed', NULL, epoch, NULL, NULL, NULL, NULL, NULL
+UNION ALL SELECT job, 'led', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL FROM found WHERE refused
+UNION ALL SELECT job, 'deposed', NULL, epoch, NULL, NULL, NULL, NULL, NULL, NULL
 FROM asked WHERE (led AND term = epoch) IS NOT TRUE AND term IS NOT NULL"
 );
 
@@ -326,7 +326,7 @@ pub(in super::super) fn enrolled(row: &Row) -> Result<(String, Option<Enrolled>)
 
 /// Reads what is kept of a job.
 fn stored(row: &Row) -> Result<StoredState, Error> {
-    let pause = if row.try_get("paused")? { Some(paused(row)?) } else { None };
+    let pause = if row.try_get("paused")? { Some(paused_by(row)?) } else { None };
     let failures: i32 = row.try_get("failures")?;
     let pending_retries =
         match row.try_get::<_, Option<&str>>("owed")?.map(notifications::read_pending_retries) {

@@ -1,6 +1,6 @@
 //! Pauses of jobs.
 
-use callsheet_actors::{adapter::storable, port::Pause};
+use callsheet_actors::{By, adapter::storable, port::Pause};
 use chrono::{DateTime, Utc};
 use tokio_postgres::{Error, Row};
 
@@ -32,12 +32,13 @@ WITH asked AS MATERIALIZED (
     SET paused = f.pauses,
         paused_until = CASE WHEN f.pauses THEN $4::timestamptz END,
         pause_note = CASE WHEN f.pauses THEN $5::text END,
+        paused_by = CASE WHEN f.pauses THEN $8::text END,
         failures = CASE WHEN f.pauses THEN n.failures ELSE 0 END
     FROM found f WHERE f.changes AND n.name = f.job AND n.scope = CASE WHEN f.job IS NOT NULL THEN $1 END
     RETURNING n.name, n.paused
 ), made AS (
-    INSERT INTO names (scope, name, token, held_age, paused, paused_until, pause_note)
-    SELECT $1, job, coalesce(l.token_bound, 0), coalesce(l.age, 0), true, $4::timestamptz, $5::text
+    INSERT INTO names (scope, name, token, held_age, paused, paused_until, pause_note, paused_by)
+    SELECT $1, job, coalesce(l.token_bound, 0), coalesce(l.age, 0), true, $4::timestamptz, $5::text, $8::text
     FROM asked a LEFT JOIN leader l ON l.scope = $1
     WHERE pauses AND NOT EXISTS (SELECT FROM names WHERE name = a.job AND scope = CASE WHEN a.job IS NOT NULL THEN $1 END) ORDER BY job
     ON CONFLICT DO NOTHING
@@ -58,7 +59,7 @@ WHERE NOT pauses AND NOT EXISTS (SELECT FROM names WHERE name = a.job AND scope 
 /// the answer.
 ///
 /// $1 scope, $2 jobs (each once), $3 whether to pause, $4 until when (none: until resumed), $5 the note, $6
-/// all that as JSON, $7 the channel of the scope.
+/// all that as JSON, $7 the channel of the scope, $8 who asks. Who asks once more for the same pause changes nothing.
 pub(in super::super) const SKIPPING: &str = pause!(locked: " SKIP LOCKED");
 
 /// The same for one job, whose row it waits for, for `lock_timeout`, holding no other: so a pause gets its
@@ -76,6 +77,7 @@ parameters! {
         note: Option<Text<'a>>,
         json: Text<'a>,
         channel: &'a str,
+        by: Option<&'a str>,
     }
 }
 
@@ -95,14 +97,15 @@ impl<'a> Parameters<'a> {
             note: pause.and_then(|pause| pause.note.as_deref()).map(Text::of),
             json: Text::of(json),
             channel: asker.channel,
+            by: pause.and_then(|pause| pause.by.as_ref()).map(By::as_str),
         }
     }
 }
 
 /// A pause as other nodes are notified of it: with its note as the store keeps it.
 pub(in super::super) fn notified(pause: Option<&Pause>) -> String {
-    let stored =
-        pause.map(|pause| Pause { note: pause.note.as_deref().map(storable).map(Into::into), ..*pause });
+    let stored = pause
+        .map(|pause| Pause { note: pause.note.as_deref().map(storable).map(Into::into), ..pause.clone() });
     serde_json::to_string(&stored).expect("invariant: a pause can be written as JSON")
 }
 
@@ -111,7 +114,14 @@ pub(in super::super) fn changed(row: &Row) -> Result<(String, bool), Error> {
     Ok((row.try_get("job")?, row.try_get("changed")?))
 }
 
-/// Reads the pause of a job that is paused.
+/// Reads the pause of a job that is paused, as a claim answers it: without who paused it.
 pub(in super::super) fn paused(row: &Row) -> Result<Pause, Error> {
-    Ok(Pause { until: row.try_get("paused_until")?, note: row.try_get("pause_note")? })
+    Ok(Pause { until: row.try_get("paused_until")?, note: row.try_get("pause_note")?, by: None })
+}
+
+/// Reads the pause of a job that is paused.
+pub(in super::super) fn paused_by(row: &Row) -> Result<Pause, Error> {
+    let by: Option<String> = row.try_get("paused_by")?;
+    // Another program may have written anything there.
+    Ok(Pause { by: by.and_then(|by| By::new(by).ok()), ..paused(row)? })
 }

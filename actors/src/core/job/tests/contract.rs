@@ -63,7 +63,7 @@ fn a_job_that_is_resumed_before_its_schedule_is_mended_breaks_again() {
 #[test]
 fn a_tick_that_waited_when_its_schedule_broke_is_decided_later() {
     let mut job = Rehearsal::new(StuckAtThree, Policies::default());
-    let pause = Pause { until: None, note: None };
+    let pause = Pause { until: None, note: None, by: None };
     job.step("01:59:59", Input::Pause(Some(pause)));
     job.step("02:00", Input::WakeUp);
     job.step("02:00", Input::Advanced(Advanced::Done));

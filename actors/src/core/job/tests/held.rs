@@ -6,7 +6,7 @@ use crate::core::policy::Overlap;
 const NONE: [DateTime<Utc>; 0] = [];
 
 fn pause() -> Input {
-    Input::Pause(Some(Pause { until: None, note: None }))
+    Input::Pause(Some(Pause { until: None, note: None, by: None }))
 }
 
 /// Hourly, and paused at 00:59:30: what is known of the pause is a minute old at 01:00:30.
@@ -28,7 +28,7 @@ fn held_by(job: &Rehearsal) -> Vec<DateTime<Utc>> {
 /// The pause goes on by the store's word, whenever it is asked.
 fn still_paused(job: &mut Rehearsal, time: &str) -> Vec<Effect> {
     let (run, _) = claim_of(&job.step(time, Input::WakeUp));
-    let verdict = Verdict::Paused(Pause { until: None, note: None });
+    let verdict = Verdict::Paused(Pause { until: None, note: None, by: None });
     job.step(time, Input::Claimed { run, verdict })
 }
 
@@ -53,7 +53,7 @@ fn a_held_tick_is_said_once_however_often_its_pause_is_asked_for() {
     assert_eq!(job.step("01:00:10", Input::WakeUp), []);
     let (run, _) = claim_of(&job.step("01:00:30", Input::WakeUp));
     assert_eq!(held_by(&job), [at("01:00")], "while the store is asked");
-    let verdict = Verdict::Paused(Pause { until: None, note: None });
+    let verdict = Verdict::Paused(Pause { until: None, note: None, by: None });
     assert_eq!(job.step("01:00:30", Input::Claimed { run, verdict }), []);
     assert_eq!(still_paused(&mut job, "01:01:30"), []);
     assert_eq!(held_by(&job), [at("01:00")]);
@@ -146,7 +146,7 @@ fn the_end_of_a_pause_ends_what_it_holds_however_it_comes() {
     assert_eq!(held_by(&job), NONE);
 
     let mut job = hourly();
-    job.step("00:59:30", Input::Pause(Some(Pause { until: Some(at("01:20")), note: None })));
+    job.step("00:59:30", Input::Pause(Some(Pause { until: Some(at("01:20")), note: None, by: None })));
     assert_eq!(job.step("01:00", Input::WakeUp), [held("01:00")]);
     assert_eq!(claim_of(&job.step("01:20", Input::WakeUp)).1.fire_time.instant(), at("01:00"), "it expires");
     assert_eq!(held_by(&job), NONE);
@@ -178,7 +178,7 @@ fn a_pause_during_the_claim_of_a_tick_holds_it_once_the_claim_is_refused() {
     assert_eq!(job.step("01:00", pause()), []);
     assert_eq!(held_by(&job), NONE, "it may have been granted before");
 
-    let verdict = Verdict::Paused(Pause { until: None, note: None });
+    let verdict = Verdict::Paused(Pause { until: None, note: None, by: None });
     assert_eq!(job.step("01:00:00.100", Input::Claimed { run, verdict }), [held("01:00")]);
 }
 
@@ -195,8 +195,12 @@ fn a_node_that_does_not_decide_ticks_holds_none() {
         assert_eq!(held_by(&job), NONE);
     }
 
-    let stored =
-        || Box::new(StoredState { pause: Some(Pause { until: None, note: None }), ..StoredState::default() });
+    let stored = || {
+        Box::new(StoredState {
+            pause: Some(Pause { until: None, note: None, by: None }),
+            ..StoredState::default()
+        })
+    };
     let again =
         |authority| Input::Resume { cursor: at("00:30"), authority: Some(authority), stored: stored() };
     let mut job = paused(Policies::default());

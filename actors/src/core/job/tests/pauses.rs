@@ -9,7 +9,7 @@ fn a_tick_that_a_pause_skips_is_reported_once_after_a_resume() {
     let (run, _) = claim_of(&job.step("01:00", Input::WakeUp));
     job.resume("01:00:01", "00:30");
 
-    let verdict = Verdict::Paused(Pause { until: None, note: None });
+    let verdict = Verdict::Paused(Pause { until: None, note: None, by: None });
     let mut effects = job.step("01:00:02", Input::Claimed { run, verdict });
     effects.extend(job.step("01:10", Input::WakeUp));
 
@@ -46,7 +46,7 @@ fn a_claim_that_was_granted_before_a_pause_does_not_end_it() {
 fn a_claim_granted_to_a_paused_job_ends_that_pause_and_no_newer_one() {
     for newer in [false, true] {
         let mut job = hourly();
-        job.step("00:59:30", Input::Pause(Some(Pause { until: None, note: None })));
+        job.step("00:59:30", Input::Pause(Some(Pause { until: None, note: None, by: None })));
         assert_eq!(job.step("01:00", Input::WakeUp), [held("01:00")]);
         // Nobody said that it was resumed, so it asks.
         let (run, _) = claim_of(&job.step("01:00:30", Input::WakeUp));
@@ -64,7 +64,7 @@ fn a_claim_granted_to_a_paused_job_ends_that_pause_and_no_newer_one() {
 fn a_pause_that_is_over_here_and_not_in_the_store_is_not_asked_at_once() {
     let mut job = hourly();
     let (run, _) = claim_of(&job.step("01:00", Input::WakeUp));
-    let pause = Pause { until: Some(at("01:00")), note: None };
+    let pause = Pause { until: Some(at("01:00")), note: None, by: None };
 
     assert_eq!(job.step("01:00", Input::Claimed { run, verdict: Verdict::Paused(pause) }), []);
 
@@ -76,7 +76,7 @@ fn a_pause_that_is_over_here_and_not_in_the_store_is_not_asked_at_once() {
 fn a_tick_that_asks_whether_its_job_is_paused_still_takes_nobodys_place() {
     let policies = Policies { overlap: Overlap::Replace, ..Policies::default() };
     let mut job = Rehearsal::new(Period::hours(1), policies);
-    job.step("00:40", Input::Pause(Some(Pause { until: None, note: None })));
+    job.step("00:40", Input::Pause(Some(Pause { until: None, note: None, by: None })));
     let effects = job.step("00:50", Input::Trigger);
     let [Effect::Claim(Claim { run, .. })] = effects[..] else { panic!("{effects:?}") };
     job.step("00:50", granted(run));

@@ -95,7 +95,7 @@ fn a_pause_does_not_keep_a_granted_run_from_beginning() {
     let (mut job, run) = asked_again(Policies::default());
     job.step("01:00:06", granted(run));
 
-    job.step("01:00:07", Input::Pause(Some(Pause { until: None, note: None })));
+    job.step("01:00:07", Input::Pause(Some(Pause { until: None, note: None, by: None })));
 
     let effects = job.permit("01:00:08", PermitAnswer::Granted);
     assert!(matches!(effects[..], [Effect::Start(Start { begins: true, .. })]), "{effects:?}");
@@ -161,7 +161,7 @@ fn a_full_node_skips_no_tick_that_waits_behind_a_claim_without_an_answer() {
 #[test]
 fn a_full_node_skips_no_tick_that_waits_for_the_end_of_a_pause() {
     let mut job = limited(Policies::default());
-    job.step("00:59:30", Input::Pause(Some(Pause { until: None, note: None })));
+    job.step("00:59:30", Input::Pause(Some(Pause { until: None, note: None, by: None })));
     assert_eq!(job.step("01:00", Input::WakeUp), [held("01:00")]);
     let (run, effects) = job.trigger("01:00:10");
     assert_eq!(effects, [Effect::AskPermit { priority: 0 }]);

@@ -87,7 +87,7 @@ fn the_truth_table_of_overlap_with_a_run_of_another_node() {
 /// Every 100 ms: the refused tick waits for longer, and there is room for one.
 #[test]
 fn a_tick_behind_a_refused_one_is_an_overlap_if_the_key_was_busy() {
-    let over = Pause { until: Some(at("00:30")), note: None };
+    let over = Pause { until: Some(at("00:30")), note: None, by: None };
     for (verdict, overlaps) in [
         (Verdict::Busy { holder: None, own: false }, [1, 1]),
         (Verdict::NotYet { wait: Duration::from_millis(250) }, [0, 0]),
@@ -194,7 +194,7 @@ fn a_job_that_the_leader_schedules_again_is_left_to_it() {
 fn a_pause_that_a_claim_meets_keeps_the_tick_until_it_is_over() {
     let mut job = hourly();
     let (run, _) = claim_of(&job.step("01:00", Input::WakeUp));
-    let pause = Pause { until: Some(at("01:02")), note: None };
+    let pause = Pause { until: Some(at("01:02")), note: None, by: None };
 
     assert_eq!(job.step("01:00", refused(run, Verdict::Paused(pause.clone()))), [held("01:00")]);
 
@@ -205,7 +205,7 @@ fn a_pause_that_a_claim_meets_keeps_the_tick_until_it_is_over() {
 
     let mut job = hourly();
     let (run, _) = claim_of(&job.step("01:00", Input::WakeUp));
-    let pause = Pause { until: Some(at("01:31")), note: None };
+    let pause = Pause { until: Some(at("01:31")), note: None, by: None };
     job.step("01:00", refused(run, Verdict::Paused(pause)));
     assert_eq!(job.step("01:31", Input::WakeUp), [skipped("01:00", SkipReason::Paused, 1)], "it is");
 }
@@ -214,7 +214,7 @@ fn a_pause_that_a_claim_meets_keeps_the_tick_until_it_is_over() {
 fn a_resume_without_a_notification_is_found_by_a_tick_a_minute_later() {
     for misfire in [Misfire::default(), Misfire::Skip] {
         let mut job = Rehearsal::new(Period::hours(1), Policies { misfire, ..Policies::default() });
-        let pause = Pause { until: None, note: None };
+        let pause = Pause { until: None, note: None, by: None };
         job.step("00:40", Input::Pause(Some(pause.clone())));
 
         let (run, _) = claim_of(&job.step("01:00", Input::WakeUp));
@@ -235,7 +235,7 @@ fn a_resume_without_a_notification_is_found_by_a_tick_a_minute_later() {
 #[test]
 fn after_lagged_notifications_a_waiting_tick_asks_at_once() {
     let mut job = hourly();
-    let pause = Pause { until: None, note: None };
+    let pause = Pause { until: None, note: None, by: None };
     job.step("00:59:59", Input::Pause(Some(pause.clone())));
     assert_eq!(job.step("01:00", Input::WakeUp), [held("01:00")], "it waits");
 
@@ -251,7 +251,7 @@ fn after_lagged_notifications_a_waiting_tick_asks_at_once() {
 #[test]
 fn after_lagged_notifications_a_node_that_does_not_fire_forgets_the_pause() {
     let mut job = Rehearsal::dormant(Period::hours(1), Policies::default());
-    job.step("00:30", Input::Pause(Some(Pause { until: None, note: None })));
+    job.step("00:30", Input::Pause(Some(Pause { until: None, note: None, by: None })));
     assert!(job.machine.pause().is_some());
 
     assert_eq!(job.step("00:31", Input::NotificationsLagged), []);

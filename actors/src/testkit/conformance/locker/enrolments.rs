@@ -89,7 +89,7 @@ impl Suite {
         assert_eq!(self.enrol_known_for("held", "b", long).await, changed, "nothing is new");
         assert_eq!(self.enrol_known_for("held", "c", long).await, changed, "the cursor never goes back");
 
-        self.pause("held-and-paused", Some(&Pause { until: None, note: None })).await;
+        self.pause("held-and-paused", Some(&Pause { until: None, note: None, by: None })).await;
         let paused = self.enrol_known_for("held-and-paused", "a", long).await;
         assert!(paused <= self.enrol("held-after-all", "a").await - long, "a pause enrols nothing: {paused}");
 
@@ -166,7 +166,7 @@ impl Suite {
         let standing = self.locker.inquire(&[inquiry]).await.expect("an answer");
         assert_eq!(standing, [LeaderView::Scheduled]);
 
-        let pause = Pause { until: None, note: Some(odd.to_owned()) };
+        let pause = Pause { until: None, note: Some(odd.to_owned()), by: None };
         let paused = self.locker.pause(&[name("odd")], Some(&pause)).await.expect("an answer");
         assert_eq!(paused, [true]);
         let enrolment =

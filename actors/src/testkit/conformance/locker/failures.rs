@@ -54,14 +54,14 @@ impl Suite {
             let cursor = self.due_job(job).await;
             let fail = async || self.run_by_hand(job, lock_key, Outcome::Failed, Some(2)).await;
             let a_while = Some(just_after(cursor).instant() + TimeDelta::hours(1));
-            self.pause(job, Some(&Pause { until: a_while, note: None })).await;
+            self.pause(job, Some(&Pause { until: a_while, note: None, by: None })).await;
             assert_eq!(self.ended(&fail().await).await, Completed::RECORDED);
             let last = fail().await;
 
             let answer = self.ended(&last).await;
 
             let note = Some("runs that failed in a row: 2".to_owned());
-            let pause = Pause { until: None, note };
+            let pause = Pause { until: None, note, by: None };
             assert_eq!(answer, Completed::Recorded { cursor: None, pause: Some(pause.clone()) });
             assert_eq!(self.ended(&last).await, answer, "recorded before");
             let told = Notification::PauseChanged { job: name(job), pause: Some(pause.clone()) };

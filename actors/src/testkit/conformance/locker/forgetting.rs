@@ -24,7 +24,7 @@ impl Suite {
         for job in ["gone-withdrawn", "kept-paused", "kept-held", "gone-idle"] {
             self.due_job(job).await;
         }
-        let pause = Pause { until: None, note: None };
+        let pause = Pause { until: None, note: None, by: None };
         self.locker.pause(&[name("kept-paused")], Some(&pause)).await.expect("an answer");
         let gone = self.claimed_and_ended("gone-withdrawn").await;
         let idle = self.claimed_and_ended("gone-idle").await;

@@ -12,7 +12,7 @@ impl Suite {
     }
 
     pub(super) async fn a_paused_job_runs_by_hand_alone(&self) {
-        let pause = Pause { until: None, note: Some("a note".to_owned()) };
+        let pause = Pause::until_resumed().note("a note").by(By::new("alice").ok());
         for (job, lock_key) in [("paused", "paused"), ("paused-with-a-key", "a-key-of-a-paused-job")] {
             let cursor = self.due_job(job).await;
             assert!(self.pause(job, Some(&pause)).await);
@@ -20,11 +20,17 @@ impl Suite {
 
             for authority in [Authority::Term(self.term), Authority::Any] {
                 let tick = ClaimRequest { key: key(lock_key), ..self.tick_by(authority, job, cursor) };
-                assert_eq!(self.claim(&tick).await, Verdict::Paused(pause.clone()));
+                let verdict = self.claim(&tick).await;
+                assert!(
+                    matches!(&verdict, Verdict::Paused(known) if known.is_same_as(&pause)),
+                    "{verdict:?}"
+                );
             }
             let manual = self.manual(job, lock_key);
             let token = self.granted(&manual).await;
             self.complete(&manual, token).await;
+            let bob = Pause { by: By::new("bob").ok(), ..pause.clone() };
+            assert!(!self.pause(job, Some(&bob)).await, "whoever asks once more changes nothing");
             assert_eq!(self.advance_by(Authority::Term(self.term), job, cursor).await, Advanced::Done);
             assert_eq!(self.stored(job).await.pause, Some(pause.clone()));
             self.enrol(job, "another schedule").await;
@@ -49,7 +55,7 @@ impl Suite {
 
     pub(super) async fn a_pause_ends_by_itself(&self) {
         let cursor = self.due_job("paused-for-a-while").await;
-        let until = |until| Pause { until: Some(until), note: None };
+        let until = |until| Pause { until: Some(until), note: None, by: None };
         let over = until(cursor - TimeDelta::seconds(1));
         assert!(!self.pause("paused-for-a-while", Some(&over)).await, "it is over before it begins");
         let short = until(just_after(cursor).instant() + TimeDelta::milliseconds(500));
@@ -70,7 +76,7 @@ impl Suite {
     }
 
     pub(super) async fn a_job_is_paused_before_it_is_known(&self) {
-        let pause = Pause { until: None, note: None };
+        let pause = Pause { until: None, note: None, by: None };
         let jobs = [name("paused-early"), name("resumed-early")];
         assert_eq!(self.locker.pause(&jobs[..1], Some(&pause)).await.expect("an answer"), [true]);
         assert_eq!(self.locker.pause(&jobs, None).await.expect("an answer"), [true, false]);
@@ -97,7 +103,11 @@ impl Suite {
     pub(super) async fn every_change_of_a_pause_is_told(&self) {
         let is_of = |job: &'static str| move |notification: &Notification| matches!(notification, Notification::PauseChanged { job: of, .. } if of.as_str() == job);
         let until = just_after(self.now + TimeDelta::hours(1)).instant();
-        let pause = Pause { until: Some(until), note: Some("\"why\" and\nwhen".to_owned()) };
+        let pause = Pause {
+            until: Some(until),
+            note: Some("\"why\" and\nwhen".to_owned()),
+            by: By::new("alice").ok(),
+        };
         self.pause("told", Some(&pause)).await;
         let paused = self.notification(is_of("told")).await;
         self.pause("told", Some(&pause)).await;
@@ -147,7 +157,7 @@ impl Suite {
             [other.open().await, third.open().await].map(|session| session.expect("a session opens"));
         let held = self.manual("held-elsewhere", "held-elsewhere");
         let Verdict::Granted { token, .. } = claim_on(&*other, &held).await else { panic!("not granted") };
-        let pause = Pause { until: None, note: None };
+        let pause = Pause { until: None, note: None, by: None };
 
         let impatient = ClaimRequest { replace: true, ..self.manual("held-elsewhere", "held-elsewhere") };
         assert_eq!(self.claim(&impatient).await, Verdict::Busy { holder: Some(held.run), own: false });

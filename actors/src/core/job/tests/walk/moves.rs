@@ -226,7 +226,7 @@ impl World {
 
     fn pause(&mut self, millis: Option<u64>) {
         let until = millis.map(|millis| self.store_time() + TimeDelta::milliseconds(millis as i64));
-        self.store.pause = Some(Pause { until, note: None });
+        self.store.pause = Some(Pause { until, note: None, by: None });
         if self.right == Right::Local {
             self.step(Input::Pause(self.store.pause.clone()));
         }
@@ -266,9 +266,9 @@ impl World {
         let now = self.now();
         self.triggers.insert(now.spare);
         // As `step`, with the id that the caller knows.
-        let Some(effects) = self.call(|machine| machine.feed(now, Input::Trigger)) else { return };
+        let Some(effects) = self.call(|machine| machine.fed(now, Input::Trigger)) else { return };
         assert!(!self.perform(effects));
-        let Some(effects) = self.call(|machine| machine.decide(now)) else { return };
+        let Some(effects) = self.call(|machine| machine.decided(now)) else { return };
         if self.perform(effects) {
             let answer = self.permits.ask();
             self.step(Input::Permit(answer));

@@ -1,0 +1,362 @@
+//! A history in the memory of this process: the newest records, within bounds.
+
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, VecDeque},
+    fmt,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use chrono::{DateTime, Utc};
+use foldhash::{HashMap, HashMapExt};
+use futures_util::{
+    FutureExt,
+    future::{BoxFuture, ready},
+};
+
+use super::job_row::JobRow;
+use crate::{
+    event::Outcome,
+    name::{JobName, NodeId, RunId},
+    port::{
+        Batch, Decision, DecisionPage, DecisionRecord, Decisions, History, HistoryError, Holder, JobHistory,
+        JobRecord, MemoryBounds, OperationPage, OperationRecord, Operations, Retention, RunHistory, RunPage,
+        RunRecord,
+    },
+};
+
+/// A history in the memory of this process. It ends with the process.
+pub struct MemoryHistory {
+    bounds: MemoryBounds,
+    kept: Mutex<Kept>,
+}
+
+#[derive(Default)]
+struct Kept {
+    /// The ended runs, in the order in which they were written, chunk by chunk.
+    chunks: VecDeque<Vec<RunRecord>>,
+    /// How many they are.
+    runs: usize,
+    /// Runs in progress.
+    open: HashMap<RunId, RunRecord>,
+    decisions: BTreeMap<(DateTime<Utc>, i64), DecisionRecord>,
+    /// Where the decision is that is the same but for what it counts.
+    places: HashMap<Same, i64>,
+    operations: BTreeMap<(DateTime<Utc>, i64), OperationRecord>,
+    /// How many decisions and operations there were.
+    count: i64,
+    /// What runs, decisions and operations take.
+    bytes: usize,
+    jobs: JobRows,
+}
+
+/// What tells one decision from another.
+#[derive(PartialEq, Eq, Hash)]
+struct Same {
+    at: DateTime<Utc>,
+    node: NodeId,
+    job: Option<JobName>,
+    reason: &'static str,
+    lost: Option<RunId>,
+}
+
+impl Same {
+    fn of(record: &DecisionRecord) -> Self {
+        let lost = match record.decision {
+            Decision::RunLost { run, .. } => Some(run),
+            Decision::Skipped { .. }
+            | Decision::Vetoed { .. }
+            | Decision::TriggerRefused { .. }
+            | Decision::LeaderGap { .. }
+            | Decision::ClockStepped { .. } => None,
+        };
+        let DecisionRecord { at, node, job, decision, .. } = record;
+        Self { at: *at, node: *node, job: job.clone(), reason: decision.reason(), lost }
+    }
+}
+
+/// So many runs are kept together.
+const CHUNK: usize = 64;
+
+/// What a run takes.
+fn bytes_of(run: &RunRecord) -> usize {
+    size_of::<RunRecord>() + run.text_bytes()
+}
+
+impl MemoryHistory {
+    /// An empty one.
+    pub fn new(bounds: MemoryBounds) -> Self {
+        Self { bounds, kept: Mutex::default() }
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take(&self, batch: &mut Batch) {
+        let mut kept = self.kept();
+        let kept = &mut *kept;
+        if !batch.runs.is_empty() {
+            kept.take_runs(&mut batch.runs, self.bounds);
+        }
+        if batch.is_empty() {
+            return kept.shrink(&mut batch.runs, self.bounds);
+        }
+        for decision in batch.decisions.drain(..) {
+            kept.take_decision(decision);
+        }
+        for operation in batch.operations.drain(..) {
+            kept.count += 1;
+            kept.bytes += size_of::<OperationRecord>() + operation.text_bytes();
+            kept.operations.insert((operation.at, kept.count), operation);
+        }
+        for (job, pause) in batch.pauses.drain(..) {
+            kept.jobs.of(&job, self.bounds.jobs).take_pause(pause);
+        }
+        kept.shrink(&mut batch.runs, self.bounds);
+    }
+}
+
+impl Kept {
+    fn take_runs(&mut self, runs: &mut Vec<RunRecord>, bounds: MemoryBounds) {
+        let is_plain = |run: &RunRecord| !matches!(run.outcome, None | Some(Outcome::Lost));
+        if !self.open.is_empty() || !runs.iter().all(is_plain) {
+            self.merge(runs);
+        }
+        for run in &*runs {
+            self.bytes += bytes_of(run);
+            self.jobs.of(&run.job, bounds.jobs).take_run(run);
+        }
+        self.runs += runs.len();
+        match self.chunks.back_mut() {
+            Some(last) if last.len() + runs.len() <= CHUNK => last.append(runs),
+            Some(_) | None if runs.is_empty() => {}
+            Some(_) | None => self.chunks.push_back(std::mem::take(runs)),
+        }
+    }
+
+    /// Leaves those that ended, each with what was known of it before.
+    fn merge(&mut self, runs: &mut Vec<RunRecord>) {
+        let mut ended = Vec::with_capacity(runs.len());
+        for mut run in runs.drain(..) {
+            let former = self.open.remove(&run.run);
+            former.iter().for_each(|former| run.follow(former));
+            match run.outcome {
+                // It may come after its end, which was on the way already.
+                None if former.is_some() || !self.has_ended(run.run, &ended) => {
+                    self.open.insert(run.run, run);
+                }
+                None => {}
+                Some(Outcome::Lost) if former.is_none() && self.has_ended(run.run, &ended) => {}
+                Some(_) => ended.push(run),
+            }
+        }
+        *runs = ended;
+    }
+
+    fn has_ended(&self, run: RunId, more: &[RunRecord]) -> bool {
+        let mut all = self.chunks.iter().rev().flatten().chain(more);
+        all.any(|ended| ended.run == run && ended.outcome != Some(Outcome::Lost))
+    }
+
+    fn take_decision(&mut self, decision: DecisionRecord) {
+        self.count += 1;
+        let count = self.count;
+        let nth = *self.places.entry(Same::of(&decision)).or_insert(count);
+        self.bytes += size_of::<DecisionRecord>() + decision.text_bytes();
+        if let Some(former) = self.decisions.insert((decision.at, nth), decision) {
+            self.bytes -= size_of::<DecisionRecord>() + former.text_bytes();
+        }
+    }
+
+    /// Drops what is beyond the bounds. What room that frees is left for the next runs.
+    fn shrink(&mut self, room: &mut Vec<RunRecord>, bounds: MemoryBounds) {
+        while self.runs > bounds.runs || self.bytes > bounds.bytes {
+            let Some(oldest) = self.chunks.front_mut() else { break };
+            // One by one if they take too many bytes.
+            let excess = (self.runs.saturating_sub(bounds.runs)).max(1);
+            if excess < oldest.len() {
+                self.bytes -= oldest.drain(..excess).map(|run| bytes_of(&run)).sum::<usize>();
+                self.runs -= excess;
+                continue;
+            }
+            self.runs -= oldest.len();
+            self.bytes -= oldest.iter().map(bytes_of).sum::<usize>();
+            if let Some(mut oldest) = self.chunks.pop_front() {
+                oldest.clear();
+                if room.capacity() == 0 {
+                    *room = oldest;
+                }
+            }
+        }
+        while self.decisions.len() > bounds.decisions || self.bytes > bounds.bytes {
+            let Some((_, oldest)) = self.decisions.pop_first() else { break };
+            self.places.remove(&Same::of(&oldest));
+            self.bytes -= size_of::<DecisionRecord>() + oldest.text_bytes();
+        }
+        while self.operations.len() > bounds.operations || self.bytes > bounds.bytes {
+            let Some((_, oldest)) = self.operations.pop_first() else { break };
+            self.bytes -= size_of::<OperationRecord>() + oldest.text_bytes();
+        }
+    }
+
+    fn runs(&self, asked: &RunHistory) -> RunPage {
+        let everywhere = RunHistory { outcome: None, ..asked.clone() };
+        let all = self.open.values().chain(self.chunks.iter().rev().flat_map(|chunk| chunk.iter().rev()));
+        let mut found: Vec<_> = all.filter(|run| everywhere.admits(run)).collect();
+        // It is stable: of one run, what was written last comes first.
+        found.sort_by_key(|run| Reverse(run.run));
+        let limit = asked.page_limit();
+        let mut page: Vec<RunRecord> = Vec::new();
+        for of_run in found.chunk_by(|one, other| one.run == other.run) {
+            let (newest, former) = (of_run[0], &of_run[1..]);
+            if !asked.admits(newest) {
+                continue;
+            }
+            if page.len() > limit {
+                break;
+            }
+            let mut run = newest.clone();
+            former.iter().for_each(|former| run.follow(former));
+            page.push(run);
+        }
+        RunPage::of(page, limit)
+    }
+
+    fn job(&self, job: &JobName) -> Option<JobRecord> {
+        let mut record = self.jobs.get(job)?.record(job.clone());
+        let open = self.open.values().filter(|run| run.job == *job).max_by_key(|run| run.run);
+        record.holder = open.map(|run| Holder { run: run.run, node: run.node });
+        Some(record)
+    }
+
+    fn prune(&mut self, now: DateTime<Utc>, retention: &Retention) {
+        let since =
+            |age: Duration| now.checked_sub_signed(chrono::TimeDelta::from_std(age).unwrap_or_default());
+        let [runs, failures] = [retention.runs_for, retention.failures_for].map(since);
+        let mut counts: HashMap<(JobName, Option<Outcome>), u64> = HashMap::new();
+        for chunk in self.chunks.iter_mut().rev() {
+            // The newest first, as they are counted.
+            let keeps: Vec<bool> = chunk
+                .iter()
+                .rev()
+                .map(|run| {
+                    let count = counts.entry((run.job.clone(), run.outcome)).or_default();
+                    *count += 1;
+                    let since = match run.outcome {
+                        Some(Outcome::Succeeded | Outcome::Cancelled) | None => runs,
+                        Some(Outcome::Failed | Outcome::Panicked | Outcome::TimedOut | Outcome::Lost) => {
+                            failures
+                        }
+                    };
+                    let is_young = run.ended_at.zip(since).is_none_or(|(ended, since)| ended >= since);
+                    *count <= retention.runs_per_job && is_young
+                })
+                .collect();
+            let mut keeps = keeps.into_iter().rev();
+            chunk.retain(|_| keeps.next().unwrap_or(true));
+        }
+        self.chunks.retain(|chunk| !chunk.is_empty());
+        self.runs = self.chunks.iter().map(Vec::len).sum();
+        if let Some(since) = since(retention.decisions_for) {
+            self.decisions.retain(|(at, _), _| *at >= since);
+            self.places.retain(|same, _| same.at >= since);
+        }
+        if let Some(since) = since(retention.operations_for) {
+            self.operations.retain(|(at, _), _| *at >= since);
+        }
+        let runs = self.chunks.iter().flatten().map(bytes_of);
+        let decisions = self.decisions.values().map(|one| size_of_val(one) + one.text_bytes());
+        let operations = self.operations.values().map(|one| size_of_val(one) + one.text_bytes());
+        self.bytes = runs.chain(decisions).chain(operations).sum();
+    }
+}
+
+/// The rows of jobs. When there are many, those that are asked for least are dropped: half of them are old, and
+/// go when as many others have come.
+#[derive(Default)]
+struct JobRows {
+    young: HashMap<JobName, JobRow>,
+    old: HashMap<JobName, JobRow>,
+}
+
+impl JobRows {
+    fn of(&mut self, job: &JobName, max: usize) -> &mut JobRow {
+        let Self { young, old } = self;
+        if young.len() >= (max / 2).max(1) {
+            *old = std::mem::take(young);
+        }
+        young.entry(job.clone()).or_insert_with(|| old.remove(job).unwrap_or_default())
+    }
+
+    fn get(&self, job: &JobName) -> Option<&JobRow> {
+        self.young.get(job).or_else(|| self.old.get(job))
+    }
+}
+
+impl History for MemoryHistory {
+    fn name(&self) -> &'static str {
+        "memory"
+    }
+
+    fn write<'a>(&'a self, batch: &'a Batch) -> BoxFuture<'a, Result<(), HistoryError>> {
+        let mut batch = batch.clone();
+        let kept = self.kept();
+        // What is written again changes nothing.
+        batch.runs.retain(|run| run.outcome.is_none() || !kept.has_ended(run.run, &[]));
+        drop(kept);
+        self.take(&mut batch);
+        ready(Ok(())).boxed()
+    }
+
+    fn write_now(&self, batch: &mut Batch) -> bool {
+        self.take(batch);
+        true
+    }
+
+    fn runs<'a>(&'a self, asked: &'a RunHistory) -> BoxFuture<'a, Result<RunPage, HistoryError>> {
+        ready(Ok(self.kept().runs(asked))).boxed()
+    }
+
+    fn job<'a>(&'a self, job: &'a JobHistory) -> BoxFuture<'a, Result<Option<JobRecord>, HistoryError>> {
+        ready(Ok(self.kept().job(&job.0))).boxed()
+    }
+
+    fn decisions<'a>(&'a self, asked: &'a Decisions) -> BoxFuture<'a, Result<DecisionPage, HistoryError>> {
+        let kept = self.kept();
+        let is_about = |one: &DecisionRecord| {
+            asked.job.as_ref().is_none_or(|job| one.job.as_ref().is_none_or(|about| about == job))
+        };
+        let all =
+            kept.decisions.iter().rev().filter(|((at, nth), one)| asked.admits(*at, *nth) && is_about(one));
+        let limit = asked.page_limit();
+        let page = all.take(limit + 1).map(|((_, nth), one)| (*nth, one.clone())).collect();
+        ready(Ok(DecisionPage::of(page, limit))).boxed()
+    }
+
+    fn operations<'a>(&'a self, asked: &'a Operations) -> BoxFuture<'a, Result<OperationPage, HistoryError>> {
+        let kept = self.kept();
+        let is_on = |one: &OperationRecord| asked.job.as_ref().is_none_or(|job| *job == one.job);
+        let all =
+            kept.operations.iter().rev().filter(|((at, nth), one)| asked.admits(*at, *nth) && is_on(one));
+        let limit = asked.page_limit();
+        let page = all.take(limit + 1).map(|((_, nth), one)| (*nth, one.clone())).collect();
+        ready(Ok(OperationPage::of(page, limit))).boxed()
+    }
+
+    fn prune<'a>(
+        &'a self,
+        now: DateTime<Utc>,
+        retention: &'a Retention,
+    ) -> BoxFuture<'a, Result<bool, HistoryError>> {
+        self.kept().prune(now, retention);
+        ready(Ok(false)).boxed()
+    }
+}
+
+impl fmt::Debug for MemoryHistory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("MemoryHistory").field(&self.bounds).finish()
+    }
+}

@@ -1,0 +1,204 @@
+//! What the history is told of a job: runs that ended, and decisions that started nothing.
+
+use super::{actor::JobActor, handle::JobHandle};
+use crate::{
+    core::{
+        end_text::EndText,
+        job::{BodyEnd, Retried, RunEnded},
+        reported::Reported,
+        text::{TEXT_MAX, bounded},
+        time::FireTime,
+    },
+    error::TriggerError,
+    event::CancelReason,
+    name::{By, LockKey, RunId},
+    port::{
+        ATTEMPTS_RECORDED_MAX, AttemptRecord, Decision, DecisionRecord, RunOrigin, RunRecord, SkipReason,
+    },
+    run::{Origin, Run},
+};
+
+/// What the actor of a job keeps of a run beyond the end of an attempt.
+pub(super) struct Unfinished {
+    run: RunId,
+    /// If hooks want to hear of its end.
+    pub(super) of_hooks: Option<Run>,
+    /// Those that failed, for the history.
+    attempts: Vec<AttemptRecord>,
+}
+
+/// What only the actor of a job knows of a run that ended, for its record.
+#[derive(Default)]
+pub(crate) struct RunNotes {
+    next_fire_time: Option<FireTime>,
+    /// What few runs have.
+    more: Option<Box<MoreNotes>>,
+}
+
+#[derive(Default)]
+struct MoreNotes {
+    /// The lock key, if it is another one than that of the job.
+    key: Option<LockKey>,
+    attempts: Vec<AttemptRecord>,
+    /// Who triggered it, and what it names.
+    by: Option<By>,
+    named: Option<FireTime>,
+    reported: Reported,
+}
+
+impl JobActor {
+    /// What is kept of a run, made if there is nothing yet.
+    fn unfinished(&mut self, run: RunId) -> &mut Unfinished {
+        let all = self.unfinished.list_mut();
+        let at = all.iter().position(|one| one.run == run).unwrap_or_else(|| {
+            all.push(Unfinished { run, of_hooks: None, attempts: Vec::new() });
+            all.len() - 1
+        });
+        &mut all[at]
+    }
+
+    /// Hooks want to hear of the end of a run, with its last attempt.
+    pub(super) fn keep_for_hooks(&mut self, run: &Run) {
+        self.unfinished(run.id()).of_hooks = Some(run.clone());
+    }
+
+    pub(super) fn take_unfinished(&mut self, run: RunId) -> Option<Unfinished> {
+        let at = self.unfinished.iter().position(|one| one.run == run)?;
+        Some(self.unfinished.list_mut().swap_remove(at))
+    }
+
+    /// Keeps an attempt that failed, until its run ends.
+    pub(super) fn keep_attempt(&mut self, retried: &Retried) {
+        if !self.node().recorder.is_on() {
+            return;
+        }
+        let Retried { run, attempt, outcome, ended_at, end, took, .. } = retried;
+        let error = end.error().map(EndText::share);
+        let record = AttemptRecord { error, ..AttemptRecord::new(*attempt, *ended_at, *took, *outcome) };
+        let attempts = &mut self.unfinished(*run).attempts;
+        if attempts.len() >= ATTEMPTS_RECORDED_MAX {
+            attempts.remove(0);
+        }
+        attempts.push(record);
+    }
+
+    /// What the record of a run that ended is to have.
+    ///
+    /// `last` is its last attempt, if that had a body.
+    pub(super) fn notes(&self, run: RunId, last: Option<&Run>, unfinished: Option<Unfinished>) -> RunNotes {
+        if !self.node().recorder.is_on() {
+            return RunNotes::default();
+        }
+        let own = &self.job.definition.key;
+        let key = Some(self.former_keys.key_of(run, own)).filter(|key| !std::ptr::eq(*key, own)).cloned();
+        let attempts = unfinished.map(|unfinished| unfinished.attempts).unwrap_or_default();
+        let reported = last.map(Run::reported).unwrap_or_default();
+        let known = self.origins.iter().find(|(known, _)| *known == run).map(|(_, origin)| origin);
+        let (by, named) = match last.map(Run::origin).or(known) {
+            Some(Origin::Trigger { by, fire_time }) => (by.clone(), *fire_time),
+            Some(Origin::Tick(_)) | None => (None, None),
+        };
+        let is_rare = key.is_some() || !attempts.is_empty() || by.is_some() || named.is_some();
+        let is_rare = is_rare || !reported.is_empty();
+        let more = is_rare.then(|| Box::new(MoreNotes { key, attempts, by, named, reported }));
+        RunNotes { next_fire_time: self.machine.next_fire_time(), more }
+    }
+
+    /// Records ticks that were skipped.
+    pub(super) fn record_skipped(&self, newest: FireTime, reason: SkipReason, count: u64, at_least: bool) {
+        self.node().recorder.decision(|| {
+            let first = if count > 1 { FireTime::new(self.machine.cursor()).min(newest) } else { newest };
+            let note = || Some(self.machine.pause()?.note.as_deref()?.into());
+            let (text, run) = match reason {
+                SkipReason::Paused => (note(), None),
+                SkipReason::Overlap => (None, self.machine.active_runs().next().map(|run| run.run)),
+                SkipReason::Misfire | SkipReason::Concurrency | SkipReason::Parked | SkipReason::Removed => {
+                    (None, None)
+                }
+            };
+            let decision = Decision::Skipped { reason, count, at_least, text, run };
+            DecisionRecord { first: Some(first), fire_time: Some(newest), ..decided(&self.job, decision) }
+        });
+    }
+
+    /// Records a trigger that started nothing.
+    pub(super) fn record_refused(&self, run: RunId, error: &TriggerError) {
+        self.node().recorder.decision(|| {
+            let text = bounded(error, TEXT_MAX).into();
+            let by =
+                self.origins.iter().find(|(known, _)| *known == run).and_then(|(_, origin)| match origin {
+                    Origin::Trigger { by, .. } => by.clone(),
+                    Origin::Tick(_) => None,
+                });
+            decided(&self.job, Decision::TriggerRefused { count: 1, by, text })
+        });
+    }
+}
+
+/// A decision about a job, now.
+fn decided(job: &JobHandle, decision: Decision) -> DecisionRecord {
+    let now = job.now();
+    let record = DecisionRecord::new(Some(job.definition.name.clone()), now.wall, job.node().id, decision);
+    DecisionRecord { term: now.term, ..record }
+}
+
+/// Records a run that ended.
+pub(super) fn record_end(job: &JobHandle, ended: &RunEnded, notes: RunNotes) {
+    let recorder = &job.node().recorder;
+    if !recorder.is_on() {
+        return;
+    }
+    let definition = &job.definition;
+    let RunEnded { run, facts, cancelled, end, started_at, took, .. } = ended;
+    let outcome = ended.outcome_told();
+    let RunNotes { next_fire_time, more } = notes;
+    let MoreNotes { key, attempts, by, named, reported } = more.map(|more| *more).unwrap_or_default();
+    let tick = facts.as_ref().and_then(|facts| facts.tick);
+    let origin = match facts {
+        Some(_) if tick.is_some() => RunOrigin::Tick,
+        Some(_) => RunOrigin::Trigger { by },
+        None => RunOrigin::Unknown,
+    };
+    let veto = match end {
+        BodyEnd::NotStarted { veto } => veto.as_ref().map(EndText::share),
+        BodyEnd::Returned
+        | BodyEnd::Failed { .. }
+        | BodyEnd::Panicked(_)
+        | BodyEnd::Aborted
+        | BodyEnd::BetweenAttempts => None,
+    };
+    if let Some(text) = &veto {
+        recorder.decision(|| {
+            let decision = Decision::Vetoed { run: *run, count: 1, text: text.clone() };
+            DecisionRecord { first: tick, fire_time: tick, ..decided(job, decision) }
+        });
+    }
+    let ended_at = facts.as_ref().and_then(|facts| facts.ended_at).unwrap_or_else(|| job.now().wall);
+    recorder.run(
+        job.generation,
+        RunRecord {
+            job: definition.name.clone(),
+            run: *run,
+            origin,
+            key: key.unwrap_or_else(|| definition.key.clone()),
+            slot: facts.as_ref().map_or(0, |facts| facts.slot),
+            node: job.node().id,
+            term: facts.as_ref().and_then(|facts| facts.term),
+            token: facts.as_ref().and_then(|facts| facts.token),
+            fire_time: tick.or(named),
+            started_at: *started_at,
+            ended_at: Some(ended_at),
+            lateness: tick.zip(*started_at).map(|(tick, at)| tick.lateness(at)).unwrap_or_default(),
+            took: Some(*took),
+            outcome: Some(outcome),
+            cancelled: cancelled.or_else(|| veto.is_some().then_some(CancelReason::Vetoed)),
+            error: end.error().map(EndText::share).or(veto),
+            attempt: facts.as_ref().map_or(1, |facts| facts.attempt),
+            attempts,
+            report: reported.report,
+            measures: reported.measures,
+            progress: reported.progress,
+            next_fire_time,
+        },
+    );
+}

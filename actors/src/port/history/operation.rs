@@ -1,0 +1,85 @@
+//! What is kept of what somebody did to a job.
+
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    name::{By, JobName, NodeId},
+    word::words,
+};
+
+/// What was done to a job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum JobOperation {
+    /// It was added to a node.
+    Added,
+    /// It got another definition on a node.
+    Changed,
+    /// It was paused.
+    Paused,
+    /// It was resumed.
+    Resumed,
+    /// A run was asked for.
+    Triggered,
+    /// Runs were told to stop.
+    Cancelled,
+    /// It was removed from a node.
+    Removed,
+}
+
+impl JobOperation {
+    /// Every operation.
+    pub const ALL: [Self; 7] = [
+        Self::Added,
+        Self::Changed,
+        Self::Paused,
+        Self::Resumed,
+        Self::Triggered,
+        Self::Cancelled,
+        Self::Removed,
+    ];
+}
+
+words!(JobOperation {
+    Added: "added",
+    Changed: "changed",
+    Paused: "paused",
+    Resumed: "resumed",
+    Triggered: "triggered",
+    Cancelled: "cancelled",
+    Removed: "removed",
+});
+
+/// What somebody did to a job, and when.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct OperationRecord {
+    /// When, by the store's clock.
+    pub at: DateTime<Utc>,
+    /// The node that was told.
+    pub node: NodeId,
+    /// Who, if it was said; `None` also for what a job's body or its policies did.
+    pub by: Option<By>,
+    /// What.
+    pub operation: JobOperation,
+    /// The job.
+    pub job: JobName,
+    /// Why, in the words of whoever did it.
+    pub note: Option<Arc<str>>,
+}
+
+impl OperationRecord {
+    /// An operation of nobody who is known, without a note.
+    pub fn new(job: JobName, operation: JobOperation, at: DateTime<Utc>, node: NodeId) -> Self {
+        Self { at, node, by: None, operation, job, note: None }
+    }
+
+    /// How many bytes its texts take.
+    pub fn text_bytes(&self) -> usize {
+        self.note.as_ref().map_or(0, |note| note.len())
+    }
+}

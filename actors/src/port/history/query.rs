@@ -1,0 +1,309 @@
+//! What is asked of a history: the same values are the messages to the supervisor.
+
+use actix::Message;
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    decision::DecisionRecord, error::HistoryError, job::JobRecord, operation::OperationRecord, run::RunRecord,
+};
+use crate::{core::outcome::Outcome, name::JobName, name::RunId};
+
+/// The most records of one page of history.
+pub const HISTORY_PAGE_MAX: usize = 1_000;
+
+/// How many records a page has that does not say how many.
+pub const HISTORY_PAGE_DEFAULT: usize = 100;
+
+/// Where a page starts: after the last record of the page before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PageStart {
+    /// The time of that record.
+    pub at: DateTime<Utc>,
+    /// What tells it from others of that time.
+    pub nth: i64,
+}
+
+/// How many records are asked for: 0 is [`HISTORY_PAGE_DEFAULT`], and no more than [`HISTORY_PAGE_MAX`] are
+/// answered.
+pub(super) fn page_limit(limit: usize) -> usize {
+    if limit == 0 { HISTORY_PAGE_DEFAULT } else { limit.min(HISTORY_PAGE_MAX) }
+}
+
+/// Asks for runs, the newest first, in the order of their [ids](RunRecord::run).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, Message)]
+#[serde(default)]
+#[rtype(result = "Result<RunPage, HistoryError>")]
+#[non_exhaustive]
+pub struct RunHistory {
+    /// Only of this job, whether this node has it or not.
+    pub job: Option<JobName>,
+    /// Only those that ended so.
+    pub outcome: Option<Outcome>,
+    /// Only those that were asked for then or later.
+    pub from: Option<DateTime<Utc>>,
+    /// Only those that were asked for before.
+    pub to: Option<DateTime<Utc>>,
+    /// Only those before this one: [`RunPage::next`] of the page before.
+    pub before: Option<RunId>,
+    /// How many at most, up to [`HISTORY_PAGE_MAX`]; 0 is [`HISTORY_PAGE_DEFAULT`].
+    pub limit: usize,
+}
+
+impl RunHistory {
+    /// Of all jobs.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Only of this job, whether this node has it or not.
+    #[must_use]
+    pub fn job(self, job: JobName) -> Self {
+        Self { job: Some(job), ..self }
+    }
+
+    /// Only those that ended so.
+    #[must_use]
+    pub fn outcome(self, outcome: Outcome) -> Self {
+        Self { outcome: Some(outcome), ..self }
+    }
+
+    /// Only those that were asked for then or later.
+    #[must_use]
+    pub fn from(self, from: DateTime<Utc>) -> Self {
+        Self { from: Some(from), ..self }
+    }
+
+    /// Only those that were asked for before.
+    #[must_use]
+    pub fn to(self, to: DateTime<Utc>) -> Self {
+        Self { to: Some(to), ..self }
+    }
+
+    /// Only those before this one, [`RunPage::next`] of the page before; `None`: from the newest on.
+    #[must_use]
+    pub fn before(self, run: impl Into<Option<RunId>>) -> Self {
+        Self { before: run.into(), ..self }
+    }
+
+    /// How many at most, up to [`HISTORY_PAGE_MAX`]; 0 is [`HISTORY_PAGE_DEFAULT`].
+    #[must_use]
+    pub fn limit(self, limit: usize) -> Self {
+        Self { limit, ..self }
+    }
+
+    /// How many are to be answered at most.
+    pub fn page_limit(&self) -> usize {
+        page_limit(self.limit)
+    }
+
+    /// Whether a run is asked for, but for the page.
+    pub fn admits(&self, run: &RunRecord) -> bool {
+        self.job.as_ref().is_none_or(|job| *job == run.job)
+            && self.outcome.is_none_or(|outcome| run.outcome == Some(outcome))
+            && self.from.is_none_or(|from| run.run >= RunId::first_at(from))
+            && self.to.is_none_or(|to| run.run < RunId::first_at(to))
+            && self.before.is_none_or(|before| run.run < before)
+    }
+}
+
+/// One page of runs.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct RunPage {
+    /// The runs, the newest first.
+    pub runs: Vec<RunRecord>,
+    /// What [`RunHistory::before`] is for the next page; `None` if this is the last.
+    pub next: Option<RunId>,
+}
+
+impl RunPage {
+    /// Of runs in their order, one more than the page has if there are more.
+    pub fn of(mut runs: Vec<RunRecord>, limit: usize) -> Self {
+        let more = runs.len() > limit;
+        runs.truncate(limit);
+        let next = runs.last().map(|last| last.run).filter(|_| more);
+        Self { runs, next }
+    }
+}
+
+/// Asks what became of a job so far. `None` if the history knows nothing of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Message)]
+#[rtype(result = "Result<Option<JobRecord>, HistoryError>")]
+pub struct JobHistory(pub JobName);
+
+/// Asks for decisions that started nothing, the newest first.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, Message)]
+#[serde(default)]
+#[rtype(result = "Result<DecisionPage, HistoryError>")]
+#[non_exhaustive]
+pub struct Decisions {
+    /// Only those about this job, and those about all jobs of the scope.
+    pub job: Option<JobName>,
+    /// Only those of then or later.
+    pub from: Option<DateTime<Utc>>,
+    /// Only those before.
+    pub to: Option<DateTime<Utc>>,
+    /// Only those before this one: [`DecisionPage::next`] of the page before.
+    pub before: Option<PageStart>,
+    /// How many at most, up to [`HISTORY_PAGE_MAX`]; 0 is [`HISTORY_PAGE_DEFAULT`].
+    pub limit: usize,
+}
+
+impl Decisions {
+    /// Of all jobs.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Only those about this job, and those about all jobs of the scope.
+    #[must_use]
+    pub fn job(self, job: JobName) -> Self {
+        Self { job: Some(job), ..self }
+    }
+
+    /// Only those of then or later.
+    #[must_use]
+    pub fn from(self, from: DateTime<Utc>) -> Self {
+        Self { from: Some(from), ..self }
+    }
+
+    /// Only those before.
+    #[must_use]
+    pub fn to(self, to: DateTime<Utc>) -> Self {
+        Self { to: Some(to), ..self }
+    }
+
+    /// Only those before this one, [`DecisionPage::next`] of the page before; `None`: from the newest on.
+    #[must_use]
+    pub fn before(self, start: impl Into<Option<PageStart>>) -> Self {
+        Self { before: start.into(), ..self }
+    }
+
+    /// How many at most, up to [`HISTORY_PAGE_MAX`]; 0 is [`HISTORY_PAGE_DEFAULT`].
+    #[must_use]
+    pub fn limit(self, limit: usize) -> Self {
+        Self { limit, ..self }
+    }
+
+    /// How many are to be answered at most.
+    pub fn page_limit(&self) -> usize {
+        page_limit(self.limit)
+    }
+
+    /// Whether a record of this time is asked for, which has this number among those of its time.
+    pub fn admits(&self, at: DateTime<Utc>, nth: i64) -> bool {
+        self.from.is_none_or(|from| at >= from)
+            && self.to.is_none_or(|to| at < to)
+            && self.before.is_none_or(|before| (at, nth) < (before.at, before.nth))
+    }
+}
+
+/// One page of decisions.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct DecisionPage {
+    /// The decisions, the newest first.
+    pub decisions: Vec<DecisionRecord>,
+    /// What [`Decisions::before`] is for the next page; `None` if this is the last.
+    pub next: Option<PageStart>,
+}
+
+impl DecisionPage {
+    /// Of records in their order with their numbers, one more than the page has if there are more.
+    pub fn of(mut records: Vec<(i64, DecisionRecord)>, limit: usize) -> Self {
+        let more = records.len() > limit;
+        records.truncate(limit);
+        let start = |(nth, last): &(i64, DecisionRecord)| PageStart { at: last.at, nth: *nth };
+        let next = records.last().map(start).filter(|_| more);
+        Self { decisions: records.into_iter().map(|(_, record)| record).collect(), next }
+    }
+}
+
+/// Asks for what was done to jobs, the newest first.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, Message)]
+#[serde(default)]
+#[rtype(result = "Result<OperationPage, HistoryError>")]
+#[non_exhaustive]
+pub struct Operations {
+    /// Only those on this job.
+    pub job: Option<JobName>,
+    /// Only those of then or later.
+    pub from: Option<DateTime<Utc>>,
+    /// Only those before.
+    pub to: Option<DateTime<Utc>>,
+    /// Only those before this one: [`OperationPage::next`] of the page before.
+    pub before: Option<PageStart>,
+    /// How many at most, up to [`HISTORY_PAGE_MAX`]; 0 is [`HISTORY_PAGE_DEFAULT`].
+    pub limit: usize,
+}
+
+impl Operations {
+    /// Of all jobs.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Only those on this job.
+    #[must_use]
+    pub fn job(self, job: JobName) -> Self {
+        Self { job: Some(job), ..self }
+    }
+
+    /// Only those of then or later.
+    #[must_use]
+    pub fn from(self, from: DateTime<Utc>) -> Self {
+        Self { from: Some(from), ..self }
+    }
+
+    /// Only those before.
+    #[must_use]
+    pub fn to(self, to: DateTime<Utc>) -> Self {
+        Self { to: Some(to), ..self }
+    }
+
+    /// Only those before this one, [`OperationPage::next`] of the page before; `None`: from the newest on.
+    #[must_use]
+    pub fn before(self, start: impl Into<Option<PageStart>>) -> Self {
+        Self { before: start.into(), ..self }
+    }
+
+    /// How many at most, up to [`HISTORY_PAGE_MAX`]; 0 is [`HISTORY_PAGE_DEFAULT`].
+    #[must_use]
+    pub fn limit(self, limit: usize) -> Self {
+        Self { limit, ..self }
+    }
+
+    /// How many are to be answered at most.
+    pub fn page_limit(&self) -> usize {
+        page_limit(self.limit)
+    }
+
+    /// Whether a record of this time is asked for, which has this number among those of its time.
+    pub fn admits(&self, at: DateTime<Utc>, nth: i64) -> bool {
+        self.from.is_none_or(|from| at >= from)
+            && self.to.is_none_or(|to| at < to)
+            && self.before.is_none_or(|before| (at, nth) < (before.at, before.nth))
+    }
+}
+
+/// One page of operations.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct OperationPage {
+    /// The operations, the newest first.
+    pub operations: Vec<OperationRecord>,
+    /// What [`Operations::before`] is for the next page; `None` if this is the last.
+    pub next: Option<PageStart>,
+}
+
+impl OperationPage {
+    /// Of records in their order with their numbers, one more than the page has if there are more.
+    pub fn of(mut records: Vec<(i64, OperationRecord)>, limit: usize) -> Self {
+        let more = records.len() > limit;
+        records.truncate(limit);
+        let start = |(nth, last): &(i64, OperationRecord)| PageStart { at: last.at, nth: *nth };
+        let next = records.last().map(start).filter(|_| more);
+        Self { operations: records.into_iter().map(|(_, record)| record).collect(), next }
+    }
+}

@@ -1,0 +1,89 @@
+//! How the supervisor answers what is asked of the history, and has it pruned while this node leads.
+//!
+//! Decided here: how often it is pruned. What need not be kept any more is the history's to say.
+
+use std::time::Duration;
+
+use actix::prelude::*;
+
+use super::SupervisorActor;
+use crate::port::{
+    DecisionPage, Decisions, HistoryError, JobHistory, JobRecord, OperationPage, Operations, RunHistory,
+    RunPage,
+};
+
+/// How often the leader has the history pruned.
+const PRUNE_EVERY: Duration = Duration::from_secs(60);
+
+/// The pause before it goes on, if there is more.
+const PRUNE_NEXT: Duration = Duration::from_millis(250);
+
+impl SupervisorActor {
+    /// Has the history pruned, now and then for as long as the term lasts.
+    pub(super) fn prune_later(&mut self, ctx: &mut Context<Self>) {
+        if self.node().recorder.is_to_be_pruned() {
+            self.prune_after(PRUNE_EVERY, ctx);
+        }
+    }
+
+    fn prune_after(&mut self, pause: Duration, ctx: &mut Context<Self>) {
+        let Some(term) = self.term else { return };
+        ctx.run_later(pause, move |actor, ctx| {
+            if actor.term != Some(term) {
+                return;
+            }
+            let (recorder, retention) = (actor.node().recorder.clone(), actor.parts.retention);
+            let pruned = async move { recorder.prune(retention).await };
+            ctx.spawn(pruned.into_actor(actor).map(move |pruned, actor, ctx| {
+                // What failed is tried again.
+                let pause = if pruned == Ok(true) { PRUNE_NEXT } else { PRUNE_EVERY };
+                if actor.term == Some(term) {
+                    actor.prune_after(pause, ctx);
+                }
+            }));
+        });
+    }
+}
+
+impl Handler<RunHistory> for SupervisorActor {
+    type Result = ResponseFuture<Result<RunPage, HistoryError>>;
+
+    fn handle(&mut self, asked: RunHistory, _: &mut Self::Context) -> Self::Result {
+        let recorder = self.node().recorder.clone();
+        Box::pin(async move { recorder.runs(asked).await })
+    }
+}
+
+impl Handler<JobHistory> for SupervisorActor {
+    type Result = ResponseFuture<Result<Option<JobRecord>, HistoryError>>;
+
+    fn handle(&mut self, JobHistory(job): JobHistory, _: &mut Self::Context) -> Self::Result {
+        let (recorder, now) = (self.node().recorder.clone(), self.node().store_time());
+        Box::pin(async move {
+            let record = recorder.job(job).await?;
+            Ok(record.map(|mut record| {
+                // Nobody says that a pause has ended by itself.
+                record.pause.take_if(|pause| pause.until.is_some_and(|until| until <= now));
+                record
+            }))
+        })
+    }
+}
+
+impl Handler<Decisions> for SupervisorActor {
+    type Result = ResponseFuture<Result<DecisionPage, HistoryError>>;
+
+    fn handle(&mut self, asked: Decisions, _: &mut Self::Context) -> Self::Result {
+        let recorder = self.node().recorder.clone();
+        Box::pin(async move { recorder.decisions(asked).await })
+    }
+}
+
+impl Handler<Operations> for SupervisorActor {
+    type Result = ResponseFuture<Result<OperationPage, HistoryError>>;
+
+    fn handle(&mut self, asked: Operations, _: &mut Self::Context) -> Self::Result {
+        let recorder = self.node().recorder.clone();
+        Box::pin(async move { recorder.operations(asked).await })
+    }
+}

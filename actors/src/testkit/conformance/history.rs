@@ -1,0 +1,418 @@
+//! What every history does.
+
+use std::{sync::Arc, time::Duration};
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use crate::{
+    core::{reported::Measure, time::FireTime},
+    event::Outcome,
+    name::{By, FencingToken, JobName, NodeId, RunId, RunIds, Term},
+    port::{
+        AttemptRecord, Batch, Decision, DecisionRecord, Decisions, EndedRun, History, Holder, JobHistory,
+        JobOperation, JobRecord, OperationRecord, Operations, Pause, Retention, RunHistory, RunOrigin,
+        RunRecord, SkipReason,
+    },
+};
+
+/// Checks a history that is empty: what is written is answered whole, in order, page by page; one record of a
+/// run; the row of a job; what pruning keeps.
+///
+/// # Panics
+///
+/// If a check fails.
+pub async fn history(history: &dyn History) {
+    let check = Check { history, node: NodeId::numbered(7), ids: RunIds::of(NodeId::numbered(7)) };
+    check.a_record_is_answered_as_it_was_written().await;
+    check.runs_are_answered_page_by_page_the_newest_first().await;
+    check.runs_are_selected_by_job_outcome_and_time().await;
+    check.there_is_one_record_of_a_run().await;
+    check.a_loss_keeps_what_was_known_of_its_run().await;
+    check.the_row_of_a_job_counts_each_run_once().await;
+    check.the_first_pause_is_kept_until_the_job_is_resumed().await;
+    check.a_decision_that_is_counted_on_takes_the_place_of_the_former_one().await;
+    check.decisions_about_all_jobs_are_about_each().await;
+    check.operations_are_answered_page_by_page().await;
+    check.what_is_old_goes_and_failures_stay_longer().await;
+    check.so_many_runs_of_an_outcome_stay_of_a_job().await;
+}
+
+struct Check<'a> {
+    history: &'a dyn History,
+    node: NodeId,
+    ids: RunIds,
+}
+
+fn at(text: &str) -> DateTime<Utc> {
+    text.parse().expect("an instant")
+}
+
+fn job(name: &str) -> JobName {
+    JobName::new(name).expect("a good name")
+}
+
+fn millis(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+impl Check<'_> {
+    /// A run that was asked for at an instant, and ended so a second later.
+    fn run(&self, name: &str, asked_at: DateTime<Utc>, outcome: Outcome) -> RunRecord {
+        RunRecord {
+            origin: RunOrigin::Tick,
+            fire_time: Some(FireTime::new(asked_at)),
+            started_at: Some(asked_at),
+            ended_at: Some(asked_at + TimeDelta::seconds(1)),
+            took: Some(Duration::from_secs(1)),
+            outcome: Some(outcome),
+            ..RunRecord::new(job(name), self.ids.next(asked_at), self.node)
+        }
+    }
+
+    async fn write(&self, batch: Batch) {
+        self.history.write(&batch).await.expect("it is written");
+    }
+
+    async fn write_runs(&self, runs: impl IntoIterator<Item = RunRecord>) {
+        self.write(Batch { runs: runs.into_iter().collect(), ..Batch::default() }).await;
+    }
+
+    async fn write_decisions(&self, decisions: impl IntoIterator<Item = DecisionRecord>) {
+        self.write(Batch { decisions: decisions.into_iter().collect(), ..Batch::default() }).await;
+    }
+
+    async fn runs(&self, asked: RunHistory) -> Vec<RunRecord> {
+        let page = self.history.runs(&asked).await.expect("an answer");
+        assert_eq!(page.next, None, "all of it is one page");
+        page.runs
+    }
+
+    async fn job(&self, name: &str) -> JobRecord {
+        self.history.job(&JobHistory(job(name))).await.expect("an answer").expect("it is known")
+    }
+
+    async fn a_record_is_answered_as_it_was_written(&self) {
+        let asked_at = at("2026-03-01T10:00:00Z");
+        let tried = AttemptRecord {
+            error: Some("no paper".into()),
+            ..AttemptRecord::new(1, asked_at + TimeDelta::milliseconds(700), millis(300), Outcome::Failed)
+        };
+        let run = RunRecord {
+            slot: 2,
+            term: Some(Term(3)),
+            token: Some(FencingToken(41)),
+            lateness: millis(12),
+            error: Some("no paper \u{1f600} 'quoted'; DROP TABLE runs".into()),
+            attempt: 2,
+            attempts: vec![tried],
+            report: Some("1,204 rows".into()),
+            measures: vec![Measure::new("rows", 1_204.0), Measure::new("share", 0.25)],
+            progress: Some(0.4),
+            next_fire_time: Some(FireTime::new(at("2026-03-01T11:00:00Z"))),
+            ..self.run("whole", asked_at, Outcome::Failed)
+        };
+        let by = By::new("alice").expect("a good name");
+        let triggered = RunRecord {
+            origin: RunOrigin::Trigger { by: Some(by) },
+            fire_time: None,
+            ..self.run("whole", asked_at + TimeDelta::seconds(1), Outcome::Succeeded)
+        };
+        let never = RunRecord {
+            started_at: None,
+            took: Some(Duration::ZERO),
+            cancelled: Some(crate::event::CancelReason::Vetoed),
+            ..self.run("whole", asked_at + TimeDelta::seconds(2), Outcome::Cancelled)
+        };
+        self.write_runs([run.clone(), triggered.clone(), never.clone()]).await;
+
+        assert_eq!(self.runs(RunHistory::new().job(job("whole"))).await, [never, triggered, run]);
+    }
+
+    async fn runs_are_answered_page_by_page_the_newest_first(&self) {
+        let from = at("2026-03-02T00:00:00Z");
+        let runs = (0..25).map(|nth| self.run("paged", from + TimeDelta::seconds(nth), Outcome::Succeeded));
+        let runs: Vec<_> = runs.collect();
+        self.write_runs(runs.clone()).await;
+
+        let (mut seen, mut before) = (Vec::new(), None);
+        for expected in [10, 10, 5] {
+            let asked = RunHistory::new().job(job("paged")).before(before).limit(10);
+            let page = self.history.runs(&asked).await.expect("an answer");
+            assert_eq!(page.runs.len(), expected, "a page has as many as asked for, the last one the rest");
+            before = page.next;
+            seen.extend(page.runs.into_iter().map(|run| run.run));
+        }
+        assert_eq!(before, None, "there is no page after the last");
+        let all: Vec<RunId> = runs.iter().rev().map(|run| run.run).collect();
+        assert_eq!(seen, all, "each run once, the newest first");
+    }
+
+    async fn runs_are_selected_by_job_outcome_and_time(&self) {
+        let from = at("2026-03-03T00:00:00Z");
+        let second = |nth| from + TimeDelta::seconds(nth);
+        let outcomes = [Outcome::Succeeded, Outcome::Failed, Outcome::TimedOut, Outcome::Failed];
+        let runs: Vec<_> =
+            (0..).zip(outcomes).map(|(nth, outcome)| self.run("selected", second(nth), outcome)).collect();
+        self.write_runs(runs.clone()).await;
+        self.write_runs([self.run("other", second(1), Outcome::Failed)]).await;
+        let ids = |runs: Vec<RunRecord>| runs.into_iter().map(|run| run.run).collect::<Vec<_>>();
+        let of_job = || RunHistory::new().job(job("selected"));
+
+        let failed = ids(self.runs(of_job().outcome(Outcome::Failed)).await);
+        assert_eq!(failed, [runs[3].run, runs[1].run], "those of an outcome");
+        let between = ids(self.runs(of_job().from(second(1)).to(second(3))).await);
+        assert_eq!(between, [runs[2].run, runs[1].run], "from an instant on, up to another one");
+        let of_all = RunHistory::new().outcome(Outcome::Failed).from(second(0)).to(second(3));
+        assert_eq!(self.runs(of_all).await.len(), 2, "of all jobs");
+        assert!(self.runs(RunHistory::new().job(job("nobody"))).await.is_empty(), "of a job without runs");
+    }
+
+    async fn there_is_one_record_of_a_run(&self) {
+        let ended = self.run("once", at("2026-03-04T00:00:00Z"), Outcome::Succeeded);
+        let open = RunRecord { ended_at: None, took: None, outcome: None, ..ended.clone() };
+        self.write_runs([open.clone()]).await;
+
+        let seen = self.runs(RunHistory::new().job(job("once"))).await;
+        assert_eq!(seen, std::slice::from_ref(&open), "one in progress is answered");
+        let holder = self.history.job(&JobHistory(job("once"))).await.expect("an answer");
+        if let Some(record) = holder {
+            assert_eq!(record.holder, Some(Holder { run: open.run, node: self.node }), "it holds the job");
+        }
+
+        self.write_runs([ended.clone()]).await;
+        self.write_runs([ended.clone()]).await;
+        self.write_runs([open]).await;
+        let seen = self.runs(RunHistory::new().job(job("once"))).await;
+        assert_eq!(seen, [ended], "its end takes the place, and what comes late changes nothing");
+        let record = self.job("once").await;
+        assert_eq!((record.holder, record.runs), (None, 1), "nobody holds it, and it is counted once");
+    }
+
+    async fn a_loss_keeps_what_was_known_of_its_run(&self) {
+        let asked_at = at("2026-03-05T00:00:00Z");
+        let ended = self.run("lost", asked_at, Outcome::Succeeded);
+        let open = RunRecord { ended_at: None, took: None, outcome: None, ..ended.clone() };
+        let elsewhere = NodeId::numbered(8);
+        let lost_at = Some(asked_at + TimeDelta::minutes(1));
+        let loss = |run| RunRecord {
+            outcome: Some(Outcome::Lost),
+            ended_at: lost_at,
+            ..RunRecord::new(job("lost"), run, elsewhere)
+        };
+        self.write_runs([open.clone()]).await;
+        self.write_runs([loss(open.run)]).await;
+
+        let seen = self.runs(RunHistory::new().job(job("lost"))).await;
+        let known = RunRecord { outcome: Some(Outcome::Lost), ended_at: lost_at, ..open.clone() };
+        assert_eq!(seen, [known], "its start and its node are kept");
+
+        let goes_on = RunRecord {
+            node: elsewhere,
+            attempt: 2,
+            started_at: Some(asked_at + TimeDelta::minutes(2)),
+            ended_at: Some(asked_at + TimeDelta::minutes(3)),
+            lateness: Duration::from_mins(2),
+            ..ended.clone()
+        };
+        self.write_runs([goes_on.clone()]).await;
+        self.write_runs([loss(open.run)]).await;
+        let seen = self.runs(RunHistory::new().job(job("lost"))).await;
+        let expected = RunRecord { started_at: ended.started_at, lateness: ended.lateness, ..goes_on };
+        assert_eq!(seen, [expected], "it went on, from its first start, and the loss is over");
+    }
+
+    async fn the_row_of_a_job_counts_each_run_once(&self) {
+        let unknown = self.history.job(&JobHistory(job("counted"))).await.expect("an answer");
+        assert_eq!(unknown, None, "nothing is known of a job that never ran");
+        let from = at("2026-03-06T00:00:00Z");
+        let second = |nth: i64| from + TimeDelta::seconds(10 * nth);
+        let outcomes =
+            [Outcome::Failed, Outcome::Succeeded, Outcome::Panicked, Outcome::Cancelled, Outcome::TimedOut];
+        let took = [100, 200, 300, 400, 500].map(millis);
+        let runs: Vec<_> = (0..)
+            .zip(outcomes)
+            .zip(took)
+            .map(|((nth, outcome), took)| RunRecord {
+                took: Some(took),
+                error: (outcome != Outcome::Succeeded).then(|| "no paper".into()),
+                next_fire_time: Some(FireTime::new(second(nth + 1))),
+                ..self.run("counted", second(nth), outcome)
+            })
+            .collect();
+        self.write_runs(runs[..2].to_vec()).await;
+        self.write_runs(runs[2..].to_vec()).await;
+
+        let record = self.job("counted").await;
+        let end = |nth: usize| runs[nth].ended_at.expect("it ended");
+        let last = EndedRun { run: runs[4].run, at: end(4), outcome: Outcome::TimedOut };
+        assert_eq!(record.last_run, Some(last));
+        assert_eq!(record.last_success, Some(end(1)));
+        let failure = record.last_failure.as_ref().expect("some failed");
+        assert_eq!((failure.run, failure.error.as_deref()), (runs[4].run, Some("no paper")));
+        assert_eq!((record.runs, record.failures, record.consecutive_failures), (5, 3, 2));
+        assert_eq!(record.mean, Some(millis(300)));
+        assert!(record.p95.is_some_and(|p95| (millis(375)..=millis(625)).contains(&p95)), "{:?}", record.p95);
+        assert_eq!(record.next_fire_time, Some(FireTime::new(second(5))));
+
+        self.write_runs([self.run("counted", second(9), Outcome::Succeeded)]).await;
+        assert_eq!(self.job("counted").await.consecutive_failures, 0, "a success ends them");
+    }
+
+    async fn the_first_pause_is_kept_until_the_job_is_resumed(&self) {
+        let pause = |note: &str| (job("paused"), Some(Pause::until_resumed().note(note)));
+        let note = |record: JobRecord| record.pause.and_then(|pause| pause.note);
+        self.write(Batch { pauses: vec![pause("the disk is full"), pause("again")], ..Batch::default() })
+            .await;
+        assert_eq!(note(self.job("paused").await).as_deref(), Some("the disk is full"));
+
+        self.write(Batch { pauses: vec![(job("paused"), None), pause("third")], ..Batch::default() }).await;
+        assert_eq!(note(self.job("paused").await).as_deref(), Some("third"));
+
+        self.write(Batch { pauses: vec![(job("paused"), None)], ..Batch::default() }).await;
+        assert_eq!(self.job("paused").await.pause, None);
+    }
+
+    fn skipped(&self, name: &str, first: DateTime<Utc>, count: u64) -> DecisionRecord {
+        let text: Arc<str> = "the disk is full".into();
+        let decision = Decision::Skipped {
+            reason: SkipReason::Paused,
+            count,
+            at_least: false,
+            text: Some(text),
+            run: None,
+        };
+        let newest = first + TimeDelta::seconds(i64::try_from(count).expect("few") - 1);
+        DecisionRecord {
+            first: Some(FireTime::new(first)),
+            fire_time: Some(FireTime::new(newest)),
+            term: Some(Term(3)),
+            ..DecisionRecord::new(Some(job(name)), first, self.node, decision)
+        }
+    }
+
+    async fn decisions(&self, asked: Decisions) -> Vec<DecisionRecord> {
+        let page = self.history.decisions(&asked).await.expect("an answer");
+        assert_eq!(page.next, None, "all of it is one page");
+        page.decisions
+    }
+
+    async fn a_decision_that_is_counted_on_takes_the_place_of_the_former_one(&self) {
+        let first = at("2026-03-07T00:00:00Z");
+        self.write_decisions([self.skipped("skipped", first, 10)]).await;
+        let counted_on = self.skipped("skipped", first, 25);
+        self.write_decisions([counted_on.clone()]).await;
+        let later = self.skipped("skipped", first + TimeDelta::minutes(1), 5);
+        self.write_decisions([later.clone()]).await;
+        let run = self.ids.next(first);
+        let lost = |run| Decision::RunLost { run, is_retried: true };
+        let of_loss = |run| DecisionRecord::new(Some(job("skipped")), first, self.node, lost(run));
+        let losses = [of_loss(run), of_loss(self.ids.next(first))];
+        self.write_decisions(losses.clone()).await;
+
+        let mut seen = self.decisions(Decisions::new().job(job("skipped"))).await;
+        assert_eq!(seen.remove(0), later, "the newest first");
+        for expected in [&counted_on, &losses[0], &losses[1]] {
+            assert!(seen.contains(expected), "{expected:?} in {seen:?}");
+        }
+        assert_eq!(seen.len(), 3, "one record of each: {seen:?}");
+        let of_first_minute =
+            Decisions::new().job(job("skipped")).from(first).to(first + TimeDelta::minutes(1));
+        assert_eq!(self.decisions(of_first_minute).await.len(), 3, "from an instant on, up to another one");
+        let page = Decisions::new().job(job("skipped")).limit(1);
+        let page = self.history.decisions(&page).await.expect("an answer");
+        assert_eq!(page.decisions, [later]);
+        let rest = Decisions::new().job(job("skipped")).before(page.next);
+        assert_eq!(self.decisions(rest).await.len(), 3, "the next page has the others");
+    }
+
+    async fn decisions_about_all_jobs_are_about_each(&self) {
+        let (from, to) = (at("2026-03-08T00:00:00Z"), at("2026-03-08T00:00:05Z"));
+        let gap = DecisionRecord::new(None, to, self.node, Decision::LeaderGap { from, to });
+        let run = self.ids.next(to);
+        let veto = Decision::Vetoed { run, count: 2, text: "a holiday".into() };
+        let veto = DecisionRecord::new(Some(job("vetoed")), to + TimeDelta::seconds(1), self.node, veto);
+        let refused = Decision::TriggerRefused { count: 1, by: None, text: "busy".into() };
+        let refused =
+            DecisionRecord::new(Some(job("vetoed")), to + TimeDelta::seconds(2), self.node, refused);
+        self.write_decisions([gap.clone(), veto.clone(), refused.clone()]).await;
+
+        let of_job = Decisions::new().job(job("vetoed")).from(from);
+        assert_eq!(self.decisions(of_job.clone()).await, [refused, veto, gap.clone()]);
+        let other = Decisions { job: Some(job("whole")), ..of_job };
+        assert_eq!(self.decisions(other).await, [gap]);
+    }
+
+    async fn operations_are_answered_page_by_page(&self) {
+        let from = at("2026-03-09T00:00:00Z");
+        let operation = |nth: i64, operation| OperationRecord {
+            by: Some(By::new("alice").expect("a good name")),
+            note: Some("the disk is full".into()),
+            ..OperationRecord::new(job("operated"), operation, from + TimeDelta::seconds(nth), self.node)
+        };
+        let done: Vec<_> = (0..).zip(JobOperation::ALL).map(|(nth, what)| operation(nth, what)).collect();
+        self.write(Batch { operations: done.clone(), ..Batch::default() }).await;
+
+        let first = Operations::new().job(job("operated")).limit(4);
+        let page = self.history.operations(&first).await.expect("an answer");
+        let rest = Operations::new().job(job("operated")).before(page.next);
+        let rest = self.history.operations(&rest).await.expect("an answer");
+        let seen: Vec<_> = page.operations.into_iter().chain(rest.operations).collect();
+        assert_eq!(seen, done.into_iter().rev().collect::<Vec<_>>());
+        assert_eq!(rest.next, None);
+    }
+
+    async fn prune(&self, now: DateTime<Utc>, retention: Retention) {
+        while self.history.prune(now, &retention).await.expect("an answer") {}
+    }
+
+    async fn what_is_old_goes_and_failures_stay_longer(&self) {
+        let now = at("2026-06-01T00:00:00Z");
+        let days_ago = |days| now - TimeDelta::days(days);
+        let old = [
+            self.run("old", days_ago(40), Outcome::Succeeded),
+            self.run("old", days_ago(40), Outcome::Failed),
+            self.run("old", days_ago(20), Outcome::Succeeded),
+            self.run("old", days_ago(89), Outcome::Lost),
+            self.run("old", days_ago(91), Outcome::Failed),
+        ];
+        let open = RunRecord {
+            ended_at: None,
+            took: None,
+            outcome: None,
+            ..self.run("old", days_ago(200), Outcome::Lost)
+        };
+        self.write_runs(old.clone()).await;
+        self.write_runs([open.clone()]).await;
+        self.write_decisions([self.skipped("old", days_ago(31), 1), self.skipped("old", days_ago(29), 1)])
+            .await;
+        let before = self.job("old").await;
+
+        self.prune(now, Retention::default()).await;
+
+        let kept: Vec<RunId> =
+            self.runs(RunHistory::new().job(job("old"))).await.iter().map(|run| run.run).collect();
+        let expected = [&old[2], &old[1], &old[3], &open].map(|run| run.run);
+        assert_eq!(kept.len(), 4, "{kept:?}");
+        assert!(expected.iter().all(|run| kept.contains(run)), "what is young, what failed, what goes on");
+        assert_eq!(self.decisions(Decisions::new().job(job("old"))).await.len(), 1);
+        assert_eq!(self.job("old").await, before, "the row of the job stays");
+    }
+
+    async fn so_many_runs_of_an_outcome_stay_of_a_job(&self) {
+        let from = at("2026-06-01T00:00:00Z");
+        let run = |nth, outcome| self.run("many", from + TimeDelta::seconds(nth), outcome);
+        let failed: Vec<_> = (0..3).map(|nth| run(nth, Outcome::Failed)).collect();
+        let succeeded: Vec<_> = (3..23).map(|nth| run(nth, Outcome::Succeeded)).collect();
+        self.write_runs(failed.iter().chain(&succeeded).cloned()).await;
+        let retention = Retention { runs_per_job: 5, ..Retention::default() };
+
+        self.prune(from, retention).await;
+
+        let of = async |outcome| self.runs(RunHistory::new().job(job("many")).outcome(outcome)).await;
+        assert_eq!(of(Outcome::Failed).await.len(), 3, "each outcome by itself");
+        let newest: Vec<RunId> = succeeded.iter().rev().take(5).map(|run| run.run).collect();
+        let kept: Vec<RunId> = of(Outcome::Succeeded).await.iter().map(|run| run.run).collect();
+        assert_eq!(kept, newest, "the newest stay");
+        assert_eq!(self.job("many").await.runs, 23, "the row of the job knows of all");
+    }
+}
