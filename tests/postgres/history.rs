@@ -1,9 +1,6 @@
 //! The history on a real server.
 
-use callsheet::{
-    HistoryOptions,
-    port::{History, MemoryBounds},
-};
+use callsheet::port::{History, MemoryBounds};
 
 use super::*;
 

@@ -1,6 +1,11 @@
 //! Records on their way to the server, as arrays with a column each.
 
-use std::{borrow::Cow, collections::HashMap, time::Duration};
+use std::{
+    borrow::Cow,
+    collections::{HashMap, HashSet},
+    hash::Hash,
+    time::Duration,
+};
 
 use callsheet_actors::{
     JobName, Outcome, RunId,
@@ -8,10 +13,13 @@ use callsheet_actors::{
 };
 use chrono::{DateTime, Utc};
 use serde::Serialize;
-use tokio_postgres::types::Type;
+use tokio_postgres::types::{ToSql, Type};
 use uuid::Uuid;
 
-use super::{super::text::Text, Parameter, last_of_each};
+use super::super::text::Text;
+
+/// What is asked, with its type.
+pub(super) type Parameter<'a> = (&'a (dyn ToSql + Sync), Type);
 
 /// Runs, each once: what comes later takes the place of what came before.
 pub(super) struct RunColumns<'a> {
@@ -284,4 +292,12 @@ pub(super) fn pause_rounds(changes: &[(JobName, Option<Pause>)]) -> Vec<Round<'_
         *count += 1;
     }
     rounds
+}
+
+/// Of records with the same key, the last.
+fn last_of_each<T, K: Hash + Eq>(all: &[T], key: impl Fn(&T) -> K) -> Vec<&T> {
+    let mut seen = HashSet::with_capacity(all.len());
+    let mut kept: Vec<_> = all.iter().rev().filter(|one| seen.insert(key(one))).collect();
+    kept.reverse();
+    kept
 }

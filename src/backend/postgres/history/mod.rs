@@ -10,7 +10,6 @@ mod rows;
 mod statement;
 
 use std::{
-    collections::HashSet,
     fmt,
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -26,13 +25,10 @@ use callsheet_actors::{
 use chrono::{DateTime, TimeDelta, Utc};
 use deadpool_postgres::Object;
 use futures_util::{FutureExt, future::BoxFuture};
-use tokio_postgres::{
-    Error, Row,
-    types::{ToSql, Type},
-};
+use tokio_postgres::{Error, Row, types::Type};
 
 use self::{
-    columns::{DecisionColumns, OperationColumns, RunColumns, pause_rounds},
+    columns::{DecisionColumns, OperationColumns, Parameter, RunColumns, pause_rounds},
     pool::{HistoryPool, NAME, unavailable},
     rows::{decision, job_record, operation, run},
     statement::Statements,
@@ -48,9 +44,6 @@ const PRUNE_MAX: i64 = 5_000;
 const PRUNE_JOBS: i64 = 1_000;
 /// A job is looked at when it has this part of the runs that it may have more than before.
 const PRUNE_PART: u64 = 10;
-
-/// What is asked, with its type.
-type Parameter<'a> = (&'a (dyn ToSql + Sync), Type);
 
 /// The history of one scope.
 pub(super) struct PostgresHistory {
@@ -384,12 +377,4 @@ impl fmt::Debug for PostgresHistory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("PostgresHistory").field(&self.scope).finish()
     }
-}
-
-/// Of records with the same key, the last.
-fn last_of_each<T, K: std::hash::Hash + Eq>(all: &[T], key: impl Fn(&T) -> K) -> Vec<&T> {
-    let mut seen = HashSet::with_capacity(all.len());
-    let mut kept: Vec<_> = all.iter().rev().filter(|one| seen.insert(key(one))).collect();
-    kept.reverse();
-    kept
 }

@@ -223,10 +223,10 @@ WHERE scope = $1 AND ($2::text IS NULL OR job = $2) {job} AND ($3::timestamptz I
   AND ($4::timestamptz IS NULL OR at < $4) AND ($5::timestamptz IS NULL OR (at, nth) < ($5, $6))
 ORDER BY at DESC, nth DESC LIMIT $7";
 
-/// Deletes the oldest runs of an outcome. Before, what is to outlive them is kept for their jobs.
+/// Deletes the oldest runs of an outcome, by their places: whoever changes one meanwhile moves it, and it stays. Before, what is to outlive them is kept for their jobs.
 const PRUNE_RUNS: &str = "
 WITH old AS MATERIALIZED (
-    SELECT ctid, run, job FROM {s}.history_runs WHERE scope = $1 AND outcome = $2 AND run < $3 ORDER BY run LIMIT $4
+    SELECT ctid, job FROM {s}.history_runs WHERE scope = $1 AND outcome = $2 AND run < $3 ORDER BY run LIMIT $4
 ), jobs AS (
     UPDATE {s}.history_jobs j SET p95 = p.p95
     FROM (SELECT DISTINCT job FROM old) AS o
@@ -238,7 +238,7 @@ WITH old AS MATERIALIZED (
     ) AS p
     WHERE j.scope = $1 AND j.job = o.job AND p.p95 IS NOT NULL
 )
-DELETE FROM {s}.history_runs h USING old WHERE h.ctid = old.ctid AND h.scope = $1 AND h.run = old.run";
+DELETE FROM {s}.history_runs WHERE ctid = ANY(ARRAY(SELECT ctid FROM old))";
 
 const JOBS_TO_PRUNE: &str = "
 SELECT job, unpruned >= $4 AS is_full FROM {s}.history_jobs WHERE scope = $1 AND job > $2 ORDER BY job LIMIT $3";
@@ -252,12 +252,12 @@ WITH last AS MATERIALIZED (
     ) AS run
     FROM unnest(ARRAY['succeeded', 'failed', 'panicked', 'timed_out', 'cancelled', 'lost']) AS o (outcome)
 ), old AS MATERIALIZED (
-    SELECT h.ctid, h.run FROM last CROSS JOIN LATERAL (
-        SELECT ctid, run FROM {s}.history_runs
+    SELECT h.ctid FROM last CROSS JOIN LATERAL (
+        SELECT ctid FROM {s}.history_runs
         WHERE scope = $1 AND job = $2 AND outcome = last.outcome AND run <= last.run ORDER BY run LIMIT $4
     ) AS h WHERE last.run IS NOT NULL
 ), deleted AS (
-    DELETE FROM {s}.history_runs h USING old WHERE h.ctid = old.ctid AND h.scope = $1 AND h.run = old.run RETURNING 1
+    DELETE FROM {s}.history_runs WHERE ctid = ANY(ARRAY(SELECT ctid FROM old)) RETURNING 1
 ), counted AS (
     SELECT count(*) AS deleted FROM deleted
 ), done AS (
