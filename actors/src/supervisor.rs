@@ -9,6 +9,7 @@ mod adding;
 mod cancelling;
 mod clock;
 mod enrolment;
+mod explaining;
 mod forgetting;
 mod health;
 mod history;
@@ -16,6 +17,7 @@ mod key_policies;
 mod leaderless;
 mod leading;
 mod lost_runs;
+mod operations;
 mod outlook;
 mod parking;
 mod pausing;
@@ -31,7 +33,7 @@ mod zone_data;
 use std::{
     collections::{BTreeMap, BTreeSet},
     ops::Bound,
-    sync::Arc,
+    sync::{Arc, atomic::AtomicBool},
     time::Duration,
 };
 
@@ -75,6 +77,7 @@ use crate::{
     event::EventKind,
     event_filter::EventFilter,
     event_log::Level,
+    explain::triggered_for,
     health::Part,
     job::{Beginning, HookCalls, JobHandle, JobHost, JobMessage, OnTrial, TriggeredRun, WakeTime},
     labels::{JOB_LABEL_OTHER, Labelled},
@@ -84,7 +87,7 @@ use crate::{
     metrics::JobMeters,
     name::{JobName, Term},
     node::Node,
-    port::{Authority, Retention},
+    port::{Authority, JobOperation, Retention},
     run::Origin,
 };
 
@@ -264,6 +267,7 @@ impl SupervisorActor {
             hook_calls: former.map_or_else(HookCalls::default, |former| former.hook_calls.share()),
             wake_time: WakeTime::default(),
             on_trial: former.map_or_else(OnTrial::default, |former| former.on_trial.share()),
+            body_takes_time: AtomicBool::default(),
             host: self.parts.jobs.clone(),
         });
         self.parts.jobs.placement.start(job.clone(), beginning);
@@ -379,6 +383,9 @@ impl Handler<TriggerJob> for SupervisorActor {
             let fault = Fault::new("fire_time", fire_time.to_string(), rule, cure);
             return refused(TriggerError::Invalid(fault.within(&format!("job {:?}", job.as_str())).into()));
         }
+        operations::record(self.node(), &job, JobOperation::Triggered, by.as_ref(), || {
+            fire_time.map(|fire_time| triggered_for(fire_time).into())
+        });
         let says = by.is_some() || fire_time.is_some();
         let origin = says.then_some(Origin::Trigger { by, fire_time });
         let answer = entry.job.ask(|reply| JobMessage::Trigger { origin, reply });

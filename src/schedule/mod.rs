@@ -193,6 +193,7 @@ mod source;
 mod tree;
 mod tzif;
 mod weekly;
+mod why_not;
 mod zone;
 mod zone_data;
 mod zone_dir;

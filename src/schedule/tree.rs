@@ -379,6 +379,13 @@ impl Custom {
 }
 
 impl Except {
+    /// The calendar that leaves an instant out.
+    pub(super) fn left_out_by(&self, millis: i64) -> Option<&str> {
+        let mut budget = Budget::default();
+        let by = self.exclusions.iter().find(|exclusion| exclusion.over_at(millis, &mut budget).is_some());
+        by.map(Exclusion::name)
+    }
+
     pub(super) fn new(of: Tree, exclusions: Box<[Exclusion]>) -> Self {
         let asked: usize = exclusions.iter().flat_map(Exclusion::ticks).map(Tree::size).sum();
         let asked = u32::try_from(asked).unwrap_or(u32::MAX);
@@ -432,7 +439,7 @@ impl Jitter {
     }
 
     /// The fire time of a planned one.
-    fn delayed(&self, planned: i64, budget: &mut Budget) -> i64 {
+    pub(super) fn delayed(&self, planned: i64, budget: &mut Budget) -> i64 {
         let next = self.of.first_from(planned + 1, budget).unwrap_or(i64::MAX);
         let max = self.max.min(next.min(self.until).saturating_sub(planned + 1));
         planned + self.seed.number(Domain::Jitter, planned, max)

@@ -28,7 +28,7 @@ use crate::{
     lock::{InquireJobs, InquiryPurpose},
     message::{AddJob, AddJobs, Added, PAGE_MAX},
     name::{By, JobName},
-    port::Inquiry,
+    port::{Inquiry, JobOperation},
 };
 
 /// Adds the jobs that the engine starts with. Who fires them is decided by the election that follows.
@@ -127,7 +127,8 @@ impl SupervisorActor {
         by: Option<By>,
         ctx: &mut Context<Self>,
     ) -> ResponseActFuture<Self, Result<Vec<Added>, AddError>> {
-        let added = self.add(definitions, by, ctx);
+        let added = self.add(definitions, by.clone(), ctx);
+        added.iter().for_each(|job| self.record(&job.definition.name, JobOperation::Added, by.as_ref()));
         Box::pin(self.scheduled(added).map(|added, _, _| Ok(added)))
     }
 

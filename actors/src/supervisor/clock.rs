@@ -29,6 +29,7 @@ use crate::{
     job::JobHandle,
     lock::ReadClock,
     name::JobName,
+    port::{Decision, DecisionRecord},
 };
 
 /// The shortest time between two looks, whatever the clock wants.
@@ -114,6 +115,11 @@ impl SupervisorActor {
         if let Some(by) = self.wall_clock.look(wall, elapsed) {
             self.node().meters.clock_steps.increment(1);
             self.publish(|| EventKind::ClockStepped { by });
+            let node = self.node();
+            node.recorder.decision(|| {
+                // What the store's clock reads is not known again yet.
+                DecisionRecord::new(None, wall, node.id, Decision::ClockStepped { by })
+            });
             self.rearm(MovedClocks { wall: true, store: false }, ctx);
         }
     }
