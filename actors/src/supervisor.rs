@@ -106,6 +106,14 @@ struct Entry {
     parked: Option<Box<Parked>>,
 }
 
+impl Entry {
+    /// By what authority this node decides the ticks of the job, if it does.
+    fn authority(&self, node: NodeState) -> Option<Authority> {
+        let is_taken = self.parked.as_ref().is_none_or(|parked| parked.is_on_trial);
+        self.firing.authority(node).filter(|_| is_taken)
+    }
+}
+
 /// How many bytes a supervisor takes for a job, besides its name and what others share.
 #[cfg(any(test, feature = "testkit"))]
 pub(crate) const ENTRY_BYTES: usize = size_of::<Entry>();
@@ -309,13 +317,17 @@ impl SupervisorActor {
 
     /// By what authority this node decides the ticks of a job, if it does.
     fn authority(&self, entry: &Entry) -> Option<Authority> {
-        self.firing_authority(entry).filter(|_| entry.parked.as_ref().is_none_or(|parked| parked.is_on_trial))
+        entry.authority(self.node_state())
     }
 
     /// The same, whether the store takes the job or not.
     fn firing_authority(&self, entry: &Entry) -> Option<Authority> {
+        entry.firing.authority(self.node_state())
+    }
+
+    fn node_state(&self) -> NodeState {
         let is_running = matches!(self.phase, Phase::Running);
-        entry.firing.authority(NodeState { term: self.term, is_connected: self.connected, is_running })
+        NodeState { term: self.term, is_connected: self.connected, is_running }
     }
 
     fn select(&self, selector: &Selector) -> Result<Vec<JobName>, SelectError> {

@@ -188,6 +188,7 @@ mod monthly;
 mod pattern;
 mod preview;
 mod random;
+mod recent;
 mod recurring;
 mod source;
 mod tree;

@@ -56,6 +56,9 @@ impl Compiled {
 
     /// The rule of the job of this name, if there is something in it that looks random.
     pub(super) fn for_job(&self, job: &str) -> Option<Self> {
+        if !self.tree.may_look_random() {
+            return None;
+        }
         let mut tree = self.tree.clone();
         tree.seed(job).then(|| Self { tree, text: self.text.clone() })
     }
@@ -313,6 +316,16 @@ impl Tree {
             }
             Self::Window(window) => window.of.size(),
             Self::Jitter(jitter) => jitter.of.size(),
+        }
+    }
+
+    /// Whether there may be something in it that looks random. To look is cheaper than to copy it.
+    fn may_look_random(&self) -> bool {
+        match self {
+            Self::Civil(_) | Self::Interval(_) | Self::AfterCompletion(_) | Self::At(_) => false,
+            Self::Window(window) => window.of.may_look_random(),
+            Self::Any(members) => members.iter().any(Self::may_look_random),
+            Self::Random(_) | Self::Custom(_) | Self::Except(_) | Self::Jitter(_) => true,
         }
     }
 

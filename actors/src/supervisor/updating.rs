@@ -180,7 +180,7 @@ impl Handler<UpdateJob> for SupervisorActor {
     type Result = ResponseActFuture<Self, Result<Added, UpdateError>>;
 
     fn handle(&mut self, UpdateJob { job, by }: UpdateJob, ctx: &mut Self::Context) -> Self::Result {
-        let definition = job.define(self.node().clock.now()).map_err(UpdateError::Invalid);
+        let definition = job.define(self.node().clock.now(), &mut None).map_err(UpdateError::Invalid);
         let checked = definition.and_then(|definition| {
             self.check_update(&definition, Vec::new())?;
             Ok(definition)
