@@ -75,6 +75,7 @@
 //! | `actix-web` | 4 | `metrics::Prometheus::resource`, the answer for an [`Error`] | `callsheet::actix_web` |
 //! | `chrono` | 0.4 | instants | [`callsheet::chrono`](chrono) |
 //! | `chrono-tz` | 0.10 | [`schedule::ZoneName`] | [`callsheet::chrono_tz`](chrono_tz) |
+//! | `deadpool-postgres` | 0.14 | `backend::Postgres::history_pool` | `callsheet::deadpool_postgres` |
 //! | `futures-util` | 0.3 | [`port::Body`], [`port::Elector`], [`port::Locker`] | [`BoxFuture`] |
 //! | `metrics-exporter-prometheus` | 0.18 | `metrics::Prometheus::with_handle` | `metrics::PrometheusHandle` |
 //! | `tokio-postgres` | 0.7 | `postgres::Guard` | `callsheet::tokio_postgres` |
@@ -145,6 +146,8 @@ pub use callsheet_actors::{
 };
 
 pub use chrono_tz;
+#[cfg(feature = "postgres")]
+pub use deadpool_postgres;
 #[cfg(feature = "postgres")]
 pub use tokio_postgres;
 
