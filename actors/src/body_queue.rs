@@ -1,18 +1,40 @@
-//! Where runs begin: on one of the engine's own threads for bodies, or where the application says.
+//! Where runs begin: on the engine's own threads for bodies, or where the application says.
+//!
+//! Most bodies are over at once: to make a task of each, and to wake a thread up for it, would cost more than they
+//! do. So one runner, on a thread of its own, begins one after the other. It is there for those that are quick, as
+//! far as is known: a body that waited, or took its time, is a task from the beginning when it runs again.
+//!
+//! Nobody knows before whether a body blocks its thread. If no run has begun for [`STALL`] although one waits,
+//! those that wait become tasks, and so does what comes until the runner goes on.
 
 use std::{
     collections::VecDeque,
-    future::ready,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, Waker},
+    time::Duration,
 };
 
 use futures_util::future::BoxFuture;
-use tokio::runtime::Handle;
+use tokio::{runtime::Handle, task::coop::has_budget_remaining, time::Instant};
 
 use crate::port::Spawner;
+
+/// A body that took longer than this is not quick.
+pub(crate) const QUICK_MAX: Duration = Duration::from_micros(20);
+
+/// The longest time that a run waits behind a body that blocks its thread, besides what a timer takes.
+pub(crate) const STALL: Duration = Duration::from_millis(4);
+
+/// No more runs than this wait for the runner: what comes then is a task.
+const WAITING_MAX: usize = 4_096;
+
+/// For so many runs memory is kept while none waits.
+const KEPT_MAX: usize = 1_024;
+
+/// So many runs begin before others of the runner's thread have their turn.
+const RUNS_A_TURN: usize = 64;
 
 /// What is begun on a thread for bodies.
 pub(crate) trait Begin: Send + 'static {
@@ -21,6 +43,9 @@ pub(crate) trait Begin: Send + 'static {
 
     /// All of it as a task.
     fn task(self) -> BoxFuture<'static, ()>;
+
+    /// It is over at once, as far as is known.
+    fn is_quick(&self) -> bool;
 }
 
 /// Where runs begin.
@@ -32,172 +57,200 @@ pub(crate) enum BodyPlace<T: Begin> {
 }
 
 impl<T: Begin> BodyPlace<T> {
-    /// Has a run begun.
-    pub(crate) fn start(&self, run: T) {
+    /// Has a run begun: at once as a task, or together with others, by [`start_all`](Self::start_all).
+    pub(crate) fn start(&self, run: T, together: &mut Vec<T>) {
         match self {
-            Self::Own(queue) => queue.push(run),
+            Self::Own(_) if run.is_quick() => together.push(run),
+            Self::Own(queue) => queue.spawn(run),
             Self::Given(spawner) => spawner.spawn(run.task()),
         }
     }
+
+    /// Has these begun, in their order. Answers what is to be [watched](Self::watch) if one of them waits
+    /// behind another.
+    pub(crate) fn start_all(&self, together: &mut Vec<T>) -> Option<Watch> {
+        match self {
+            Self::Own(queue) => queue.push_all(together),
+            Self::Given(spawner) => {
+                together.drain(..).for_each(|run| spawner.spawn(run.task()));
+                None
+            }
+        }
+    }
+
+    /// Sees to it that no run waits for long behind a body that blocks its thread. Answers when this is to be
+    /// done again, unless nothing of what was watched waits any more.
+    pub(crate) fn watch(&self, watch: &mut Watch) -> Option<Instant> {
+        match self {
+            Self::Own(queue) => queue.watch(watch),
+            Self::Given(_) => None,
+        }
+    }
 }
 
-/// The runs that wait for a thread, and the runners that begin them: as many as there are threads, each a
-/// task for the life of the threads. What ends at once costs no task.
-///
-/// While a run waits, a runner is on its way to it. It is never behind a body that blocks its thread: any
-/// thread that is free can take it over. If all runners are busy, another one follows: bodies may have made
-/// room for others on their own threads (`tokio::task::block_in_place`), so that there are more threads than
-/// runners. It ends when nothing waits, or when two others are on their way.
-///
-/// A runner begins one run in a turn. What a task starts or wakes up goes next on the thread of that task, and
-/// no other thread can take it over before: not behind one more body, which may block.
+/// Runs that may wait behind a body that blocks its thread.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    /// The number of the last of them.
+    last: u64,
+    /// How many had begun when this was looked at last.
+    begun: u64,
+    /// When it is to be looked at again.
+    at: Instant,
+}
+
+impl Watch {
+    /// Others came behind them.
+    pub(crate) fn extend(&mut self, others: &Self) {
+        self.last = others.last;
+    }
+}
+
+/// The runs that wait for the runner.
 pub(crate) struct BodyQueue<T> {
     state: Mutex<State<T>>,
-    handle: Handle,
+    /// Where bodies go on that are not over at once, and whatever they start.
+    ///
+    /// It is another runtime than the runner's. What a task of a runtime starts or wakes up goes next on the
+    /// thread of that task, and no other thread can take it over before: it would wait behind the next body.
+    bodies: Handle,
 }
 
 struct State<T> {
-    /// `None` once the threads are gone.
-    waiting: Option<VecDeque<T>>,
-    /// The runners for which nothing was left.
-    idle: Vec<(usize, Waker)>,
-    /// How many runners there are for the life of the threads.
-    runners: usize,
-    /// How many were woken up, or started, and have not begun.
-    coming: usize,
+    waiting: VecDeque<T>,
+    /// How many have begun, or become tasks, of all that were ever put here.
+    begun: u64,
+    runner: RunnerState,
 }
 
-/// For so many runs memory is kept while none waits.
-const KEPT_MAX: usize = 1_024;
+enum RunnerState {
+    /// Nothing is left for it.
+    Idle(Waker),
+    /// It begins runs, or is about to.
+    Begins,
+    /// A body blocks its thread.
+    Stalled,
+    /// Its thread is gone.
+    Gone,
+}
 
 impl<T: Begin> BodyQueue<T> {
-    /// Of a runtime with so many threads.
-    pub(crate) fn on(handle: Handle, threads: usize) -> Arc<Self> {
-        let (waiting, idle) = (Some(VecDeque::new()), Vec::with_capacity(threads));
-        let state = Mutex::new(State { waiting, idle, runners: threads, coming: threads });
-        let queue = Arc::new(Self { state, handle });
-        for nth in 0..threads {
-            queue.handle.spawn(Runner { queue: queue.clone(), nth: Some(nth), is_idle: false });
-        }
+    /// With a runner on a runtime of one thread, on which nothing else is. Bodies go on elsewhere.
+    pub(crate) fn on(runner: &Handle, bodies: Handle) -> Arc<Self> {
+        let state = State { waiting: VecDeque::new(), begun: 0, runner: RunnerState::Begins };
+        let queue = Arc::new(Self { state: Mutex::new(state), bodies });
+        runner.spawn(Runner(queue.clone()));
         queue
     }
 
-    /// Has it begun on one of the threads. It is dropped if they are gone.
-    pub(crate) fn push(self: &Arc<Self>, run: T) {
+    /// Has these begun. Answers what is to be watched if one of them waits behind another.
+    fn push_all(&self, runs: &mut Vec<T>) -> Option<Watch> {
         let mut state = self.lock();
-        let Some(waiting) = &mut state.waiting else {
-            drop(state);
-            return drop(run);
+        let room = match state.runner {
+            RunnerState::Idle(_) | RunnerState::Begins => WAITING_MAX.saturating_sub(state.waiting.len()),
+            RunnerState::Stalled | RunnerState::Gone => 0,
         };
-        waiting.push_back(run);
-        let idle = state.idle.pop();
-        let starts_another = idle.is_none() && state.coming == 0;
-        state.coming += usize::from(idle.is_some() || starts_another);
+        let count = runs.len().min(room);
+        state.waiting.extend(runs.drain(..count));
+        let idle = match std::mem::replace(&mut state.runner, RunnerState::Begins) {
+            RunnerState::Idle(runner) if count > 0 => Some(runner),
+            former => {
+                state.runner = former;
+                None
+            }
+        };
+        let begun = state.begun;
+        let last = begun + state.waiting.len() as u64;
         drop(state);
-        match idle {
-            Some((_, runner)) => runner.wake(),
-            None if starts_another => self.start_another(),
-            None => {}
-        }
+        // Before the runner is woken up: it is for others to see to these.
+        runs.drain(..).for_each(|run| self.spawn(run));
+        // One for which the runner is woken up waits behind nothing.
+        let watched = count > 1 || count == 1 && idle.is_none();
+        idle.into_iter().for_each(Waker::wake);
+        watched.then(|| Watch { last, begun, at: Instant::now() + STALL })
     }
 
-    /// A runner beyond those that are there for the life of the threads.
-    fn start_another(self: &Arc<Self>) {
-        self.handle.spawn(Runner { queue: self.clone(), nth: None, is_idle: false });
-        // On a thread of the runtime, what is started last is what only that thread can go on with.
-        self.handle.spawn(ready(()));
+    fn watch(&self, watch: &mut Watch) -> Option<Instant> {
+        let now = Instant::now();
+        let mut state = self.lock();
+        if state.begun >= watch.last {
+            return None;
+        }
+        if now < watch.at {
+            return Some(watch.at);
+        }
+        if std::mem::replace(&mut watch.begun, state.begun) < state.begun {
+            watch.at = now + STALL;
+            return Some(watch.at);
+        }
+        let waiting = std::mem::take(&mut state.waiting);
+        state.begun += waiting.len() as u64;
+        if matches!(state.runner, RunnerState::Begins) {
+            state.runner = RunnerState::Stalled;
+        }
+        drop(state);
+        waiting.into_iter().for_each(|run| self.spawn(run));
+        None
+    }
+
+    /// As a task.
+    fn spawn(&self, run: T) {
+        self.bodies.spawn(run.task());
     }
 
     fn lock(&self) -> MutexGuard<'_, State<T>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
 
-/// Begins the runs that wait.
-struct Runner<T: Begin> {
-    queue: Arc<BodyQueue<T>>,
-    /// Its number; `None` if it is one beyond the others.
-    nth: Option<usize>,
-    /// Nothing was left for it.
-    is_idle: bool,
-}
-
-impl<T: Begin> Runner<T> {
-    /// It has come.
-    fn arrive(&mut self) {
-        let mut state = self.queue.lock();
-        let State { idle, coming, .. } = &mut *state;
-        let was_idle = std::mem::take(&mut self.is_idle);
-        let uncalled = idle.iter().position(|(other, _)| was_idle && self.nth == Some(*other));
-        match uncalled {
-            Some(at) => drop(idle.swap_remove(at)),
-            None => *coming -= 1,
-        }
-    }
-
-    /// The next run, unless the runner is idle from now on, or over.
-    fn next(&mut self, waker: &Waker) -> Option<T> {
-        let mut state = self.queue.lock();
-        let State { waiting, idle, coming, .. } = &mut *state;
-        let waiting = waiting.as_mut()?;
-        let Some(run) = waiting.pop_front() else {
-            waiting.shrink_to(KEPT_MAX);
-            if let Some(nth) = self.nth {
-                idle.push((nth, waker.clone()));
-                self.is_idle = true;
+    /// The next run. If there is none, the runner is idle from now on.
+    fn next(&self, runner: &Waker) -> Option<T> {
+        let mut state = self.lock();
+        let run = state.waiting.pop_front();
+        state.begun += u64::from(run.is_some());
+        state.runner = match run {
+            Some(_) => RunnerState::Begins,
+            None => {
+                state.waiting.shrink_to(KEPT_MAX);
+                RunnerState::Idle(runner.clone())
             }
-            return None;
         };
-        // This one may be busy for long.
-        if !waiting.is_empty() && *coming == 0 {
-            *coming += 1;
-            drop(state);
-            self.queue.start_another();
-        }
-        Some(run)
-    }
-
-    /// Whether it comes again after others had their turn.
-    fn comes_again(&self) -> bool {
-        let mut state = self.queue.lock();
-        let waits = state.waiting.as_ref().is_some_and(|waiting| !waiting.is_empty());
-        let comes = self.nth.is_some() || waits && state.coming < 2;
-        state.coming += usize::from(comes);
-        comes
+        run
     }
 }
+
+/// Begins the runs that wait, one after the other.
+struct Runner<T: Begin>(Arc<BodyQueue<T>>);
 
 impl<T: Begin> Future for Runner<T> {
     type Output = ();
 
-    fn poll(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<()> {
-        self.arrive();
-        let Some(run) = self.next(task.waker()) else {
-            return if self.is_idle { Poll::Pending } else { Poll::Ready(()) };
-        };
-        // What panics in it, it contains itself; but no runner is lost over a fault.
-        let rest = catch_unwind(AssertUnwindSafe(|| run.begin()));
-        if let Ok(Some(rest)) = rest {
-            self.queue.handle.spawn(rest);
+    fn poll(self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<()> {
+        let queue = &self.0;
+        let _entered = queue.bodies.enter();
+        for _ in 0..RUNS_A_TURN {
+            let Some(run) = queue.next(task.waker()) else { return Poll::Pending };
+            // What panics in it, it contains itself; but the runner is not lost over a fault.
+            let rest = catch_unwind(AssertUnwindSafe(|| run.begin()));
+            if let Ok(Some(rest)) = rest {
+                queue.bodies.spawn(rest);
+            }
+            if !has_budget_remaining() {
+                // The next one would find nothing ready.
+                break;
+            }
         }
-        if self.comes_again() {
-            task.waker().wake_by_ref();
-            Poll::Pending
-        } else {
-            Poll::Ready(())
-        }
+        task.waker().wake_by_ref();
+        Poll::Pending
     }
 }
 
-/// The first ones end with the threads.
+/// Its thread ends.
 impl<T: Begin> Drop for Runner<T> {
     fn drop(&mut self) {
-        if self.nth.is_none() {
-            return;
-        }
-        let mut state = self.queue.lock();
-        state.runners -= 1;
-        let waiting = if state.runners == 0 { state.waiting.take() } else { None };
+        let mut state = self.0.lock();
+        state.runner = RunnerState::Gone;
+        let waiting = std::mem::take(&mut state.waiting);
+        state.begun += waiting.len() as u64;
         drop(state);
         // Only now, when nothing is locked: what is dropped tells its job.
         drop(waiting);
@@ -209,11 +262,13 @@ mod tests {
     use std::{
         future::poll_fn,
         sync::mpsc::{Receiver, Sender, channel},
+        thread,
     };
 
     use futures_util::FutureExt;
     use tokio::{
         runtime::{Builder, Runtime},
+        sync::oneshot,
         task::{block_in_place, yield_now},
     };
 
@@ -229,7 +284,16 @@ mod tests {
         }
 
         fn task(self) -> BoxFuture<'static, ()> {
-            unreachable!("the engine has threads of its own")
+            async {
+                if let Some(rest) = self.begin() {
+                    rest.await;
+                }
+            }
+            .boxed()
+        }
+
+        fn is_quick(&self) -> bool {
+            true
         }
     }
 
@@ -241,10 +305,34 @@ mod tests {
         }))
     }
 
-    fn threads(count: usize) -> (Runtime, Arc<BodyQueue<Fake>>) {
-        let runtime = Builder::new_multi_thread().worker_threads(count).build().unwrap();
-        let queue = BodyQueue::on(runtime.handle().clone(), count);
-        (runtime, queue)
+    struct Threads {
+        queue: Arc<BodyQueue<Fake>>,
+        /// The runner's, and that of bodies.
+        runtimes: [Runtime; 2],
+    }
+
+    impl Threads {
+        /// Bodies go on on so many.
+        fn new(count: usize) -> Self {
+            let runtime = |count| Builder::new_multi_thread().worker_threads(count).build().unwrap();
+            let runtimes = [runtime(1), runtime(count)];
+            let queue = BodyQueue::on(runtimes[0].handle(), runtimes[1].handle().clone());
+            Self { queue, runtimes }
+        }
+
+        /// Has these begun, one right behind the other.
+        fn push<const N: usize>(&self, runs: [Fake; N]) {
+            // Nobody watches: what waits behind one that blocks waits.
+            self.queue.push_all(&mut Vec::from(runs));
+        }
+
+        /// Has it begun, and sees to it that it does not wait for long.
+        fn push_watched(&self, run: Fake) {
+            let mut watch = self.queue.push_all(&mut vec![run]);
+            while let Some(at) = watch.as_mut().and_then(|watch| self.queue.watch(watch)) {
+                thread::sleep(at.saturating_duration_since(Instant::now()));
+            }
+        }
     }
 
     fn says(number: usize, to: &Sender<usize>) -> Fake {
@@ -252,30 +340,37 @@ mod tests {
         now(move || to.send(number).unwrap())
     }
 
+    /// Goes on when the other end is dropped.
+    fn waits(until: Receiver<()>) -> Fake {
+        now(move || {
+            let _ = until.recv();
+        })
+    }
+
     #[test]
-    fn one_thread_begins_all_in_their_order() {
-        let (_runtime, queue) = threads(1);
+    fn all_begin_in_their_order() {
+        let threads = Threads::new(1);
         let (begun, told) = channel();
 
-        (0..500).for_each(|number| queue.push(says(number, &begun)));
+        (0..500).for_each(|number| threads.push([2 * number, 2 * number + 1].map(|both| says(both, &begun))));
 
-        assert!(told.iter().take(500).eq(0..500));
+        assert!(told.iter().take(1_000).eq(0..1_000));
     }
 
     #[test]
     fn what_is_not_over_at_once_goes_on_as_a_task() {
-        let (_runtime, queue) = threads(1);
+        let threads = Threads::new(1);
         let (begun, told) = channel();
         let later = begun.clone();
-
-        queue.push(Fake(Box::new(move || {
+        let twice = Fake(Box::new(move || {
             let rest = async move {
                 yield_now().await;
                 later.send(2).unwrap();
             };
             Some(rest.boxed())
-        })));
-        queue.push(says(1, &begun));
+        }));
+
+        threads.push([twice, says(1, &begun)]);
 
         let mut both: Vec<_> = told.iter().take(2).collect();
         both.sort_unstable();
@@ -285,22 +380,28 @@ mod tests {
     /// Nothing waits behind what does not go on before it is told to, whether it comes before that begins, or
     /// after it.
     fn nothing_waits_behind(count: usize, wait: fn(&Receiver<()>)) {
-        let (_runtime, queue) = threads(count);
+        let threads = Threads::new(count);
         let (begun, told) = channel();
         let (begins, has_begun) = channel();
         let (goes_on, waits) = channel::<()>();
 
-        queue.push(now(move || {
+        threads.push_watched(now(move || {
             begins.send(()).unwrap();
             wait(&waits);
         }));
-        (0..100).for_each(|number| queue.push(says(number, &begun)));
+        (0..100).for_each(|number| threads.push_watched(says(number, &begun)));
         assert_eq!(told.iter().take(100).count(), 100);
         has_begun.recv().unwrap();
-        (0..100).for_each(|number| queue.push(says(number, &begun)));
+        (0..100).for_each(|number| threads.push_watched(says(number, &begun)));
         assert_eq!(told.iter().take(100).count(), 100);
 
         drop(goes_on);
+        // The runner is there again.
+        while matches!(threads.queue.lock().runner, RunnerState::Stalled) {
+            thread::yield_now();
+        }
+        threads.push([says(100, &begun)]);
+        assert_eq!(told.recv(), Ok(100));
     }
 
     #[test]
@@ -317,74 +418,81 @@ mod tests {
         });
     }
 
-    /// What is left of it wakes itself up once.
-    fn twice(done: &Sender<usize>) -> Fake {
-        let done = done.clone();
-        Fake(Box::new(move || {
+    #[test]
+    fn no_more_than_so_many_wait_for_the_runner() {
+        let threads = Threads::new(1);
+        let (begun, told) = channel();
+        let (goes_on, until) = channel::<()>();
+        threads.push([waits(until)]);
+
+        let mut runs: Vec<_> = (0..WAITING_MAX + 100).map(|number| says(number, &begun)).collect();
+        threads.queue.push_all(&mut runs);
+
+        // The runner may have taken the one that waits, or not yet.
+        assert!(told.iter().take(100).all(|number| number >= WAITING_MAX - 1));
+        drop(goes_on);
+    }
+
+    #[test]
+    fn what_goes_on_as_a_task_does_not_wait_behind_what_blocks_the_runner() {
+        let threads = Threads::new(1);
+        let (begun, told) = channel();
+        let (goes_on, until) = channel::<()>();
+        // What is left of it wakes itself up once.
+        let twice = Fake(Box::new(move || {
             let mut is_woken = false;
             let rest = poll_fn(move |task| {
                 if std::mem::replace(&mut is_woken, true) {
-                    done.send(2).unwrap();
+                    begun.send(2).unwrap();
                     return Poll::Ready(());
                 }
                 task.waker().wake_by_ref();
                 Poll::Pending
             });
             Some(rest.boxed())
-        }))
-    }
+        }));
 
-    #[test]
-    fn what_goes_on_as_a_task_does_not_wait_behind_what_blocks_its_thread() {
-        let (_runtime, queue) = threads(2);
-        let (begun, told) = channel();
-        let (goes_on, waits) = channel::<()>();
-        let (first, first_waits) = channel::<()>();
-        // Both begin on the other thread: this one is busy until the second has begun.
-        queue.push(now(move || {
-            let _ = first_waits.recv();
-        }));
-        queue.push(twice(&begun));
-        queue.push(now(move || {
-            drop(first);
-            let _ = waits.recv();
-        }));
+        threads.push([twice, waits(until)]);
 
         assert_eq!(told.recv(), Ok(2));
-
         drop(goes_on);
     }
 
     #[test]
-    fn what_a_body_starts_does_not_wait_behind_what_blocks_its_thread() {
-        let (runtime, queue) = threads(2);
+    fn what_a_body_starts_does_not_wait_behind_what_blocks_the_runner() {
+        let threads = Threads::new(1);
         let (begun, told) = channel();
-        let (goes_on, waits) = channel::<()>();
-        let (first, first_waits) = channel::<()>();
-        let handle = runtime.handle().clone();
-        queue.push(now(move || {
-            let _ = first_waits.recv();
-        }));
-        queue.push(now(move || {
-            handle.spawn(async move { begun.send(3).unwrap() });
-        }));
-        queue.push(now(move || {
-            drop(first);
-            let _ = waits.recv();
-        }));
+        let (goes_on, until) = channel::<()>();
+        let starts = now(move || {
+            tokio::spawn(async move { begun.send(3).unwrap() });
+        });
+
+        threads.push([starts, waits(until)]);
 
         assert_eq!(told.recv(), Ok(3));
-
         drop(goes_on);
     }
 
     #[test]
-    fn no_thread_is_lost_over_a_fault() {
-        let (_runtime, queue) = threads(1);
+    fn what_a_body_wakes_up_does_not_wait_behind_what_blocks_the_runner() {
+        let threads = Threads::new(1);
+        let (begun, told) = channel();
+        let (goes_on, until) = channel::<()>();
+        let (wakes, woken) = oneshot::channel();
+        threads.runtimes[1].spawn(async move { begun.send(woken.await.unwrap()).unwrap() });
+
+        threads.push([now(move || wakes.send(4).unwrap()), waits(until)]);
+
+        assert_eq!(told.recv(), Ok(4));
+        drop(goes_on);
+    }
+
+    #[test]
+    fn the_runner_is_not_lost_over_a_fault() {
+        let threads = Threads::new(1);
         let (begun, told) = channel();
 
-        queue.push(now(|| std::panic::resume_unwind(Box::new("a fault"))));
-        queue.push(says(1, &begun));
+        threads.push([now(|| std::panic::resume_unwind(Box::new("a fault"))), says(1, &begun)]);
 
         assert_eq!(told.recv(), Ok(1));
     }
@@ -393,12 +501,12 @@ mod tests {
     fn what_waits_when_the_threads_end_is_dropped_and_so_is_what_comes_later() {
         // Nobody turns it: nothing begins.
         let runtime = Builder::new_current_thread().build().unwrap();
-        let queue = BodyQueue::on(runtime.handle().clone(), 2);
+        let queue = BodyQueue::on(runtime.handle(), runtime.handle().clone());
         let (begun, told) = channel();
-        queue.push(says(1, &begun));
+        queue.push_all(&mut vec![says(1, &begun)]);
 
         drop(runtime);
-        queue.push(says(2, &begun));
+        queue.push_all(&mut vec![says(2, &begun)]);
 
         drop(begun);
         assert_eq!(told.iter().count(), 0, "neither is kept, and neither began");

@@ -10,6 +10,7 @@ mod alarms;
 mod cancelling;
 mod clock;
 mod enrolment;
+mod explaining;
 mod forgetting;
 mod health;
 mod history;
@@ -17,6 +18,7 @@ mod key_policies;
 mod leaderless;
 mod leading;
 mod lost_runs;
+mod operations;
 mod outlook;
 mod parking;
 mod pausing;
@@ -32,7 +34,7 @@ mod zone_data;
 use std::{
     collections::{BTreeMap, BTreeSet},
     ops::Bound,
-    sync::Arc,
+    sync::{Arc, atomic::AtomicBool},
     time::Duration,
 };
 
@@ -76,6 +78,7 @@ use crate::{
     event::EventKind,
     event_filter::EventFilter,
     event_log::Level,
+    explain::triggered_for,
     health::Part,
     job::{Beginning, HookCalls, JobHandle, JobHost, JobMessage, OnTrial, TriggeredRun, WakeTime},
     labels::{JOB_LABEL_OTHER, Labelled},
@@ -85,7 +88,7 @@ use crate::{
     metrics::JobMeters,
     name::{JobName, Term},
     node::Node,
-    port::{Authority, Retention},
+    port::{Authority, JobOperation, Retention},
     run::Origin,
 };
 
@@ -102,6 +105,14 @@ struct Entry {
     deaths: Option<Box<Deaths>>,
     /// The store refuses it for its data: it is neither enrolled nor started, unless it is on trial.
     parked: Option<Box<Parked>>,
+}
+
+impl Entry {
+    /// By what authority this node decides the ticks of the job, if it does.
+    fn authority(&self, node: NodeState) -> Option<Authority> {
+        let is_taken = self.parked.as_ref().is_none_or(|parked| parked.is_on_trial);
+        self.firing.authority(node).filter(|_| is_taken)
+    }
 }
 
 /// How many bytes a supervisor takes for a job, besides its name and what others share.
@@ -270,6 +281,7 @@ impl SupervisorActor {
             hook_calls: former.map_or_else(HookCalls::default, |former| former.hook_calls.share()),
             wake_time: WakeTime::default(),
             on_trial: former.map_or_else(OnTrial::default, |former| former.on_trial.share()),
+            body_takes_time: AtomicBool::default(),
             host: self.parts.jobs.clone(),
         });
         self.parts.jobs.placement.start(job.clone(), beginning);
@@ -311,13 +323,17 @@ impl SupervisorActor {
 
     /// By what authority this node decides the ticks of a job, if it does.
     fn authority(&self, entry: &Entry) -> Option<Authority> {
-        self.firing_authority(entry).filter(|_| entry.parked.as_ref().is_none_or(|parked| parked.is_on_trial))
+        entry.authority(self.node_state())
     }
 
     /// The same, whether the store takes the job or not.
     fn firing_authority(&self, entry: &Entry) -> Option<Authority> {
+        entry.firing.authority(self.node_state())
+    }
+
+    fn node_state(&self) -> NodeState {
         let is_running = matches!(self.phase, Phase::Running);
-        entry.firing.authority(NodeState { term: self.term, is_connected: self.connected, is_running })
+        NodeState { term: self.term, is_connected: self.connected, is_running }
     }
 
     fn select(&self, selector: &Selector) -> Result<Vec<JobName>, SelectError> {
@@ -385,6 +401,9 @@ impl Handler<TriggerJob> for SupervisorActor {
             let fault = Fault::new("fire_time", fire_time.to_string(), rule, cure);
             return refused(TriggerError::Invalid(fault.within(&format!("job {:?}", job.as_str())).into()));
         }
+        operations::record(self.node(), &job, JobOperation::Triggered, by.as_ref(), || {
+            fire_time.map(|fire_time| triggered_for(fire_time).into())
+        });
         let says = by.is_some() || fire_time.is_some();
         let origin = says.then_some(Origin::Trigger { by, fire_time });
         let answer = entry.job.ask(|reply| JobMessage::Trigger { origin, reply });

@@ -60,9 +60,9 @@ impl Local {
     }
 
     /// Does something on the session that is open, if one is.
-    fn on_session<T>(&self, work: impl FnOnce(&mut Ledger, Session, DateTime<Utc>) -> T) -> Option<T> {
+    fn on_session<T>(&self, work: impl FnOnce(&mut Ledger, Session) -> T) -> Option<T> {
         let State { ledger, session } = &mut *self.state();
-        let answer = work(ledger, (*session)?, self.clock.now());
+        let answer = work(ledger, (*session)?);
         if ledger.take_told() {
             self.told.notify_waiters();
         }
@@ -75,7 +75,8 @@ impl Local {
         work: impl FnOnce(&mut Ledger, Session, DateTime<Utc>) -> T,
     ) -> BoxFuture<'a, Result<T, LockError>> {
         let lost = || LockError::SessionLost { reason: "it was closed".to_owned() };
-        ready(self.on_session(work).ok_or_else(lost)).boxed()
+        let answer = self.on_session(|ledger, session| work(ledger, session, self.clock.now()));
+        ready(answer.ok_or_else(lost)).boxed()
     }
 
     /// Ends the session that is open, and opens this one if there is one.
@@ -181,7 +182,9 @@ impl Locker for Local {
     }
 
     fn complete<'a>(&'a self, ends: &'a [Completion]) -> BoxFuture<'a, Result<Vec<Completed>, LockError>> {
-        self.call(|ledger, session, now| ends.iter().map(|end| ledger.complete(now, session, end)).collect())
+        self.call(|ledger, session, now| {
+            ends.iter().map(|end| ledger.complete(|| now, session, end)).collect()
+        })
     }
 
     fn advance<'a>(
@@ -239,14 +242,14 @@ impl Locker for Local {
 
 impl AtOnce for Local {
     fn claim_now(&self, request: &ClaimRequest) -> Option<(Session, Verdict)> {
-        self.on_session(|ledger, session, now| (session, ledger.claim(now, session, request)))
+        self.on_session(|ledger, session| (session, ledger.claim(self.clock.now(), session, request)))
     }
 
     fn complete_now(&self, end: &Completion) -> Option<Completed> {
-        self.on_session(|ledger, session, now| ledger.complete(now, session, end))
+        self.on_session(|ledger, session| ledger.complete(|| self.clock.now(), session, end))
     }
 
     fn advance_now(&self, asked: &CursorAdvance) -> Option<Advanced> {
-        self.on_session(|ledger, session, now| ledger.advance(session, asked, now))
+        self.on_session(|ledger, session| ledger.advance(session, asked, self.clock.now()))
     }
 }

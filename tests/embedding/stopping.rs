@@ -114,8 +114,8 @@ fn after_a_shutdown_its_threads_are_gone() {
 
         let jobs = futures_executor::block_on(builder.start()).expect("it starts");
         runs.blocking_recv().expect("it runs");
-        // Its own, 3 + 2 arbiters, 2 for bodies, coordination.
-        assert_eq!(threads().len(), before.len() + 9);
+        // Its own, 3 + 2 arbiters, 2 for bodies and one for those that are quick, coordination.
+        assert_eq!(threads().len(), before.len() + 10);
         futures_executor::block_on(jobs.shutdown(LONG));
 
         // The thread that reported the end may be on its last instructions.

@@ -168,20 +168,35 @@ impl JobMachine {
     /// [`decide`](Self::decide).
     #[cfg(test)]
     pub(crate) fn step(&mut self, now: Now, input: Input) -> Effects {
-        let mut effects = self.feed(now, input);
-        effects.extend(self.decide(now));
+        let mut effects = self.fed(now, input);
+        effects.extend(self.decided(now));
         effects
     }
 
-    /// Takes one input in. What it says is to be done before [`decide`](Self::decide) is called: a schedule
-    /// that panics there must not undo the end of a run.
-    pub(crate) fn feed(&mut self, now: Now, input: Input) -> Effects {
+    /// What [`feed`](Self::feed) says is to be done.
+    #[cfg(test)]
+    pub(crate) fn fed(&mut self, now: Now, input: Input) -> Effects {
         let mut effects = Effects::new();
+        self.feed(now, input, &mut effects);
+        effects
+    }
+
+    /// What [`decide`](Self::decide) says is to be done.
+    #[cfg(test)]
+    pub(crate) fn decided(&mut self, now: Now) -> Effects {
+        let mut effects = Effects::new();
+        self.decide(now, &mut effects);
+        effects
+    }
+
+    /// Takes one input in. What it adds to `effects` is to be done before [`decide`](Self::decide) is called: a schedule
+    /// that panics there must not undo the end of a run.
+    pub(crate) fn feed(&mut self, now: Now, input: Input, effects: &mut Effects) {
         self.permit.want_nothing();
         self.runs.id_is_spent = false;
         match input {
             Input::Resume { cursor, authority, stored } => {
-                self.on_resume(now, cursor, authority, *stored, &mut effects);
+                self.on_resume(now, cursor, authority, *stored, effects);
             }
             Input::Park { since, authority } => self.on_park(since, authority),
             Input::Suspend => {
@@ -192,38 +207,35 @@ impl JobMachine {
             Input::Drain => {
                 self.closing.draining = true;
                 self.suspend();
-                self.drop_triggers(&Refusal::Closing, &mut effects);
-                self.give_callers_up(&mut effects);
+                self.drop_triggers(&Refusal::Closing, effects);
+                self.give_callers_up(effects);
             }
-            Input::WakeUp => self.on_wake_up(now, &mut effects),
-            Input::Trigger => self.on_trigger(now, &mut effects),
-            Input::Claimed { run, verdict } => self.on_claimed(now, run, verdict, &mut effects),
-            Input::ClaimRefused { run, reason } => self.on_claim_refused(now, run, reason, &mut effects),
-            Input::Advanced(moved) => self.on_advanced(now, moved, &mut effects),
+            Input::WakeUp => self.on_wake_up(now, effects),
+            Input::Trigger => self.on_trigger(now, effects),
+            Input::Claimed { run, verdict } => self.on_claimed(now, run, verdict, effects),
+            Input::ClaimRefused { run, reason } => self.on_claim_refused(now, run, reason, effects),
+            Input::Advanced(moved) => self.on_advanced(now, moved, effects),
             Input::Anchored { cursor } => self.on_anchored(cursor),
-            Input::BodyEnded(end) => self.on_body_ended(now, end, &mut effects),
-            Input::LockLost { run } => self.on_lock_lost(now, run, &mut effects),
+            Input::BodyEnded(end) => self.on_body_ended(now, end, effects),
+            Input::LockLost { run } => self.on_lock_lost(now, run, effects),
             Input::PendingRetry(retry) => self.on_pending_retry(retry),
-            Input::Pause(pause) => self.on_pause(now, pause, &mut effects),
+            Input::Pause(pause) => self.on_pause(now, pause, effects),
             Input::NotificationsLagged => self.on_notifications_lagged(now),
-            Input::Permit(answer) => self.on_permit(now, answer, &mut effects),
-            Input::Cancel { run, why } => self.on_cancel(now, run, why, &mut effects),
-            Input::Abort => self.abort_all(now, &mut effects),
+            Input::Permit(answer) => self.on_permit(now, answer, effects),
+            Input::Cancel { run, why } => self.on_cancel(now, run, why, effects),
+            Input::Abort => self.abort_all(now, effects),
         }
-        self.start_attempts(now, &mut effects);
-        self.drain_unscheduled(now, &mut effects);
-        effects
+        self.start_attempts(now, effects);
+        self.drain_unscheduled(now, effects);
     }
 
     /// Decides every tick that is due.
-    pub(crate) fn decide(&mut self, now: Now) -> Effects {
-        let mut effects = Effects::new();
-        self.decide_due(now, &mut effects);
-        self.say_held(now, &mut effects);
+    pub(crate) fn decide(&mut self, now: Now, effects: &mut Effects) {
+        self.decide_due(now, effects);
+        self.say_held(now, effects);
         if let Some(effect) = self.permit.balance(self.policies.priority) {
             effects.push(effect);
         }
-        effects
     }
 
     fn on_wake_up(&mut self, now: Now, effects: &mut Effects) {

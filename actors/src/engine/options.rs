@@ -64,7 +64,7 @@ pub struct EngineOptions {
     /// The threads of the job actors, 1 to [`THREADS_MAX`]. Default: the number of processors, at most 4.
     pub arbiters: usize,
     /// The threads of the engine's own body runtime, 1 to [`THREADS_MAX`]. Default: the number of processors,
-    /// at most [`THREADS_MAX`].
+    /// at most [`THREADS_MAX`]. One more is for bodies that are quick.
     pub body_threads: usize,
     /// The threads of bodies that are not `Send`, 1 to [`THREADS_MAX`]. Default: 1.
     pub local_body_threads: usize,

@@ -19,13 +19,14 @@ use crate::{
 /// The threads that the engine owns.
 pub(super) struct EngineThreads {
     arbiters: Vec<Arbiter>,
-    bodies: Option<runtime::Runtime>,
+    /// In the order in which they are shut down.
+    bodies: Vec<runtime::Runtime>,
     own_threads: Option<Arc<EngineBodies>>,
 }
 
 impl EngineThreads {
     pub(super) fn make(options: &EngineOptions) -> std::io::Result<(Self, Threads)> {
-        let mut made = Self { arbiters: Vec::new(), bodies: None, own_threads: None };
+        let mut made = Self { arbiters: Vec::new(), bodies: Vec::new(), own_threads: None };
         match made.fill(options) {
             Ok(threads) => Ok((made, threads)),
             Err(error) => {
@@ -39,14 +40,8 @@ impl EngineThreads {
         let (spawner, bodies): (Arc<dyn Spawner>, _) = match &options.spawner {
             Some(spawner) => (spawner.clone(), None),
             None => {
-                let bodies = runtime::Builder::new_multi_thread()
-                    .worker_threads(options.body_threads)
-                    .thread_name("callsheet-body")
-                    .enable_all()
-                    .build()?;
-                let handle = bodies.handle().clone();
-                self.bodies = Some(bodies);
-                (Arc::new(RuntimeSpawner::new(handle.clone())), Some((handle, options.body_threads)))
+                let bodies = self.body_threads(options.body_threads)?;
+                (Arc::new(RuntimeSpawner::new(bodies.bodies.clone())), Some(bodies))
             }
         };
         // Job actors do no I/O: a thread that only has timers is woken up without a system call unless it
@@ -61,6 +56,21 @@ impl EngineThreads {
         self.own_threads = Some(own_threads.clone());
         let own_threads = OwnThreads::OfEngine(own_threads);
         Ok(Threads { jobs, coordination, history, own_threads, spawner, bodies })
+    }
+
+    fn body_threads(&mut self, count: usize) -> std::io::Result<BodyThreads> {
+        let mut handle = |mut builder: runtime::Builder| {
+            let runtime = builder.build()?;
+            let handle = runtime.handle().clone();
+            self.bodies.push(runtime);
+            std::io::Result::Ok(handle)
+        };
+        // It waits by no timer and no I/O of its own: what begins there has those of the other one.
+        let mut runner = runtime::Builder::new_multi_thread();
+        runner.worker_threads(1).thread_name("callsheet-runner");
+        let mut bodies = runtime::Builder::new_multi_thread();
+        bodies.worker_threads(count).thread_name("callsheet-body").enable_all();
+        Ok(BodyThreads { runner: handle(runner)?, bodies: handle(bodies)? })
     }
 
     fn more(
@@ -99,10 +109,17 @@ impl EngineThreads {
         if let Some(own_threads) = self.own_threads {
             own_threads.stop(until.saturating_duration_since(std::time::Instant::now()));
         }
-        if let Some(bodies) = self.bodies {
+        for bodies in self.bodies {
             bodies.shutdown_timeout(until.saturating_duration_since(std::time::Instant::now()));
         }
     }
+}
+
+/// The engine's own threads for bodies.
+pub(super) struct BodyThreads {
+    /// Where bodies that are quick begin: one thread.
+    pub(super) runner: runtime::Handle,
+    pub(super) bodies: runtime::Handle,
 }
 
 /// Where the parts of an engine run.
@@ -113,6 +130,6 @@ pub(super) struct Threads {
     pub(super) history: Option<ArbiterHandle>,
     pub(super) own_threads: OwnThreads,
     pub(super) spawner: Arc<dyn Spawner>,
-    /// The engine's own runtime for bodies, and how many threads it has, if the spawner is of it.
-    pub(super) bodies: Option<(runtime::Handle, usize)>,
+    /// The engine's own threads for bodies, if the spawner is of them.
+    pub(super) bodies: Option<BodyThreads>,
 }

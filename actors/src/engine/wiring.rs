@@ -19,7 +19,10 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{options::EngineOptions, threads::Threads};
+use super::{
+    options::EngineOptions,
+    threads::{BodyThreads, Threads},
+};
 use crate::{
     body_queue::{BodyPlace, BodyQueue},
     body_watch::BodyWatch,
@@ -141,7 +144,9 @@ pub(super) async fn start_actors(
     };
     let (stopped, over) = oneshot::channel();
     let (body_runtime, bodies) = match threads.bodies {
-        Some((runtime, threads)) => (runtime.clone(), BodyPlace::Own(BodyQueue::on(runtime, threads))),
+        Some(BodyThreads { runner, bodies }) => {
+            (bodies.clone(), BodyPlace::Own(BodyQueue::on(&runner, bodies)))
+        }
         None => {
             let runtime = node.spawner.runtime().unwrap_or_else(|| node.timers.clone());
             (runtime, BodyPlace::Given(node.spawner.clone()))

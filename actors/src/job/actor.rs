@@ -8,6 +8,7 @@ use tokio::{sync::oneshot, time::Instant};
 
 use super::{
     context::JobContext,
+    explain::TickViews,
     former_keys::FormerKeys,
     handle::{JobHandle, Reading},
     message::{AsksSchedule, Envelope, JobMessage, Retirement},
@@ -22,7 +23,7 @@ use crate::{
     alarm::JobAlarm,
     core::{
         alarm::{Paused, Standing},
-        job::{Farewell, Input, JobMachine, Lifecycle, OverdueMark, Progress},
+        job::{Effects, Farewell, Input, JobMachine, Lifecycle, OverdueMark, Progress},
         seldom::Seldom,
     },
     definition::Definition,
@@ -137,16 +138,14 @@ impl JobActor {
 
     fn step_at(&mut self, mut reading: Reading, mut input: Input, ctx: &mut JobContext) {
         let mut told = Told::default();
+        let mut effects = Effects::new();
         loop {
-            let effects = self.machine.feed(reading.now, input);
-            if !effects.is_empty() {
-                self.perform(effects, &mut told);
-            }
+            told.asked_at = reading.now.elapsed;
+            self.machine.feed(reading.now, input, &mut effects);
+            self.perform(&mut effects, &mut told, ctx);
             // Only now: the schedule is code of the application, and may panic.
-            let effects = self.machine.decide(reading.now);
-            if !effects.is_empty() {
-                self.perform(effects, &mut told);
-            }
+            self.machine.decide(reading.now, &mut effects);
+            self.perform(&mut effects, &mut told, ctx);
             // In turn, not one inside the other: a full queue may ask for each of its ticks.
             input = match told.next() {
                 Some(AnswerAtOnce::Input(input)) => input,
@@ -407,6 +406,12 @@ impl Handler<Envelope> for JobActor {
             Some(JobMessage::PauseLocal { pause, reply }) => drop(reply.send(self.pause(pause, ctx))),
             Some(JobMessage::Upcoming { count, reply }) => {
                 let _ = reply.send(self.machine.upcoming(self.job.now().wall, count));
+            }
+            Some(JobMessage::Explain { when, reply }) => {
+                let has_slots = self.job.host.permits.limited();
+                let now = self.job.now();
+                let views = TickViews::of(&self.job.definition, &self.machine, now, when, has_slots);
+                let _ = reply.send(views);
             }
             Some(JobMessage::Status { asks_schedule, reply }) => drop(reply.send(self.status(asks_schedule))),
             Some(JobMessage::Open(mailbox)) => ctx.mailbox = Some(mailbox),

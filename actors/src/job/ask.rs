@@ -54,9 +54,15 @@ pub(crate) struct AsksWait;
 /// What it does not answer, because no session is open or the run was granted the other way, is asked by a
 /// message.
 pub(crate) trait AnswersAtOnce: Send + Sync {
-    /// Asks the store for a run that takes a slot of the key. Answers what the job is to be told, and what the
-    /// monotonic clock read then.
-    fn claim(&self, job: &Arc<JobHandle>, claim: &Claim, key: &LockKey) -> Option<(AnswerAtOnce, Duration)>;
+    /// Asks the store for a run that takes a slot of the key, which was decided when the monotonic clock read
+    /// `asked_at`. Answers what the job is to be told, and what that clock read then.
+    fn claim(
+        &self,
+        job: &Arc<JobHandle>,
+        claim: &Claim,
+        key: &LockKey,
+        asked_at: Duration,
+    ) -> Option<(AnswerAtOnce, Duration)>;
 
     /// Asks the store to move the job's cursor. Answers what the job is to be told.
     fn advance(&self, job: &Arc<JobHandle>, advance: &Advance) -> Option<AnswerAtOnce>;

@@ -9,6 +9,9 @@
 //! 3. the actors whose time has come are woken up, the soonest first;
 //! 4. the timer is set for the one that is due next.
 //!
+//! What they start begins together, so many at a time, and the rest at the end of the turn: a thread for bodies
+//! is woken up for many.
+//!
 //! An actor that panics dies, and no other one with it. Somebody who wants to talk to one actor gets an
 //! [address](super::address) of it.
 
@@ -36,12 +39,15 @@ use super::{
     bell::{Bell, BellHold},
     context::JobContext,
     handle::JobHandle,
+    host::JobHost,
     message::Envelope,
     places::Places,
     report::Report,
+    run_task::RunTask,
     snapshot::JobSnapshot,
 };
 use crate::{
+    body_queue::Watch,
     coalesced::Coalesced,
     contained::unharmed,
     core::due_queue::DueQueue,
@@ -52,6 +58,9 @@ use crate::{
 /// have theirs.
 const MESSAGES_A_TURN: usize = 256;
 const WAKES_A_TURN: usize = 64;
+
+/// So many runs begin together.
+const STARTS_TOGETHER: usize = 16;
 
 /// For so many deliveries an idle cast keeps memory, in its inbox and beside it.
 const ROOM_KEPT: usize = 128;
@@ -184,6 +193,10 @@ struct Cast {
     due: DueQueue,
     began: Instant,
     timer: Pin<Box<Sleep>>,
+    /// The runs that were started in this turn and are still to begin.
+    starts: Vec<RunTask>,
+    /// What has begun, and may wait behind a body that blocks.
+    watched: Option<(Arc<JobHost>, Watch)>,
 }
 
 impl Cast {
@@ -199,6 +212,8 @@ impl Cast {
             due: DueQueue::default(),
             began,
             timer: Box::pin(sleep_until(began)),
+            starts: Vec::new(),
+            watched: None,
         }
     }
 
@@ -217,6 +232,7 @@ impl Cast {
             self.with(place, JobActor::on_time);
             goes_on |= left == 0;
         }
+        self.begin_together();
         goes_on
     }
 
@@ -284,8 +300,12 @@ impl Cast {
     /// Lets an actor do something. It dies if it panics.
     fn with(&mut self, place: u32, work: impl FnOnce(&mut JobActor, &mut JobContext)) {
         let Some(actor) = self.actors.get_mut(place as usize).and_then(Option::as_mut) else { return };
-        let mut ctx = JobContext::default();
+        let mut ctx = JobContext::lent(mem::take(&mut self.starts));
         let done = unharmed(|| work(actor, &mut ctx));
+        self.starts = mem::take(&mut ctx.starts);
+        if self.starts.len() >= STARTS_TOGETHER {
+            self.begin_together();
+        }
         if done.is_none() || !ctx.state().alive() {
             return self.stop(place);
         }
@@ -322,10 +342,29 @@ impl Cast {
         self.due.first().filter(|(_, at)| *at <= now).map(|(place, _)| place)
     }
 
-    /// Sets the timer for the actor that is due next. Answers whether its time has come already.
+    fn begin_together(&mut self) {
+        let Some(host) = self.starts.first().map(|run| run.job().host.clone()) else { return };
+        let Some(watch) = host.bodies.start_all(&mut self.starts) else { return };
+        match &mut self.watched {
+            Some((_, watched)) => watched.extend(&watch),
+            None => self.watched = Some((host, watch)),
+        }
+    }
+
+    /// Sees to it that what has begun does not wait for long. Answers when it is to be looked at again.
+    fn watch(&mut self) -> Option<Instant> {
+        let again = self.watched.as_mut().and_then(|(host, watch)| host.bodies.watch(watch));
+        if again.is_none() {
+            self.watched = None;
+        }
+        again
+    }
+
+    /// Sets the timer for the actor that is due next, and for what is watched. Answers whether the time has
+    /// come already.
     fn set_timer(&mut self, task: &mut TaskContext<'_>) -> bool {
-        let Some((_, at)) = self.due.first() else { return false };
-        let at = self.began + Duration::from_nanos(at);
+        let due = self.due.first().map(|(_, at)| self.began + Duration::from_nanos(at));
+        let Some(at) = due.into_iter().chain(self.watch()).min() else { return false };
         if self.timer.deadline() != at {
             self.timer.as_mut().reset(at);
         }

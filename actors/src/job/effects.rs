@@ -8,6 +8,7 @@ use super::{
     actor::JobActor,
     ask::{AdvanceCursor, Ask, ClaimRun, RecordEnd},
     conclude::{Conclusion, conclude},
+    context::JobContext,
     hook_calls,
     report::Report,
     run_span,
@@ -34,9 +35,8 @@ use crate::{
 
 impl JobActor {
     /// What is answered at once is in `told`.
-    pub(super) fn perform(&mut self, mut effects: Effects, told: &mut Told) {
+    pub(super) fn perform(&mut self, effects: &mut Effects, told: &mut Told, ctx: &mut JobContext) {
         let mut completes = false;
-        // Drained, not consumed: that would move all of it first.
         for effect in effects.drain(..) {
             match effect {
                 Effect::Claim(claim) => self.claim(claim, told),
@@ -46,7 +46,7 @@ impl JobActor {
                 }
                 Effect::ReleasePermit => self.job.release_permit(),
                 Effect::Advance(advance) => self.advance(advance, told),
-                Effect::Start(start) => self.start(start),
+                Effect::Start(start) => self.start(start, ctx),
                 Effect::Cancel { run, why } => self.cancel(run, why),
                 Effect::Abort { run } => self.abort(run),
                 // It comes right before what is to be said of the end.
@@ -80,7 +80,8 @@ impl JobActor {
 
     fn claim(&self, claim: Claim, told: &mut Told) {
         let key = self.former_keys.key_of(claim.run, &self.job.definition.key);
-        match told.at_once(&self.job).and_then(|at_once| at_once.claim(&self.job, &claim, key)) {
+        match told.at_once(&self.job).and_then(|at_once| at_once.claim(&self.job, &claim, key, told.asked_at))
+        {
             Some((answer, at)) => {
                 told.push(&self.job, answer);
                 told.answered_at = Some(at);
@@ -135,7 +136,7 @@ impl JobActor {
         self.node().publisher.publish_routine(|| kind(self.job.definition.name.clone()));
     }
 
-    fn start(&mut self, start: Start) {
+    fn start(&mut self, start: Start, ctx: &mut JobContext) {
         if self.running.is_empty() {
             // As the machine does: a vector would make room for four.
             self.running.reserve_exact(1);
@@ -165,7 +166,7 @@ impl JobActor {
                 work.as_mut().poll(task)
             }));
         } else {
-            self.job.host.bodies.start(task);
+            self.job.host.bodies.start(task, &mut ctx.starts);
         }
     }
 

@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicI64, AtomicU8, Ordering},
+        atomic::{AtomicBool, AtomicI64, AtomicU8, Ordering},
     },
     time::Duration,
 };
@@ -48,6 +48,8 @@ pub(crate) struct JobHandle {
     pub(crate) hook_calls: HookCalls,
     pub(crate) wake_time: WakeTime,
     pub(crate) on_trial: OnTrial,
+    /// Its body was not quick when it ran last.
+    pub(crate) body_takes_time: AtomicBool,
     pub(crate) host: Arc<JobHost>,
 }
 

@@ -5,7 +5,7 @@ use std::{
     future::poll_fn,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::pin,
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     task::{Context, Poll, Waker},
     time::Duration,
 };
@@ -20,7 +20,7 @@ use tracing::Instrument;
 
 use super::{handle::JobHandle, hook_calls, report::Report};
 use crate::{
-    body_queue::Begin,
+    body_queue::{Begin, QUICK_MAX},
     contained::panic_text,
     core::job::{BodyEnd, BodyEnded, Input, Start},
     event::EventKind,
@@ -46,7 +46,7 @@ impl RunTask {
         Self { start, session, run, report }
     }
 
-    fn job(&self) -> &Arc<JobHandle> {
+    pub(super) fn job(&self) -> &Arc<JobHandle> {
         &self.report.job
     }
 
@@ -161,9 +161,6 @@ impl RunTask {
 impl Begin for RunTask {
     fn begin(self) -> Option<BoxFuture<'static, ()>> {
         let span = self.run.span();
-        if self.is_to_be_admitted() {
-            return Some(self.task());
-        }
         if span.is_disabled() {
             return self.try_now();
         }
@@ -175,6 +172,10 @@ impl Begin for RunTask {
     fn task(self) -> BoxFuture<'static, ()> {
         let span = self.run.span().clone();
         if span.is_disabled() { self.work().boxed() } else { self.work().instrument(span).boxed() }
+    }
+
+    fn is_quick(&self) -> bool {
+        !self.is_to_be_admitted() && !self.job().body_takes_time.load(Ordering::Relaxed)
     }
 }
 
@@ -251,6 +252,10 @@ impl EndReport {
         let elapsed = self.job.node().clock.elapsed();
         let took = self.started.map(|(_, began)| elapsed.saturating_sub(began)).unwrap_or_default();
         let started_at = self.started.map(|(at, _)| at);
+        let takes_time = took > QUICK_MAX;
+        if self.job.body_takes_time.load(Ordering::Relaxed) != takes_time {
+            self.job.body_takes_time.store(takes_time, Ordering::Relaxed);
+        }
         self.job.send(Input::BodyEnded(BodyEnded { run: self.run, end, started_at, took }));
     }
 }

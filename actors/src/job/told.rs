@@ -42,6 +42,8 @@ pub(super) struct Told {
     /// In their order; nearly always one, which takes no memory of its own.
     waiting: SmallVec<[AnswerAtOnce; 1]>,
     turns: Turns,
+    /// What the monotonic clock read when the job decided what it asks.
+    pub(super) asked_at: Duration,
     /// What the monotonic clock read when a claim was answered.
     pub(super) answered_at: Option<Duration>,
 }

@@ -74,9 +74,14 @@ impl OnTheSpot {
 }
 
 impl AnswersAtOnce for OnTheSpot {
-    fn claim(&self, job: &Arc<JobHandle>, claim: &Claim, key: &LockKey) -> Option<(AnswerAtOnce, Duration)> {
+    fn claim(
+        &self,
+        job: &Arc<JobHandle>,
+        claim: &Claim,
+        key: &LockKey,
+        asked_at: Duration,
+    ) -> Option<(AnswerAtOnce, Duration)> {
         let request = request(job, claim, key);
-        let began = self.node.clock.elapsed();
         let (session, verdict) = self.holdings.ask(claim.run, || {
             let (session, verdict) = self.ask(
                 |store| store.claim_now(&request).map(|(session, verdict)| (Some(session), verdict)),
@@ -89,7 +94,7 @@ impl AnswersAtOnce for OnTheSpot {
             Some(((session, verdict), held))
         })?;
         let answered_at = self.node.clock.elapsed();
-        let took = answered_at.saturating_sub(began);
+        let took = answered_at.saturating_sub(asked_at);
         self.node.meters.claim_duration.record(took.as_secs_f64());
         let unavailable = if let Verdict::Unavailable { reason } = &verdict { Some(reason) } else { None };
         self.note(Operation::Claim, unavailable);
@@ -116,20 +121,21 @@ impl AnswersAtOnce for OnTheSpot {
 
     fn record_end(&self, end: RecordEnd) -> Result<Answers, RecordEnd> {
         let asked = end.conclusion.run().and_then(|(run, outcome)| {
-            let completion =
-                self.holdings.with(run, |held| held.completion(run, outcome, end.from_completion))?;
-            let answer = self
-                .ask(|store| store.complete_now(&completion), |reason| Completed::Unavailable { reason })?;
-            Some((completion, answer))
+            self.holdings.end(run, |held| {
+                let completion = held.completion(run, outcome, end.from_completion);
+                let complete = |store: &dyn AtOnce| store.complete_now(&completion);
+                match self.ask(complete, |reason| Completed::Unavailable { reason })? {
+                    Completed::Unavailable { .. } | Completed::Locked => None,
+                    answer @ (Completed::Recorded { .. } | Completed::Stale | Completed::Unknown) => {
+                        Some((completion, answer))
+                    }
+                }
+            })
         });
-        let (completion, answer) = match asked {
-            // The lock actor asks again, until it is recorded.
-            None | Some((_, Completed::Unavailable { .. } | Completed::Locked)) => return Err(end),
-            Some(answered) => answered,
-        };
+        // The lock actor asks again, until it is recorded.
+        let Some((completion, answer)) = asked else { return Err(end) };
         self.note(Operation::Complete, None);
         note_end(&self.node, &completion, &answer, &self.reports);
-        drop(self.holdings.release(completion.run));
         let RecordEnd { conclusion, from_completion } = end;
         let job = conclusion.job().clone();
         conclusion.on_answered(&answer);

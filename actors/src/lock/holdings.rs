@@ -80,6 +80,19 @@ impl Holdings {
         Some(answer)
     }
 
+    /// Has the end of one recorded, if it is there, and lets it go, before anybody else looks for it. It stays
+    /// if there is no answer.
+    pub(super) fn end<T>(&self, run: RunId, record: impl FnOnce(&Held) -> Option<T>) -> Option<T> {
+        let mut open = self.lock();
+        let all = open.as_mut()?;
+        let answer = record(all.get(&run)?)?;
+        let held = all.remove(&run);
+        self.show(all.len());
+        drop(open);
+        drop(held);
+        Some(answer)
+    }
+
     /// Looks at one, if it is there.
     pub(super) fn with<T>(&self, run: RunId, look: impl FnOnce(&mut Held) -> T) -> Option<T> {
         self.lock().as_mut()?.get_mut(&run).map(look)

@@ -319,6 +319,7 @@ async fn newest_decided(recorder: &Recorder, job: JobName) -> Option<DateTime<Ut
         Decision::Vetoed { .. }
         | Decision::TriggerRefused { .. }
         | Decision::LeaderGap { .. }
+        | Decision::ClockStepped { .. }
         | Decision::RunLost { .. } => false,
     });
     started.max(skipped.filter_map(|decision| decision.fire_time).max()).map(FireTime::instant)

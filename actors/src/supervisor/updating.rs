@@ -4,12 +4,15 @@
 //! for before. What the change means for ticks and runs is decided by the job's machine, and by what authority
 //! it fires from then on by [`Firing`](crate::core::firing::Firing).
 
-use std::{slice, sync::Arc};
+use std::{
+    slice,
+    sync::{Arc, atomic::AtomicBool},
+};
 
 use actix::prelude::*;
 use futures_util::future::ready;
 
-use super::{Phase, SupervisorActor, outlook::Hopeless};
+use super::{Phase, SupervisorActor, operations, outlook::Hopeless};
 use crate::{
     core::{key_policies::conflicts, policy::Fires},
     definition::Definition,
@@ -20,6 +23,7 @@ use crate::{
     message::{Added, RescheduleJob, UpdateJob},
     metrics::JobMeters,
     name::By,
+    port::JobOperation,
 };
 
 impl SupervisorActor {
@@ -124,6 +128,7 @@ fn by_definition(
         hook_calls: hook_calls.share(),
         wake_time: WakeTime::default(),
         on_trial: OnTrial::default(),
+        body_takes_time: AtomicBool::default(),
     }
 }
 
@@ -134,10 +139,14 @@ impl SupervisorActor {
         by: Option<By>,
         ctx: &mut Context<Self>,
     ) -> ResponseActFuture<Self, Result<Added, UpdateError>> {
-        let job = match self.update(definition, by, ctx) {
+        let job = match self.update(definition, by.clone(), ctx) {
             Ok(job) => job,
             Err(error) => return Box::pin(ready(Err(error)).into_actor(self)),
         };
+        let definition = &job.definition;
+        operations::record(self.node(), &definition.name, JobOperation::Changed, by.as_ref(), || {
+            Some(definition.description())
+        });
         let scheduled = self.scheduled(vec![job]);
         Box::pin(scheduled.map(|mut added, _, _| Ok(added.pop().expect("invariant: one job, one answer"))))
     }
@@ -179,7 +188,7 @@ impl Handler<UpdateJob> for SupervisorActor {
     type Result = ResponseActFuture<Self, Result<Added, UpdateError>>;
 
     fn handle(&mut self, UpdateJob { job, by }: UpdateJob, ctx: &mut Self::Context) -> Self::Result {
-        let definition = job.define(self.node().clock.now()).map_err(UpdateError::Invalid);
+        let definition = job.define(self.node().clock.now(), &mut None).map_err(UpdateError::Invalid);
         let checked = definition.and_then(|definition| {
             self.check_update(&definition, Vec::new())?;
             Ok(definition)

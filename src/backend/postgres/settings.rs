@@ -9,6 +9,7 @@ use std::{
 use callsheet_actors::{
     CALL_DEADLINE, DurationText, Fault, NodeId, metrics::SCOPE_LABEL_LOCAL, port::LockError,
 };
+use deadpool_postgres::Pool;
 use tokio_postgres::Config;
 use tokio_postgres_rustls::MakeRustlsConnect;
 use uuid::Uuid;
@@ -55,7 +56,7 @@ pub(super) const MIGRATION_LOCK_TIMEOUT: Duration = Duration::from_secs(2);
 /// `deadlock_timeout`, so that `log_lock_waits` does not tell of candidates.
 const CAMPAIGN_SLICE: Duration = Duration::from_millis(500);
 /// The most slices of one campaign.
-const CAMPAIGN_SLICES_MAX: u32 = 6;
+const CAMPAIGN_SLICES_MAX: u32 = 7;
 /// How long one campaign may take: a little less than the engine waits, so that the reason is known.
 const CAMPAIGN_TIMEOUT: Duration = CALL_DEADLINE.saturating_sub(Duration::from_millis(500));
 
@@ -78,6 +79,8 @@ pub(super) struct Settings {
     /// The version of the time zone data by which the node goes; empty if it did not say so.
     pub(super) zone_data: Arc<str>,
     pub(super) migrate: bool,
+    /// The application's own connections, for the history.
+    pub(super) history_pool: Option<Pool>,
     url: Url,
     /// Asked for the password of each connection, instead of the URL's.
     pub(super) password_from: Option<Callback>,
@@ -127,6 +130,7 @@ impl Settings {
             lease: LEASE_DEFAULT,
             zone_data: "".into(),
             migrate: true,
+            history_pool: None,
             url,
             password_from: None,
             tls,
@@ -158,7 +162,7 @@ impl Settings {
     /// the lease.
     pub(super) fn campaign_slices(&self, patience: Duration) -> i32 {
         let slices =
-            patience.min(self.trust() * 3 / 4).as_millis() / self.campaign_slice().as_millis().max(1);
+            patience.min(self.trust() * 7 / 8).as_millis() / self.campaign_slice().as_millis().max(1);
         let slices = u32::try_from(slices).unwrap_or(u32::MAX).clamp(1, CAMPAIGN_SLICES_MAX);
         slices.cast_signed()
     }
@@ -283,6 +287,26 @@ impl Settings {
         config.connect_timeout(of_one);
         let hosts = u32::try_from(config.get_hosts().len()).unwrap_or(u32::MAX);
         Ok(Endpoint { tls: connector.tls, deadline: of_one.saturating_mul(hosts), config, mark, name })
+    }
+
+    /// What to connect with for the history, which decides nothing: no lease, no lock, and no wait for the disk.
+    pub(super) async fn history_endpoint(&self) -> Result<(Config, MakeRustlsConnect), Fault> {
+        let (mut config, connector) = self.address().await?;
+        let node = self.node.as_uuid().simple().to_string();
+        let given = config.get_options().map(|given| format!("{given} ")).unwrap_or_default();
+        let millis = CALL_DEADLINE.as_millis();
+        let options = format!(
+            "{given}-c statement_timeout={millis} -c lock_timeout={millis} -c idle_in_transaction_session_timeout={millis} \
+             -c synchronous_commit=off -c client_min_messages=warning"
+        );
+        config
+            .application_name(format!("callsheet {} history {}", &node[..12], self.scope))
+            .options(options)
+            .keepalives(true)
+            .keepalives_idle(Duration::from_secs(2))
+            .tcp_user_timeout(CALL_DEADLINE);
+        config.connect_timeout(config.get_connect_timeout().copied().unwrap_or(CONNECT_TIMEOUT));
+        Ok((config, connector.tls))
     }
 
     /// What the URL calls this node; empty if nothing.

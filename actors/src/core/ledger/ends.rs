@@ -18,8 +18,13 @@ use crate::{
 pub(crate) const CLOSED_MAX: usize = 4_096;
 
 impl Ledger {
-    /// Records the end of a run of `session` and frees its key.
-    pub fn complete(&mut self, now: DateTime<Utc>, session: Session, end: &Completion) -> Completed {
+    /// Records the end of a run of `session` and frees its key. Few ends depend on when `now` is.
+    pub fn complete(
+        &mut self,
+        now: impl FnOnce() -> DateTime<Utc>,
+        session: Session,
+        end: &Completion,
+    ) -> Completed {
         match self.open.get(&end.run) {
             Some(open) if open.session == session && open.token == end.token => {
                 self.close(end.run, end.outcome);
@@ -28,7 +33,7 @@ impl Ledger {
                     self.closed.pop_front();
                 }
                 let pause = self.count_failure(end);
-                let cursor = if end.from_completion { self.anchor(&end.job, now) } else { None };
+                let cursor = if end.from_completion { self.anchor(&end.job, now()) } else { None };
                 Completed::Recorded { cursor, pause }
             }
             Some(_) => Completed::Stale,

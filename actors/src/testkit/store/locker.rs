@@ -268,7 +268,7 @@ impl Locker for StoreBackend {
                     || state.is_locked(end.job.as_str())
                 {
                     true => Completed::Locked,
-                    false => state.ledger.complete(now, session, end),
+                    false => state.ledger.complete(|| now, session, end),
                 };
                 ends.iter().map(complete).collect()
             },
@@ -283,7 +283,7 @@ impl Locker for StoreBackend {
                 |end: &Completion| Completion { pause_after: None, from_completion: false, ..end.clone() };
             let release = |end: &Completion| match state.is_locked(end.key.as_str()) {
                 true => Completed::Locked,
-                false => state.ledger.complete(now, session, &plain(end)),
+                false => state.ledger.complete(|| now, session, &plain(end)),
             };
             ends.iter().map(release).collect()
         })

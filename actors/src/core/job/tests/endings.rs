@@ -118,7 +118,7 @@ fn a_schedule_that_panics_undoes_no_end_of_a_run() {
 
     let now = job.now("00:30:02");
     let end = ended(run, BodyEnd::Returned);
-    let effects = catch_unwind(AssertUnwindSafe(|| job.machine.feed(now, end)));
+    let effects = catch_unwind(AssertUnwindSafe(|| job.machine.fed(now, end)));
 
     assert!(matches!(effects.unwrap()[..], [Effect::RunEnded(_)]));
 }

@@ -266,9 +266,9 @@ impl World {
         let now = self.now();
         self.triggers.insert(now.spare);
         // As `step`, with the id that the caller knows.
-        let Some(effects) = self.call(|machine| machine.feed(now, Input::Trigger)) else { return };
+        let Some(effects) = self.call(|machine| machine.fed(now, Input::Trigger)) else { return };
         assert!(!self.perform(effects));
-        let Some(effects) = self.call(|machine| machine.decide(now)) else { return };
+        let Some(effects) = self.call(|machine| machine.decided(now)) else { return };
         if self.perform(effects) {
             let answer = self.permits.ask();
             self.step(Input::Permit(answer));

@@ -148,13 +148,13 @@ impl World {
             assert!(turns < 20, "a permit is asked for without end");
             let now = self.now();
             let resumes = matches!(one, Input::Resume { .. });
-            let Some(effects) = self.call(|machine| machine.feed(now, one)) else { return true };
+            let Some(effects) = self.call(|machine| machine.fed(now, one)) else { return true };
             if resumes && self.right == Right::Local {
                 self.counted = (self.machine().cursor(), 0);
             }
             done |= !effects.is_empty();
             assert!(!self.perform(effects), "a permit is asked for when all is decided");
-            let Some(effects) = self.call(|machine| machine.decide(now)) else { return true };
+            let Some(effects) = self.call(|machine| machine.decided(now)) else { return true };
             done |= !effects.is_empty();
             if self.perform(effects) {
                 input = Some(Input::Permit(self.permits.ask()));
