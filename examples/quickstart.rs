@@ -11,6 +11,7 @@
 //! curl localhost:8080/jobs -d '{"name": "hello", "cron": "* * * * *", "timezone": "Europe/Lisbon"}'
 //! curl localhost:8080/jobs -d '{"name": "fast", "every": "500ms"}'
 //! curl -X POST localhost:8080/jobs/hello/run      # now
+//! curl localhost:8080/jobs/hello/explain?at=2026-11-29T17:03:00Z      # did it run then, and why not?
 //! curl -X DELETE localhost:8080/jobs/fast
 //! curl localhost:8080/health                      # or /livez, /readyz, /healthz: see callsheet::guide::deploying
 //! curl localhost:8080/metrics
@@ -30,18 +31,20 @@ use std::{
 
 use actix::{Actor, Context, Handler};
 use actix_web::{
-    App, HttpResponse, HttpServer,
+    App, HttpRequest, HttpResponse, HttpServer,
     error::ErrorBadRequest,
     http::{StatusCode, header},
-    web::{self, Bytes, Data, Json, Path},
+    web::{self, Bytes, Data, Json, Path, Query},
 };
 use callsheet::{
     Builder, Error, Fault, Faults, HealthReport, JobStatus, ShutdownBudget, ShutdownReport, ShutdownSignals,
+    When,
     backend::Postgres,
     metrics::Prometheus,
     prelude::*,
     schedule::{IntoSchedule, Schedule, parse_duration, use_zone_data},
 };
+use chrono::{DateTime, Utc};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -97,6 +100,7 @@ async fn run() -> anyhow::Result<ShutdownReport> {
             .service(web::resource("/jobs").get(list).post(add))
             .service(web::resource("/jobs/{name}").get(details).delete(remove))
             .route("/jobs/{name}/run", web::post().to(trigger))
+            .route("/jobs/{name}/explain", web::get().to(explain))
     };
     // The jobs first: while they drain the server still serves, and what was opened on its workers still
     // works.
@@ -209,6 +213,35 @@ async fn remove(jobs: Data<Callsheet>, name: Path<String>) -> Result<HttpRespons
 async fn trigger(jobs: Data<Callsheet>, name: Path<String>) -> Result<HttpResponse, Error> {
     let run = jobs.trigger(name.into_inner()).await?.run();
     Ok(HttpResponse::Accepted().json(json!({ "run": run })))
+}
+
+/// The query of `GET /jobs/{name}/explain`: an instant, or a range.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Asked {
+    at: Option<DateTime<Utc>>,
+    from: Option<DateTime<Utc>>,
+    to: Option<DateTime<Utc>>,
+}
+
+/// As data with `Accept: application/json`, otherwise in English.
+async fn explain(
+    jobs: Data<Callsheet>,
+    name: Path<String>,
+    asked: Query<Asked>,
+    request: HttpRequest,
+) -> actix_web::Result<HttpResponse> {
+    let when = match asked.into_inner() {
+        Asked { at: Some(at), from: None, to: None } => When::from(at),
+        Asked { at: None, from: Some(from), to: Some(to) } => When::from(from..to),
+        Asked { .. } => return Err(ErrorBadRequest("ask `at` an instant, or `from` one `to` another")),
+    };
+    let explained = jobs.explain(name.into_inner(), when).await?;
+    let accepts = request.headers().get(header::ACCEPT).and_then(|accepts| accepts.to_str().ok());
+    if accepts.is_some_and(|accepts| accepts.contains("json")) {
+        return Ok(HttpResponse::Ok().json(explained));
+    }
+    Ok(HttpResponse::Ok().content_type("text/plain; charset=utf-8").body(explained.to_string()))
 }
 
 async fn list(jobs: Data<Callsheet>) -> Result<Json<Vec<Value>>, Error> {

@@ -1,8 +1,8 @@
 //! Why a call to the scheduler did nothing, and what a web server answers then.
 
 use callsheet_actors::{
-    AddError, ErrorKind, Fault, HistoryError, NextFireTimesError, PauseError, SelectError, TriggerError,
-    UnknownRun, UpdateError,
+    AddError, ErrorKind, ExplainError, Fault, HistoryError, NextFireTimesError, PauseError, SelectError,
+    TriggerError, UnknownRun, UpdateError,
 };
 
 /// Why a call to the scheduler did nothing.
@@ -27,6 +27,9 @@ pub enum Error {
     /// There are no fire times.
     #[error(transparent)]
     NextFireTimes(#[from] NextFireTimesError),
+    /// It is not explained what became of a job.
+    #[error(transparent)]
+    Explain(#[from] ExplainError),
     /// A trigger started nothing.
     #[error(transparent)]
     Trigger(#[from] TriggerError),
@@ -65,6 +68,7 @@ impl Error {
             Self::Pause(error) => error.kind(),
             Self::NextFireTimes(error) => error.kind(),
             Self::Trigger(error) => error.kind(),
+            Self::Explain(error) => error.kind(),
             Self::CancelRun(error) => error.kind(),
             Self::History(error) => error.kind(),
             Self::By(_) => ErrorKind::Invalid,

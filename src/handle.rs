@@ -5,11 +5,11 @@ use std::time::Duration;
 use actix::{Addr, Handler, Message, dev::ToEnvelope};
 use callsheet_actors::{
     AddJob, AddJobs, Added, By, CancelRun, CancelRuns, DecisionPage, Decisions, Engine, Event, EventFilter,
-    EventStream, FireTime, Health, HealthReport, IntoRecipient, Job, JobActor, JobAddress, JobDetails,
-    JobHistory, JobName, JobPage, JobRecord, JobStatus, ListJobs, Listen, ListenTo, NAME_MAX, NextFireTimes,
-    OperationPage, Operations, Pause, PauseJobs, RemoveJobs, RescheduleJob, Resign, ResumeJobs, RunHistory,
-    RunId, RunPage, SelectError, Selector, ShutdownReport, SupervisorActor, TriggerJob, TriggeredRun,
-    UpdateJob, adapter::bounded, port::IntoSchedule,
+    EventStream, Explain, Explanations, FireTime, Health, HealthReport, IntoRecipient, Job, JobActor,
+    JobAddress, JobDetails, JobHistory, JobName, JobPage, JobRecord, JobStatus, ListJobs, Listen, ListenTo,
+    NAME_MAX, NextFireTimes, OperationPage, Operations, Pause, PauseJobs, RemoveJobs, RescheduleJob, Resign,
+    ResumeJobs, RunHistory, RunId, RunPage, SelectError, Selector, ShutdownReport, SupervisorActor,
+    TriggerJob, TriggeredRun, UpdateJob, When, adapter::bounded, port::IntoSchedule,
 };
 use chrono::{DateTime, Utc};
 
@@ -25,7 +25,7 @@ use crate::{builder::Builder, error::Error};
 /// | pause and resume them, on all nodes | [`pause`](Self::pause), [`pause_with`](Self::pause_with), [`resume`](Self::resume) | [`PauseJobs`], [`ResumeJobs`] |
 /// | say who asks | [`by`](Self::by) | `by` of each of these |
 /// | run a job now; stop runs | [`trigger`](Self::trigger), [`trigger_for`](Self::trigger_for), [`cancel_runs`](Self::cancel_runs), [`cancel_run`](Self::cancel_run) | [`TriggerJob`], [`CancelRuns`], [`CancelRun`] |
-/// | see what jobs do | [`details`](Self::details), [`list`](Self::list), [`next_fire_times`](Self::next_fire_times) | [`JobDetails`], [`ListJobs`], [`NextFireTimes`] |
+/// | see what jobs do | [`details`](Self::details), [`list`](Self::list), [`next_fire_times`](Self::next_fire_times), [`explain`](Self::explain) | [`JobDetails`], [`ListJobs`], [`NextFireTimes`], [`Explain`] |
 /// | talk to the actor of a job itself | [`job_address`](Self::job_address) | [`JobAddress`] |
 /// | see what happened | [`runs`](Self::runs), [`history`](Self::history), [`decisions`](Self::decisions), [`operations`](Self::operations) | [`RunHistory`], [`JobHistory`], [`Decisions`], [`Operations`] |
 /// | hear what happens | [`events`](Self::events), [`listen`](Self::listen), [`listen_to`](Self::listen_to) | [`Events`](crate::Events), [`Listen`], [`ListenTo`] |
@@ -375,6 +375,46 @@ impl Callsheet {
         count: usize,
     ) -> Result<Vec<DateTime<Utc>>, Error> {
         Ok(self.ask(NextFireTimes { job: job.into(), count }).await??)
+    }
+
+    /// Explains what became of a job at an instant, or at each of its fire times in a range: whether it ran,
+    /// where and how late, or why it did not, and what says so. "Why did the report not run last night?" See
+    /// [`Explain`].
+    ///
+    /// ```
+    /// use callsheet::{Answer, prelude::*, schedule::cron};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let job = Job::new("report", cron("0 3 * * *")).run(async |_| {});
+    /// let jobs = Callsheet::builder().job(job).start().await?;
+    ///
+    /// let noon: chrono::DateTime<chrono::Utc> = "2026-01-05T12:00:00Z".parse()?;
+    /// let explained = jobs.explain("report", noon).await?;
+    ///
+    /// assert!(matches!(explained.explanations[0].answer, Answer::NotFireTime { .. }));
+    /// let text = "report at 2026-01-05T12:00:00Z: it does not fire then; the fire times beside it are \
+    ///             2026-01-05T03:00:00Z and 2026-01-06T03:00:00Z";
+    /// assert!(explained.to_string().starts_with(text), "{explained}");
+    /// # jobs.shutdown(std::time::Duration::from_secs(5)).await;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Explain`]: there is no such job, the range ends before it starts, or the history did not
+    /// answer. [`Error::Stopped`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe.
+    pub async fn explain(
+        &self,
+        job: impl Into<String>,
+        when: impl Into<When>,
+    ) -> Result<Explanations, Error> {
+        Ok(self.ask(Explain::new(job, when)).await??)
     }
 
     /// Answers one page of the jobs, in the order of their names: `ListJobs::default()` is the first page of

@@ -43,7 +43,7 @@
 //!   replaced.
 //! * [`guide`]: longer prose. To use it: [`guide::bodies`], `guide::policies`, [`guide::hooks`],
 //!   [`guide::configuration`], `guide::testing`, [`guide::coming_from`]. To run it: [`guide::deploying`],
-//!   [`guide::metrics`], [`guide::logs`], [`guide::health`], `guide::cluster`, `guide::leadership`,
+//!   [`guide::metrics`], [`guide::logs`], [`guide::explain`], [`guide::health`], `guide::cluster`, `guide::leadership`,
 //!   `guide::changing_jobs`, `guide::database`, `guide::parked`, `guide::other_connections`,
 //!   `guide::two_histories`. To know it: [`guide::limits`], [`guide::node_limits`], [`guide::faults`],
 //!   [`guide::audit`], [`guide::architecture`], [`guide::life_of_a_tick`], [`guide::election`],
@@ -75,6 +75,7 @@
 //! | `actix-web` | 4 | `metrics::Prometheus::resource`, the answer for an [`Error`] | `callsheet::actix_web` |
 //! | `chrono` | 0.4 | instants | [`callsheet::chrono`](chrono) |
 //! | `chrono-tz` | 0.10 | [`schedule::ZoneName`] | [`callsheet::chrono_tz`](chrono_tz) |
+//! | `deadpool-postgres` | 0.14 | `backend::Postgres::history_pool` | `callsheet::deadpool_postgres` |
 //! | `futures-util` | 0.3 | [`port::Body`], [`port::Elector`], [`port::Locker`] | [`BoxFuture`] |
 //! | `metrics-exporter-prometheus` | 0.18 | `metrics::Prometheus::with_handle` | `metrics::PrometheusHandle` |
 //! | `tokio-postgres` | 0.7 | `postgres::Guard` | `callsheet::tokio_postgres` |
@@ -114,35 +115,39 @@ pub use actix_web;
 pub use callsheet_actors::testkit;
 pub use callsheet_actors::{
     ALLOW_MAX, ATTEMPTS_RECORDED_MAX, ActiveRunStatus, ActorGone, AddError, AddJob, AddJobs, Added,
-    AnnounceShutdown, AttemptRecord, BLOCKING_THREADS_DEFAULT, Bodiless, BodyThreads, By, CALL_DEADLINE,
-    CATCH_UP_PACE, CLOCK_OFFSET_MAX_DEFAULT, CONNECT_TIMEOUT_DEFAULT, CancelItsRuns, CancelReason, CancelRun,
-    CancelRuns, Candidacy, DIVERGED_RUNS_MAX, Decision, DecisionPage, DecisionRecord, Decisions, DivergedRun,
-    ERROR_BYTES_DEFAULT, ERROR_BYTES_MAX, ERROR_BYTES_MIN, EVENT_BUFFER_DEFAULT, EVENT_BYTES_MAX, EVENTS_MAX,
-    EndedRun, ErrorKind, Event, EventFilter, EventKind, EventName, EventStream, Events, FIRE_TIMES_MAX,
-    FORGET_AFTER_DEFAULT, FORGET_AFTER_MIN, FailedRun, Fault, Faults, FencingToken, FinishedRun, FireTime,
-    FireTimes, Fires, HISTORY_PAGE_DEFAULT, HISTORY_PAGE_MAX, HISTORY_QUEUE_MIN, HOOK_CALL_BYTES_MAX,
-    HOOK_CALLS_MAX, HOOK_TIMEOUT_DEFAULT, HOOK_TIMEOUT_MAX, Health, HealthReport, HeldStatus, HistoryError,
-    HistoryOptions, Holder, HowDrained, IntoRecipient, IntoRunResult, JOB_LINES_MAX, JOBS_LOGGED_MAX, Job,
-    JobActor, JobAddress, JobContext, JobDetails, JobHistory, JobName, JobOperation, JobPage, JobRecord,
-    JobState, JobStatus, LOSSES_MAX, LastRunStatus, ListJobs, Listen, ListenTo, LockKey, MAY_LEAD_TIMEOUT,
-    MEASURES_MAX, MEMORY_BYTES_MIN, MISFIRE_ALL_MAX, MISFIRE_WITHIN_MAX, MISFIRE_WITHIN_MIN, Measure,
-    MemoryBounds, Misfire, NAME_MAX, NODE_HOOK_CALL_BYTES_MAX, NextFireTimes, NextFireTimesError, NodeId,
-    OnLost, Operation, OperationPage, OperationRecord, Operations, Origin, Outcome, Over, Overlap, PAGE_MAX,
-    PAUSE_NOTE_MAX, PENDING_RETRIES_MAX, PROBLEM_JOBS_MAX, PROGRESS_PACE, PageStart, Part, Pause, PauseError,
-    PauseJobs, Policies, PolicyConfig, Problem, ProblemJobs, QUEUE_MAX, REPORT_CHARS_MAX, REPORTED_BYTES_MAX,
-    REPORTED_RUNS_MAX, RESIGN_PAUSE_DEFAULT, RESIGN_PAUSE_MIN, RESTART_PERIOD, RESTARTS_MAX, RETENTION_MAX,
-    RETENTION_MIN, RemoveJobs, Reported, RescheduleJob, Resign, ResumeJobs, Retention, Retry, Run, RunError,
-    RunHistory, RunId, RunOrigin, RunPage, RunPhase, RunRecord, RunResult, SHUTDOWN_ABORT_AFTER_DEFAULT,
+    AnnounceShutdown, Answer, AttemptRecord, BLOCKING_THREADS_DEFAULT, Bodiless, BodyThreads, By,
+    CALL_DEADLINE, CATCH_UP_PACE, CLOCK_OFFSET_MAX_DEFAULT, CONNECT_TIMEOUT_DEFAULT, CancelItsRuns,
+    CancelReason, CancelRun, CancelRuns, Candidacy, DIVERGED_RUNS_MAX, Decision, DecisionPage,
+    DecisionRecord, Decisions, Delay, DivergedRun, ERROR_BYTES_DEFAULT, ERROR_BYTES_MAX, ERROR_BYTES_MIN,
+    EVENT_BUFFER_DEFAULT, EVENT_BYTES_MAX, EVENTS_MAX, EXPLAINED_MAX, EndedRun, ErrorKind, Event,
+    EventFilter, EventKind, EventName, EventStream, Events, Evidence, Explain, ExplainError, Explanation,
+    Explanations, FIRE_TIMES_MAX, FORGET_AFTER_DEFAULT, FORGET_AFTER_MIN, FailedRun, Fault, Faults,
+    FencingToken, FinishedRun, FireTime, FireTimes, Fires, HISTORY_PAGE_DEFAULT, HISTORY_PAGE_MAX,
+    HISTORY_QUEUE_MIN, HOOK_CALL_BYTES_MAX, HOOK_CALLS_MAX, HOOK_TIMEOUT_DEFAULT, HOOK_TIMEOUT_MAX, Health,
+    HealthReport, HeldStatus, HistoryError, HistoryOptions, Holder, HowDrained, IntoRecipient, IntoRunResult,
+    JOB_LINES_MAX, JOBS_LOGGED_MAX, Job, JobActor, JobAddress, JobContext, JobDetails, JobHistory, JobName,
+    JobOperation, JobPage, JobRecord, JobState, JobStatus, LOSSES_MAX, LastRunStatus, ListJobs, Listen,
+    ListenTo, LockKey, MAY_LEAD_TIMEOUT, MEASURES_MAX, MEMORY_BYTES_MIN, MISFIRE_ALL_MAX, MISFIRE_WITHIN_MAX,
+    MISFIRE_WITHIN_MIN, Measure, MemoryBounds, Misfire, NAME_MAX, NODE_HOOK_CALL_BYTES_MAX, NextFireTimes,
+    NextFireTimesError, NodeId, NotDecided, NotKnown, OnLost, Operation, OperationPage, OperationRecord,
+    Operations, Origin, Outcome, Over, Overlap, PAGE_MAX, PAUSE_NOTE_MAX, PENDING_RETRIES_MAX,
+    PROBLEM_JOBS_MAX, PROGRESS_PACE, PageStart, Part, Pause, PauseError, PauseJobs, Policies, PolicyConfig,
+    Problem, ProblemJobs, QUEUE_MAX, REPORT_CHARS_MAX, REPORTED_BYTES_MAX, REPORTED_RUNS_MAX,
+    RESIGN_PAUSE_DEFAULT, RESIGN_PAUSE_MIN, RESTART_PERIOD, RESTARTS_MAX, RETENTION_MAX, RETENTION_MIN,
+    RemoveJobs, Reported, RescheduleJob, Resign, ResumeJobs, Retention, Retry, Run, RunError, RunHistory,
+    RunId, RunOrigin, RunPage, RunPhase, RunRecord, RunResult, SHUTDOWN_ABORT_AFTER_DEFAULT,
     SHUTDOWN_END_MAX, STALL_MAX, SUBSCRIBER_EVENT_BYTES_MAX, SUBSCRIBER_EVENTS_MAX, Scheduled, SelectError,
     Selector, Shutdown, ShutdownNow, ShutdownReport, SkipReason, SkippedTicks, StartError, StepDownReason,
     SupervisorActor, TEXT_MAX, Tag, Term, TriggerError, TriggerJob, Triggered, TriggeredRun, UnknownRun,
-    UpdateError, UpdateJob, WAITING_ERROR_BYTES_MAX, WhenFull, port,
+    UpdateError, UpdateJob, WAITING_ERROR_BYTES_MAX, When, WhenFull, port,
 };
 pub use callsheet_actors::{
     BoxFuture, CancellationToken, WaitForCancellationFuture, actix, chrono, serde, tracing, uuid,
 };
 
 pub use chrono_tz;
+#[cfg(feature = "postgres")]
+pub use deadpool_postgres;
 #[cfg(feature = "postgres")]
 pub use tokio_postgres;
 

@@ -79,3 +79,34 @@ fn policies_prints_what_became_of_the_ticks_under_each_policy() {
     assert_eq!(counts("retry", "retried"), 2 * counts("retry", "succeeded"), "{lines:?}");
     assert_eq!(counts("timeout", "started"), counts("timeout", "timed out"), "{lines:?}");
 }
+
+/// On virtual time: it prints the same each time.
+#[cfg(feature = "testkit")]
+#[test]
+fn explain_answers_six_questions() {
+    let lines = lines_of("explain");
+
+    let answers = lines.iter().filter(|line| line.starts_with(|first: char| first.is_ascii_lowercase()));
+    let answers: Vec<_> = answers.collect();
+    let expected = [
+        ("report at 2026-03-28T22:00:00Z: it ran as run ", "succeeded"),
+        (
+            "report at 2026-03-28T23:00:00Z: it ran as run ",
+            "10m late: it was paused until it was resumed by alice",
+        ),
+        ("import at 2026-03-28T22:00:00Z: skipped: run ", "of the same lock key was in progress"),
+        (
+            "report at 2026-03-29T00:00:00Z: it ran as run ",
+            "late: nobody led from 2026-03-29T00:00:00.002Z to",
+        ),
+        (
+            "invoices at 2026-03-29T08:00:00Z: it does not fire then: ",
+            "the calendar \"holidays\" leaves it out",
+        ),
+        ("report at 2026-03-29T12:00:00Z: not decided yet: ", "it has not come"),
+    ];
+    assert_eq!(answers.len(), expected.len(), "{lines:#?}");
+    for (answer, (start, part)) in answers.iter().zip(expected) {
+        assert!(answer.starts_with(start) && answer.contains(part), "{answer}");
+    }
+}

@@ -315,6 +315,41 @@ impl NextFireTimesError {
     }
 }
 
+/// Why it is not explained what became of a job.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ExplainError {
+    /// There is no job of this name.
+    #[error("there is no job {name:?} on this node; list the jobs to see their names")]
+    UnknownJob {
+        /// The name as it was given, at most [`NAME_MAX`] bytes of it.
+        name: String,
+    },
+    /// The range breaks a rule.
+    #[error("{0}")]
+    Invalid(Faults),
+    /// The job's actor did not answer in time: its schedule panicked, or blocks its thread.
+    #[error("job {job:?} did not answer; see the log for a panic of its schedule")]
+    Unresponsive {
+        /// The job.
+        job: JobName,
+    },
+    /// The history did not answer. That none is kept is no error: the answer says so.
+    #[error(transparent)]
+    History(#[from] HistoryError),
+}
+
+impl ExplainError {
+    /// What kind of error it is.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::UnknownJob { .. } => ErrorKind::NotFound,
+            Self::Invalid(_) => ErrorKind::Invalid,
+            Self::Unresponsive { .. } | Self::History(_) => ErrorKind::Unavailable,
+        }
+    }
+}
+
 /// Why a trigger started nothing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]

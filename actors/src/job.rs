@@ -26,6 +26,7 @@ mod cast;
 mod conclude;
 mod context;
 mod effects;
+mod explain;
 mod former_keys;
 mod handle;
 mod hook_calls;
@@ -54,6 +55,7 @@ pub(crate) use self::{
     ask::{AdvanceCursor, Answers, AnswersAtOnce, Ask, Asks, AsksWait, ClaimRun, RecordEnd},
     cast::{Beginning, Placement},
     conclude::Conclusion,
+    explain::TickViews,
     handle::{JobHandle, OnTrial, RefusedStep, WakeTime},
     hook_calls::HookCalls,
     host::JobHost,

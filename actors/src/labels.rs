@@ -5,13 +5,14 @@
 //! another one; a job that comes back under a former label goes on with its series.
 
 use std::{
-    collections::HashMap,
     ops::Deref,
     sync::{
         Arc, Weak,
         atomic::{AtomicUsize, Ordering},
     },
 };
+
+use foldhash::{HashMap, HashMapExt};
 
 /// The label of every job that finds no label free.
 pub const JOB_LABEL_OTHER: &str = "_other";
@@ -116,8 +117,8 @@ impl<T> Labels<T> {
     /// One that there was costs no series.
     fn has_room_for(&self, label: &str) -> bool {
         let ever_max = self.max.saturating_mul(JOB_LABELS_EVER_FACTOR);
-        self.known.contains_key(label)
-            || self.in_use.load(Ordering::Relaxed) < self.max && self.known.len() < ever_max
+        let has_room = self.in_use.load(Ordering::Relaxed) < self.max && self.known.len() < ever_max;
+        has_room || self.known.contains_key(label)
     }
 
     fn use_label(&mut self, label: &str, keeps: bool, make: impl FnOnce(&str) -> T) -> Arc<Labelled<T>> {

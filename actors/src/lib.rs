@@ -42,6 +42,7 @@ mod error;
 mod event;
 mod event_filter;
 mod event_log;
+mod explain;
 mod failure_log;
 mod fault;
 mod health;
@@ -103,11 +104,15 @@ pub use crate::{
         FORGET_AFTER_DEFAULT, FORGET_AFTER_MIN, THREADS_MAX,
     },
     error::{
-        AddError, ErrorKind, FIRE_TIMES_MAX, Fault, Faults, NextFireTimesError, Over, PauseError,
-        SelectError, StartError, TriggerError, UnknownRun, UpdateError,
+        AddError, ErrorKind, ExplainError, FIRE_TIMES_MAX, Fault, Faults, NextFireTimesError, Over,
+        PauseError, SelectError, StartError, TriggerError, UnknownRun, UpdateError,
     },
     event::{CancelReason, Event, EventKind, EventName, Outcome, StepDownReason},
     event_filter::EventFilter,
+    explain::{
+        Answer, Delay, EXPLAINED_MAX, Evidence, Explain, Explanation, Explanations, NotDecided, NotKnown,
+        When,
+    },
     health::{HealthReport, PROBLEM_JOBS_MAX, Part, Problem, ProblemJobs, STALL_MAX},
     history::{HISTORY_QUEUE_MIN, HistoryOptions},
     hooks::{

@@ -9,6 +9,7 @@ mod adding;
 mod cancelling;
 mod clock;
 mod enrolment;
+mod explaining;
 mod forgetting;
 mod health;
 mod history;
@@ -16,6 +17,7 @@ mod key_policies;
 mod leaderless;
 mod leading;
 mod lost_runs;
+mod operations;
 mod outlook;
 mod parking;
 mod pausing;
@@ -75,6 +77,7 @@ use crate::{
     event::EventKind,
     event_filter::EventFilter,
     event_log::Level,
+    explain::triggered_for,
     health::Part,
     job::{Beginning, HookCalls, JobHandle, JobHost, JobMessage, OnTrial, TriggeredRun, WakeTime},
     labels::{JOB_LABEL_OTHER, Labelled},
@@ -84,7 +87,7 @@ use crate::{
     metrics::JobMeters,
     name::{JobName, Term},
     node::Node,
-    port::{Authority, Retention},
+    port::{Authority, JobOperation, Retention},
     run::Origin,
 };
 
@@ -101,6 +104,14 @@ struct Entry {
     deaths: Option<Box<Deaths>>,
     /// The store refuses it for its data: it is neither enrolled nor started, unless it is on trial.
     parked: Option<Box<Parked>>,
+}
+
+impl Entry {
+    /// By what authority this node decides the ticks of the job, if it does.
+    fn authority(&self, node: NodeState) -> Option<Authority> {
+        let is_taken = self.parked.as_ref().is_none_or(|parked| parked.is_on_trial);
+        self.firing.authority(node).filter(|_| is_taken)
+    }
 }
 
 /// How many bytes a supervisor takes for a job, besides its name and what others share.
@@ -306,13 +317,17 @@ impl SupervisorActor {
 
     /// By what authority this node decides the ticks of a job, if it does.
     fn authority(&self, entry: &Entry) -> Option<Authority> {
-        self.firing_authority(entry).filter(|_| entry.parked.as_ref().is_none_or(|parked| parked.is_on_trial))
+        entry.authority(self.node_state())
     }
 
     /// The same, whether the store takes the job or not.
     fn firing_authority(&self, entry: &Entry) -> Option<Authority> {
+        entry.firing.authority(self.node_state())
+    }
+
+    fn node_state(&self) -> NodeState {
         let is_running = matches!(self.phase, Phase::Running);
-        entry.firing.authority(NodeState { term: self.term, is_connected: self.connected, is_running })
+        NodeState { term: self.term, is_connected: self.connected, is_running }
     }
 
     fn select(&self, selector: &Selector) -> Result<Vec<JobName>, SelectError> {
@@ -380,6 +395,9 @@ impl Handler<TriggerJob> for SupervisorActor {
             let fault = Fault::new("fire_time", fire_time.to_string(), rule, cure);
             return refused(TriggerError::Invalid(fault.within(&format!("job {:?}", job.as_str())).into()));
         }
+        operations::record(self.node(), &job, JobOperation::Triggered, by.as_ref(), || {
+            fire_time.map(|fire_time| triggered_for(fire_time).into())
+        });
         let says = by.is_some() || fire_time.is_some();
         let origin = says.then_some(Origin::Trigger { by, fire_time });
         let answer = entry.job.ask(|reply| JobMessage::Trigger { origin, reply });

@@ -14,6 +14,7 @@
 //! | [`deploying`] | probes, the shutdown budget, rolling deployments |
 //! | [`metrics`] | what a node counts, and what to alert on |
 //! | [`logs`] | what a node says: logs, spans, events |
+//! | [`explain`] | why a job ran late, or not at all |
 //! | [`health`] | live, ready, healthy, and what to do |
 //! | [`cluster`] | several nodes: who fires what, what becomes of what |
 //! | [`leadership`] | who leads, how long a lease must be, by whose clock |
@@ -70,6 +71,9 @@ pub mod metrics {}
 
 #[doc = include_str!("logs.md")]
 pub mod logs {}
+
+#[doc = include_str!("explain.md")]
+pub mod explain {}
 
 #[doc = include_str!("health.md")]
 pub mod health {}

@@ -172,7 +172,8 @@ impl Calendar {
         let schedules = entries.fire_times_of(outer.in_zone(zone), &mut faults);
         if faults.is_empty() {
             let dates = joined(ranges).into();
-            Ok(Exclusion { zone, dates, weekdays, times: times.into(), schedules: schedules.into() })
+            let name = self.name().unwrap_or("without a name").into();
+            Ok(Exclusion { name, zone, dates, weekdays, times: times.into(), schedules: schedules.into() })
         } else {
             Err(faults)
         }
@@ -283,6 +284,7 @@ fn joined(mut ranges: Vec<(i64, i64)>) -> Vec<(i64, i64)> {
 /// The compiled calendar.
 #[derive(Debug, Clone)]
 pub(super) struct Exclusion {
+    name: Arc<str>,
     zone: &'static Zone,
     /// Numbers of days, both inclusive; in order, without overlaps.
     dates: Arc<[(i64, i64)]>,
@@ -294,6 +296,11 @@ pub(super) struct Exclusion {
 }
 
 impl Exclusion {
+    /// The name of the calendar.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
     /// If an instant is left out: a later one, up to which all are.
     pub(super) fn over_at(&self, millis: i64, budget: &mut Budget) -> Option<i64> {
         let (civil, span) = self.civil_time(millis);

@@ -2,10 +2,11 @@
 
 use std::{fmt, sync::Arc};
 
-use callsheet_actors::port::{Schedule, ScheduleIdentity};
+use callsheet_actors::port::{NotDue, Schedule, ScheduleIdentity};
 use chrono::{DateTime, Utc};
 
 use super::{
+    instant,
     lint::Warning,
     tree::{Compiled, Tree},
 };
@@ -29,6 +30,11 @@ impl Schedule for Checked {
 
     fn identity(&self) -> ScheduleIdentity {
         self.identity
+    }
+
+    fn why_not(&self, instant: DateTime<Utc>) -> Option<NotDue> {
+        let is_whole = instant::ceiling(instant) < instant::following(instant);
+        is_whole.then(|| self.compiled.tree.why_not(instant::ceiling(instant))).flatten()
     }
 
     fn timezone(&self) -> Option<&str> {

@@ -106,7 +106,7 @@ pub fn cron(expression: impl Into<String>) -> Definition<Cron> {
 }
 
 /// A cron expression; made by [`cron`].
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cron {
     pub(super) expression: String,
 }

@@ -54,7 +54,7 @@ pub fn daily() -> Definition<Daily> {
 }
 
 /// Every nth day; made by [`daily`].
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Daily {
     pub(super) recurrence: Recurrence,
 }

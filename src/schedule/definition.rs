@@ -12,13 +12,11 @@ use super::{
     any::Any,
     at::At,
     calendar::Calendar,
-    checked::Checked,
     compile::{Outer, all},
     cron::Cron,
     daily::Daily,
     dst::{Fold, Gap},
     every::Every,
-    form::identity_of,
     input::Given,
     monthly::Monthly,
     random::Random,
@@ -332,9 +330,6 @@ where
 {
     fn into_schedule(self) -> Result<Arc<dyn Schedule>, Faults> {
         let definition: Definition = self.into();
-        let compiled = definition.compile_within(Outer::default()).map_err(all)?;
-        let warnings = definition.lint_words().into();
-        let identity = identity_of(&definition);
-        Ok(Arc::new(Checked { compiled, warnings, identity }))
+        Ok(definition.compiled()?)
     }
 }

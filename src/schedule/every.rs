@@ -60,7 +60,7 @@ pub fn every(period: impl Into<Given<Duration>>) -> Definition<Every> {
 }
 
 /// A fixed period; made by [`every`].
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Every {
     pub(super) period: Given<Duration>,
     pub(super) from_completion: bool,

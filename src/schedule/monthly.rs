@@ -58,7 +58,7 @@ pub fn monthly() -> Definition<Monthly> {
 }
 
 /// Days of every nth month; made by [`monthly`].
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Monthly {
     pub(super) recurrence: Recurrence,
     pub(super) on: Vec<i32>,

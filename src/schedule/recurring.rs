@@ -19,7 +19,7 @@ use super::{
 const TIMES_MAX: usize = 1_440;
 
 /// How often, and at which times.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Recurrence {
     pub(super) every: u32,
     pub(super) at: Vec<Given<NaiveTime>>,

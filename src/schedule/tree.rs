@@ -56,6 +56,9 @@ impl Compiled {
 
     /// The rule of the job of this name, if there is something in it that looks random.
     pub(super) fn for_job(&self, job: &str) -> Option<Self> {
+        if !self.tree.may_look_random() {
+            return None;
+        }
         let mut tree = self.tree.clone();
         tree.seed(job).then(|| Self { tree, text: self.text.clone() })
     }
@@ -316,6 +319,16 @@ impl Tree {
         }
     }
 
+    /// Whether there may be something in it that looks random. To look is cheaper than to copy it.
+    fn may_look_random(&self) -> bool {
+        match self {
+            Self::Civil(_) | Self::Interval(_) | Self::AfterCompletion(_) | Self::At(_) => false,
+            Self::Window(window) => window.of.may_look_random(),
+            Self::Any(members) => members.iter().any(Self::may_look_random),
+            Self::Random(_) | Self::Custom(_) | Self::Except(_) | Self::Jitter(_) => true,
+        }
+    }
+
     /// Takes the job's name as the seed of what looks random; says whether there is such a thing.
     fn seed(&mut self, job: &str) -> bool {
         match self {
@@ -379,6 +392,13 @@ impl Custom {
 }
 
 impl Except {
+    /// The calendar that leaves an instant out.
+    pub(super) fn left_out_by(&self, millis: i64) -> Option<&str> {
+        let mut budget = Budget::default();
+        let by = self.exclusions.iter().find(|exclusion| exclusion.over_at(millis, &mut budget).is_some());
+        by.map(Exclusion::name)
+    }
+
     pub(super) fn new(of: Tree, exclusions: Box<[Exclusion]>) -> Self {
         let asked: usize = exclusions.iter().flat_map(Exclusion::ticks).map(Tree::size).sum();
         let asked = u32::try_from(asked).unwrap_or(u32::MAX);
@@ -432,7 +452,7 @@ impl Jitter {
     }
 
     /// The fire time of a planned one.
-    fn delayed(&self, planned: i64, budget: &mut Budget) -> i64 {
+    pub(super) fn delayed(&self, planned: i64, budget: &mut Budget) -> i64 {
         let next = self.of.first_from(planned + 1, budget).unwrap_or(i64::MAX);
         let max = self.max.min(next.min(self.until).saturating_sub(planned + 1));
         planned + self.seed.number(Domain::Jitter, planned, max)

@@ -54,7 +54,7 @@ pub fn weekly() -> Definition<Weekly> {
 }
 
 /// Days of every nth week; made by [`weekly`].
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Weekly {
     pub(super) recurrence: Recurrence,
     pub(super) on: Vec<Given<Weekday>>,

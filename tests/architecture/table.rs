@@ -24,7 +24,7 @@ pub(crate) const LAYERS: &[Layer] = &[
             "actors/src/{word,fault,name,deadline,serde}.rs",
             "actors/src/serde/duration.rs",
             "actors/src/core/{text,duration,storable,seldom,time,outcome,step_down,skip,pause,operation,policy}.rs",
-            "actors/src/port/{schedule,schedule_identity,zone_data,obstacle}.rs",
+            "actors/src/port/{schedule,schedule_identity,not_due,zone_data,obstacle}.rs",
             "actors/src/port/locker/*.rs",
             "actors/src/port/elector/*.rs",
         ],
@@ -55,6 +55,9 @@ pub(crate) const LAYERS: &[Layer] = &[
         files: &[
             "actors/src/{event_filter,event_log,contained,coalesced,labels,metrics,hooks,body}.rs",
             "actors/src/{recipient,definition,job_config,error,drain,candidacy,health,failure_log,overdue}.rs",
+            "actors/src/explain.rs",
+            "actors/src/explain/*.rs",
+            "actors/src/{permits,placement,body_queue,body_watch,node}.rs",
             "actors/src/{permits,placement,body_queue,body_watch,node,history}.rs",
             "actors/src/listener/{publisher,stream,subscriber}.rs",
             "actors/src/{node,definition,health,history}/*.rs",
@@ -146,7 +149,8 @@ pub(crate) const SURFACE: &[&str] =
     &["port", "adapter", "metrics", "serde", "testkit", "actix", "chrono", "tracing", "uuid"];
 
 /// Files that only compute: the same answer for the same question, whenever and wherever it is asked.
-pub(crate) const PURE: &[&str] = &["actors/src/core/**", "actors/src/port/schedule.rs", "src/schedule/**"];
+pub(crate) const PURE: &[&str] =
+    &["actors/src/core/**", "actors/src/explain/**", "actors/src/port/schedule.rs", "src/schedule/**"];
 
 /// Those of them that do read something: the time zone data of the machine, once, when it is asked for.
 pub(crate) const NOT_PURE: &[&str] = &["src/schedule/zone_dir.rs", "src/schedule/zone_data.rs"];

@@ -34,6 +34,7 @@ impl Log {
         KEPT.call_once(|| {
             let writer = log.clone();
             tracing_subscriber::fmt()
+                .with_ansi(false)
                 .with_max_level(tracing_subscriber::filter::LevelFilter::TRACE)
                 .with_writer(move || writer.clone())
                 .init();

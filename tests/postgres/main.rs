@@ -29,6 +29,7 @@ use tokio_postgres::{Client, NoTls};
 use self::harness::{PASSWORD, scope, server};
 
 mod batches;
+mod history;
 mod locked_rows;
 mod sessions;
 mod terms;

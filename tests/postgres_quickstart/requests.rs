@@ -58,6 +58,27 @@ fn a_cron_job_shows_its_zone_and_its_next_fire_time() {
 }
 
 #[test]
+fn what_became_of_a_tick_is_explained_in_english_and_as_data() {
+    let mut quickstart = Quickstart::start();
+    let started = quickstart.wait_for("RunStarted steady ");
+    let tick = started.split_whitespace().nth(3).expect("the fire time").to_owned();
+    quickstart.wait_for("RunSucceeded steady ");
+
+    let english = quickstart.get(&format!("/jobs/steady/explain?at={tick}"));
+    assert_eq!(english.status, 200, "{}", english.text);
+    assert_contains(
+        &english.text,
+        &[&*format!("steady at {tick}: it ran as run "), "schedule: every 2s: fires then"],
+    );
+    let later = quickstart.get("/jobs/steady/explain?at=2100-01-01T00:00:00Z");
+    assert_contains(&later.text, &["not decided yet: it has not come"]);
+    let wrong = quickstart.get("/jobs/steady/explain");
+    assert_eq!((wrong.status, &*wrong.text), (400, "ask `at` an instant, or `from` one `to` another"));
+    assert_eq!(quickstart.get("/jobs/nobody/explain?at=2100-01-01T00:00:00Z").status, 404);
+    quickstart.stop();
+}
+
+#[test]
 fn a_trigger_starts_a_run_now_unless_the_job_runs_already() {
     let mut quickstart = Quickstart::start();
     assert_eq!(quickstart.post(&json!({ "name": "yearly", "cron": "0 0 1 1 *" })).status, 201);

@@ -16,7 +16,7 @@ pub(crate) const CLOCK_STEP_MIN: TimeDelta = TimeDelta::milliseconds(100);
 /// monotonic   0    1    2         3    4    5
 /// look        -    -    -        +6s   -    -
 /// ```
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct ClockWatch {
     /// What the clock read when the monotonic one read zero, as it stood when timers were right.
     origin: DateTime<Utc>,

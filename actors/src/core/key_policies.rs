@@ -115,6 +115,11 @@ impl Keys {
         }
     }
 
+    /// Whether some job has a key that is not its own name.
+    pub(crate) fn are_shared(&self) -> bool {
+        !self.shared.is_empty()
+    }
+
     /// The jobs with this key whose names are other ones.
     pub(crate) fn jobs_of(&self, key: &LockKey) -> impl Iterator<Item = &JobName> {
         self.shared.get(key).into_iter().flatten()

@@ -64,7 +64,7 @@ impl Definition {
         now: DateTime<Utc>,
     ) -> Result<Self, Faults> {
         let schedule = schedule.for_job(self.name.as_str()).unwrap_or(schedule);
-        let Checked { schedule, identity, once } = check_schedule(schedule, now)?;
+        let Checked { schedule, identity, once } = check_schedule(schedule, now, &mut None)?;
         Ok(Self {
             name: self.name.clone(),
             key: self.key.clone(),
@@ -115,11 +115,16 @@ impl Job {
     ///
     /// Everything that is wrong with it, at once.
     pub fn check(&self) -> Result<(), Faults> {
-        self.clone().define(Utc::now()).map(drop)
+        self.clone().define(Utc::now(), &mut None).map(drop)
     }
 
-    /// Checks the definition as of `now` and takes it apart.
-    pub(crate) fn define(self, now: DateTime<Utc>) -> Result<Definition, Faults> {
+    /// Checks the definition as of `now` and takes it apart. `asked` is the schedule that was asked last: many
+    /// jobs share one, and it is not asked again.
+    pub(crate) fn define(
+        self,
+        now: DateTime<Utc>,
+        asked: &mut Option<Checked>,
+    ) -> Result<Definition, Faults> {
         let mut faults = Vec::new();
         let subject = || format!("job {:?}", self.name.chars().take(40).collect::<String>());
         let note = |fault: Fault, faults: &mut Vec<Fault>| faults.push(fault.within(&subject()));
@@ -148,7 +153,7 @@ impl Job {
         for (what, value, rule) in self.policies.faults() {
             note(Fault::new(what, value, format!("it is {rule}"), "choose another value"), &mut faults);
         }
-        let schedule = match self.schedule.and_then(|schedule| check_schedule(schedule, now)) {
+        let schedule = match self.schedule.and_then(|schedule| check_schedule(schedule, now, asked)) {
             Ok(schedule) => Some(schedule),
             Err(found) => {
                 found.into_vec().into_iter().for_each(|fault| note(fault, &mut faults));
@@ -178,7 +183,8 @@ impl Job {
 const TIMEOUT_MIN: Duration = Duration::from_millis(1);
 
 /// A schedule that may be asked.
-struct Checked {
+#[derive(Clone)]
+pub(crate) struct Checked {
     schedule: Arc<dyn Schedule>,
     identity: ScheduleIdentity,
     /// It has one fire time in all.
@@ -201,7 +207,14 @@ fn describe(schedule: &dyn Schedule) -> Arc<str> {
 }
 
 /// Refuses a schedule that never fires, and one that panics when it is asked: better now than in its actor.
-fn check_schedule(schedule: Arc<dyn Schedule>, now: DateTime<Utc>) -> Result<Checked, Faults> {
+fn check_schedule(
+    schedule: Arc<dyn Schedule>,
+    now: DateTime<Utc>,
+    last: &mut Option<Checked>,
+) -> Result<Checked, Faults> {
+    if let Some(last) = last.as_ref().filter(|last| Arc::ptr_eq(&last.schedule, &schedule)) {
+        return Ok(last.clone());
+    }
     let asked = catch_unwind(AssertUnwindSafe(|| {
         // A fire time at this very instant is neither before it nor after it.
         let after_now = now.checked_add_signed(TimeDelta::milliseconds(1)).unwrap_or(now);
@@ -209,7 +222,7 @@ fn check_schedule(schedule: Arc<dyn Schedule>, now: DateTime<Utc>) -> Result<Che
         (describe(&*schedule), fires, schedule.identity(), schedule.fires_once())
     }));
     match asked {
-        Ok((_, true, identity, once)) => Ok(Checked { schedule, identity, once }),
+        Ok((_, true, identity, once)) => Ok(last.insert(Checked { schedule, identity, once }).clone()),
         Ok((description, false, ..)) => {
             Err(Fault::new("schedule", &*description, "it never fires", "give it at least one fire time")
                 .into())

@@ -68,7 +68,8 @@ impl Same {
             Decision::Skipped { .. }
             | Decision::Vetoed { .. }
             | Decision::TriggerRefused { .. }
-            | Decision::LeaderGap { .. } => None,
+            | Decision::LeaderGap { .. }
+            | Decision::ClockStepped { .. } => None,
         };
         let DecisionRecord { at, node, job, decision, .. } = record;
         Self { at: *at, node: *node, job: job.clone(), reason: decision.reason(), lost }

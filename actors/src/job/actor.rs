@@ -7,6 +7,7 @@ use tokio::{sync::oneshot, time::Instant};
 
 use super::{
     context::JobContext,
+    explain::TickViews,
     former_keys::FormerKeys,
     handle::{JobHandle, Reading},
     message::{AsksSchedule, Envelope, JobMessage, Retirement},
@@ -379,6 +380,12 @@ impl Handler<Envelope> for JobActor {
             Some(JobMessage::PauseLocal { pause, reply }) => drop(reply.send(self.pause(pause, ctx))),
             Some(JobMessage::Upcoming { count, reply }) => {
                 let _ = reply.send(self.machine.upcoming(self.job.now().wall, count));
+            }
+            Some(JobMessage::Explain { when, reply }) => {
+                let has_slots = self.job.host.permits.limited();
+                let now = self.job.now();
+                let views = TickViews::of(&self.job.definition, &self.machine, now, when, has_slots);
+                let _ = reply.send(views);
             }
             Some(JobMessage::Status { asks_schedule, reply }) => drop(reply.send(self.status(asks_schedule))),
             Some(JobMessage::Open(mailbox)) => ctx.mailbox = Some(mailbox),

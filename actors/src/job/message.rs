@@ -5,11 +5,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use actix::{dev::channel::AddressReceiver, prelude::*};
 use tokio::sync::oneshot;
 
-use super::{actor::JobActor, handle::JobHandle, report::Report, status::JobStatus, triggered::TriggeredRun};
+use super::{
+    actor::JobActor, explain::TickViews, handle::JobHandle, report::Report, status::JobStatus,
+    triggered::TriggeredRun,
+};
 use crate::{
     core::{job::Input, time::FireTime},
     drain::Drain,
     error::TriggerError,
+    explain::When,
     name::{JobName, RunId},
     port::{Pause, Session, Verdict},
     run::Origin,
@@ -46,6 +50,8 @@ pub(crate) enum JobMessage {
     PauseLocal { pause: Option<Pause>, reply: oneshot::Sender<bool> },
     /// Asks for the next fire times, up to so many.
     Upcoming { count: usize, reply: oneshot::Sender<Vec<FireTime>> },
+    /// Asks what the schedule and the machine say of some instants.
+    Explain { when: When, reply: oneshot::Sender<TickViews> },
     /// Asks what the job is doing.
     Status { asks_schedule: AsksSchedule, reply: oneshot::Sender<JobStatus> },
     /// Somebody has an address of the actor, of which this is the mailbox.

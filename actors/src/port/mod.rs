@@ -8,6 +8,7 @@ mod divergence;
 mod elector;
 mod history;
 mod locker;
+mod not_due;
 mod obstacle;
 mod schedule;
 mod schedule_identity;
@@ -38,6 +39,7 @@ pub use locker::{
     Locker, LostRun, Notification, PendingRetry, PendingRetryOfJob, Proof, Proved, RoundAnswers, Session,
     StoredState, TickClaim, Verdict,
 };
+pub use not_due::NotDue;
 pub use obstacle::{OBSTACLES_MAX, Obstacle};
 pub use schedule::{IntoSchedule, Schedule};
 pub use schedule_identity::ScheduleIdentity;

@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc};
 
 use chrono::{DateTime, Utc};
 
-use super::ScheduleIdentity;
+use super::{NotDue, ScheduleIdentity};
 use crate::error::Faults;
 
 /// A pure rule for fire times.
@@ -88,6 +88,14 @@ pub trait Schedule: Send + Sync + fmt::Debug + fmt::Display + 'static {
 
     /// The IANA name of the time zone in which the rule is written, if it has one.
     fn timezone(&self) -> Option<&str> {
+        None
+    }
+
+    /// Why an instant is not a fire time, though the rule names it: a change of the clocks, a calendar, a
+    /// window. It explains to people what [`next_after`](Self::next_after) has decided, and decides nothing.
+    /// `None`, the default, if there is no reason but the rule itself, or if it is a fire time.
+    fn why_not(&self, instant: DateTime<Utc>) -> Option<NotDue> {
+        let _ = instant;
         None
     }
 

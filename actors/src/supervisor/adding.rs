@@ -28,7 +28,7 @@ use crate::{
     lock::{InquireJobs, InquiryPurpose},
     message::{AddJob, AddJobs, Added, PAGE_MAX},
     name::{By, JobName},
-    port::Inquiry,
+    port::{Inquiry, JobOperation},
 };
 
 /// Adds the jobs that the engine starts with. Who fires them is decided by the election that follows.
@@ -50,11 +50,19 @@ impl SupervisorActor {
         if !matches!(self.phase, Phase::Running) {
             return Err(AddError::ShuttingDown);
         }
-        faults
-            .extend(conflicts(definitions.iter().map(Definition::declares), |key| self.holder_of(key, None)));
-        let invalid = !faults.is_empty();
         let existing = definitions.iter().filter(|definition| self.jobs.contains_key(&definition.name));
-        faults.extend(existing.map(|definition| duplicate(&definition.name)));
+        let existing: Vec<_> = existing.map(|definition| duplicate(&definition.name)).collect();
+        let declared = || definitions.iter().map(Definition::declares);
+        // Jobs that have keys and names of their own contradict nobody.
+        let are_alone = faults.is_empty()
+            && existing.is_empty()
+            && !self.keys.are_shared()
+            && !declared().any(|job| job.shares_a_key());
+        if !are_alone {
+            faults.extend(conflicts(declared(), |key| self.holder_of(key, None)));
+        }
+        let invalid = !faults.is_empty();
+        faults.extend(existing);
         Faults::check(faults)
             .map_err(|faults| if invalid { AddError::Invalid(faults) } else { AddError::Exists(faults) })
     }
@@ -68,6 +76,7 @@ impl SupervisorActor {
         self.log_lints(&definitions);
         let (now, known_since) = self.node().clock.read();
         let mut added = Vec::with_capacity(definitions.len());
+        let mut entries = Vec::with_capacity(definitions.len());
         let host = self.parts.jobs.clone();
         let mut held = None;
         for (nth, definition) in definitions.into_iter().enumerate() {
@@ -90,12 +99,22 @@ impl SupervisorActor {
                 firing.await_enrolment();
             }
             added.push(job.clone());
-            self.jobs.insert(name, Entry { job, firing, known_since, deaths: None, parked: None });
+            entries.push((name, Entry { job, firing, known_since, deaths: None, parked: None }));
         }
+        self.insert(entries);
         drop(held);
         self.node().meters.jobs.set(self.jobs.len() as f64);
         self.enrol(ctx);
         added
+    }
+
+    /// Many at a time are laid out in one go, and close together; that takes all that there are in hand once.
+    fn insert(&mut self, entries: Vec<(JobName, Entry)>) {
+        if entries.len() > self.jobs.len() {
+            self.jobs.append(&mut entries.into_iter().collect());
+        } else {
+            self.jobs.extend(entries);
+        }
     }
 
     /// Adds jobs and finds out who fires them. They stay added whatever the store answers.
@@ -127,7 +146,8 @@ impl SupervisorActor {
         by: Option<By>,
         ctx: &mut Context<Self>,
     ) -> ResponseActFuture<Self, Result<Vec<Added>, AddError>> {
-        let added = self.add(definitions, by, ctx);
+        let added = self.add(definitions, by.clone(), ctx);
+        added.iter().for_each(|job| self.record(&job.definition.name, JobOperation::Added, by.as_ref()));
         Box::pin(self.scheduled(added).map(|added, _, _| Ok(added)))
     }
 
@@ -195,8 +215,9 @@ pub(super) fn inquiry(job: &JobHandle) -> Inquiry {
 pub(crate) fn define_all(jobs: Vec<Job>, now: DateTime<Utc>) -> (Vec<Definition>, Vec<Fault>) {
     let mut definitions = Vec::<Definition>::with_capacity(jobs.len());
     let mut faults = Vec::new();
+    let mut asked = None;
     for job in jobs {
-        match job.define(now) {
+        match job.define(now, &mut asked) {
             Ok(mut definition) => {
                 // Many jobs have the policies of the one before.
                 if let Some(before) =

@@ -9,7 +9,7 @@ use actix::prelude::*;
 use futures_util::future::{join_all, ready};
 use tokio::time::timeout;
 
-use super::{ANSWER_DEADLINE, SupervisorActor};
+use super::{ANSWER_DEADLINE, SupervisorActor, operations};
 use crate::{
     error::{SelectError, UnknownRun, given_name},
     event_log::Level,
@@ -18,6 +18,7 @@ use crate::{
     message::{CancelRun, CancelRuns, Selector},
     name::{By, JobName, RunId},
     node::Node,
+    port::JobOperation,
 };
 
 /// How many jobs at a time are asked whether a run is one of theirs.
@@ -72,8 +73,10 @@ impl SupervisorActor {
     }
 }
 
-/// Logs who asked a run to stop, if it is known: the event of its end does not say so.
-fn log_who(node: &Node, job: &JobName, run: RunId, by: Option<&By>) {
+/// Records that a run was asked to stop, and logs by whom if it is known: the event of its end does not say
+/// so.
+fn note_who(node: &Node, job: &JobName, run: RunId, by: Option<&By>) {
+    operations::record(node, job, JobOperation::Cancelled, by, || Some(format!("run {run}").into()));
     if let Some(by) = by {
         let line = format_args!("run {run} of {job} was asked to stop by {by}");
         node.publisher.log("asked to stop", Level::Info, job, &line);
@@ -105,7 +108,7 @@ impl Handler<CancelRuns> for SupervisorActor {
         });
         Box::pin(async move {
             let runs: Vec<_> = asked?.await.into_iter().flatten().flatten().collect();
-            runs.iter().for_each(|(job, run)| log_who(&node, job, *run, by.as_ref()));
+            runs.iter().for_each(|(job, run)| note_who(&node, job, *run, by.as_ref()));
             match selector {
                 // It was removed, and had nothing left to cancel.
                 Selector::Name(name) if held.is_empty() && runs.is_empty() => {
@@ -131,7 +134,7 @@ impl Handler<CancelRun> for SupervisorActor {
             let cancelled = actor.cancel_run(run, first, Bound::Unbounded);
             Box::pin(cancelled.map(move |job, actor, _| {
                 if let Ok(job) = &job {
-                    log_who(actor.node(), job, run, by.as_ref());
+                    note_who(actor.node(), job, run, by.as_ref());
                 }
                 job
             }))

@@ -16,11 +16,20 @@
 //! set again           │ at once ······················ a page every 50 ms, all by 12:00:10
 //! ```
 
-use std::{sync::Arc, time::Duration, vec};
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context as TaskContext, Poll},
+    time::Duration,
+    vec,
+};
 
 use actix::prelude::*;
 use chrono::TimeDelta;
-use tokio::time::{Instant, sleep_until};
+use tokio::{
+    task::JoinHandle,
+    time::{Instant, sleep_until},
+};
 
 use super::{Entry, SupervisorActor};
 use crate::{
@@ -29,6 +38,7 @@ use crate::{
     job::JobHandle,
     lock::ReadClock,
     name::JobName,
+    port::{Decision, DecisionRecord},
 };
 
 /// The shortest time between two looks, whatever the clock wants.
@@ -75,6 +85,25 @@ pub(super) struct Rearming {
     next: Option<SpawnHandle>,
 }
 
+/// The task that looks at the clocks; dropped, it looks no more.
+struct Looks(JoinHandle<bool>);
+
+impl Future for Looks {
+    /// Whether it is the store's clock that has moved.
+    type Output = bool;
+
+    fn poll(mut self: Pin<&mut Self>, task: &mut TaskContext<'_>) -> Poll<bool> {
+        // A clock that panicked is looked at again.
+        Pin::new(&mut self.0).poll(task).map(Result::unwrap_or_default)
+    }
+}
+
+impl Drop for Looks {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
 impl MovedClocks {
     /// Whether the timer of a job that fires so follows one of them.
     fn concerns(self, fires: Fires) -> bool {
@@ -88,6 +117,9 @@ impl MovedClocks {
 impl SupervisorActor {
     /// Looks at the clocks now, and whenever one of them may have moved.
     pub(super) fn watch_clocks(&mut self, ctx: &mut Context<Self>) {
+        if self.parts.single_node {
+            return self.watch_own_clocks(ctx);
+        }
         // Before the look: a step that comes after it ends the wait.
         let next_look = self.node().clock.next_look();
         self.look_at_clocks(ctx);
@@ -102,6 +134,38 @@ impl SupervisorActor {
         ctx.spawn(next_look.into_actor(self).map(|(), actor, ctx| actor.watch_clocks(ctx)));
     }
 
+    /// The same where the store is in this process: all that there is to look at is at hand, and nobody is
+    /// asked.
+    ///
+    /// A task of its own looks. An actor would be woken up for each look, by way of the set of tasks that it
+    /// is in, and of a system call that wakes up its own thread: several times the cost of the look, all day.
+    fn watch_own_clocks(&mut self, ctx: &mut Context<Self>) {
+        self.look_at_clocks(ctx);
+        let (node, mut watch) = (self.node().clone(), self.wall_clock.clone());
+        let moved = Looks(tokio::spawn(async move {
+            loop {
+                // Before the look: a step that comes after it ends the wait.
+                let next_look = node.clock.next_look();
+                let store = node.measure_store_clock();
+                let (wall, elapsed) = node.clock.read();
+                if store || watch.look(wall, elapsed).is_some() {
+                    break store;
+                }
+                let earliest = Instant::now() + LOOK_PAUSE_MIN;
+                next_look.await;
+                if Instant::now() < earliest {
+                    sleep_until(earliest).await;
+                }
+            }
+        }));
+        ctx.spawn(moved.into_actor(self).map(|store, actor, ctx| {
+            if store {
+                actor.on_store_clock_moved(ctx);
+            }
+            actor.watch_own_clocks(ctx);
+        }));
+    }
+
     fn look_at_clocks(&mut self, ctx: &mut Context<Self>) {
         // The store's clock is told by how far the node's is from it. If it has moved, too, the lock actor
         // reports it. Of a store in this process nothing else is measured, and no other thread is woken up.
@@ -114,6 +178,11 @@ impl SupervisorActor {
         if let Some(by) = self.wall_clock.look(wall, elapsed) {
             self.node().meters.clock_steps.increment(1);
             self.publish(|| EventKind::ClockStepped { by });
+            let node = self.node();
+            node.recorder.decision(|| {
+                // What the store's clock reads is not known again yet.
+                DecisionRecord::new(None, wall, node.id, Decision::ClockStepped { by })
+            });
             self.rearm(MovedClocks { wall: true, store: false }, ctx);
         }
     }

@@ -75,7 +75,6 @@ impl SupervisorActor {
         ctx: &mut Context<Self>,
     ) {
         self.enrolling.answered();
-        self.note_answered(group, &jobs);
         match answer {
             Ok(Ok(answers)) => {
                 let locked = self.on_enrolled(group, jobs, answers, ctx);
@@ -90,11 +89,13 @@ impl SupervisorActor {
                 self.enrol(ctx);
             }
             Ok(Err(LockError::BadData { reason })) => {
+                self.note_answered(group, &jobs);
                 self.suspect(group, &jobs, &reason, ctx);
                 self.retract_next(ctx);
                 self.enrol(ctx);
             }
             Ok(Err(_)) | Err(_) => {
+                self.note_answered(group, &jobs);
                 let names: Vec<_> = jobs.iter().map(|(job, _)| job.definition.name.clone()).collect();
                 if let Some(Group::Trial(_)) = group {
                     names.iter().for_each(|name| self.end_trial(name));
@@ -107,8 +108,8 @@ impl SupervisorActor {
         self.enrol_suspects_later(ctx);
     }
 
-    /// Whoever waits for the answer to their enrolment has it. A witness is enrolled already; and one that
-    /// was changed meanwhile is enrolled once more.
+    /// Whoever waits for the answer to their enrolment has it, though the store did not take them. A witness
+    /// is enrolled already; and one that was changed meanwhile is enrolled once more.
     fn note_answered(&mut self, group: Option<&Group>, jobs: &[Asked]) {
         if matches!(group, Some(Group::Witness(_))) {
             return;
@@ -205,9 +206,10 @@ impl SupervisorActor {
         let is_witness = matches!(group, Some(Group::Witness(_)));
         let host = self.parts.jobs.clone();
         let _held = host.placement.hold();
-        for ((job, authority), answer) in jobs.into_iter().zip(answers) {
+        let mut answered = jobs.into_iter().zip(answers);
+        while let Some(((job, authority), answer)) = answered.next() {
             self.note_enrolled(&job, &answer);
-            let Some(troubles) = self.still_fires(&job, authority) else { continue };
+            let Some(troubles) = self.still_fires(&job, authority, is_witness) else { continue };
             let name = &job.definition.name;
             if troubles.is_parked {
                 self.on_trial_enrolled(name, &answer);
@@ -227,6 +229,8 @@ impl SupervisorActor {
                 AfterEnrolment::Refuse(declared) => self.on_conflict(&job, &declared, ctx),
                 AfterEnrolment::TermIsOver(term) => {
                     self.parts.election.do_send(TermRefused(term));
+                    let rest: Vec<_> = answered.map(|(asked, _)| asked).collect();
+                    self.note_answered(group, &rest);
                     return locked;
                 }
                 AfterEnrolment::LeaveToLeader => self.leave_to_leader(name, ctx),
@@ -246,14 +250,28 @@ impl SupervisorActor {
     }
 
     /// The troubles of a job, if this node has that very one and fires it by the same authority. One that was
-    /// added or changed since has its own answer.
-    fn still_fires(&self, job: &JobHandle, authority: Authority) -> Option<Troubles> {
-        let same = |entry: &&Entry| {
+    /// added or changed since has its own answer. Whoever waits for this one has it, but for a witness.
+    fn still_fires(
+        &mut self,
+        job: &Arc<JobHandle>,
+        authority: Authority,
+        is_witness: bool,
+    ) -> Option<Troubles> {
+        let node = self.node_state();
+        let name = &job.definition.name;
+        // Of a million jobs each look at one more is felt: everything is done here at once.
+        let entry = self.jobs.get_mut(name)?;
+        if !is_witness && Arc::ptr_eq(&entry.job, job) {
+            entry.firing.enrolment_answered();
+            self.questions.go_on(name);
+        }
+        let same = |entry: &&mut Entry| {
             entry.job.generation == job.generation && Arc::ptr_eq(&entry.job.definition, &job.definition)
         };
-        // Of a million jobs each look at one more is felt: everything is read here at once.
-        let entry = self.jobs.get(&job.definition.name).filter(same);
-        let entry = entry.filter(|entry| self.authority(entry) == Some(authority))?;
+        let entry = Some(entry).filter(same)?;
+        if entry.authority(node) != Some(authority) {
+            return None;
+        }
         Some(Troubles { is_parked: entry.parked.is_some(), is_refused: entry.firing.refused().is_some() })
     }
 

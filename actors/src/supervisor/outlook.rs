@@ -7,6 +7,7 @@
 use std::{
     fmt::Write,
     panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
     time::Duration,
 };
 
@@ -74,11 +75,16 @@ impl SupervisorActor {
     /// Which of the jobs would never run.
     pub(super) fn hopeless<'a>(&self, definitions: impl IntoIterator<Item = &'a Definition>) -> Hopeless {
         let mut hopeless = Hopeless::default();
+        let mut fires: Option<&Definition> = None;
         for definition in definitions {
+            // Many jobs share one schedule, which is asked once.
+            if fires.is_some_and(|last| has_outlook_of(definition, last)) {
+                continue;
+            }
             let now = self.time_of(definition);
             let job = &definition.name;
             match Outlook::of(definition, now) {
-                Outlook::Fires => {}
+                Outlook::Fires => fires = Some(definition),
                 Outlook::Over { last } => hopeless.over.push(Over { job: job.clone(), last, now }),
                 Outlook::Broken(breach) => {
                     let fault = Fault::new(
@@ -127,6 +133,12 @@ impl SupervisorActor {
         let (wall, elapsed) = self.node().clock.read();
         self.lint_log.log(definitions, wall, elapsed);
     }
+}
+
+/// Whether two jobs have one schedule, and go by one clock.
+fn has_outlook_of(one: &Definition, other: &Definition) -> bool {
+    let is_local = |definition: &Definition| definition.policies.fires == Fires::Local;
+    Arc::ptr_eq(&one.schedule, &other.schedule) && is_local(one) == is_local(other)
 }
 
 /// What two readings of the store's clock may differ by, if one of them was made here.

@@ -18,6 +18,7 @@ use crate::{
     lock::WithdrawJobs,
     message::{PAGE_MAX, RemoveJobs, Selector},
     name::{By, JobName},
+    port::JobOperation,
 };
 
 /// Actors of one name are still to account for the ticks before their job was removed, or got another
@@ -57,6 +58,7 @@ impl SupervisorActor {
             }
             self.retiring.insert((name.clone(), generation), entry.job.clone());
             entry.job.post(JobMessage::Retire { why: Retirement::Removed });
+            self.record(name, JobOperation::Removed, by);
             self.node()
                 .publisher
                 .publish_routine(|| EventKind::JobRemoved { job: name.clone(), by: by.cloned() });

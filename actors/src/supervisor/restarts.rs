@@ -166,6 +166,7 @@ impl SupervisorActor {
                 | JobMessage::CancelRun { .. }
                 | JobMessage::PauseLocal { .. }
                 | JobMessage::Upcoming { .. }
+                | JobMessage::Explain { .. }
                 | JobMessage::Status { .. }
                 | JobMessage::Open(_)),
                 Some(successor),
@@ -178,6 +179,7 @@ impl SupervisorActor {
                 | JobMessage::CancelRun { .. }
                 | JobMessage::PauseLocal { .. }
                 | JobMessage::Upcoming { .. }
+                | JobMessage::Explain { .. }
                 | JobMessage::Status { .. }
                 | JobMessage::Open(_),
                 None,

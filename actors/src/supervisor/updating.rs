@@ -12,7 +12,7 @@ use std::{
 use actix::prelude::*;
 use futures_util::future::ready;
 
-use super::{Phase, SupervisorActor, outlook::Hopeless};
+use super::{Phase, SupervisorActor, operations, outlook::Hopeless};
 use crate::{
     core::{key_policies::conflicts, policy::Fires},
     definition::Definition,
@@ -23,6 +23,7 @@ use crate::{
     message::{Added, RescheduleJob, UpdateJob},
     metrics::JobMeters,
     name::By,
+    port::JobOperation,
 };
 
 impl SupervisorActor {
@@ -130,10 +131,14 @@ impl SupervisorActor {
         by: Option<By>,
         ctx: &mut Context<Self>,
     ) -> ResponseActFuture<Self, Result<Added, UpdateError>> {
-        let job = match self.update(definition, by, ctx) {
+        let job = match self.update(definition, by.clone(), ctx) {
             Ok(job) => job,
             Err(error) => return Box::pin(ready(Err(error)).into_actor(self)),
         };
+        let definition = &job.definition;
+        operations::record(self.node(), &definition.name, JobOperation::Changed, by.as_ref(), || {
+            Some(definition.description())
+        });
         let scheduled = self.scheduled(vec![job]);
         Box::pin(scheduled.map(|mut added, _, _| Ok(added.pop().expect("invariant: one job, one answer"))))
     }
@@ -175,7 +180,7 @@ impl Handler<UpdateJob> for SupervisorActor {
     type Result = ResponseActFuture<Self, Result<Added, UpdateError>>;
 
     fn handle(&mut self, UpdateJob { job, by }: UpdateJob, ctx: &mut Self::Context) -> Self::Result {
-        let definition = job.define(self.node().clock.now()).map_err(UpdateError::Invalid);
+        let definition = job.define(self.node().clock.now(), &mut None).map_err(UpdateError::Invalid);
         let checked = definition.and_then(|definition| {
             self.check_update(&definition, Vec::new())?;
             Ok(definition)

@@ -30,6 +30,9 @@ pub(super) const TABLES: [&str; 6] = ["leader", "scopes", "sessions", "names", "
 /// From which of them it deletes.
 pub(super) const EMPTIED: [&str; 3] = ["debts", "names", "sessions"];
 
+/// From which of the others it deletes what is old.
+const HISTORY: [&str; 3] = ["history_runs", "history_decisions", "history_operations"];
+
 /// What a node calls.
 pub(super) const ROUTINES: [&str; 2] = ["is_over", "wait_for_leadership"];
 
@@ -40,12 +43,14 @@ const TABLE: &str = "migrations";
 pub(super) fn ddl(schema: &str) -> String {
     let name = quoted(schema);
     let (emptied, called) = (emptied(schema), called(schema));
+    let old = HISTORY.map(|table| format!("{name}.{table}")).join(", ");
     let bookkeeping = Client::assert_migrations_table_query(TABLE);
     let mut ddl = format!(
         "-- The role of the nodes then needs:\n\
          --   GRANT USAGE ON SCHEMA {name} TO <role>;\n\
          --   GRANT SELECT, INSERT, UPDATE ON ALL TABLES IN SCHEMA {name} TO <role>;\n\
          --   GRANT DELETE ON {emptied} TO <role>;\n\
+         --   GRANT DELETE ON {old} TO <role>; -- so that old history goes\n\
          --   GRANT EXECUTE ON ROUTINE {called} TO <role>; -- unless everybody may\n\
          BEGIN;\n\
          CREATE SCHEMA IF NOT EXISTS {name};\n\

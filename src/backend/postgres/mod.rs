@@ -21,6 +21,7 @@
 //! * `statement`: every statement with its parameters and its answer, what it locks, and why. `text`:
 //!   whatever somebody wrote, on its way to the server.
 //! * `histories`: whether this server knows what the node was granted before.
+//! * `history`: what happened, over connections of its own.
 //! * `proof`: whether a claim would be possible. `cure`: what would mend a refused statement.
 //! * `settings`, `failure`, `migrations`: what a node is told, what it says when it fails, the schema.
 
@@ -42,6 +43,7 @@ mod former_connections;
 mod guard;
 mod heartbeat;
 mod histories;
+mod history;
 mod leader_row;
 mod leadership;
 mod lock_holders;
@@ -76,7 +78,7 @@ use std::{
 
 use callsheet_actors::{
     Fault, Faults, NodeId,
-    port::{Backend, Clock, Elector, LockError, Locker, Session},
+    port::{Backend, Clock, Elector, History, LockError, Locker, MemoryBounds, Session},
 };
 
 use tokio::sync::watch;
@@ -87,6 +89,7 @@ use self::{
     credentials::Callback,
     former_connections::{FAREWELL_MAX, Former},
     guard::RunStore,
+    history::PostgresHistory,
     session::OpenSession,
     settings::Settings,
 };
@@ -287,11 +290,22 @@ impl Postgres {
         self.set(|settings| settings.tls.identify(pem.as_ref(), key.as_ref()))
     }
 
+    /// Sets the connections of the [history](crate::Builder::history). Default: two of this node's own, opened when
+    /// they are needed, with the host, the credentials and the encryption of the others.
+    ///
+    /// They lead to the same database. Their pool should have timeouts; a statement that takes longer than 5 s is
+    /// given up, with its connection. A pooler may stand between.
+    #[must_use]
+    pub fn history_pool(self, pool: deadpool_postgres::Pool) -> Self {
+        self.set(|settings| settings.history_pool = Some(pool))
+    }
+
     /// Sets whether to make and update the schema when the first session is opened. Default: `true`.
     ///
     /// That needs the right to create a schema in the database, unless there is nothing to do. Otherwise
     /// another role must have done it, or have run [`ddl`](Self::ddl); then `USAGE` of the schema, `SELECT`,
-    /// `INSERT` and `UPDATE` on its tables, `DELETE` on `debts`, `names` and `sessions`, and `EXECUTE` of the
+    /// `INSERT` and `UPDATE` on its tables, `DELETE` on `debts`, `names` and `sessions`, on `history_runs`,
+    /// `history_decisions` and `history_operations` if old history is to go, and `EXECUTE` of the
     /// routines `is_over` and `wait_for_leadership`, which everybody has unless it was revoked, are enough.
     ///
     /// Nodes may migrate at once: one at a time, under an advisory lock. Anybody who may connect to the
@@ -349,6 +363,10 @@ impl Backend for Postgres {
     fn run_extension(&self) -> Option<Arc<dyn Any + Send + Sync>> {
         let Settings { scope, schema, .. } = &self.shared.settings;
         Some(Arc::new(RunStore::new(scope, schema)))
+    }
+
+    fn history(&self, _: MemoryBounds) -> Option<Arc<dyn History>> {
+        Some(Arc::new(PostgresHistory::of(&self.shared.settings)))
     }
 
     fn elector(&self) -> Arc<dyn Elector> {

@@ -9,6 +9,7 @@ use std::{
 use callsheet_actors::{
     CALL_DEADLINE, DurationText, Fault, NodeId, metrics::SCOPE_LABEL_LOCAL, port::LockError,
 };
+use deadpool_postgres::Pool;
 use tokio_postgres::Config;
 use tokio_postgres_rustls::MakeRustlsConnect;
 use uuid::Uuid;
@@ -78,6 +79,8 @@ pub(super) struct Settings {
     /// The version of the time zone data by which the node goes; empty if it did not say so.
     pub(super) zone_data: Arc<str>,
     pub(super) migrate: bool,
+    /// The application's own connections, for the history.
+    pub(super) history_pool: Option<Pool>,
     url: Url,
     /// Asked for the password of each connection, instead of the URL's.
     pub(super) password_from: Option<Callback>,
@@ -127,6 +130,7 @@ impl Settings {
             lease: LEASE_DEFAULT,
             zone_data: "".into(),
             migrate: true,
+            history_pool: None,
             url,
             password_from: None,
             tls,
@@ -283,6 +287,26 @@ impl Settings {
         config.connect_timeout(of_one);
         let hosts = u32::try_from(config.get_hosts().len()).unwrap_or(u32::MAX);
         Ok(Endpoint { tls: connector.tls, deadline: of_one.saturating_mul(hosts), config, mark, name })
+    }
+
+    /// What to connect with for the history, which decides nothing: no lease, no lock, and no wait for the disk.
+    pub(super) async fn history_endpoint(&self) -> Result<(Config, MakeRustlsConnect), Fault> {
+        let (mut config, connector) = self.address().await?;
+        let node = self.node.as_uuid().simple().to_string();
+        let given = config.get_options().map(|given| format!("{given} ")).unwrap_or_default();
+        let millis = CALL_DEADLINE.as_millis();
+        let options = format!(
+            "{given}-c statement_timeout={millis} -c lock_timeout={millis} -c idle_in_transaction_session_timeout={millis} \
+             -c synchronous_commit=off -c client_min_messages=warning"
+        );
+        config
+            .application_name(format!("callsheet {} history {}", &node[..12], self.scope))
+            .options(options)
+            .keepalives(true)
+            .keepalives_idle(Duration::from_secs(2))
+            .tcp_user_timeout(CALL_DEADLINE);
+        config.connect_timeout(config.get_connect_timeout().copied().unwrap_or(CONNECT_TIMEOUT));
+        Ok((config, connector.tls))
     }
 
     /// What the URL calls this node; empty if nothing.

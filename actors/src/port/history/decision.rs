@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -77,6 +77,12 @@ pub enum Decision {
         /// Until when: a term was won.
         to: DateTime<Utc>,
     },
+    /// The clock of the node was set, or its machine slept.
+    ClockStepped {
+        /// How much more it reads than it would have; negative: less.
+        #[serde(with = "crate::serde::duration")]
+        by: TimeDelta,
+    },
     /// The node of a run died before the run ended.
     RunLost {
         /// The run.
@@ -95,6 +101,7 @@ impl Decision {
             Self::Vetoed { .. } => "vetoed",
             Self::TriggerRefused { .. } => "trigger_refused",
             Self::LeaderGap { .. } => "leader_gap",
+            Self::ClockStepped { .. } => "clock_stepped",
             Self::RunLost { .. } => "run_lost",
         }
     }
@@ -103,7 +110,7 @@ impl Decision {
     pub(crate) fn is_coalesced(&self) -> bool {
         match self {
             Self::Skipped { .. } | Self::Vetoed { .. } | Self::TriggerRefused { .. } => true,
-            Self::LeaderGap { .. } | Self::RunLost { .. } => false,
+            Self::LeaderGap { .. } | Self::ClockStepped { .. } | Self::RunLost { .. } => false,
         }
     }
 }
@@ -119,7 +126,7 @@ impl DecisionRecord {
         match &self.decision {
             Decision::Skipped { text, .. } => text.as_ref().map_or(0, |text| text.len()),
             Decision::Vetoed { text, .. } | Decision::TriggerRefused { text, .. } => text.len(),
-            Decision::LeaderGap { .. } | Decision::RunLost { .. } => 0,
+            Decision::LeaderGap { .. } | Decision::ClockStepped { .. } | Decision::RunLost { .. } => 0,
         }
     }
 
@@ -129,7 +136,9 @@ impl DecisionRecord {
         let (before, before_is_at_least) = match &self.decision {
             Decision::Skipped { count, at_least, .. } => (*count, *at_least),
             Decision::Vetoed { count, .. } | Decision::TriggerRefused { count, .. } => (*count, false),
-            Decision::LeaderGap { .. } | Decision::RunLost { .. } => (0, false),
+            Decision::LeaderGap { .. } | Decision::ClockStepped { .. } | Decision::RunLost { .. } => {
+                (0, false)
+            }
         };
         match &mut decision {
             Decision::Skipped { count, at_least, .. } => {
@@ -139,7 +148,7 @@ impl DecisionRecord {
             Decision::Vetoed { count, .. } | Decision::TriggerRefused { count, .. } => {
                 *count = count.saturating_add(before);
             }
-            Decision::LeaderGap { .. } | Decision::RunLost { .. } => {}
+            Decision::LeaderGap { .. } | Decision::ClockStepped { .. } | Decision::RunLost { .. } => {}
         }
         self.fire_time = self.fire_time.max(fire_time);
         (self.term, self.decision) = (term, decision);

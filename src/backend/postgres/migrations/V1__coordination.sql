@@ -244,3 +244,106 @@ BEGIN
         EXIT WHEN term IS NULL OR known IS NULL OR term <> known;
     END LOOP;
 END $$;
+
+-- What happened, for whoever asks later. Nothing is decided by it: no claim, no end, no cursor. It is written behind, in
+-- batches, over connections of its own, and what is old is deleted by the leader, a page at a time.
+
+-- One row for each run: of those in progress that last, and of all that ended. The ids of runs grow with the time at which they
+-- were asked for, so that a page, and what is old, is a part of an index.
+CREATE TABLE history_runs (
+    scope text COLLATE "C" NOT NULL,
+    run uuid NOT NULL,
+    job text COLLATE "C" NOT NULL,
+    key text COLLATE "C" NOT NULL,
+    slot integer NOT NULL,
+    -- tick, trigger, unknown
+    origin text NOT NULL,
+    asked_by text,
+    node uuid NOT NULL,
+    term bigint,
+    token bigint,
+    fire_time timestamptz,
+    started_at timestamptz,
+    ended_at timestamptz,
+    -- In microseconds.
+    lateness bigint NOT NULL,
+    took bigint,
+    -- None while it is in progress.
+    outcome text COLLATE "C",
+    cancelled text,
+    error text,
+    attempt integer NOT NULL,
+    -- As JSON; none if there are none.
+    attempts text,
+    report text,
+    measures text,
+    progress float8,
+    next_fire_time timestamptz,
+    PRIMARY KEY (scope, run)
+);
+CREATE INDEX history_runs_by_job ON history_runs (scope, job, run);
+CREATE INDEX history_runs_by_outcome ON history_runs (scope, outcome, run);
+CREATE INDEX history_runs_by_job_and_outcome ON history_runs (scope, job, outcome, run);
+
+-- One row for each job. It is never deleted.
+CREATE TABLE history_jobs (
+    scope text COLLATE "C" NOT NULL,
+    job text COLLATE "C" NOT NULL,
+    last_run uuid,
+    last_at timestamptz,
+    last_outcome text,
+    success_at timestamptz,
+    failed_run uuid,
+    failed_at timestamptz,
+    failed_error text,
+    consecutive_failures bigint NOT NULL DEFAULT 0,
+    runs bigint NOT NULL DEFAULT 0,
+    failures bigint NOT NULL DEFAULT 0,
+    -- How long all bodies took, in microseconds, and how many there were.
+    took numeric NOT NULL DEFAULT 0,
+    timed bigint NOT NULL DEFAULT 0,
+    -- Of the runs that were there when some were deleted last, in microseconds.
+    p95 bigint,
+    -- As JSON; none if it is not paused.
+    pause text,
+    next_fire_time timestamptz,
+    -- How many runs were added since it was looked for too many.
+    unpruned bigint NOT NULL DEFAULT 0,
+    PRIMARY KEY (scope, job)
+) WITH (fillfactor = 50);
+
+-- One row for each decision that started nothing, or for many within a minute.
+CREATE TABLE history_decisions (
+    scope text COLLATE "C" NOT NULL,
+    at timestamptz NOT NULL,
+    nth bigint GENERATED ALWAYS AS IDENTITY,
+    node uuid NOT NULL,
+    -- Empty if it is about all jobs.
+    job text COLLATE "C" NOT NULL,
+    reason text COLLATE "C" NOT NULL,
+    -- The run that was lost; zeros if none was.
+    lost uuid NOT NULL,
+    first timestamptz,
+    fire_time timestamptz,
+    term bigint,
+    -- As JSON.
+    decision text NOT NULL,
+    PRIMARY KEY (scope, at, node, job, reason, lost)
+);
+CREATE INDEX history_decisions_by_time ON history_decisions (scope, at, nth);
+CREATE INDEX history_decisions_by_job ON history_decisions (scope, job, at, nth);
+
+-- One row for each thing that somebody did to a job.
+CREATE TABLE history_operations (
+    scope text COLLATE "C" NOT NULL,
+    at timestamptz NOT NULL,
+    nth bigint GENERATED ALWAYS AS IDENTITY,
+    node uuid NOT NULL,
+    job text COLLATE "C" NOT NULL,
+    operation text COLLATE "C" NOT NULL,
+    asked_by text,
+    note text,
+    PRIMARY KEY (scope, at, node, job, operation)
+);
+CREATE INDEX history_operations_by_time ON history_operations (scope, at, nth);
+CREATE INDEX history_operations_by_job ON history_operations (scope, job, at, nth);

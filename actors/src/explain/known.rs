@@ -1,0 +1,52 @@
+//! What an explanation is made of.
+
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+
+use crate::{
+    core::{pause::Pause, time::FireTime},
+    name::RunId,
+    port::{DecisionRecord, NotDue, OperationRecord, RunRecord},
+};
+
+/// What the schedule of a job and its actor say of an instant.
+#[derive(Debug, Clone)]
+pub(crate) struct TickView {
+    pub(crate) at: DateTime<Utc>,
+    /// The schedule in words.
+    pub(crate) schedule: Arc<str>,
+    pub(crate) is_fire_time: bool,
+    pub(crate) previous: Option<FireTime>,
+    pub(crate) next: Option<FireTime>,
+    pub(crate) why_not: Option<NotDue>,
+    /// Everything up to here is decided, as far as this node knows.
+    pub(crate) cursor: DateTime<Utc>,
+    /// This node fires the job.
+    pub(crate) fires: bool,
+    /// The pause that holds it.
+    pub(crate) held_by: Option<Pause>,
+    /// The oldest run in progress.
+    pub(crate) run: Option<RunId>,
+    /// The node bounds how many bodies it runs at once.
+    pub(crate) has_slots: bool,
+}
+
+/// What is recorded about an instant, and beside it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Known {
+    /// The runs of the job around it.
+    pub(crate) runs: Vec<RunRecord>,
+    /// The decisions about it, and those about all jobs around it.
+    pub(crate) decisions: Vec<DecisionRecord>,
+    /// What was done to the job, the newest first.
+    pub(crate) operations: Vec<OperationRecord>,
+    /// There is a history.
+    pub(crate) is_kept: bool,
+    /// What is older is not kept any more.
+    pub(crate) kept_since: Option<DateTime<Utc>>,
+    /// Something is recorded of the job before.
+    pub(crate) was_there: bool,
+    /// Since when this node holds the job with its schedule.
+    pub(crate) held_since: DateTime<Utc>,
+}

@@ -1,0 +1,333 @@
+//! Every answer, and every reason of it, by what is known.
+
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use super::*;
+use crate::{
+    core::{
+        outcome::{CancelReason, Outcome},
+        pause::Pause,
+        skip::SkipReason,
+    },
+    name::{By, JobName, NodeId, RunId},
+    port::{Decision, DecisionRecord, JobOperation, NotDue, OperationRecord, RunOrigin, RunRecord},
+};
+
+fn at(text: &str) -> DateTime<Utc> {
+    format!("2026-01-05T{text}Z").parse().expect("an instant")
+}
+
+fn tick() -> FireTime {
+    FireTime::new(at("03:00:00"))
+}
+
+fn job() -> JobName {
+    JobName::new("report").expect("a good name")
+}
+
+fn node() -> NodeId {
+    NodeId::numbered(7)
+}
+
+fn run_id(number: u128) -> RunId {
+    uuid::Uuid::from_u128(number).into()
+}
+
+fn view() -> TickView {
+    TickView {
+        at: tick().instant(),
+        schedule: "cron 0 3 * * *".into(),
+        is_fire_time: true,
+        previous: Some(FireTime::new(at("03:00:00") - TimeDelta::days(1))),
+        next: Some(FireTime::new(at("03:00:00") + TimeDelta::days(1))),
+        why_not: None,
+        cursor: at("12:00:00"),
+        fires: true,
+        held_by: None,
+        run: None,
+        has_slots: false,
+    }
+}
+
+/// Nothing is recorded of the tick, though of the job before.
+fn known() -> Known {
+    Known { is_kept: true, was_there: true, held_since: at("00:00:00"), ..Known::default() }
+}
+
+fn ran(outcome: Option<Outcome>) -> RunRecord {
+    let mut record = RunRecord::new(job(), run_id(1), node());
+    record.origin = RunOrigin::Tick;
+    record.fire_time = Some(tick());
+    record.started_at = Some(at("03:00:00.002"));
+    record.lateness = Duration::from_millis(2);
+    record.ended_at = outcome.map(|_| at("03:04:00"));
+    record.outcome = outcome;
+    record
+}
+
+fn late(record: RunRecord) -> RunRecord {
+    RunRecord {
+        started_at: Some(at("03:10:00")),
+        ended_at: Some(at("03:14:00")),
+        lateness: Duration::from_mins(10),
+        ..record
+    }
+}
+
+fn decided(time: &str, decision: Decision) -> DecisionRecord {
+    DecisionRecord::new(Some(job()), at(time), node(), decision)
+}
+
+fn skipped(reason: SkipReason, text: Option<&str>, run: Option<RunId>) -> DecisionRecord {
+    let text = text.map(Into::into);
+    let decision = Decision::Skipped { reason, count: 1, at_least: false, text, run };
+    DecisionRecord { first: Some(tick()), fire_time: Some(tick()), ..decided("03:00:00.004", decision) }
+}
+
+fn operation(time: &str, operation: JobOperation, by: &str) -> OperationRecord {
+    let record = OperationRecord::new(job(), operation, at(time), node());
+    OperationRecord { by: By::new(by).ok(), ..record }
+}
+
+/// The answer, in words, at noon.
+fn answer(view: &TickView, known: &Known) -> String {
+    decide(&job(), at("12:00:00"), view, known).answer.to_string()
+}
+
+fn with_run(record: RunRecord) -> Known {
+    Known { runs: vec![record], ..known() }
+}
+
+fn with_decision(record: DecisionRecord) -> Known {
+    Known { decisions: vec![record], ..known() }
+}
+
+const RUN: &str = "00000000-0000-0000-0000-000000000001";
+const NODE: &str = "00000000-0000-0000-0000-000000000007";
+
+#[test]
+fn a_run_says_when_where_and_how_it_ended() {
+    for (outcome, ended) in [
+        (Outcome::Succeeded, "succeeded"),
+        (Outcome::Failed, "failed"),
+        (Outcome::Panicked, "panicked"),
+        (Outcome::TimedOut, "timed out"),
+        (Outcome::Cancelled, "was cancelled"),
+    ] {
+        let expected =
+            format!("it ran as run {RUN} on node {NODE} from 2026-01-05T03:00:00.002Z, and {ended}");
+        assert_eq!(answer(&view(), &with_run(ran(Some(outcome)))), expected);
+    }
+    let expected = format!("it runs as run {RUN} on node {NODE} from 2026-01-05T03:00:00.002Z");
+    assert_eq!(answer(&view(), &with_run(ran(None))), expected);
+    let vetoed = RunRecord {
+        cancelled: Some(CancelReason::Vetoed),
+        error: Some("maintenance".into()),
+        ..ran(Some(Outcome::Cancelled))
+    };
+    assert_eq!(answer(&view(), &with_run(vetoed)), format!("a before hook vetoed run {RUN}: maintenance"));
+}
+
+#[test]
+fn a_lost_run_says_whether_it_goes_on() {
+    for (is_retried, then) in [(false, "it is not retried"), (true, "it is to go on elsewhere")] {
+        let lost = decided("03:02:00", Decision::RunLost { run: run_id(1), is_retried });
+        let known = Known { decisions: vec![lost], ..with_run(ran(Some(Outcome::Lost))) };
+
+        assert_eq!(answer(&view(), &known), format!("node {NODE} died during run {RUN}, and {then}"));
+    }
+}
+
+#[test]
+fn a_late_run_says_what_delayed_it() {
+    let gap = Decision::LeaderGap { from: at("02:59:00"), to: at("03:09:58") };
+    let gap = DecisionRecord { job: None, ..decided("03:09:58", gap) };
+    let step = decided("03:09:00", Decision::ClockStepped { by: TimeDelta::minutes(9) });
+    let step = DecisionRecord { job: None, ..step };
+    let mut before = ran(Some(Outcome::Succeeded));
+    (before.run, before.fire_time) = (run_id(2), Some(FireTime::new(at("02:00:00"))));
+    (before.started_at, before.ended_at) = (Some(at("02:00:00")), Some(at("03:09:59")));
+    let record = || late(ran(Some(Outcome::Succeeded)));
+    let resumed = operation("03:09:59", JobOperation::Resumed, "bob");
+    let base = || with_run(record());
+    let retried = RunRecord { attempt: 2, ..record() };
+    let slots = TickView { has_slots: true, ..view() };
+    for (view, known, why) in [
+        (
+            view(),
+            Known { decisions: vec![gap], ..base() },
+            "nobody led from 2026-01-05T02:59:00Z to 2026-01-05T03:09:58Z",
+        ),
+        (
+            view(),
+            Known { decisions: vec![step], ..base() },
+            "the machine slept or its clock was set, 9m ahead",
+        ),
+        (view(), Known { operations: vec![resumed], ..base() }, "it was paused until it was resumed by bob"),
+        (
+            view(),
+            Known { runs: vec![record(), before], ..known() },
+            "run 00000000-0000-0000-0000-000000000002 of the job was in progress until 2026-01-05T03:09:59Z",
+        ),
+        (view(), with_run(retried), "its node died, and this was attempt 2"),
+        (slots, base(), "it waited for one of the node's slots, or for processor time"),
+        (view(), base(), "no cause is recorded: no node was there, or it had no processor time"),
+    ] {
+        let expected = format!(
+            "it ran as run {RUN} on node {NODE} from 2026-01-05T03:10:00Z, 10m late: {why}, and succeeded"
+        );
+        assert_eq!(answer(&view, &known), expected);
+    }
+}
+
+#[test]
+fn a_skipped_tick_says_why() {
+    let other = Some(run_id(2));
+    for (record, why) in [
+        (skipped(SkipReason::Misfire, None, None), "it was too late for its misfire policy"),
+        (
+            skipped(SkipReason::Overlap, None, other),
+            "run 00000000-0000-0000-0000-000000000002 of the same lock key was in progress",
+        ),
+        (skipped(SkipReason::Overlap, None, None), "a run of the same lock key was in progress"),
+        (
+            skipped(SkipReason::Paused, Some("the disk is full"), None),
+            "the job was paused by alice: the disk is full",
+        ),
+        (skipped(SkipReason::Concurrency, None, None), "the node ran as many bodies as it may"),
+        (
+            skipped(SkipReason::Parked, Some("too long"), None),
+            "the store refused the job for its data: too long",
+        ),
+        (
+            skipped(SkipReason::Removed, None, None),
+            "the job was removed, or got another schedule, before it was decided",
+        ),
+    ] {
+        let operations = vec![
+            operation("11:00:00", JobOperation::Paused, "carol"),
+            operation("02:00:00", JobOperation::Paused, "alice"),
+        ];
+        let known = Known { operations, ..with_decision(record) };
+
+        assert_eq!(answer(&view(), &known), format!("skipped: {why}"));
+    }
+}
+
+#[test]
+fn of_the_records_of_a_minute_the_shortest_that_covers_the_tick_tells() {
+    let long = DecisionRecord {
+        first: Some(FireTime::new(at("02:59:30"))),
+        fire_time: Some(FireTime::new(at("03:00:20"))),
+        ..skipped(SkipReason::Paused, None, None)
+    };
+    let beside = DecisionRecord {
+        first: Some(FireTime::new(at("03:00:01"))),
+        fire_time: Some(FireTime::new(at("03:00:02"))),
+        ..skipped(SkipReason::Misfire, None, None)
+    };
+    let known = Known { decisions: vec![long, beside, skipped(SkipReason::Overlap, None, None)], ..known() };
+
+    assert_eq!(answer(&view(), &known), "skipped: a run of the same lock key was in progress");
+}
+
+#[test]
+fn what_is_no_fire_time_names_those_beside_it_and_the_reason() {
+    let no_fire_time = || TickView { is_fire_time: false, ..view() };
+    let beside = "the fire times beside it are 2026-01-04T03:00:00Z and 2026-01-06T03:00:00Z";
+    assert_eq!(answer(&no_fire_time(), &known()), format!("it does not fire then; {beside}"));
+
+    let calendar =
+        TickView { why_not: Some(NotDue::Calendar { name: "holidays".to_owned() }), ..no_fire_time() };
+    let expected = format!("it does not fire then: the calendar \"holidays\" leaves it out; {beside}");
+    assert_eq!(answer(&calendar, &known()), expected);
+    for (previous, next, said) in [
+        (view().previous, None, "the last fire time was 2026-01-04T03:00:00Z"),
+        (None, view().next, "the first fire time is 2026-01-06T03:00:00Z"),
+        (None, None, "it never fires"),
+    ] {
+        let view = TickView { previous, next, ..no_fire_time() };
+        assert_eq!(answer(&view, &known()), format!("it does not fire then; {said}"));
+    }
+    // What ran by another schedule ran all the same.
+    let ran = answer(&no_fire_time(), &with_run(ran(Some(Outcome::Succeeded))));
+    assert!(ran.starts_with("it ran"), "{ran}");
+}
+
+#[test]
+fn what_is_not_decided_yet_says_what_it_waits_for() {
+    let due = || TickView { cursor: at("00:00:00"), ..view() };
+    let pause = Pause::until(at("13:00:00")).note("the disk is full").by(By::new("alice").ok());
+    let other_node = TickView { fires: false, at: at("11:59:00"), ..due() };
+    for (view, why) in [
+        (TickView { at: at("15:00:00"), ..due() }, "it has not come"),
+        (
+            TickView { held_by: Some(pause), ..due() },
+            "the job is paused by alice: the disk is full, until 2026-01-05T13:00:00Z",
+        ),
+        (
+            TickView { run: Some(run_id(1)), ..due() },
+            "run 00000000-0000-0000-0000-000000000001 of the job is in progress",
+        ),
+        (due(), "it is due, and waits for a leader or for the store"),
+        (other_node, "it is due, and waits for a leader or for the store"),
+    ] {
+        assert_eq!(answer(&view, &known()), format!("not decided yet: {why}"));
+    }
+}
+
+#[test]
+fn what_is_not_known_says_why() {
+    let new = Known { was_there: false, held_since: at("11:00:00"), ..known() };
+    let follower = TickView { cursor: at("00:00:00"), fires: false, ..view() };
+    for (view, known, why) in [
+        (view(), new, "nothing is recorded of the job before; this node has it since 2026-01-05T11:00:00Z"),
+        (
+            view(),
+            Known { kept_since: Some(at("11:00:00")), ..known() },
+            "what was recorded before 2026-01-05T11:00:00Z is not kept any more",
+        ),
+        (view(), Known { is_kept: false, ..known() }, "no history is kept"),
+        (view(), known(), "nothing is recorded: no node had the job then, or the record was dropped"),
+        (follower, known(), "nothing is recorded: no node had the job then, or the record was dropped"),
+    ] {
+        assert_eq!(answer(&view, &known), format!("not known: {why}"));
+    }
+}
+
+#[test]
+fn a_run_that_only_names_the_fire_time_is_evidence_and_no_answer() {
+    let origin = RunOrigin::Trigger { by: By::new("alice").ok() };
+    let named = RunRecord { run: run_id(3), origin, ..ran(Some(Outcome::Succeeded)) };
+    let asked = operation("04:00:00", JobOperation::Triggered, "alice");
+    let asked = OperationRecord { note: Some("for 2026-01-05T03:00:00Z".into()), ..asked };
+    let misfire = with_decision(skipped(SkipReason::Misfire, None, None));
+    let known = Known { runs: vec![named], operations: vec![asked], ..misfire };
+
+    let explained = decide(&job(), at("12:00:00"), &view(), &known);
+
+    assert!(matches!(explained.answer, Answer::Skipped { reason: SkipReason::Misfire, .. }));
+    assert_eq!(
+        explained.to_string(),
+        format!(
+            "report at 2026-01-05T03:00:00Z: skipped: it was too late for its misfire policy\n  \
+             schedule: cron 0 3 * * *: fires then\n  \
+             operation: triggered at 2026-01-05T04:00:00Z by alice: for 2026-01-05T03:00:00Z\n  \
+             decision: at 2026-01-05T03:00:00.004Z on node {NODE}: skipped 1 for misfire, 2026-01-05T03:00:00Z"
+        )
+    );
+}
+
+#[test]
+fn an_explanation_is_the_same_after_it_went_through_json() {
+    let known = with_decision(skipped(SkipReason::Paused, Some("the disk is full"), None));
+    let explained = decide(&job(), at("12:00:00"), &view(), &known);
+
+    let text = serde_json::to_string(&explained).expect("it can be written");
+
+    assert_eq!(serde_json::from_str::<Explanation>(&text).expect("it can be read"), explained);
+    let json: serde_json::Value = serde_json::from_str(&text).expect("it is JSON");
+    assert_eq!((&json["answer"], &json["reason"]), (&"skipped".into(), &"paused".into()), "{text}");
+}

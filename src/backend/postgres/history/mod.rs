@@ -1,0 +1,380 @@
+//! The history on PostgreSQL: tables beside those by which nodes decide, written and asked over connections of
+//! their own.
+//!
+//! * `pool`: the connections. `statement`: every statement. `columns`: records as arrays, a column each; `rows`:
+//!   rows as records.
+
+mod columns;
+mod pool;
+mod rows;
+mod statement;
+
+use std::{
+    fmt,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use callsheet_actors::{
+    JobName, Outcome,
+    port::{
+        Batch, DecisionPage, Decisions, History, HistoryError, JobHistory, JobRecord, OperationPage,
+        Operations, PageStart, Retention, RunHistory, RunPage,
+    },
+};
+use chrono::{DateTime, TimeDelta, Utc};
+use deadpool_postgres::Object;
+use futures_util::{FutureExt, future::BoxFuture};
+use tokio_postgres::{Error, Row, types::Type};
+
+use self::{
+    columns::{DecisionColumns, OperationColumns, Parameter, RunColumns, pause_rounds},
+    pool::{HistoryPool, NAME, unavailable},
+    rows::{decision, job_record, operation, run},
+    statement::Statements,
+};
+use super::{
+    failure::{explain, is_bad_data},
+    settings::Settings,
+};
+
+/// The most rows that one statement deletes.
+const PRUNE_MAX: i64 = 5_000;
+/// The most jobs that are looked at together for too many runs.
+const PRUNE_JOBS: i64 = 1_000;
+/// A job is looked at when it has this part of the runs that it may have more than before.
+const PRUNE_PART: u64 = 10;
+
+/// The history of one scope.
+pub(super) struct PostgresHistory {
+    scope: String,
+    pool: Result<HistoryPool, String>,
+    statements: Statements,
+    /// Up to which job it was looked for too many runs.
+    pruned_to: Mutex<String>,
+}
+
+impl PostgresHistory {
+    /// Over the connections of the application, if it gives any.
+    pub(super) fn of(settings: &Settings) -> Self {
+        let pool = match &settings.history_pool {
+            Some(pool) => Ok(HistoryPool::given(pool.clone())),
+            None => HistoryPool::of(settings),
+        };
+        let (scope, statements) = (settings.scope.clone(), Statements::of(&settings.schema));
+        Self { scope, pool, statements, pruned_to: Mutex::default() }
+    }
+
+    async fn client(&self) -> Result<Object, HistoryError> {
+        match &self.pool {
+            Ok(pool) => pool.get().await,
+            Err(reason) => Err(unavailable(reason)),
+        }
+    }
+
+    fn pruned_to(&self) -> MutexGuard<'_, String> {
+        self.pruned_to.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn ask(&self, text: &str, parameters: &[Parameter<'_>]) -> Result<Vec<Row>, HistoryError> {
+        let client = self.client().await?;
+        let asked = Asked(Some(client));
+        let rows = asked.query(text, parameters).await.map_err(|error| failed(&error))?;
+        asked.done();
+        Ok(rows)
+    }
+
+    async fn write_batch(&self, batch: &Batch) -> Result<(), HistoryError> {
+        let (scope, s) = (&self.scope, &self.statements);
+        let asked = Asked(Some(self.client().await?));
+        let begin = "BEGIN ISOLATION LEVEL READ COMMITTED";
+        asked.simple(begin).await.map_err(|error| failed(&error))?;
+        let written = async {
+            if !batch.runs.is_empty() {
+                let runs = RunColumns::of(&batch.runs);
+                asked.query(&s.write_runs, &runs.parameters(scope)).await?;
+            }
+            if !batch.decisions.is_empty() {
+                let decisions = DecisionColumns::of(&batch.decisions);
+                asked.query(&s.write_decisions, &decisions.parameters(scope)).await?;
+            }
+            if !batch.operations.is_empty() {
+                let operations = OperationColumns::of(&batch.operations);
+                asked.query(&s.write_operations, &operations.parameters(scope)).await?;
+            }
+            for (jobs, pauses) in pause_rounds(&batch.pauses) {
+                let parameters: [Parameter<'_>; 3] =
+                    [(scope, Type::TEXT), (&jobs, Type::TEXT_ARRAY), (&pauses, Type::TEXT_ARRAY)];
+                asked.query(&s.write_pauses, &parameters).await?;
+            }
+            asked.simple("COMMIT").await
+        };
+        match written.await {
+            Ok(()) => {
+                asked.done();
+                Ok(())
+            }
+            // The connection is dropped, and what it had begun with it.
+            Err(error) => Err(failed(&error)),
+        }
+    }
+
+    async fn prune_by_age(&self, now: DateTime<Utc>, retention: &Retention) -> Result<bool, HistoryError> {
+        let since = |age: Duration| {
+            let age = TimeDelta::from_std(age).unwrap_or(TimeDelta::MAX);
+            now.checked_sub_signed(age).unwrap_or(DateTime::UNIX_EPOCH).max(DateTime::UNIX_EPOCH)
+        };
+        let s = &self.statements;
+        for outcome in Outcome::ALL {
+            let age = match outcome {
+                Outcome::Succeeded | Outcome::Cancelled => retention.runs_for,
+                _ => retention.failures_for,
+            };
+            let first = callsheet_actors::RunId::first_at(since(age)).as_uuid();
+            let parameters: [Parameter<'_>; 4] = [
+                (&self.scope, Type::TEXT),
+                (&outcome.as_str(), Type::TEXT),
+                (&first, Type::UUID),
+                (&PRUNE_MAX, Type::INT8),
+            ];
+            if self.delete(&s.prune_runs, &parameters).await? {
+                return Ok(true);
+            }
+        }
+        let old = [
+            (&s.prune_decisions, since(retention.decisions_for)),
+            (&s.prune_operations, since(retention.operations_for)),
+        ];
+        for (text, before) in old {
+            let parameters: [Parameter<'_>; 3] =
+                [(&self.scope, Type::TEXT), (&before, Type::TIMESTAMPTZ), (&PRUNE_MAX, Type::INT8)];
+            if self.delete(text, &parameters).await? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Answers whether there may be more to delete.
+    async fn delete(&self, text: &str, parameters: &[Parameter<'_>]) -> Result<bool, HistoryError> {
+        let asked = Asked(Some(self.client().await?));
+        let deleted = asked.execute(text, parameters).await.map_err(|error| failed(&error))?;
+        asked.done();
+        Ok(deleted >= PRUNE_MAX.unsigned_abs())
+    }
+
+    /// Deletes what the next jobs have beyond so many runs of each outcome.
+    async fn prune_by_count(&self, retention: &Retention) -> Result<bool, HistoryError> {
+        let s = &self.statements;
+        let most = i64::try_from(retention.runs_per_job).unwrap_or(i64::MAX);
+        let new = i64::try_from((retention.runs_per_job / PRUNE_PART).max(1)).unwrap_or(i64::MAX);
+        let after = self.pruned_to().clone();
+        let parameters: [Parameter<'_>; 4] =
+            [(&self.scope, Type::TEXT), (&after, Type::TEXT), (&PRUNE_JOBS, Type::INT8), (&new, Type::INT8)];
+        let jobs = self.ask(&s.jobs_to_prune, &parameters).await?;
+        let is_last = jobs.len() < usize::try_from(PRUNE_JOBS).unwrap_or(usize::MAX);
+        for row in jobs {
+            let read = || Ok((row.try_get::<_, String>("job")?, row.try_get::<_, bool>("is_full")?));
+            let (job, is_full) = read().map_err(|error: Error| failed(&error))?;
+            if is_full {
+                let parameters: [Parameter<'_>; 4] = [
+                    (&self.scope, Type::TEXT),
+                    (&job, Type::TEXT),
+                    (&most, Type::INT8),
+                    (&PRUNE_MAX, Type::INT8),
+                ];
+                let deleted = self.ask(&s.prune_job, &parameters).await?;
+                let deleted = deleted.first().map(|row| row.try_get::<_, i64>("deleted")).transpose();
+                if deleted.map_err(|error| failed(&error))?.is_some_and(|deleted| deleted >= PRUNE_MAX) {
+                    return Ok(true);
+                }
+            }
+            *self.pruned_to() = job;
+        }
+        if is_last {
+            self.pruned_to().clear();
+        }
+        Ok(!is_last)
+    }
+}
+
+/// A connection that is asked something. Dropped before the answer is there, it is closed, and does not go back
+/// to the pool: what it was asked may still be under way.
+struct Asked(Option<Object>);
+
+impl Asked {
+    async fn query(&self, text: &str, parameters: &[Parameter<'_>]) -> Result<Vec<Row>, Error> {
+        match &self.0 {
+            Some(client) => client.query_typed(text, parameters).await,
+            None => Ok(Vec::new()),
+        }
+    }
+
+    async fn execute(&self, text: &str, parameters: &[Parameter<'_>]) -> Result<u64, Error> {
+        match &self.0 {
+            Some(client) => client.execute_typed(text, parameters).await,
+            None => Ok(0),
+        }
+    }
+
+    async fn simple(&self, text: &str) -> Result<(), Error> {
+        match &self.0 {
+            Some(client) => client.batch_execute(text).await,
+            None => Ok(()),
+        }
+    }
+
+    /// It has answered all that it was asked.
+    fn done(mut self) {
+        drop(self.0.take());
+    }
+}
+
+impl Drop for Asked {
+    fn drop(&mut self) {
+        if let Some(client) = self.0.take() {
+            drop(Object::take(client));
+        }
+    }
+}
+
+fn failed(error: &Error) -> HistoryError {
+    match is_bad_data(error) {
+        true => HistoryError::BadData { history: NAME, reason: explain(error) },
+        false => unavailable(explain(error)),
+    }
+}
+
+/// What a page of decisions or operations is asked with.
+struct TimedPage<'a> {
+    scope: &'a str,
+    job: Option<&'a str>,
+    from: Option<DateTime<Utc>>,
+    to: Option<DateTime<Utc>>,
+    at: Option<DateTime<Utc>>,
+    nth: Option<i64>,
+    limit: i64,
+}
+
+impl<'a> TimedPage<'a> {
+    fn of(
+        scope: &'a str,
+        job: Option<&'a JobName>,
+        (from, to): (Option<DateTime<Utc>>, Option<DateTime<Utc>>),
+        before: Option<PageStart>,
+        limit: usize,
+    ) -> Self {
+        let (at, nth) = (before.map(|start| start.at), before.map(|start| start.nth));
+        Self { scope, job: job.map(JobName::as_str), from, to, at, nth, limit: one_more(limit) }
+    }
+
+    fn parameters(&self) -> [Parameter<'_>; 7] {
+        [
+            (&self.scope, Type::TEXT),
+            (&self.job, Type::TEXT),
+            (&self.from, Type::TIMESTAMPTZ),
+            (&self.to, Type::TIMESTAMPTZ),
+            (&self.at, Type::TIMESTAMPTZ),
+            (&self.nth, Type::INT8),
+            (&self.limit, Type::INT8),
+        ]
+    }
+}
+
+/// One more than a page has, to see whether there is a next one.
+fn one_more(limit: usize) -> i64 {
+    i64::try_from(limit).unwrap_or(i64::MAX - 1) + 1
+}
+
+fn read<T>(rows: &[Row], read: impl Fn(&Row) -> Result<T, Error>) -> Result<Vec<T>, HistoryError> {
+    rows.iter().map(read).collect::<Result<_, _>>().map_err(|error| failed(&error))
+}
+
+impl History for PostgresHistory {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn write<'a>(&'a self, batch: &'a Batch) -> BoxFuture<'a, Result<(), HistoryError>> {
+        self.write_batch(batch).boxed()
+    }
+
+    fn runs<'a>(&'a self, asked: &'a RunHistory) -> BoxFuture<'a, Result<RunPage, HistoryError>> {
+        async move {
+            let (job, outcome) =
+                (asked.job.as_ref().map(JobName::as_str), asked.outcome.map(Outcome::as_str));
+            let first_at = |instant| callsheet_actors::RunId::first_at(instant).as_uuid();
+            let (from, to) = (asked.from.map(first_at), asked.to.map(first_at));
+            let before = asked.before.map(|run| run.as_uuid());
+            let limit = one_more(asked.page_limit());
+            let parameters: [Parameter<'_>; 7] = [
+                (&self.scope, Type::TEXT),
+                (&job, Type::TEXT),
+                (&outcome, Type::TEXT),
+                (&from, Type::UUID),
+                (&to, Type::UUID),
+                (&before, Type::UUID),
+                (&limit, Type::INT8),
+            ];
+            let rows = self.ask(&self.statements.runs, &parameters).await?;
+            Ok(RunPage::of(read(&rows, run)?, asked.page_limit()))
+        }
+        .boxed()
+    }
+
+    fn job<'a>(
+        &'a self,
+        JobHistory(job): &'a JobHistory,
+    ) -> BoxFuture<'a, Result<Option<JobRecord>, HistoryError>> {
+        async move {
+            let name = job.as_str();
+            let parameters: [Parameter<'_>; 2] = [(&self.scope, Type::TEXT), (&name, Type::TEXT)];
+            let rows = self.ask(&self.statements.job, &parameters).await?;
+            Ok(read(&rows, |row| job_record(row, job))?.pop())
+        }
+        .boxed()
+    }
+
+    fn decisions<'a>(&'a self, asked: &'a Decisions) -> BoxFuture<'a, Result<DecisionPage, HistoryError>> {
+        async move {
+            let text = match asked.job {
+                Some(_) => &self.statements.decisions_of_job,
+                None => &self.statements.decisions,
+            };
+            let (span, limit) = ((asked.from, asked.to), asked.page_limit());
+            let page = TimedPage::of(&self.scope, asked.job.as_ref(), span, asked.before, limit);
+            let rows = self.ask(text, &page.parameters()).await?;
+            Ok(DecisionPage::of(read(&rows, decision)?.into_iter().flatten().collect(), limit))
+        }
+        .boxed()
+    }
+
+    fn operations<'a>(&'a self, asked: &'a Operations) -> BoxFuture<'a, Result<OperationPage, HistoryError>> {
+        async move {
+            let text = match asked.job {
+                Some(_) => &self.statements.operations_of_job,
+                None => &self.statements.operations,
+            };
+            let (span, limit) = ((asked.from, asked.to), asked.page_limit());
+            let page = TimedPage::of(&self.scope, asked.job.as_ref(), span, asked.before, limit);
+            let rows = self.ask(text, &page.parameters()).await?;
+            Ok(OperationPage::of(read(&rows, operation)?.into_iter().flatten().collect(), limit))
+        }
+        .boxed()
+    }
+
+    fn prune<'a>(
+        &'a self,
+        now: DateTime<Utc>,
+        retention: &'a Retention,
+    ) -> BoxFuture<'a, Result<bool, HistoryError>> {
+        async move { Ok(self.prune_by_age(now, retention).await? || self.prune_by_count(retention).await?) }
+            .boxed()
+    }
+}
+
+impl fmt::Debug for PostgresHistory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("PostgresHistory").field(&self.scope).finish()
+    }
+}

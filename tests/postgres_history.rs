@@ -1,0 +1,332 @@
+//! The history on a real PostgreSQL server: what nodes write they all read, by indexes, and nothing waits for it.
+
+#[path = "common/postgres.rs"]
+mod harness;
+
+use std::{
+    fs::File,
+    io::{Read, Seek, SeekFrom},
+    net::TcpListener,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use callsheet::{
+    Callsheet, Decision, Decisions, Error, HistoryError, HistoryOptions, Job, JobHistory, JobName,
+    JobOperation, MemoryBounds, Operations, Outcome, Retention, RunHistory, RunId, RunRecord,
+    backend::Postgres,
+    deadpool_postgres::{Manager, Pool, Runtime},
+    metrics::Prometheus,
+    port::{Backend, Batch, History},
+    schedule::every,
+};
+use chrono::{DateTime, TimeDelta, Utc};
+use serde_json::Value;
+use tokio::{
+    sync::watch,
+    time::{sleep, timeout},
+};
+use tokio_postgres::{Client, NoTls};
+
+use self::harness::{Server, connect, scope, server};
+
+/// A net under every wait.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+fn name(name: &str) -> JobName {
+    JobName::new(name).expect("a good name")
+}
+
+async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
+    let seen = async {
+        loop {
+            if let Some(seen) = look().await {
+                return seen;
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(DEADLINE, seen).await.unwrap_or_else(|_| panic!("{what}"))
+}
+
+async fn history(scope: &str, url: &str) -> Arc<dyn History> {
+    let node = Postgres::new(scope, url);
+    // It makes the schema.
+    node.locker().open().await.expect("a session opens");
+    node.history(MemoryBounds::default()).expect("it has one")
+}
+
+#[tokio::test]
+async fn what_one_node_records_another_one_reads() {
+    let scope = scope("two");
+    let (go, wait) = watch::channel(false);
+    let node = || {
+        let wait = wait.clone();
+        let long = Job::new("long", every("1h")).run(move |_| {
+            let mut wait = wait.clone();
+            async move {
+                // The test is over.
+                let _ = wait.wait_for(|go| *go).await;
+                Err::<(), _>("no paper")
+            }
+        });
+        let backend = Postgres::new(&scope, server().url());
+        Callsheet::builder().backend(backend).job(long).start()
+    };
+    let (first, second) = (node().await.expect("it starts"), node().await.expect("it starts"));
+    let triggered = first.by("alice").expect("a good name").trigger("long").await.expect("it starts");
+    let run = triggered.run();
+    let asked = || RunHistory::new().job(name("long"));
+
+    let open = until("a run in progress is recorded", async || {
+        second.runs(asked()).await.expect("an answer").runs.pop()
+    });
+    let open = open.await;
+    assert_eq!((open.run, open.outcome, open.ended_at), (run, None, None));
+    assert!(open.started_at.is_some());
+    let refused = first.trigger("long").await.expect_err("it runs");
+
+    go.send_replace(true);
+    let ended = until("its end is recorded", async || {
+        let run = second.runs(asked()).await.expect("an answer").runs.pop();
+        run.filter(|run| run.outcome.is_some())
+    });
+    let ended = ended.await;
+    assert_eq!((ended.run, ended.outcome), (run, Some(Outcome::Failed)));
+    assert_eq!(ended.error.as_deref(), Some("no paper"));
+    assert_eq!(ended.started_at, open.started_at);
+    first.pause("long").await.expect("it is paused");
+    let record = first.history(&name("long")).await.expect("an answer").expect("it is known");
+    assert_eq!((record.runs, record.failures, record.holder), (1, 1, None));
+    assert!(record.pause.is_some(), "{record:?}");
+    let decisions = first.decisions(Decisions::new().job(name("long"))).await.expect("an answer").decisions;
+    let texts: Vec<_> = decisions.iter().map(|one| &one.decision).collect();
+    let is_refusal = |one: &&&Decision| match one {
+        Decision::TriggerRefused { text, .. } => **text == *refused.to_string(),
+        _ => false,
+    };
+    assert_eq!(texts.iter().filter(is_refusal).count(), 1, "{texts:?}");
+    let operations =
+        first.operations(Operations::new().job(name("long"))).await.expect("an answer").operations;
+    assert!(operations.iter().any(|one| one.operation == JobOperation::Paused), "{operations:?}");
+    first.shutdown(Duration::ZERO).await;
+    second.shutdown(Duration::ZERO).await;
+}
+
+#[tokio::test]
+async fn what_waits_at_a_shutdown_is_written() {
+    let scope = scope("shutdown");
+    let job = Job::new("job", every("1h")).run(async |_| {});
+    let backend = Postgres::new(&scope, server().url());
+    let jobs = Callsheet::builder().backend(backend).job(job).start().await.expect("it starts");
+    jobs.trigger("job").await.expect("it starts").finished().await;
+    jobs.shutdown(Duration::from_secs(5)).await;
+
+    let page = history(&scope, &server().url()).await.runs(&RunHistory::new()).await.expect("an answer");
+
+    assert_eq!(page.runs.len(), 1);
+}
+
+/// A pool whose connections get no answer.
+fn silent_pool(listener: &TcpListener) -> Pool {
+    let port = listener.local_addr().expect("an address").port();
+    let config = format!("postgres://nobody@127.0.0.1:{port}/nothing").parse().expect("a URL");
+    let timeouts = Some(Duration::from_millis(200));
+    let pool = Pool::builder(Manager::new(config, NoTls)).runtime(Runtime::Tokio1).max_size(1);
+    pool.wait_timeout(timeouts).create_timeout(timeouts).build().expect("a pool")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pool_that_is_silent_delays_no_tick_and_what_is_dropped_is_counted() {
+    let prometheus = Prometheus::install().expect("no other recorder is installed");
+    let scope = scope("silent");
+    // It accepts, and says nothing.
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let backend = Postgres::new(&scope, server().url()).history_pool(silent_pool(&listener));
+    let mut options = HistoryOptions::default();
+    options.queue = 64;
+    let (ended, mut heard) = watch::channel(0);
+    let job = Job::new("often", every("10ms")).run(move |_| {
+        ended.send_modify(|count| *count += 1);
+        async {}
+    });
+    let jobs =
+        Callsheet::builder().backend(backend).history(options).job(job).start().await.expect("it starts");
+
+    timeout(DEADLINE, heard.wait_for(|count| *count >= 300)).await.expect("it runs").expect("it is there");
+
+    let dropped = until("what finds no room is counted", async || {
+        let text = prometheus.render();
+        let line = text.lines().find(|line| {
+            line.starts_with("callsheet_history_dropped_total") && line.contains(&format!("\"{scope}\""))
+        })?;
+        let count: f64 = line.rsplit(' ').next()?.parse().ok()?;
+        (count >= 100.0).then_some(count)
+    });
+    assert!(dropped.await >= 100.0);
+    let error = jobs.runs(RunHistory::new()).await.expect_err("nobody answers");
+    assert!(
+        matches!(error, Error::History(HistoryError::Unavailable { history: "postgres", .. })),
+        "{error:?}"
+    );
+    let health = jobs.health().await.expect("it runs");
+    assert!(health.problems.is_empty(), "{health:?}");
+    jobs.shutdown(Duration::from_secs(5)).await;
+}
+
+#[tokio::test]
+async fn pruning_touches_nothing_by_which_nodes_decide() {
+    let scope = scope("decides");
+    let job = Job::new("often", every("50ms")).run(async |_| {});
+    let backend = Postgres::new(&scope, server().url());
+    let jobs = Callsheet::builder().backend(backend).job(job).start().await.expect("it starts");
+    let history = history(&scope, &server().url()).await;
+    until("runs are recorded", async || {
+        let page = history.runs(&RunHistory::new()).await.expect("an answer");
+        (page.runs.len() >= 20).then_some(())
+    })
+    .await;
+    jobs.shutdown(Duration::from_secs(5)).await;
+    let admin = connect(&server().url()).await;
+    let decided = async |admin: &Client| {
+        let runs = "SELECT count(*), max(run::text), sum(token)::text FROM callsheet.runs WHERE scope = $1";
+        let names = "SELECT string_agg(n::text, ' ' ORDER BY name) FROM callsheet.names n WHERE scope = $1";
+        let runs = admin.query_one(runs, &[&scope]).await.expect("an answer");
+        let names = admin.query_one(names, &[&scope]).await.expect("an answer");
+        let count: i64 = runs.get(0);
+        (count, runs.get::<_, String>(1), runs.get::<_, String>(2), names.get::<_, String>(0))
+    };
+    let before = decided(&admin).await;
+
+    while history.prune(Utc::now() + TimeDelta::days(10_000), &Retention::default()).await.expect("an answer")
+    {
+    }
+
+    assert!(history.runs(&RunHistory::new()).await.expect("an answer").runs.is_empty(), "all of it is old");
+    assert_eq!(decided(&admin).await, before);
+    let record = history.job(&JobHistory(name("often"))).await.expect("an answer").expect("it is known");
+    assert!(record.runs >= 20 && record.p95.is_some(), "the row outlives them: {record:?}");
+}
+
+/// Each connection of the history writes its plans into the server's log.
+const EXPLAINED: &str = "?options=-c%20session_preload_libraries%3Dauto_explain%20-c%20auto_explain.log_min_duration%3D0%20\
+                         -c%20auto_explain.log_format%3Djson";
+
+/// Runs of 200 jobs, decisions and operations, one after another.
+const FILL: &str = "
+INSERT INTO callsheet.history_runs (scope, run, job, key, slot, origin, node, started_at, ended_at, lateness, took, outcome, attempt)
+SELECT CASE WHEN n % 4 = 0 THEN 'other' ELSE 'big' END,
+       (lpad(to_hex(1767225600000 + n), 12, '0') || '70008000' || lpad(to_hex(n), 12, '0'))::uuid, 'job-' || n % 200, 'job', 0, 'tick',
+       gen_random_uuid(), to_timestamp(1767225600 + n / 1000.0), to_timestamp(1767225600 + n / 1000.0), 0, n,
+       CASE WHEN n % 1000 = 1 THEN 'failed' ELSE 'succeeded' END, 1
+FROM generate_series(1, $1::int8) AS g (n)";
+const FILL_OTHERS: [&str; 3] = [
+    "INSERT INTO callsheet.history_jobs (scope, job, runs) SELECT CASE WHEN n % 4 = 0 THEN 'other' ELSE 'big' END, 'job-' || n, 1
+     FROM generate_series(1, $1::int8) AS g (n)",
+    "INSERT INTO callsheet.history_decisions (scope, at, node, job, reason, lost, decision)
+     SELECT CASE WHEN n % 4 = 0 THEN 'other' ELSE 'big' END, to_timestamp(1767225600 + n), gen_random_uuid(),
+            CASE WHEN n % 100 = 1 THEN '' ELSE 'job-' || n % 200 END, 'paused', gen_random_uuid(),
+            '{\"decision\": \"skipped\", \"reason\": \"paused\", \"count\": 1, \"at_least\": false, \"text\": null, \"run\": null}'
+     FROM generate_series(1, $1::int8) AS g (n)",
+    "INSERT INTO callsheet.history_operations (scope, at, node, job, operation)
+     SELECT CASE WHEN n % 4 = 0 THEN 'other' ELSE 'big' END, to_timestamp(1767225600 + n), gen_random_uuid(), 'job-' || n % 200, 'paused'
+     FROM generate_series(1, $1::int8) AS g (n)",
+];
+
+const RUNS: i64 = 200_000;
+
+/// Each part of a plan that reads all of a table, or of an index.
+fn reads_all(plan: &Value, found: &mut Vec<String>) {
+    let kind = plan["Node Type"].as_str().unwrap_or_default();
+    let table = plan["Relation Name"].as_str().unwrap_or_default();
+    let unbounded = kind.contains("Index") && plan["Index Cond"].is_null();
+    if table.starts_with("history_") && (kind == "Seq Scan" || unbounded) {
+        found.push(format!("{kind} of {table}"));
+    }
+    let parts = plan["Plans"].as_array();
+    parts.into_iter().flatten().for_each(|part| reads_all(part, found));
+}
+
+/// The plans that a server wrote since its log had this length.
+fn plans(log: &PathBuf, from: u64) -> Vec<(String, Value)> {
+    let mut file = File::open(log).expect("the server writes a log");
+    file.seek(SeekFrom::Start(from)).expect("it is a file");
+    let mut text = String::new();
+    file.read_to_string(&mut text).expect("it can be read");
+    let entries = text.split("  plan:\n").skip(1);
+    let parsed =
+        entries.filter_map(|entry| serde_json::Deserializer::from_str(entry).into_iter::<Value>().next());
+    let parsed = parsed.map(|plan| plan.expect("a plan is JSON"));
+    parsed
+        .map(|plan| (plan["Query Text"].as_str().unwrap_or_default().to_owned(), plan["Plan"].clone()))
+        .collect()
+}
+
+#[tokio::test]
+async fn every_question_finds_its_rows_by_an_index() {
+    let server = Server::start();
+    let history = history("big", &format!("{}{EXPLAINED}", server.url())).await;
+    let admin = connect(&server.url()).await;
+    admin.execute(FILL, &[&RUNS]).await.expect("it is filled");
+    for fill in FILL_OTHERS {
+        admin.execute(fill, &[&(RUNS / 4)]).await.expect("it is filled");
+    }
+    admin.batch_execute("ANALYZE").await.expect("an answer");
+    let log = server.socket_directory().join("log");
+    let from = log.metadata().expect("there is a log").len();
+    let instant = |text: &str| text.parse::<DateTime<Utc>>().expect("an instant");
+    let (one, two) = (instant("2026-01-01T00:01:00Z"), instant("2026-01-01T00:01:10Z"));
+    let before = RunId::first_at(one);
+    let of_job = || RunHistory::new().job(name("job-7"));
+
+    let asked = [
+        RunHistory::new(),
+        RunHistory::new().before(before),
+        RunHistory::new().from(one).to(two),
+        RunHistory::new().outcome(Outcome::Failed),
+        RunHistory::new().outcome(Outcome::Failed).from(one).to(two),
+        of_job(),
+        of_job().before(before),
+        of_job().from(one).to(two),
+        of_job().outcome(Outcome::Succeeded),
+        of_job().outcome(Outcome::Succeeded).before(before),
+        of_job().outcome(Outcome::TimedOut),
+    ];
+    for asked in &asked {
+        let began = Instant::now();
+        history.runs(asked).await.expect("an answer");
+        eprintln!("{:?} {asked:?}", began.elapsed());
+    }
+    for job in [None, Some(name("job-7"))] {
+        let decisions = Decisions::new();
+        let operations = Operations::new();
+        let (decisions, operations) = match job {
+            Some(job) => (decisions.job(job.clone()), operations.job(job)),
+            None => (decisions, operations),
+        };
+        let page = history.decisions(&decisions).await.expect("an answer");
+        assert_eq!(page.decisions.len(), 100);
+        history.decisions(&decisions.clone().before(page.next).from(one)).await.expect("an answer");
+        let page = history.operations(&operations).await.expect("an answer");
+        assert_eq!(page.operations.len(), 100);
+        history.operations(&operations.clone().before(page.next).from(one)).await.expect("an answer");
+    }
+    history.job(&JobHistory(name("job-7"))).await.expect("an answer").expect("it is known");
+    let run = history.runs(&of_job()).await.expect("an answer").runs.remove(0);
+    let again: RunRecord = run;
+    let mut batch = Batch::default();
+    batch.runs.push(again);
+    history.write(&batch).await.expect("it is written");
+    let old = Retention::default();
+    history.prune(instant("2026-02-01T00:00:00Z"), &old).await.expect("an answer");
+    history.prune(instant("2026-01-01T00:00:00Z"), &old).await.expect("an answer");
+
+    let plans = plans(&log, from);
+    assert!(plans.len() >= 25, "{}", plans.len());
+    for (text, plan) in plans.iter().filter(|(text, _)| text.contains("history_")) {
+        let mut found = Vec::new();
+        reads_all(plan, &mut found);
+        assert!(found.is_empty(), "{found:?} in {text}\n{plan:#}");
+    }
+}
