@@ -36,7 +36,7 @@ mod tests {
         time::Duration,
     };
 
-    use chrono::DateTime;
+    use chrono::{DateTime, TimeDelta};
 
     use crate::{
         BodyThreads, ErrorKind, Event, EventName, Fault, Faults, FireTime, JobName, NodeId, Operation, Part,
@@ -44,7 +44,8 @@ mod tests {
         core::contract::Breach,
         error::Over,
         event_log::tests::sample,
-        port::ScheduleIdentity,
+        explain::{Answer, Delay, Evidence, Explanation, Explanations, NotDecided, NotKnown},
+        port::{NotDue, ScheduleIdentity},
         serde::tests::{overlaps, problems},
     };
 
@@ -142,7 +143,60 @@ mod tests {
         shown.are_words([node]);
         shown.are_words([RunIds::of(node).next(at)]);
         shown.are_words(EventName::ALL.iter().copied());
+        add_explanations(&mut shown);
 
         assert_eq!(shown.0, shown_by_hand());
+    }
+
+    /// What an explanation is made of.
+    fn add_explanations(shown: &mut Shown) {
+        let (at, meant) = (DateTime::UNIX_EPOCH, DateTime::UNIX_EPOCH.naive_utc());
+        let (job, run) = (JobName::new("report").unwrap(), RunIds::of(NodeId::numbered(1)).next(at));
+        let timezone = || "Europe/Lisbon".to_owned();
+        let not_due = [
+            NotDue::Gap { meant, timezone: timezone(), instead: None },
+            NotDue::Fold { meant, timezone: timezone(), instead: at },
+            NotDue::Calendar { name: "holidays".to_owned() },
+            NotDue::NotStarted { starting_at: at },
+            NotDue::Ended { until: at },
+            NotDue::Jitter { to: at },
+        ];
+        shown.are_words(not_due.clone());
+        shown.are_words([
+            Delay::LeaderGap { from: at, to: at },
+            Delay::ClockStepped { by: TimeDelta::seconds(-3) },
+            Delay::Paused { resumed_by: None },
+            Delay::Run { run, ended_at: at },
+            Delay::Lost { attempt: 2 },
+            Delay::Slot,
+            Delay::NotRecorded,
+        ]);
+        shown.are_words([NotDecided::Time, NotDecided::Run { run }, NotDecided::Store]);
+        shown.are_words([
+            NotKnown::BeforeJob { since: at },
+            NotKnown::Pruned { kept_since: at },
+            NotKnown::NoHistory,
+            NotKnown::NotRecorded,
+        ]);
+        let evidence = [
+            Evidence::Schedule { schedule: "every 5m".into(), fires: false },
+            Evidence::Node { decided_up_to: at, fires: true },
+        ];
+        shown.are_words(evidence.clone());
+        let answers = [
+            Answer::NotFireTime {
+                previous: None,
+                next: Some(FireTime::new(at)),
+                because: not_due.first().cloned(),
+            },
+            Answer::NotDecided { because: NotDecided::Time },
+            Answer::NotKnown { because: NotKnown::NoHistory },
+            Answer::Vetoed { run, text: Some("out of paper".into()) },
+        ];
+        shown.are_words(answers.clone());
+        let explanations =
+            answers.map(|answer| Explanation { job: job.clone(), at, answer, evidence: evidence.to_vec() });
+        shown.are_words(explanations.clone());
+        shown.are_words([Explanations { job, explanations: explanations.to_vec(), next: Some(at) }]);
     }
 }
