@@ -14,6 +14,7 @@
 //! | [`deploying`] | probes, the shutdown budget, rolling deployments |
 //! | [`metrics`] | what a node counts, and what to alert on |
 //! | [`logs`] | what a node says: logs, spans, events |
+//! | [`history`] | what ran, what did not, who did what |
 //! | [`explain`] | why a job ran late, or not at all |
 //! | [`health`] | live, ready, healthy, and what to do |
 //! | [`alerts`] | what may be expected of a job, and who notices that it does not happen |
@@ -72,6 +73,9 @@ pub mod metrics {}
 
 #[doc = include_str!("logs.md")]
 pub mod logs {}
+
+#[doc = include_str!("history.md")]
+pub mod history {}
 
 #[doc = include_str!("explain.md")]
 pub mod explain {}
