@@ -394,7 +394,7 @@ impl Handler<TriggerJob> for SupervisorActor {
         {
             return refused(TriggerError::Parked { job, reason: reason.clone() });
         }
-        let now = entry.job.now().wall;
+        let now = entry.job.wall();
         if let Some(fire_time) = fire_time.filter(|fire_time| fire_time.instant() > now) {
             let rule = "a run names a fire time that has passed";
             let cure = "wait for it, or trigger the job without a fire time";

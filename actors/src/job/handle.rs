@@ -129,6 +129,11 @@ impl JobHandle {
         }
     }
 
+    /// What the clock that decides the job's ticks reads. No run id is made of it, unlike with [`now`](Self::now).
+    pub(crate) fn wall(&self) -> DateTime<Utc> {
+        self.wall_at(self.node().clock.elapsed())
+    }
+
     /// What the clock that decides the job's ticks reads while the monotonic one reads this, which is now.
     pub(crate) fn wall_at(&self, elapsed: Duration) -> DateTime<Utc> {
         match self.definition.policies.fires {
