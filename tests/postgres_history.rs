@@ -13,8 +13,9 @@ use std::{
 };
 
 use callsheet::{
-    Callsheet, Decision, Decisions, Error, HistoryError, HistoryOptions, Job, JobHistory, JobName,
-    JobOperation, MemoryBounds, Operations, Outcome, Retention, RunHistory, RunId, RunRecord,
+    Callsheet, Decision, DecisionRecord, Decisions, Error, FencingToken, HistoryError, HistoryOptions, Job,
+    JobHistory, JobName, JobOperation, MemoryBounds, NodeId, OperationRecord, Operations, Outcome, Retention,
+    RunHistory, RunId, RunRecord,
     backend::Postgres,
     deadpool_postgres::{Manager, Pool, Runtime},
     metrics::Prometheus,
@@ -209,6 +210,125 @@ async fn pruning_touches_nothing_by_which_nodes_decide() {
     assert!(record.runs >= 20 && record.p95.is_some(), "the row outlives them: {record:?}");
 }
 
+#[tokio::test]
+async fn a_run_of_which_its_node_says_nothing_any_more_is_stale_and_goes_when_it_is_old() {
+    let scope = scope("stale");
+    let history = history(&scope, &server().url()).await;
+    let admin = connect(&server().url()).await;
+    let node = NodeId::numbered(1);
+    let (old, young) = (Utc::now() - TimeDelta::days(91), Utc::now() - TimeDelta::days(1));
+    let mut batch = Batch::default();
+    batch.runs = [old, young].map(|at| RunRecord::new(name("job"), RunId::first_at(at), node)).to_vec();
+    // Its row is made by an end.
+    let mut ended = RunRecord::new(name("job"), RunId::first_at(young + TimeDelta::hours(1)), node);
+    (ended.outcome, ended.ended_at) = (Some(Outcome::Succeeded), Some(young));
+    batch.runs.push(ended);
+    history.write(&batch).await.expect("it is written");
+    let stale = async || {
+        let page = history.runs(&RunHistory::new()).await.expect("an answer");
+        page.runs.iter().map(|run| run.is_stale).collect::<Vec<_>>()
+    };
+    let holder = async || {
+        let record = history.job(&JobHistory(name("job"))).await.expect("an answer");
+        record.expect("it is known").holder.map(|holder| holder.run)
+    };
+    let prune = async || history.prune(Utc::now(), &Retention::default()).await.expect("an answer");
+
+    prune().await;
+    assert_eq!(stale().await, [false; 3], "both are in progress, whenever they were asked for");
+    assert_eq!(holder().await, Some(batch.runs[1].run));
+
+    let silent = "UPDATE callsheet.history_runs SET written_at = written_at - interval '6 minutes' WHERE scope = $1";
+    admin.execute(silent, &[&scope]).await.expect("an answer");
+    assert_eq!(stale().await, [false, true, true], "what ended is not stale");
+    assert_eq!(holder().await, None);
+
+    batch.runs.truncate(2);
+    let again = batch.runs.remove(1);
+    let mut refreshed = Batch::default();
+    refreshed.runs.push(again.clone());
+    history.write(&refreshed).await.expect("it is written");
+    assert_eq!(holder().await, Some(again.run), "its node says so again");
+
+    assert!(!prune().await);
+    assert_eq!(stale().await, [false, false], "the old one is deleted");
+}
+
+#[tokio::test]
+async fn a_page_with_rows_that_only_a_newer_version_can_read_has_a_next_one() {
+    let scope = scope("newer");
+    let history = history(&scope, &server().url()).await;
+    let admin = connect(&server().url()).await;
+    let (node, at) = (NodeId::numbered(1), |nth| DateTime::UNIX_EPOCH + TimeDelta::seconds(nth));
+    let mut batch = Batch::default();
+    for nth in 0..6 {
+        let (from, to) = (at(nth), at(nth));
+        batch.decisions.push(DecisionRecord::new(None, at(nth), node, Decision::LeaderGap { from, to }));
+        let operation = OperationRecord::new(name("job"), JobOperation::Added, at(nth), node);
+        batch.operations.push(operation);
+    }
+    history.write(&batch).await.expect("it is written");
+    // The newest is of no kind that is known.
+    for newer in [
+        "UPDATE callsheet.history_decisions SET decision = '{\"decision\": \"dreamt\"}' WHERE scope = $1 AND at = $2",
+        "UPDATE callsheet.history_operations SET operation = 'dreamt' WHERE scope = $1 AND at = $2",
+    ] {
+        assert_eq!(admin.execute(newer, &[&scope, &at(5)]).await.expect("an answer"), 1);
+    }
+
+    let (mut decisions, mut before) = (Vec::new(), None);
+    loop {
+        let asked = Decisions::new().limit(2).before(before);
+        let page = history.decisions(&asked).await.expect("an answer");
+        decisions.extend(page.decisions);
+        before = page.next;
+        if before.is_none() {
+            break;
+        }
+    }
+    let (mut operations, mut before) = (Vec::new(), None);
+    loop {
+        let asked = Operations::new().limit(2).before(before);
+        let page = history.operations(&asked).await.expect("an answer");
+        operations.extend(page.operations);
+        before = page.next;
+        if before.is_none() {
+            break;
+        }
+    }
+
+    assert_eq!((decisions.len(), operations.len()), (5, 5), "all that can be read, on whichever page");
+}
+
+#[tokio::test]
+async fn a_node_that_was_cut_off_does_not_undo_what_became_of_its_run() {
+    let scope = scope("late");
+    let history = history(&scope, &server().url()).await;
+    let (first, second) = (NodeId::numbered(1), NodeId::numbered(2));
+    let write = async |run: &RunRecord| {
+        let mut batch = Batch::default();
+        batch.runs.push(run.clone());
+        history.write(&batch).await.expect("it is written");
+    };
+    let seen = async || history.runs(&RunHistory::new()).await.expect("an answer").runs.remove(0);
+    let mut open = RunRecord::new(name("job"), RunId::first_at(Utc::now()), first);
+    open.token = Some(FencingToken(1));
+    write(&open).await;
+    let mut lost = RunRecord::new(name("job"), open.run, second);
+    (lost.outcome, lost.ended_at) = (Some(Outcome::Lost), Some(Utc::now()));
+    write(&lost).await;
+
+    write(&open).await;
+    assert_eq!(seen().await.outcome, Some(Outcome::Lost));
+
+    let mut goes_on = RunRecord::new(name("job"), open.run, second);
+    goes_on.token = Some(FencingToken(2));
+    write(&goes_on).await;
+    write(&open).await;
+    let seen = seen().await;
+    assert_eq!((seen.outcome, seen.node), (None, second));
+}
+
 /// Each connection of the history writes its plans into the server's log.
 const EXPLAINED: &str = "?options=-c%20session_preload_libraries%3Dauto_explain%20-c%20auto_explain.log_min_duration%3D0%20\
                          -c%20auto_explain.log_format%3Djson";
@@ -229,8 +349,8 @@ const FILL_OTHERS: [&str; 3] = [
             CASE WHEN n % 100 = 1 THEN '' ELSE 'job-' || n % 200 END, 'paused', gen_random_uuid(),
             '{\"decision\": \"skipped\", \"reason\": \"paused\", \"count\": 1, \"at_least\": false, \"text\": null, \"run\": null}'
      FROM generate_series(1, $1::int8) AS g (n)",
-    "INSERT INTO callsheet.history_operations (scope, at, node, job, operation)
-     SELECT CASE WHEN n % 4 = 0 THEN 'other' ELSE 'big' END, to_timestamp(1767225600 + n), gen_random_uuid(), 'job-' || n % 200, 'paused'
+    "INSERT INTO callsheet.history_operations (scope, at, node, number, job, operation)
+     SELECT CASE WHEN n % 4 = 0 THEN 'other' ELSE 'big' END, to_timestamp(1767225600 + n), gen_random_uuid(), n, 'job-' || n % 200, 'paused'
      FROM generate_series(1, $1::int8) AS g (n)",
 ];
 

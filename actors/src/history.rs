@@ -2,15 +2,21 @@
 //!
 //! * `options`: what an engine is told: whether a history is kept, where, and how much of it.
 //! * `recorder`: where the actors say what happened. It waits for nothing, and holds a bounded number of records.
+//! * `pending`: decisions that are counted together. `open_runs`: runs in progress.
+//! * `collected`: records on their way, in parts. `dropped`: those that are not written are counted.
 //! * `writer`: it hands on what was recorded to a history that takes its time, and asks it.
 //! * `memory`, `job_row`: a history in the memory of this process.
 
+mod collected;
+mod dropped;
 mod job_row;
 mod memory;
 mod open_runs;
 mod options;
 mod pending;
 mod recorder;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 pub use self::{

@@ -145,7 +145,7 @@ pub use crate::{
         ATTEMPTS_RECORDED_MAX, AttemptRecord, DIVERGED_RUNS_MAX, Decision, DecisionPage, DecisionRecord,
         Decisions, DivergedRun, EndedRun, FailedRun, HISTORY_PAGE_DEFAULT, HISTORY_PAGE_MAX, HistoryError,
         Holder, JobHistory, JobOperation, JobRecord, MEMORY_BYTES_MIN, MemoryBounds, OperationPage,
-        OperationRecord, Operations, PageStart, RETENTION_MAX, RETENTION_MIN, Retention, RunHistory,
+        OperationRecord, Operations, PageStart, OPEN_RUN_STALE, RETENTION_MAX, RETENTION_MIN, Retention, RunHistory,
         RunOrigin, RunPage, RunRecord,
     },
     recipient::IntoRecipient,

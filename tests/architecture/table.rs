@@ -65,7 +65,7 @@ pub(crate) const LAYERS: &[Layer] = &[
         // What is recorded, on its way.
         chapters: &[
             &["actors/src/definition.rs", "actors/src/definition/*.rs"],
-            &["actors/src/history/{recorder,writer,open_runs}.rs"],
+            &["actors/src/history/{recorder,writer,open_runs,collected,dropped}.rs"],
         ],
         never: &[],
     },

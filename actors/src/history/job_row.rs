@@ -8,7 +8,7 @@ use crate::{
     FireTime,
     event::Outcome,
     name::JobName,
-    port::{DurationCounts, EndedRun, FailedRun, JobRecord, Pause, RunRecord},
+    port::{DurationCounts, EndedRun, FailedRun, JobRecord, Pause, PauseChange, RunRecord},
 };
 
 /// The row of a job.
@@ -25,6 +25,8 @@ pub(super) struct JobRow {
     timed: u64,
     counts: DurationCounts,
     pause: Option<Box<Pause>>,
+    /// When it was paused or resumed last.
+    paused_at: Option<DateTime<Utc>>,
     next_fire_time: Option<FireTime>,
 }
 
@@ -59,10 +61,15 @@ impl JobRow {
     }
 
     /// Takes in that it was paused, or resumed.
-    pub(super) fn take_pause(&mut self, pause: Option<Pause>) {
-        match pause {
-            Some(pause) => drop(self.pause.get_or_insert_with(|| Box::new(pause))),
-            None => self.pause = None,
+    pub(super) fn take_pause(&mut self, change: PauseChange) {
+        let PauseChange { at, pause, .. } = change;
+        if self.paused_at.is_some_and(|last| last > at) {
+            return;
+        }
+        self.paused_at = Some(at);
+        let goes_on = |former: &Pause| former.until.is_none_or(|until| until > at);
+        if pause.is_none() || !self.pause.as_deref().is_some_and(goes_on) {
+            self.pause = pause.map(Box::new);
         }
     }
 

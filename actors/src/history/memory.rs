@@ -111,8 +111,8 @@ impl MemoryHistory {
             kept.bytes += size_of::<OperationRecord>() + operation.text_bytes();
             kept.operations.insert((operation.at, kept.count), operation);
         }
-        for (job, pause) in batch.pauses.drain(..) {
-            kept.jobs.of(&job, self.bounds.jobs).take_pause(pause);
+        for change in batch.pauses.drain(..) {
+            kept.jobs.of(&change.job, self.bounds.jobs).take_pause(change);
         }
         kept.shrink(&mut batch.runs, self.bounds);
     }

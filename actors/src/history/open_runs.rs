@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
 
-use super::recorder::Outlet;
+use super::{recorder::Outlet, writer::FLUSH_EVERY};
 use crate::{
     core::reported::Reported,
     name::NodeId,
@@ -24,20 +24,32 @@ struct Open {
     started_at: DateTime<Utc>,
     /// How often it was looked at: it is recorded once it has lasted from one look to the next.
     seen: u8,
+    recorded: Option<Recorded>,
 }
+
+/// What was recorded last of a run in progress.
+struct Recorded {
+    /// When, by the monotonic clock.
+    at: Duration,
+    said: Reported,
+}
+
+/// How often it is recorded again that a run is in progress, with what it has said by then. A history takes
+/// for unknown what was not recorded for [`OPEN_RUN_STALE`](crate::port::OPEN_RUN_STALE).
+pub(super) const REFRESH_EVERY: Duration = Duration::from_mins(1);
 
 /// Which runs in progress are to be recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Which {
-    /// Those that last longer than from one look to the next, once.
+    /// Those that last longer than from one look to the next, and then once each [`REFRESH_EVERY`].
     Long,
-    /// All, since somebody asks.
+    /// Also those that are new or have said something since, since somebody asks.
     All,
 }
 
 impl OpenRuns {
     pub(super) fn add(&mut self, run: Run, started_at: DateTime<Utc>) -> u32 {
-        let open = Some(Open { run, started_at, seen: 0 });
+        let open = Some(Open { run, started_at, seen: 0, recorded: None });
         match self.free.pop() {
             Some(place) => {
                 self.places[place as usize] = open;
@@ -61,23 +73,36 @@ impl OpenRuns {
         Some(open)
     }
 
-    /// Whether one of them may still have to be recorded.
-    pub(super) fn looks_again(&self) -> bool {
-        self.places.iter().flatten().any(|open| open.seen < 2)
+    /// After which time they are to be looked at again, if there are any.
+    pub(super) fn next_look(&self) -> Option<Duration> {
+        let looks = self.places.iter().flatten().map(|open| match open.recorded {
+            None => FLUSH_EVERY,
+            Some(_) => REFRESH_EVERY,
+        });
+        looks.min()
     }
 
-    pub(super) fn look(&mut self, which: Which, node: NodeId, to: &mut Vec<RunRecord>) {
+    /// Looks at them at the monotonic reading `now`.
+    pub(super) fn look(&mut self, which: Which, now: Duration, node: NodeId, to: &mut Vec<RunRecord>) {
         for open in self.places.iter_mut().flatten() {
             open.seen = open.seen.saturating_add(1);
-            if which == Which::All || open.seen == 2 {
-                to.push(open.record(node));
+            let is_asked_for = which == Which::All;
+            let is_due = match &open.recorded {
+                None => is_asked_for || open.seen >= 2,
+                Some(recorded) if now.saturating_sub(recorded.at) >= REFRESH_EVERY => true,
+                Some(recorded) => is_asked_for && recorded.said != open.run.reported(),
+            };
+            if is_due {
+                let said = open.run.reported();
+                to.push(open.record(node, said.clone()));
+                open.recorded = Some(Recorded { at: now, said });
             }
         }
     }
 }
 
 impl Open {
-    fn record(&self, node: NodeId) -> RunRecord {
+    fn record(&self, node: NodeId, said: Reported) -> RunRecord {
         let Self { run, started_at, .. } = self;
         let (key, slot) = run.lock_key().parts();
         let (origin, fire_time) = match run.origin() {
@@ -88,7 +113,7 @@ impl Open {
             Origin::Tick(tick) => tick.lateness(*started_at),
             Origin::Trigger { .. } => Duration::ZERO,
         };
-        let Reported { report, measures, progress, .. } = run.reported();
+        let Reported { report, measures, progress, .. } = said;
         RunRecord {
             report,
             measures,

@@ -1,6 +1,6 @@
 //! Decisions that are counted together until their minute is over.
 
-use std::time::Duration;
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use foldhash::HashMap;
 
@@ -9,18 +9,33 @@ use crate::{name::JobName, port::DecisionRecord};
 /// How long equal decisions are counted together.
 pub(super) const COUNTED_FOR: Duration = Duration::from_mins(1);
 
-/// The most decisions that are counted at once. When there are more, all are handed on, and counted anew.
-const COUNTED_MAX: usize = 4_096;
+/// The most decisions that are counted at once. Of more, the one that is counted for longest is handed on.
+const COUNTED_MAX: usize = 32_768;
+
+/// The most bytes that they take, with their texts.
+const COUNTED_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+type Key = (Option<JobName>, &'static str);
 
 /// Decisions that are counted together: of one job, for one reason.
 #[derive(Default)]
-pub(super) struct Pending(HashMap<(Option<JobName>, &'static str), Counted>);
+pub(super) struct Pending {
+    counted: HashMap<Key, Counted>,
+    /// Each once; the one that is counted for longest comes first.
+    order: VecDeque<Key>,
+    bytes: usize,
+}
 
 struct Counted {
     since: Duration,
-    record: DecisionRecord,
+    /// It is shared with whoever was shown it, so that nothing is copied while others wait.
+    record: Arc<DecisionRecord>,
     /// It counts more than was handed on.
     is_new: bool,
+}
+
+fn bytes_of(record: &DecisionRecord) -> usize {
+    size_of::<(Key, Counted)>() + size_of::<Key>() + size_of::<DecisionRecord>() + record.text_bytes()
 }
 
 impl Pending {
@@ -30,44 +45,123 @@ impl Pending {
             over.push(record);
             return;
         }
-        if self.0.len() >= COUNTED_MAX {
-            self.close(None, over);
-        }
+        let mut closed = Vec::new();
+        self.close(now, &mut closed);
         let key = (record.job.clone(), record.decision.reason());
-        if let Some(counted) = self.0.get_mut(&key) {
-            if now.saturating_sub(counted.since) < COUNTED_FOR {
-                counted.record.add(record);
+        match self.counted.get_mut(&key) {
+            Some(counted) => {
+                self.bytes -= bytes_of(&counted.record);
+                Arc::make_mut(&mut counted.record).add(record);
+                self.bytes += bytes_of(&counted.record);
                 counted.is_new = true;
-                return;
             }
-            if counted.is_new {
-                over.push(counted.record.clone());
+            None => {
+                self.bytes += bytes_of(&record);
+                self.order.push_back(key.clone());
+                let record = Arc::new(record);
+                self.counted.insert(key, Counted { since: now, record, is_new: true });
             }
         }
-        self.0.insert(key, Counted { since: now, record, is_new: true });
+        while self.counted.len() > COUNTED_MAX || self.bytes > COUNTED_BYTES_MAX {
+            self.close_oldest(&mut closed);
+        }
+        over.extend(closed.into_iter().map(Arc::unwrap_or_clone));
     }
 
-    /// Hands on those whose minute is over; all if there is no `now`.
-    pub(super) fn close(&mut self, now: Option<Duration>, over: &mut Vec<DecisionRecord>) {
-        self.0.retain(|_, counted| {
-            let goes_on = now.is_some_and(|now| now.saturating_sub(counted.since) < COUNTED_FOR);
-            if !goes_on && counted.is_new {
-                over.push(counted.record.clone());
-            }
-            goes_on
-        });
+    fn close_oldest(&mut self, over: &mut Vec<Arc<DecisionRecord>>) {
+        let Some(key) = self.order.pop_front() else { return };
+        let Some(counted) = self.counted.remove(&key) else { return };
+        self.bytes -= bytes_of(&counted.record);
+        if counted.is_new {
+            over.push(counted.record);
+        }
+    }
+
+    /// Hands on those whose minute is over.
+    pub(super) fn close(&mut self, now: Duration, over: &mut Vec<Arc<DecisionRecord>>) {
+        let is_over = |counted: &Counted| now.saturating_sub(counted.since) >= COUNTED_FOR;
+        while self.order.front().and_then(|key| self.counted.get(key)).is_some_and(is_over) {
+            self.close_oldest(over);
+        }
     }
 
     /// Whether nothing is counted.
     pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.counted.is_empty()
     }
 
     /// Hands on what was counted so far. It is counted on.
-    pub(super) fn show(&mut self, shown: &mut Vec<DecisionRecord>) {
-        for counted in self.0.values_mut().filter(|counted| counted.is_new) {
+    pub(super) fn show(&mut self, shown: &mut Vec<Arc<DecisionRecord>>) {
+        for counted in self.counted.values_mut().filter(|counted| counted.is_new) {
             counted.is_new = false;
             shown.push(counted.record.clone());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::DateTime;
+
+    use super::*;
+    use crate::{
+        core::skip::SkipReason,
+        name::NodeId,
+        port::Decision,
+    };
+
+    fn skipped(job: &str) -> DecisionRecord {
+        let reason = SkipReason::Paused;
+        let decision = Decision::Skipped { reason, count: 1, at_least: false, text: None, run: None };
+        let job = JobName::new(job).expect("a good name");
+        DecisionRecord::new(Some(job), DateTime::UNIX_EPOCH, NodeId::numbered(1), decision)
+    }
+
+    fn count(record: &DecisionRecord) -> u64 {
+        match record.decision {
+            Decision::Skipped { count, .. } => count,
+            _ => panic!("{record:?}"),
+        }
+    }
+
+    #[test]
+    fn what_is_known_is_counted_on_however_many_there_are() {
+        let (mut pending, mut over) = (Pending::default(), Vec::new());
+        let now = Duration::ZERO;
+        (0..COUNTED_MAX).for_each(|nth| pending.add(now, skipped(&format!("job-{nth}")), &mut over));
+
+        (0..3).for_each(|_| pending.add(now, skipped("job-1"), &mut over));
+
+        assert!(over.is_empty(), "{}", over.len());
+        let mut shown = Vec::new();
+        pending.show(&mut shown);
+        assert_eq!(shown.len(), COUNTED_MAX);
+        assert_eq!(shown.iter().map(|one| count(one)).max(), Some(4));
+    }
+
+    #[test]
+    fn of_too_many_the_oldest_alone_is_handed_on() {
+        let (mut pending, mut over) = (Pending::default(), Vec::new());
+        let now = Duration::ZERO;
+        (0..=COUNTED_MAX).for_each(|nth| pending.add(now, skipped(&format!("job-{nth}")), &mut over));
+
+        assert_eq!(over, [skipped("job-0")]);
+        assert_eq!(pending.counted.len(), COUNTED_MAX);
+    }
+
+    #[test]
+    fn a_minute_is_over_for_those_that_it_counted() {
+        let (mut pending, mut over) = (Pending::default(), Vec::new());
+        pending.add(Duration::ZERO, skipped("first"), &mut over);
+        pending.add(Duration::from_secs(30), skipped("second"), &mut over);
+
+        pending.add(COUNTED_FOR, skipped("first"), &mut over);
+
+        assert_eq!(over, [skipped("first")]);
+        assert_eq!((pending.order.len(), pending.counted.len()), (2, 2));
+        let mut closed = Vec::new();
+        pending.close(COUNTED_FOR * 2, &mut closed);
+        assert_eq!(closed.len(), 2);
+        assert_eq!((pending.bytes, pending.order.len()), (0, 0));
     }
 }

@@ -14,15 +14,16 @@ use metrics::Counter;
 use tokio::sync::{Notify, mpsc};
 
 use super::{
+    collected::Collected,
+    dropped::Dropped,
     open_runs::{OpenRun, OpenRuns, Which},
     options::HistoryOptions,
     pending::Pending,
-    writer::{Flushed, HistoryThread},
+    writer::{FLUSH_EVERY, Flushed, HistoryThread},
 };
 use crate::{
-    core::text::Grouped,
     name::{JobName, NodeId},
-    port::{Batch, Clock, DecisionRecord, History, OperationRecord, Pause, RunRecord},
+    port::{Batch, Clock, DecisionRecord, History, OperationRecord, Pause, PauseChange, RunRecord},
     run::Run,
 };
 
@@ -54,9 +55,11 @@ pub(super) struct Outlet {
     pub(super) wake: Notify,
     /// How to have all of it written, and where the history is asked; empty until the writer is started.
     pub(super) flush: OnceLock<(mpsc::UnboundedSender<Flushed>, HistoryThread)>,
-    /// Nothing is written any more.
+    /// Nothing is taken any more.
     is_closed: AtomicBool,
-    dropped: Dropped,
+    pub(super) dropped: Dropped,
+    /// How many operations were recorded.
+    operations: AtomicU64,
 }
 
 /// Runs of some of the jobs.
@@ -116,6 +119,7 @@ impl Recorder {
                 flush: OnceLock::new(),
                 is_closed: AtomicBool::new(false),
                 dropped: Dropped::new(dropped),
+                operations: AtomicU64::new(0),
             })
         });
         Self { outlet, backend, is_off: !options.is_kept }
@@ -152,14 +156,15 @@ impl Recorder {
     /// Records what somebody did to a job.
     pub(crate) fn operation(&self, record: impl FnOnce() -> OperationRecord) {
         let Some(outlet) = &self.outlet else { return };
-        let record = record();
+        let number = outlet.operations.fetch_add(1, Ordering::Relaxed) + 1;
+        let record = OperationRecord { number, ..record() };
         outlet.take_rest(|rest| rest.batch.operations.push(record));
     }
 
-    /// Records that a job is paused from now on, or is not.
-    pub(crate) fn paused(&self, job: &JobName, pause: Option<&Pause>) {
+    /// Records that a job is paused from `at` on, by the store's clock, or is not.
+    pub(crate) fn paused(&self, job: &JobName, at: DateTime<Utc>, pause: Option<&Pause>) {
         let Some(outlet) = &self.outlet else { return };
-        let change = (job.clone(), pause.cloned());
+        let change = PauseChange::new(job.clone(), at, pause.cloned());
         outlet.take_rest(|rest| rest.batch.pauses.push(change));
     }
 }
@@ -225,6 +230,7 @@ impl Outlet {
             return false;
         }
         if waited == 0 {
+            // Of those that come while others wait, the writer takes note by itself.
             self.wake.notify_one();
         }
         true
@@ -254,28 +260,50 @@ impl Outlet {
 
     /// Takes all that waits, and of what is counted or in progress what is to be written.
     pub(super) fn collect(&self, which: Which) -> Collected {
-        let (mut batch, mut open) = (Batch::default(), Vec::new());
+        let now = self.clock.elapsed();
+        let (mut ended, mut runs) = (Vec::new(), Vec::new());
         for shard in &self.shards {
-            let mut runs = shard.lock();
-            batch.runs.append(&mut runs.ended);
-            runs.open.look(which, self.node, &mut open);
+            let mut shard = shard.lock();
+            ended.append(&mut shard.ended);
+            shard.open.look(which, now, self.node, &mut runs);
         }
+        let mut counted = Vec::new();
         let mut rest = self.rest();
-        batch.extend(std::mem::take(&mut rest.batch));
-        let (charged, charged_bytes) = (batch.len(), batch.bytes());
+        let taken = std::mem::take(&mut rest.batch);
         match which {
-            Which::All => rest.pending.show(&mut batch.decisions),
-            Which::Long => rest.pending.close(Some(self.clock.elapsed()), &mut batch.decisions),
+            Which::All => rest.pending.show(&mut counted),
+            Which::Long => rest.pending.close(now, &mut counted),
         }
         drop(rest);
-        // Before what ended since it was looked at.
-        open.append(&mut batch.runs);
-        Collected { batch: Batch { runs: open, ..batch }, charged, charged_bytes }
+        let open = runs.len();
+        // After those in progress: they may have ended since they were looked at.
+        runs.append(&mut ended);
+        let mut batch = Batch { runs, ..taken };
+        let waited = batch.decisions.len();
+        batch.decisions.extend(counted.into_iter().map(Arc::unwrap_or_clone));
+        if !self.writes_now {
+            // What was counted waits from now on.
+            let bytes = batch.decisions[waited..].iter().map(|one| size_of_val(one) + one.text_bytes()).sum();
+            self.waiting.fetch_add(batch.decisions.len() - waited, Ordering::Relaxed);
+            self.waiting_bytes.fetch_add(bytes, Ordering::Relaxed);
+        }
+        Collected::new(batch, open)
     }
 
-    /// Whether something is in progress or counted, which is to be looked at again.
-    pub(super) fn looks_again(&self) -> bool {
-        self.shards.iter().any(|shard| shard.lock().open.looks_again()) || !self.rest().pending.is_empty()
+    /// After which time there is something to be looked at, if nobody wakes the writer; `None`: there is nothing.
+    pub(super) fn next_look(&self) -> Option<Duration> {
+        if self.waiting() > 0 {
+            // It came while others were written, and woke nobody: see `has_room`.
+            return Some(Duration::ZERO);
+        }
+        let counted = (!self.rest().pending.is_empty()).then_some(FLUSH_EVERY);
+        let open = self.shards.iter().filter_map(|shard| shard.lock().open.next_look());
+        open.chain(counted).min()
+    }
+
+    /// How many records wait to be written, without what is counted and what is in progress.
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
     }
 
     pub(super) fn is_closed(&self) -> bool {
@@ -290,173 +318,9 @@ impl Outlet {
 
     /// Writes what a history takes at once.
     pub(super) fn flush_now(&self) {
-        let Collected { mut batch, .. } = self.collect(Which::All);
+        let mut batch = self.collect(Which::All).into_batch();
         if !batch.is_empty() {
             self.write_now(&mut batch);
         }
-    }
-}
-
-/// Records on their way to the history, and the room that those of them take that were recorded one by one.
-pub(super) struct Collected {
-    pub(super) batch: Batch,
-    pub(super) charged: usize,
-    pub(super) charged_bytes: usize,
-}
-
-impl Collected {
-    /// In parts of at most so many records. The room is free when the last of them is written.
-    pub(super) fn split(self, max: usize) -> Vec<Self> {
-        let Self { mut batch, charged, charged_bytes } = self;
-        let mut parts = Vec::new();
-        while batch.len() > max {
-            let runs = batch.runs.split_off(batch.runs.len().min(max));
-            let mut part = Batch { runs: std::mem::replace(&mut batch.runs, runs), ..Batch::default() };
-            let mut room = max - part.len();
-            let mut take = |count: usize| {
-                let taken = count.min(room);
-                room -= taken;
-                taken
-            };
-            part.decisions = batch.decisions.drain(..take(batch.decisions.len())).collect();
-            part.operations = batch.operations.drain(..take(batch.operations.len())).collect();
-            part.pauses = batch.pauses.drain(..take(batch.pauses.len())).collect();
-            parts.push(Self { batch: part, charged: 0, charged_bytes: 0 });
-        }
-        if !batch.is_empty() || charged > 0 {
-            parts.push(Self { batch, charged, charged_bytes });
-        }
-        parts
-    }
-}
-
-/// Records that were not written: counted, and said once a minute.
-struct Dropped {
-    counter: Counter,
-    counted: AtomicU64,
-    /// How many of them were said before.
-    said: AtomicU64,
-    /// When it was said last, in seconds of the monotonic clock, plus one; 0: never.
-    said_at: AtomicU64,
-}
-
-/// How often it is said.
-const SAID_EVERY: Duration = Duration::from_mins(1);
-
-impl Dropped {
-    fn new(counter: Counter) -> Self {
-        // Zero from the first scrape on.
-        counter.increment(0);
-        Self { counter, counted: AtomicU64::new(0), said: AtomicU64::new(0), said_at: AtomicU64::new(0) }
-    }
-
-    fn add(&self, count: u64, now: Duration) {
-        self.counter.increment(count);
-        let counted = self.counted.fetch_add(count, Ordering::Relaxed) + count;
-        let (said_at, now) = (self.said_at.load(Ordering::Relaxed), now.as_secs() + 1);
-        let is_due = said_at == 0 || now >= said_at + SAID_EVERY.as_secs();
-        let is_first =
-            || self.said_at.compare_exchange(said_at, now, Ordering::Relaxed, Ordering::Relaxed).is_ok();
-        if is_due && is_first() {
-            let count = Grouped(counted.saturating_sub(self.said.swap(counted, Ordering::Relaxed)));
-            tracing::warn!(
-                target: "callsheet",
-                "{count} records of history were dropped: the history does not keep up, or does not answer; jobs go on"
-            );
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use chrono::DateTime;
-    use futures_util::future::{BoxFuture, FutureExt, pending};
-
-    use super::*;
-    use crate::{
-        name::RunIds,
-        port::{
-            DecisionPage, Decisions, HistoryError, JobHistory, JobRecord, OperationPage, Operations,
-            Retention, RunHistory, RunPage,
-        },
-        testkit::VirtualClock,
-    };
-
-    /// It never answers.
-    #[derive(Debug)]
-    struct Silent;
-
-    impl History for Silent {
-        fn name(&self) -> &'static str {
-            "silent"
-        }
-
-        fn write<'a>(&'a self, _: &'a Batch) -> BoxFuture<'a, Result<(), HistoryError>> {
-            pending().boxed()
-        }
-
-        fn runs<'a>(&'a self, _: &'a RunHistory) -> BoxFuture<'a, Result<RunPage, HistoryError>> {
-            pending().boxed()
-        }
-
-        fn job<'a>(&'a self, _: &'a JobHistory) -> BoxFuture<'a, Result<Option<JobRecord>, HistoryError>> {
-            pending().boxed()
-        }
-
-        fn decisions<'a>(&'a self, _: &'a Decisions) -> BoxFuture<'a, Result<DecisionPage, HistoryError>> {
-            pending().boxed()
-        }
-
-        fn operations<'a>(&'a self, _: &'a Operations) -> BoxFuture<'a, Result<OperationPage, HistoryError>> {
-            pending().boxed()
-        }
-
-        fn prune<'a>(
-            &'a self,
-            _: DateTime<Utc>,
-            _: &'a Retention,
-        ) -> BoxFuture<'a, Result<bool, HistoryError>> {
-            pending().boxed()
-        }
-    }
-
-    /// What waits once so many runs a second were recorded for so many seconds, and how many were dropped.
-    fn waits(options: &HistoryOptions, runs: u64, error: Option<&str>) -> (usize, usize, u64) {
-        let node = NodeId::numbered(1);
-        let clock = Arc::new(VirtualClock::starting_at(DateTime::UNIX_EPOCH));
-        let recorder = Recorder::new(options, "silent", (node, clock), Counter::noop());
-        let (ids, job) = (RunIds::of(node), JobName::new("often").expect("a good name"));
-        for nth in 0..runs {
-            let mut run = RunRecord::new(job.clone(), ids.next(DateTime::UNIX_EPOCH), node);
-            run.error = error.map(Into::into);
-            recorder.run(nth, run);
-        }
-        let outlet = recorder.outlet.expect("it is on");
-        let dropped = outlet.dropped.counted.load(Ordering::Relaxed);
-        let Collected { batch, charged, charged_bytes } = outlet.collect(Which::Long);
-        assert_eq!((charged, charged_bytes), (batch.len(), batch.bytes()));
-        (charged, charged_bytes, dropped)
-    }
-
-    #[test]
-    fn thirty_thousand_runs_a_second_for_a_minute_are_bounded_in_count() {
-        let options = HistoryOptions { store: Some(Arc::new(Silent)), ..HistoryOptions::default() };
-
-        let (waits, _, dropped) = waits(&options, 30_000 * 60, None);
-
-        assert_eq!((waits, dropped), (options.queue, 30_000 * 60 - options.queue as u64));
-    }
-
-    #[test]
-    fn what_waits_is_bounded_in_bytes() {
-        let queue_bytes = 1024 * 1024;
-        let options =
-            HistoryOptions { store: Some(Arc::new(Silent)), queue_bytes, ..HistoryOptions::default() };
-        let error = "x".repeat(16 * 1024);
-
-        let (count, bytes, dropped) = waits(&options, 1_000, Some(&error));
-
-        assert!(bytes <= queue_bytes && bytes > queue_bytes - 32 * 1024, "{bytes}");
-        assert_eq!(count as u64 + dropped, 1_000, "each is there or counted");
     }
 }

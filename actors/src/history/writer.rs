@@ -3,6 +3,7 @@
 use std::{collections::VecDeque, future::pending, pin::pin, sync::Arc, time::Duration};
 
 use actix_rt::ArbiterHandle;
+use chrono::{DateTime, Utc};
 use futures_util::future::{Either, select};
 use tokio::{
     sync::{mpsc, oneshot},
@@ -10,9 +11,10 @@ use tokio::{
 };
 
 use super::{
+    collected::Collected,
     open_runs::Which,
     options::HistoryOptions,
-    recorder::{Collected, Outlet, Recorder},
+    recorder::{Outlet, Recorder},
 };
 use crate::{
     CALL_DEADLINE,
@@ -29,8 +31,9 @@ use crate::{
 };
 
 /// How long records gather before they are written.
-const FLUSH_EVERY: Duration = Duration::from_millis(500);
-/// The most records that are written at once.
+pub(super) const FLUSH_EVERY: Duration = Duration::from_millis(500);
+/// The most records that are written at once. After a failure it is half as many as were to be written, and
+/// twice as many after each success.
 const WRITE_MAX: usize = 1_024;
 /// The pause before a batch is written again; it doubles up to [`AGAIN_MAX`].
 const AGAIN_MIN: Duration = Duration::from_millis(250);
@@ -38,6 +41,8 @@ const AGAIN_MIN: Duration = Duration::from_millis(250);
 const AGAIN_MAX: Duration = Duration::from_secs(5);
 /// How long a question waits for what was recorded before it to be written.
 const FLUSH_WAIT: Duration = Duration::from_secs(2);
+/// How long what is left may take to be written at a shutdown, with a pause that is cut short and one more try.
+const CLOSE_WAIT: Duration = CALL_DEADLINE;
 
 /// Where a history is written and asked that takes its time.
 #[derive(Clone)]
@@ -85,6 +90,7 @@ impl Recorder {
             again: Backoff::new(AGAIN_MIN, AGAIN_MAX, outlet.node.as_uuid().as_u64_pair().1),
             outlet: outlet.clone(),
             unwritten: VecDeque::new(),
+            write_max: WRITE_MAX,
         };
         thread.spawn(writer.work(flushes));
     }
@@ -103,12 +109,13 @@ impl Recorder {
         }
     }
 
-    /// Writes what is left, and takes nothing more.
+    /// Takes nothing more, and writes what is left. What is not written within the deadline, or by the time that
+    /// the future is dropped, is counted as dropped.
     pub(crate) async fn close(&self) {
-        self.flush(FLUSH_WAIT).await;
-        if let Some(outlet) = &self.outlet {
-            outlet.close();
-        }
+        let Some(outlet) = &self.outlet else { return };
+        outlet.close();
+        let _left = Left(outlet);
+        self.flush(CLOSE_WAIT).await;
     }
 
     /// Asks the history, after what was recorded so far is written.
@@ -117,8 +124,17 @@ impl Recorder {
         T: Send + 'static,
         F: Future<Output = Result<T, HistoryError>> + Send + 'static,
     {
-        let Some(outlet) = &self.outlet else { return Err(self.not_kept()) };
         self.flush(FLUSH_WAIT).await;
+        self.call(question).await
+    }
+
+    /// Calls the history on its own thread.
+    async fn call<T, F>(&self, question: impl FnOnce(Arc<dyn History>) -> F) -> Result<T, HistoryError>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, HistoryError>> + Send + 'static,
+    {
+        let Some(outlet) = &self.outlet else { return Err(self.not_kept()) };
         let question = question(outlet.history.clone());
         let name = outlet.history.name();
         let unavailable =
@@ -168,11 +184,26 @@ impl Recorder {
         self.outlet.as_ref().is_some_and(|outlet| !outlet.writes_now)
     }
 
-    /// Deletes some of what need not be kept any more. Answers whether there is more to do.
-    pub(crate) async fn prune(&self, retention: Retention) -> Result<bool, HistoryError> {
-        let Some(outlet) = &self.outlet else { return Ok(false) };
-        let now = outlet.clock.now();
-        self.ask(move |history| async move { history.prune(now, &retention).await }).await
+    /// Deletes some of what need not be kept any more at `now`, the store's time. Answers whether there is more
+    /// to do.
+    pub(crate) async fn prune(
+        &self,
+        now: DateTime<Utc>,
+        retention: Retention,
+    ) -> Result<bool, HistoryError> {
+        self.call(move |history| async move { history.prune(now, &retention).await }).await
+    }
+}
+
+/// What is left at the end is counted.
+struct Left<'a>(&'a Outlet);
+
+impl Drop for Left<'_> {
+    fn drop(&mut self) {
+        let left = self.0.waiting();
+        if left > 0 {
+            self.0.drop_records(left);
+        }
     }
 }
 
@@ -180,81 +211,122 @@ impl Recorder {
 struct Writer {
     outlet: Arc<Outlet>,
     unwritten: VecDeque<Collected>,
+    /// How many records are written at once.
+    write_max: usize,
     again: Backoff,
 }
 
+type Flushes = mpsc::UnboundedReceiver<Flushed>;
+
 impl Writer {
-    async fn work(mut self, mut flushes: mpsc::UnboundedReceiver<Flushed>) {
+    async fn work(mut self, mut flushes: Flushes) {
         let mut flushed = Vec::new();
-        while !self.outlet.is_closed() {
-            let again = self.outlet.looks_again();
-            let due = async {
-                match again {
-                    true => sleep(FLUSH_EVERY).await,
-                    false => pending().await,
-                }
-            };
-            let outlet = self.outlet.clone();
-            let (woken, due) = (pin!(outlet.wake.notified()), pin!(due));
-            if let Either::Right((flush, _)) = select(select(woken, due), pin!(flushes.recv())).await {
-                flushed.extend(flush);
-            }
-            if flushed.is_empty()
-                && let Ok(Some(flush)) = timeout(FLUSH_EVERY, flushes.recv()).await
-            {
-                flushed.push(flush);
-            }
-            while let Ok(flush) = flushes.try_recv() {
-                flushed.push(flush);
-            }
+        loop {
+            self.wait(&mut flushed, &mut flushes).await;
+            // Before the look: nothing comes after the one that finds it closed.
+            let is_last = self.outlet.is_closed();
             let which = if flushed.is_empty() { Which::Long } else { Which::All };
             self.unwritten.extend(self.outlet.collect(which).split(WRITE_MAX));
             self.write_all(&mut flushed, &mut flushes).await;
-            flushed.clear();
+            if is_last {
+                return;
+            }
+            if !self.outlet.is_closed() {
+                flushed.clear();
+            }
         }
     }
 
-    /// Writes all that there is. Whoever waits is told at the first failure.
-    async fn write_all(
-        &mut self,
-        flushed: &mut Vec<Flushed>,
-        flushes: &mut mpsc::UnboundedReceiver<Flushed>,
-    ) {
+    /// Waits until there is something to write, and until enough of it has gathered.
+    async fn wait(&self, flushed: &mut Vec<Flushed>, flushes: &mut Flushes) {
+        let look = self.outlet.next_look();
+        let due = async {
+            match look {
+                Some(look) => sleep(look).await,
+                None => pending().await,
+            }
+        };
+        let (woken, due) = (pin!(self.outlet.wake.notified()), pin!(due));
+        if flushed.is_empty()
+            && !self.outlet.is_closed()
+            && let Either::Right((flush, _)) = select(select(woken, due), pin!(flushes.recv())).await
+        {
+            flushed.extend(flush);
+        }
+        if flushed.is_empty()
+            && let Ok(Some(flush)) = timeout(FLUSH_EVERY, flushes.recv()).await
+        {
+            flushed.push(flush);
+        }
+        while let Ok(flush) = flushes.try_recv() {
+            flushed.push(flush);
+        }
+    }
+
+    /// Writes all that there is. Whoever waits is told at the first failure; who closes, at the failure of a try
+    /// that was begun since.
+    async fn write_all(&mut self, flushed: &mut Vec<Flushed>, flushes: &mut Flushes) {
         while let Some(collected) = self.unwritten.pop_front() {
-            let write = self.outlet.history.write(&collected.batch);
+            let len = collected.batch().len();
+            if len > self.write_max {
+                self.put_back(collected.split(self.write_max));
+                continue;
+            }
+            let is_last_try = self.outlet.is_closed();
+            let write = self.outlet.history.write(collected.batch());
             let written = contained_within(CALL_DEADLINE, write).await;
             let reason = match written {
                 Ok(Ok(())) => {
                     self.again.succeeded();
-                    self.outlet.free(collected.charged, collected.charged_bytes);
+                    self.write_max = (self.write_max * 2).min(WRITE_MAX);
+                    self.free(&collected);
                     continue;
                 }
-                Ok(Err(HistoryError::BadData { reason, .. })) if collected.batch.len() == 1 => {
+                Ok(Err(HistoryError::BadData { reason, .. })) if len == 1 => {
                     tracing::warn!(target: "callsheet", "the history refuses a record: {}", one_line(&reason, TEXT_MAX));
-                    self.outlet.free(collected.charged, collected.charged_bytes);
+                    self.free(&collected);
                     self.outlet.drop_records(1);
                     continue;
                 }
                 Ok(Err(HistoryError::BadData { .. })) => {
-                    let half = collected.batch.len().div_ceil(2);
-                    collected.split(half).into_iter().rev().for_each(|part| self.unwritten.push_front(part));
+                    self.put_back(collected.split(len.div_ceil(2)));
                     continue;
                 }
                 Ok(Err(error)) => one_line(error, TEXT_MAX),
                 Err(none) => none.as_str().to_owned(),
             };
-            self.unwritten.push_front(collected);
-            flushed.clear();
             tracing::debug!(target: "callsheet", "the history was not written: {reason}");
-            let pause = self.again.failed();
-            // Whoever asks meanwhile does not wait for what cannot be written.
-            let until = Instant::now() + pause;
-            while let Ok(Some(flush)) = timeout_at(until, flushes.recv()).await {
-                drop(flush);
-            }
-            if self.outlet.is_closed() {
+            // It may have been too much.
+            self.write_max = len.div_ceil(2);
+            self.put_back(vec![collected]);
+            if is_last_try {
                 return;
             }
+            self.pause(flushed, flushes).await;
         }
+    }
+
+    /// Pauses after a failure, unless it is to close. Whoever asks meanwhile does not wait for what cannot be
+    /// written.
+    async fn pause(&mut self, flushed: &mut Vec<Flushed>, flushes: &mut Flushes) {
+        let until = Instant::now() + self.again.failed();
+        if self.outlet.is_closed() {
+            return;
+        }
+        flushed.clear();
+        while let Ok(Some(flush)) = timeout_at(until, flushes.recv()).await {
+            if self.outlet.is_closed() {
+                return flushed.push(flush);
+            }
+        }
+    }
+
+    fn put_back(&mut self, parts: Vec<Collected>) {
+        parts.into_iter().rev().for_each(|part| self.unwritten.push_front(part));
+    }
+
+    fn free(&self, collected: &Collected) {
+        let (count, bytes) = collected.room();
+        self.outlet.free(count, bytes);
     }
 }

@@ -70,7 +70,8 @@ impl JobActor {
                 Effect::Elsewhere => self.job.meters.elsewhere(),
                 Effect::Stop(pause) => self.job.report(Report::Stop(pause)),
                 Effect::Paused(pause) => {
-                    self.node().recorder.paused(&self.job.definition.name, Some(&pause));
+                    let node = self.node();
+                    node.recorder.paused(&self.job.definition.name, node.store_time(), Some(&pause));
                     self.publish(|job| EventKind::JobPaused { job, pause });
                 }
                 Effect::Answer { run, answer } => self.answer(run, answer),

@@ -191,6 +191,7 @@ pub(super) fn record_end(job: &JobHandle, ended: &RunEnded, notes: RunNotes) {
             lateness: tick.zip(*started_at).map(|(tick, at)| tick.lateness(at)).unwrap_or_default(),
             took: Some(*took),
             outcome: Some(outcome),
+            is_stale: false,
             cancelled: cancelled.or_else(|| veto.is_some().then_some(CancelReason::Vetoed)),
             error: end.error().map(EndText::share).or(veto),
             attempt: facts.as_ref().map_or(1, |facts| facts.attempt),

@@ -103,8 +103,9 @@ pub(super) fn after_end(job: &JobHandle, from_completion: bool, answer: &Complet
     }
     if let Some(pause) = pause {
         let (name, pause) = (job.definition.name.clone(), pause.clone().cut());
-        job.node().recorder.paused(&name, Some(&pause));
-        job.node().publisher.publish(|| EventKind::JobPaused { job: name, pause: pause.clone() });
+        let node = job.node();
+        node.recorder.paused(&name, node.store_time(), Some(&pause));
+        node.publisher.publish(|| EventKind::JobPaused { job: name, pause: pause.clone() });
         told.push(Input::Pause(Some(pause)));
     }
     told

@@ -20,12 +20,12 @@ pub use self::{
     error::HistoryError,
     job::{DurationCounts, EndedRun, FailedRun, Holder, JobRecord},
     memory_bounds::{MEMORY_BYTES_MIN, MemoryBounds},
-    operation::{JobOperation, OperationRecord},
+    operation::{JobOperation, OperationRecord, PauseChange},
     query::{
         DecisionPage, Decisions, HISTORY_PAGE_DEFAULT, HISTORY_PAGE_MAX, JobHistory, OperationPage,
         Operations, PageStart, RunHistory, RunPage,
     },
-    run::{ATTEMPTS_RECORDED_MAX, AttemptRecord, RunOrigin, RunRecord},
+    run::{ATTEMPTS_RECORDED_MAX, AttemptRecord, OPEN_RUN_STALE, RunOrigin, RunRecord},
 };
 
 /// Keeps what happened: runs, decisions that started nothing, operations, and one row for each job.
@@ -36,6 +36,9 @@ pub use self::{
 /// * **Runs.** There is one record of a run. A later one takes the place of one in progress, or lost, and keeps
 ///   the start of the first attempt. A record that says that a run is lost changes nothing of one that ended in
 ///   another way; of one in progress it changes the end only. Writing the same twice changes nothing.
+/// * **Runs in progress.** Their node writes them again each minute. One that was not written for
+///   [`OPEN_RUN_STALE`] is answered as [stale](RunRecord::is_stale), and holds its job no more.
+/// * **Pauses.** Of the changes of a job the one that was made last counts: see [`PauseChange`].
 /// * **Decisions.** Of one node, job, reason and time there is one record; a later one takes its place.
 /// * **Jobs.** The row of a job counts each run once, when it is first recorded as ended. A lost run that goes
 ///   on and ends counts again.
@@ -99,8 +102,9 @@ pub trait History: Send + Sync + fmt::Debug + 'static {
     fn operations<'a>(&'a self, asked: &'a Operations) -> BoxFuture<'a, Result<OperationPage, HistoryError>>;
 
     /// Deletes some of what need not be kept any more at `now`, the store's time: a bounded number of records,
-    /// in little time. Answers whether there is more to do. Asked by the leader only. Rows of jobs stay, and so
-    /// do runs in progress.
+    /// in little time, some of each kind. Answers whether there is more to do. Asked by the leader only. Rows
+    /// of jobs stay, and so do runs in progress, but for those that are [stale](RunRecord::is_stale) and older
+    /// than [`Retention::failures_for`].
     ///
     /// # Errors
     ///

@@ -30,7 +30,7 @@ pub use history::{
     ATTEMPTS_RECORDED_MAX, AttemptRecord, Batch, Decision, DecisionPage, DecisionRecord, Decisions,
     DurationCounts, EndedRun, FailedRun, HISTORY_PAGE_DEFAULT, HISTORY_PAGE_MAX, History, HistoryError,
     Holder, JobHistory, JobOperation, JobRecord, MEMORY_BYTES_MIN, MemoryBounds, OperationPage,
-    OperationRecord, Operations, PageStart, RETENTION_MAX, RETENTION_MIN, Retention, RunHistory, RunOrigin,
+    OperationRecord, Operations, PageStart, PauseChange, OPEN_RUN_STALE, RETENTION_MAX, RETENTION_MIN, Retention, RunHistory, RunOrigin,
     RunPage, RunRecord,
 };
 pub use locker::{

@@ -32,8 +32,9 @@ impl SupervisorActor {
             if actor.term != Some(term) {
                 return;
             }
-            let (recorder, retention) = (actor.node().recorder.clone(), actor.parts.retention);
-            let pruned = async move { recorder.prune(retention).await };
+            let (recorder, now) = (actor.node().recorder.clone(), actor.node().store_time());
+            let retention = actor.parts.retention;
+            let pruned = async move { recorder.prune(now, retention).await };
             ctx.spawn(pruned.into_actor(actor).map(move |pruned, actor, ctx| {
                 // What failed is tried again.
                 let pause = if pruned == Ok(true) { PRUNE_NEXT } else { PRUNE_EVERY };

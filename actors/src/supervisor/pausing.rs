@@ -131,7 +131,7 @@ impl SupervisorActor {
     /// Records that a job is paused from now on, or is not.
     fn record_pause(&self, job: &JobName, pause: Option<&Pause>, by: Option<&By>) {
         let node = self.node();
-        node.recorder.paused(job, pause);
+        node.recorder.paused(job, node.store_time(), pause);
         node.recorder.operation(|| {
             let operation = if pause.is_some() { JobOperation::Paused } else { JobOperation::Resumed };
             let note = pause.and_then(|pause| Some(pause.note.as_deref()?.into()));

@@ -141,8 +141,9 @@ impl SupervisorActor {
             // What could not be written is closed as lost by whoever takes over.
             let close_until = closed_until.min(Instant::now() + CALL_DEADLINE);
             let end = ABORT_WAIT + CLOSE_WAIT;
-            patience.wait(lock.send(CloseSession), close_until, end).await;
-            patience.wait(node.recorder.close(), close_until, end).await;
+            // Each may take all of the time: neither is cut short by the other.
+            let closed = patience.wait(lock.send(CloseSession), close_until, end);
+            join(closed, patience.wait(node.recorder.close(), close_until, end)).await;
             let ShutdownReport { drained, cancelled, aborted, .. } = report;
             // Nothing ends any more, so no hook is added. Those that take longer are dropped with their
             // runtime.

@@ -1,7 +1,10 @@
 //! What is written to a history together.
 
-use super::{decision::DecisionRecord, operation::OperationRecord, run::RunRecord};
-use crate::{core::pause::Pause, name::JobName};
+use super::{
+    decision::DecisionRecord,
+    operation::{OperationRecord, PauseChange},
+    run::RunRecord,
+};
 
 /// Records on their way to a history.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -14,7 +17,7 @@ pub struct Batch {
     /// What was done to jobs.
     pub operations: Vec<OperationRecord>,
     /// Jobs that were paused, or resumed, in this order.
-    pub pauses: Vec<(JobName, Option<Pause>)>,
+    pub pauses: Vec<PauseChange>,
 }
 
 impl Batch {
@@ -33,10 +36,7 @@ impl Batch {
         let runs = self.runs.iter().map(|run| size_of_val(run) + run.text_bytes());
         let decisions = self.decisions.iter().map(|one| size_of_val(one) + one.text_bytes());
         let operations = self.operations.iter().map(|one| size_of_val(one) + one.text_bytes());
-        let note = |pause: &Option<Pause>| {
-            pause.as_ref().and_then(|pause| pause.note.as_ref()).map_or(0, String::len)
-        };
-        let pauses = self.pauses.iter().map(|(_, pause)| size_of::<(JobName, Option<Pause>)>() + note(pause));
+        let pauses = self.pauses.iter().map(|one| size_of_val(one) + one.text_bytes());
         runs.chain(decisions).chain(operations).chain(pauses).sum()
     }
 

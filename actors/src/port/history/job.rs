@@ -35,7 +35,8 @@ pub struct JobRecord {
     /// What 95 of 100 bodies took at most, of about the last thousand; off by a quarter at most.
     #[serde(with = "crate::serde::duration")]
     pub p95: Option<Duration>,
-    /// For how long, and why, it does not fire. Of several pauses without a resumption between them, the first.
+    /// For how long, and why, it does not fire. Of several pauses without a resumption between them, the first
+    /// that lasts.
     pub pause: Option<Pause>,
     /// The next fire time, as a node knew it when it last recorded a run.
     pub next_fire_time: Option<FireTime>,

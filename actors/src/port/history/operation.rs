@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    core::pause::Pause,
     name::{By, JobName, NodeId},
     word::words,
 };
@@ -70,16 +71,46 @@ pub struct OperationRecord {
     pub job: JobName,
     /// Why, in the words of whoever did it.
     pub note: Option<Arc<str>>,
+    /// Which one it is of those that the node recorded, from 1: it tells two of one instant apart.
+    #[serde(default)]
+    pub number: u64,
 }
 
 impl OperationRecord {
     /// An operation of nobody who is known, without a note.
     pub fn new(job: JobName, operation: JobOperation, at: DateTime<Utc>, node: NodeId) -> Self {
-        Self { at, node, by: None, operation, job, note: None }
+        Self { at, node, by: None, operation, job, note: None, number: 0 }
     }
 
     /// How many bytes its texts take.
     pub fn text_bytes(&self) -> usize {
         self.note.as_ref().map_or(0, |note| note.len())
+    }
+}
+
+/// That a job is paused from an instant on, or is not.
+///
+/// Of the changes of a job the one that was made last counts, in whatever order they are written. Of several
+/// pauses without a resumption between them it is the first, for as long as it lasts.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct PauseChange {
+    /// The job.
+    pub job: JobName,
+    /// From when on, by the store's clock.
+    pub at: DateTime<Utc>,
+    /// The pause; `None`: it is resumed.
+    pub pause: Option<Pause>,
+}
+
+impl PauseChange {
+    /// A pause, or, if there is none, a resumption.
+    pub fn new(job: JobName, at: DateTime<Utc>, pause: Option<Pause>) -> Self {
+        Self { job, at, pause }
+    }
+
+    /// How many bytes its texts take.
+    pub fn text_bytes(&self) -> usize {
+        self.pause.as_ref().and_then(|pause| pause.note.as_ref()).map_or(0, String::len)
     }
 }

@@ -90,8 +90,13 @@ pub struct RunRecord {
     /// How long the body took in the last attempt; `None` while it is in progress.
     #[serde(with = "crate::serde::duration")]
     pub took: Option<Duration>,
-    /// How it ended; `None` while it is in progress.
+    /// How it ended; `None` while it is in progress, and if it is not known: see
+    /// [`is_stale`](Self::is_stale).
     pub outcome: Option<Outcome>,
+    /// It has no end, and its node has not said for [`OPEN_RUN_STALE`] that it is in progress: its end was
+    /// not recorded, or the node is dead and nobody has closed the run.
+    #[serde(default)]
+    pub is_stale: bool,
     /// Why it was cancelled, if it was.
     pub cancelled: Option<CancelReason>,
     /// The error with its causes, the message of the panic, or the reason of the veto.
@@ -114,6 +119,10 @@ pub struct RunRecord {
 /// The most attempts before the last one that are kept of a run, the newest.
 pub const ATTEMPTS_RECORDED_MAX: usize = 20;
 
+/// For how long a node may not say that a run is in progress before it is not known whether it is. It says so
+/// each minute.
+pub const OPEN_RUN_STALE: Duration = Duration::from_mins(5);
+
 impl RunRecord {
     /// A run in progress of which nothing else is known.
     pub fn new(job: JobName, run: RunId, node: NodeId) -> Self {
@@ -132,6 +141,7 @@ impl RunRecord {
             lateness: Duration::ZERO,
             took: None,
             outcome: None,
+            is_stale: false,
             cancelled: None,
             error: None,
             attempt: 1,

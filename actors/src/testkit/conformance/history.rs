@@ -10,7 +10,7 @@ use crate::{
     name::{By, FencingToken, JobName, NodeId, RunId, RunIds, Term},
     port::{
         AttemptRecord, Batch, Decision, DecisionRecord, Decisions, EndedRun, History, Holder, JobHistory,
-        JobOperation, JobRecord, OperationRecord, Operations, Pause, Retention, RunHistory, RunOrigin,
+        JobOperation, JobRecord, OperationRecord, Operations, Pause, PauseChange, Retention, RunHistory, RunOrigin,
         RunRecord, SkipReason,
     },
 };
@@ -30,9 +30,12 @@ pub async fn history(history: &dyn History) {
     check.a_loss_keeps_what_was_known_of_its_run().await;
     check.the_row_of_a_job_counts_each_run_once().await;
     check.the_first_pause_is_kept_until_the_job_is_resumed().await;
+    check.a_pause_that_is_over_gives_way_to_the_next_one().await;
+    check.a_pause_that_is_written_late_does_not_undo_a_later_resumption().await;
     check.a_decision_that_is_counted_on_takes_the_place_of_the_former_one().await;
     check.decisions_about_all_jobs_are_about_each().await;
     check.operations_are_answered_page_by_page().await;
+    check.two_operations_of_one_instant_are_two_records().await;
     check.what_is_old_goes_and_failures_stay_longer().await;
     check.so_many_runs_of_an_outcome_stay_of_a_job().await;
 }
@@ -258,18 +261,62 @@ impl Check<'_> {
         assert_eq!(self.job("counted").await.consecutive_failures, 0, "a success ends them");
     }
 
+    async fn pause(&self, changes: impl IntoIterator<Item = (&str, Option<Pause>)>) {
+        let change = |(when, pause)| PauseChange::new(job("paused"), at(when), pause);
+        self.write(Batch { pauses: changes.into_iter().map(change).collect(), ..Batch::default() }).await;
+    }
+
+    /// The note of the pause of a job, if it has one.
+    async fn note(&self) -> Option<String> {
+        self.job("paused").await.pause.and_then(|pause| pause.note)
+    }
+
     async fn the_first_pause_is_kept_until_the_job_is_resumed(&self) {
-        let pause = |note: &str| (job("paused"), Some(Pause::until_resumed().note(note)));
-        let note = |record: JobRecord| record.pause.and_then(|pause| pause.note);
-        self.write(Batch { pauses: vec![pause("the disk is full"), pause("again")], ..Batch::default() })
-            .await;
-        assert_eq!(note(self.job("paused").await).as_deref(), Some("the disk is full"));
+        let pause = |note: &str| Some(Pause::until_resumed().note(note));
+        let when = "2026-03-06T12:00:00Z";
+        self.pause([(when, pause("the disk is full")), (when, pause("again"))]).await;
+        assert_eq!(self.note().await.as_deref(), Some("the disk is full"));
 
-        self.write(Batch { pauses: vec![(job("paused"), None), pause("third")], ..Batch::default() }).await;
-        assert_eq!(note(self.job("paused").await).as_deref(), Some("third"));
+        self.pause([(when, None), (when, pause("third"))]).await;
+        assert_eq!(self.note().await.as_deref(), Some("third"));
 
-        self.write(Batch { pauses: vec![(job("paused"), None)], ..Batch::default() }).await;
+        self.pause([(when, None)]).await;
         assert_eq!(self.job("paused").await.pause, None);
+    }
+
+    async fn a_pause_that_is_over_gives_way_to_the_next_one(&self) {
+        let until = Pause { until: Some(at("2026-03-06T14:00:00Z")), ..Pause::until_resumed() };
+        self.pause([("2026-03-06T13:00:00Z", Some(until.note("alice")))]).await;
+        self.pause([("2026-03-06T13:30:00Z", Some(Pause::until_resumed().note("early")))]).await;
+        assert_eq!(self.note().await.as_deref(), Some("alice"), "it lasts");
+
+        self.pause([("2026-03-06T14:00:00Z", Some(Pause::until_resumed().note("bob")))]).await;
+        assert_eq!(self.note().await.as_deref(), Some("bob"));
+    }
+
+    async fn a_pause_that_is_written_late_does_not_undo_a_later_resumption(&self) {
+        self.pause([("2026-03-06T15:00:00Z", None)]).await;
+        self.pause([("2026-03-06T14:59:59Z", Some(Pause::until_resumed().note("late")))]).await;
+        assert_eq!(self.job("paused").await.pause, None);
+
+        self.pause([("2026-03-06T15:00:01Z", Some(Pause::until_resumed().note("later")))]).await;
+        self.pause([("2026-03-06T15:00:00.5Z", None)]).await;
+        assert_eq!(self.note().await.as_deref(), Some("later"), "nor does a resumption that is late");
+    }
+
+    async fn two_operations_of_one_instant_are_two_records(&self) {
+        let when = at("2026-03-09T12:00:00Z");
+        let of = |number, note: &str| OperationRecord {
+            number,
+            note: Some(note.into()),
+            ..OperationRecord::new(job("twice"), JobOperation::Triggered, when, self.node)
+        };
+        let both = [of(1, "first"), of(2, "second")];
+        self.write(Batch { operations: both.to_vec(), ..Batch::default() }).await;
+
+        let asked = Operations::new().job(job("twice"));
+        let seen = self.history.operations(&asked).await.expect("an answer").operations;
+        assert_eq!(seen, [both[1].clone(), both[0].clone()], "the newest first");
     }
 
     fn skipped(&self, name: &str, first: DateTime<Utc>, count: u64) -> DecisionRecord {

@@ -1,7 +1,6 @@
 //! Records on their way to the server, as arrays with a column each.
 
 use std::{
-    borrow::Cow,
     collections::{HashMap, HashSet},
     hash::Hash,
     time::Duration,
@@ -9,7 +8,7 @@ use std::{
 
 use callsheet_actors::{
     JobName, Outcome, RunId,
-    port::{Decision, DecisionRecord, OperationRecord, Pause, RunOrigin, RunRecord},
+    port::{Decision, DecisionRecord, OperationRecord, PauseChange, RunOrigin, RunRecord},
 };
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -243,6 +242,7 @@ impl<'a> DecisionColumns<'a> {
 pub(super) struct OperationColumns<'a> {
     at: Vec<DateTime<Utc>>,
     node: Vec<Uuid>,
+    number: Vec<i64>,
     job: Vec<&'a str>,
     operation: Vec<&'static str>,
     asked_by: Vec<Option<&'a str>>,
@@ -254,6 +254,7 @@ impl<'a> OperationColumns<'a> {
         Self {
             at: all.iter().map(|one| one.at).collect(),
             node: all.iter().map(|one| one.node.as_uuid()).collect(),
+            number: all.iter().map(|one| bigint(one.number)).collect(),
             job: all.iter().map(|one| one.job.as_str()).collect(),
             operation: all.iter().map(|one| one.operation.as_str()).collect(),
             asked_by: all.iter().map(|one| one.by.as_ref().map(|by| by.as_str())).collect(),
@@ -261,11 +262,12 @@ impl<'a> OperationColumns<'a> {
         }
     }
 
-    pub(super) fn parameters<'b>(&'b self, scope: &'b String) -> [Parameter<'b>; 7] {
+    pub(super) fn parameters<'b>(&'b self, scope: &'b String) -> [Parameter<'b>; 8] {
         [
             (scope, Type::TEXT),
             (&self.at, Type::TIMESTAMPTZ_ARRAY),
             (&self.node, Type::UUID_ARRAY),
+            (&self.number, Type::INT8_ARRAY),
             (&self.job, Type::TEXT_ARRAY),
             (&self.operation, Type::TEXT_ARRAY),
             (&self.asked_by, Type::TEXT_ARRAY),
@@ -274,24 +276,45 @@ impl<'a> OperationColumns<'a> {
     }
 }
 
-/// Jobs, and their pauses as JSON.
-type Round<'a> = (Vec<&'a str>, Vec<Option<Cow<'a, str>>>);
+/// Changes of pauses, of each job one.
+#[derive(Default)]
+pub(super) struct PauseColumns<'a> {
+    job: Vec<&'a str>,
+    at: Vec<DateTime<Utc>>,
+    /// As JSON.
+    pause: Vec<Option<String>>,
+    until: Vec<Option<DateTime<Utc>>>,
+}
 
-/// Changes of pauses, in rounds: in each of them a job changes once.
-pub(super) fn pause_rounds(changes: &[(JobName, Option<Pause>)]) -> Vec<Round<'_>> {
-    let mut rounds: Vec<Round<'_>> = Vec::new();
-    let mut counts: HashMap<&JobName, usize> = HashMap::new();
-    for (job, pause) in changes {
-        let count = counts.entry(job).or_default();
-        if *count == rounds.len() {
-            rounds.push(Round::default());
+impl<'a> PauseColumns<'a> {
+    /// In rounds: in each of them a job changes once.
+    pub(super) fn rounds(changes: &'a [PauseChange]) -> Vec<Self> {
+        let mut rounds: Vec<Self> = Vec::new();
+        let mut counts: HashMap<&JobName, usize> = HashMap::new();
+        for PauseChange { job, at, pause, .. } in changes {
+            let count = counts.entry(job).or_default();
+            if *count == rounds.len() {
+                rounds.push(Self::default());
+            }
+            let round = &mut rounds[*count];
+            round.job.push(job.as_str());
+            round.at.push(*at);
+            round.pause.push(pause.as_ref().map(json));
+            round.until.push(pause.as_ref().and_then(|pause| pause.until));
+            *count += 1;
         }
-        let (jobs, pauses) = &mut rounds[*count];
-        jobs.push(job.as_str());
-        pauses.push(pause.as_ref().map(json).map(Cow::from));
-        *count += 1;
+        rounds
     }
-    rounds
+
+    pub(super) fn parameters<'b>(&'b self, scope: &'b String) -> [Parameter<'b>; 5] {
+        [
+            (scope, Type::TEXT),
+            (&self.job, Type::TEXT_ARRAY),
+            (&self.at, Type::TIMESTAMPTZ_ARRAY),
+            (&self.pause, Type::TEXT_ARRAY),
+            (&self.until, Type::TIMESTAMPTZ_ARRAY),
+        ]
+    }
 }
 
 /// Of records with the same key, the last.

@@ -2,18 +2,15 @@
 //! their own.
 //!
 //! * `pool`: the connections. `statement`: every statement. `columns`: records as arrays, a column each; `rows`:
-//!   rows as records.
+//!   rows as records. `prune`: what is deleted.
 
 mod columns;
 mod pool;
+mod prune;
 mod rows;
 mod statement;
 
-use std::{
-    fmt,
-    sync::{Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{fmt, sync::atomic::AtomicUsize};
 
 use callsheet_actors::{
     JobName, Outcome,
@@ -22,15 +19,15 @@ use callsheet_actors::{
         Operations, PageStart, Retention, RunHistory, RunPage,
     },
 };
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use deadpool_postgres::Object;
 use futures_util::{FutureExt, future::BoxFuture};
 use tokio_postgres::{Error, Row, types::Type};
 
 use self::{
-    columns::{DecisionColumns, OperationColumns, Parameter, RunColumns, pause_rounds},
+    columns::{DecisionColumns, OperationColumns, Parameter, PauseColumns, RunColumns},
     pool::{HistoryPool, NAME, unavailable},
-    rows::{decision, job_record, operation, run},
+    rows::{decision, job_record, operation, page, run},
     statement::Statements,
 };
 use super::{
@@ -38,20 +35,13 @@ use super::{
     settings::Settings,
 };
 
-/// The most rows that one statement deletes.
-const PRUNE_MAX: i64 = 5_000;
-/// The most jobs that are looked at together for too many runs.
-const PRUNE_JOBS: i64 = 1_000;
-/// A job is looked at when it has this part of the runs that it may have more than before.
-const PRUNE_PART: u64 = 10;
-
 /// The history of one scope.
 pub(super) struct PostgresHistory {
     scope: String,
     pool: Result<HistoryPool, String>,
     statements: Statements,
-    /// Up to which job it was looked for too many runs.
-    pruned_to: Mutex<String>,
+    /// How many times something was pruned: each kind of record in its turn.
+    turn: AtomicUsize,
 }
 
 impl PostgresHistory {
@@ -62,7 +52,7 @@ impl PostgresHistory {
             None => HistoryPool::of(settings),
         };
         let (scope, statements) = (settings.scope.clone(), Statements::of(&settings.schema));
-        Self { scope, pool, statements, pruned_to: Mutex::default() }
+        Self { scope, pool, statements, turn: AtomicUsize::new(0) }
     }
 
     async fn client(&self) -> Result<Object, HistoryError> {
@@ -70,10 +60,6 @@ impl PostgresHistory {
             Ok(pool) => pool.get().await,
             Err(reason) => Err(unavailable(reason)),
         }
-    }
-
-    fn pruned_to(&self) -> MutexGuard<'_, String> {
-        self.pruned_to.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn ask(&self, text: &str, parameters: &[Parameter<'_>]) -> Result<Vec<Row>, HistoryError> {
@@ -102,10 +88,8 @@ impl PostgresHistory {
                 let operations = OperationColumns::of(&batch.operations);
                 asked.query(&s.write_operations, &operations.parameters(scope)).await?;
             }
-            for (jobs, pauses) in pause_rounds(&batch.pauses) {
-                let parameters: [Parameter<'_>; 3] =
-                    [(scope, Type::TEXT), (&jobs, Type::TEXT_ARRAY), (&pauses, Type::TEXT_ARRAY)];
-                asked.query(&s.write_pauses, &parameters).await?;
+            for round in PauseColumns::rounds(&batch.pauses) {
+                asked.query(&s.write_pauses, &round.parameters(scope)).await?;
             }
             asked.simple("COMMIT").await
         };
@@ -117,84 +101,6 @@ impl PostgresHistory {
             // The connection is dropped, and what it had begun with it.
             Err(error) => Err(failed(&error)),
         }
-    }
-
-    async fn prune_by_age(&self, now: DateTime<Utc>, retention: &Retention) -> Result<bool, HistoryError> {
-        let since = |age: Duration| {
-            let age = TimeDelta::from_std(age).unwrap_or(TimeDelta::MAX);
-            now.checked_sub_signed(age).unwrap_or(DateTime::UNIX_EPOCH).max(DateTime::UNIX_EPOCH)
-        };
-        let s = &self.statements;
-        for outcome in Outcome::ALL {
-            let age = match outcome {
-                Outcome::Succeeded | Outcome::Cancelled => retention.runs_for,
-                _ => retention.failures_for,
-            };
-            let first = callsheet_actors::RunId::first_at(since(age)).as_uuid();
-            let parameters: [Parameter<'_>; 4] = [
-                (&self.scope, Type::TEXT),
-                (&outcome.as_str(), Type::TEXT),
-                (&first, Type::UUID),
-                (&PRUNE_MAX, Type::INT8),
-            ];
-            if self.delete(&s.prune_runs, &parameters).await? {
-                return Ok(true);
-            }
-        }
-        let old = [
-            (&s.prune_decisions, since(retention.decisions_for)),
-            (&s.prune_operations, since(retention.operations_for)),
-        ];
-        for (text, before) in old {
-            let parameters: [Parameter<'_>; 3] =
-                [(&self.scope, Type::TEXT), (&before, Type::TIMESTAMPTZ), (&PRUNE_MAX, Type::INT8)];
-            if self.delete(text, &parameters).await? {
-                return Ok(true);
-            }
-        }
-        Ok(false)
-    }
-
-    /// Answers whether there may be more to delete.
-    async fn delete(&self, text: &str, parameters: &[Parameter<'_>]) -> Result<bool, HistoryError> {
-        let asked = Asked(Some(self.client().await?));
-        let deleted = asked.execute(text, parameters).await.map_err(|error| failed(&error))?;
-        asked.done();
-        Ok(deleted >= PRUNE_MAX.unsigned_abs())
-    }
-
-    /// Deletes what the next jobs have beyond so many runs of each outcome.
-    async fn prune_by_count(&self, retention: &Retention) -> Result<bool, HistoryError> {
-        let s = &self.statements;
-        let most = i64::try_from(retention.runs_per_job).unwrap_or(i64::MAX);
-        let new = i64::try_from((retention.runs_per_job / PRUNE_PART).max(1)).unwrap_or(i64::MAX);
-        let after = self.pruned_to().clone();
-        let parameters: [Parameter<'_>; 4] =
-            [(&self.scope, Type::TEXT), (&after, Type::TEXT), (&PRUNE_JOBS, Type::INT8), (&new, Type::INT8)];
-        let jobs = self.ask(&s.jobs_to_prune, &parameters).await?;
-        let is_last = jobs.len() < usize::try_from(PRUNE_JOBS).unwrap_or(usize::MAX);
-        for row in jobs {
-            let read = || Ok((row.try_get::<_, String>("job")?, row.try_get::<_, bool>("is_full")?));
-            let (job, is_full) = read().map_err(|error: Error| failed(&error))?;
-            if is_full {
-                let parameters: [Parameter<'_>; 4] = [
-                    (&self.scope, Type::TEXT),
-                    (&job, Type::TEXT),
-                    (&most, Type::INT8),
-                    (&PRUNE_MAX, Type::INT8),
-                ];
-                let deleted = self.ask(&s.prune_job, &parameters).await?;
-                let deleted = deleted.first().map(|row| row.try_get::<_, i64>("deleted")).transpose();
-                if deleted.map_err(|error| failed(&error))?.is_some_and(|deleted| deleted >= PRUNE_MAX) {
-                    return Ok(true);
-                }
-            }
-            *self.pruned_to() = job;
-        }
-        if is_last {
-            self.pruned_to().clear();
-        }
-        Ok(!is_last)
     }
 }
 
@@ -342,9 +248,12 @@ impl History for PostgresHistory {
                 None => &self.statements.decisions,
             };
             let (span, limit) = ((asked.from, asked.to), asked.page_limit());
-            let page = TimedPage::of(&self.scope, asked.job.as_ref(), span, asked.before, limit);
-            let rows = self.ask(text, &page.parameters()).await?;
-            Ok(DecisionPage::of(read(&rows, decision)?.into_iter().flatten().collect(), limit))
+            let asked_for = TimedPage::of(&self.scope, asked.job.as_ref(), span, asked.before, limit);
+            let rows = self.ask(text, &asked_for.parameters()).await?;
+            let mut answer = DecisionPage::default();
+            (answer.decisions, answer.next) =
+                page(&rows, limit, decision).map_err(|error| failed(&error))?;
+            Ok(answer)
         }
         .boxed()
     }
@@ -356,9 +265,12 @@ impl History for PostgresHistory {
                 None => &self.statements.operations,
             };
             let (span, limit) = ((asked.from, asked.to), asked.page_limit());
-            let page = TimedPage::of(&self.scope, asked.job.as_ref(), span, asked.before, limit);
-            let rows = self.ask(text, &page.parameters()).await?;
-            Ok(OperationPage::of(read(&rows, operation)?.into_iter().flatten().collect(), limit))
+            let asked_for = TimedPage::of(&self.scope, asked.job.as_ref(), span, asked.before, limit);
+            let rows = self.ask(text, &asked_for.parameters()).await?;
+            let mut answer = OperationPage::default();
+            (answer.operations, answer.next) =
+                page(&rows, limit, operation).map_err(|error| failed(&error))?;
+            Ok(answer)
         }
         .boxed()
     }
@@ -368,8 +280,7 @@ impl History for PostgresHistory {
         now: DateTime<Utc>,
         retention: &'a Retention,
     ) -> BoxFuture<'a, Result<bool, HistoryError>> {
-        async move { Ok(self.prune_by_age(now, retention).await? || self.prune_by_count(retention).await?) }
-            .boxed()
+        prune::prune(self, now, retention).boxed()
     }
 }
 

@@ -6,7 +6,8 @@ use std::{sync::Arc, time::Duration};
 use callsheet_actors::{
     By, FencingToken, FireTime, JobName, LockKey, NodeId, Outcome, RunId, Term,
     port::{
-        DecisionRecord, EndedRun, FailedRun, Holder, JobOperation, JobRecord, OperationRecord, RunOrigin,
+        DecisionRecord, EndedRun, FailedRun, Holder, JobOperation, JobRecord, OperationRecord, PageStart,
+        RunOrigin,
         RunRecord,
     },
 };
@@ -35,6 +36,7 @@ pub(super) fn run(row: &Row) -> Result<RunRecord, Error> {
     record.lateness = micros(row.try_get("lateness")?);
     record.took = row.try_get::<_, Option<i64>>("took")?.map(micros);
     record.outcome = word(row.try_get("outcome")?);
+    record.is_stale = row.try_get("is_stale")?;
     record.cancelled = word(row.try_get("cancelled")?);
     record.error = text(row, "error")?;
     record.attempt = row.try_get::<_, i32>("attempt")?.unsigned_abs();
@@ -74,25 +76,41 @@ pub(super) fn job_record(row: &Row, job: &JobName) -> Result<JobRecord, Error> {
     Ok(record)
 }
 
-pub(super) fn decision(row: &Row) -> Result<Option<(i64, DecisionRecord)>, Error> {
+pub(super) fn decision(row: &Row) -> Result<Option<DecisionRecord>, Error> {
     let Some(decision) = json(row.try_get("decision")?) else { return Ok(None) };
     let job = JobName::new(row.try_get::<_, &str>("job")?).ok();
     let mut record = DecisionRecord::new(job, row.try_get("at")?, node(row, "node")?, decision);
     record.first = fire_time(row, "first")?;
     record.fire_time = fire_time(row, "fire_time")?;
     record.term = row.try_get::<_, Option<i64>>("term")?.map(|term| Term(term.unsigned_abs()));
-    Ok(Some((row.try_get("nth")?, record)))
+    Ok(Some(record))
 }
 
-pub(super) fn operation(row: &Row) -> Result<Option<(i64, OperationRecord)>, Error> {
+pub(super) fn operation(row: &Row) -> Result<Option<OperationRecord>, Error> {
     let word: &str = row.try_get("operation")?;
     let known = JobOperation::ALL.into_iter().find(|operation| operation.as_str() == word);
     let Some(operation) = known else { return Ok(None) };
     let mut record =
         OperationRecord::new(name(row, "job")?, operation, row.try_get("at")?, node(row, "node")?);
+    record.number = row.try_get::<_, i64>("number")?.unsigned_abs();
     record.by = by(row)?;
     record.note = text(row, "note")?;
-    Ok(Some((row.try_get("nth")?, record)))
+    Ok(Some(record))
+}
+
+/// Where a page of rows with their times ends, and the records of it: of a row that cannot be read there is none,
+/// but it counts.
+pub(super) fn page<T>(
+    rows: &[Row],
+    limit: usize,
+    read: impl Fn(&Row) -> Result<Option<T>, Error>,
+) -> Result<(Vec<T>, Option<PageStart>), Error> {
+    let of_page = &rows[..rows.len().min(limit)];
+    let last = of_page.last().filter(|_| rows.len() > limit);
+    let start = |row: &Row| Ok(PageStart { at: row.try_get("at")?, nth: row.try_get("nth")? });
+    let next = last.map(start).transpose()?;
+    let records = of_page.iter().filter_map(|row| read(row).transpose()).collect::<Result<_, _>>()?;
+    Ok((records, next))
 }
 
 /// A name that is none was written by somebody else; it is shown as such.

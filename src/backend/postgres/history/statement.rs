@@ -3,6 +3,8 @@
 //! Each is planned for the values that it is asked with, so that a condition that is not asked for costs nothing.
 //! Names are qualified, since the application may hand in its own connections. `{s}` is the schema.
 
+use callsheet_actors::port::OPEN_RUN_STALE;
+
 /// The columns of a run besides its id, and their types.
 const RUN: [(&str, &str); 22] = [
     ("job", "text"),
@@ -38,9 +40,9 @@ pub(super) struct Statements {
     pub(super) write_runs: String,
     /// $1 scope, $2 at, $3 node, $4 job, $5 reason, $6 lost, $7 first, $8 fire time, $9 term, $10 decision.
     pub(super) write_decisions: String,
-    /// $1 scope, $2 at, $3 node, $4 job, $5 operation, $6 by, $7 note.
+    /// $1 scope, $2 at, $3 node, $4 number, $5 job, $6 operation, $7 by, $8 note.
     pub(super) write_operations: String,
-    /// $1 scope, $2 jobs (each once), $3 pauses (none: resumed).
+    /// $1 scope, $2 jobs (each once), $3 at, $4 pauses (none: resumed), $5 until.
     pub(super) write_pauses: String,
     /// $1 scope, $2 job, $3 outcome, $4 from, $5 to, $6 before, $7 limit.
     pub(super) runs: String,
@@ -56,7 +58,9 @@ pub(super) struct Statements {
     pub(super) operations_of_job: String,
     /// $1 scope, $2 outcome, $3 before, $4 limit.
     pub(super) prune_runs: String,
-    /// $1 scope, $2 after this job, $3 limit, $4 least number of new runs.
+    /// $1 scope, $2 before, $3 limit.
+    pub(super) prune_stale: String,
+    /// $1 scope, $2 least number of digits of the number of new runs, $3 limit.
     pub(super) jobs_to_prune: String,
     /// $1 scope, $2 job, $3 how many stay, $4 limit.
     pub(super) prune_job: String,
@@ -68,7 +72,9 @@ pub(super) struct Statements {
 
 impl Statements {
     pub(super) fn of(schema: &str) -> Self {
-        let qualified = |text: &str| text.replace("{s}", schema).replace("{failed}", FAILED);
+        let stale = format!("{} s", OPEN_RUN_STALE.as_secs());
+        let qualified =
+            |text: &str| text.replace("{s}", schema).replace("{failed}", FAILED).replace("{stale}", &stale);
         Self {
             write_runs: qualified(&write_runs()),
             write_decisions: qualified(WRITE_DECISIONS),
@@ -81,6 +87,7 @@ impl Statements {
             operations: qualified(&OPERATIONS.replace("{job}", "")),
             operations_of_job: qualified(&OPERATIONS.replace("{job}", "AND job = $2")),
             prune_runs: qualified(PRUNE_RUNS),
+            prune_stale: qualified(PRUNE_STALE),
             jobs_to_prune: qualified(JOBS_TO_PRUNE),
             prune_job: qualified(PRUNE_JOB),
             prune_decisions: qualified(PRUNE_DECISIONS),
@@ -109,8 +116,13 @@ fn write_runs() -> String {
         "WITH written AS (
     INSERT INTO {{s}}.history_runs AS h (scope, run, {names})
     SELECT $1, g.* FROM unnest($2::uuid[], {arrays}) AS g (run, {names}) ORDER BY g.run
-    ON CONFLICT (scope, run) DO UPDATE SET {set}
-    WHERE h.outcome IS NULL OR h.outcome = 'lost' AND excluded.outcome IS DISTINCT FROM 'lost'
+    ON CONFLICT (scope, run) DO UPDATE SET {set}, written_at = clock_timestamp()
+    WHERE CASE
+        -- That it goes on is said by whoever has the newest grant: a node that was cut off may say so late.
+        WHEN excluded.outcome IS NULL AND h.outcome IS NULL THEN coalesce(excluded.token >= h.token, true)
+        WHEN excluded.outcome IS NULL AND h.outcome = 'lost' THEN coalesce(excluded.token > h.token, true)
+        ELSE h.outcome IS NULL OR h.outcome = 'lost' AND excluded.outcome <> 'lost'
+    END
     RETURNING run, job, outcome, started_at, ended_at, took, error, next_fire_time
 ), ended AS (
     SELECT *, outcome IN {{failed}} AS failed FROM written WHERE outcome IS NOT NULL
@@ -163,19 +175,27 @@ ON CONFLICT (scope, at, node, job, reason, lost) DO UPDATE
 SET first = excluded.first, fire_time = excluded.fire_time, term = excluded.term, decision = excluded.decision";
 
 const WRITE_OPERATIONS: &str = "
-INSERT INTO {s}.history_operations (scope, at, node, job, operation, asked_by, note)
-SELECT $1, g.* FROM unnest($2::timestamptz[], $3::uuid[], $4::text[], $5::text[], $6::text[], $7::text[])
-    AS g (at, node, job, operation, asked_by, note)
+INSERT INTO {s}.history_operations (scope, at, node, number, job, operation, asked_by, note)
+SELECT $1, g.* FROM unnest($2::timestamptz[], $3::uuid[], $4::int8[], $5::text[], $6::text[], $7::text[], $8::text[])
+    AS g (at, node, number, job, operation, asked_by, note)
 ON CONFLICT DO NOTHING";
 
+/// A change that was made before another one changes nothing. A pause stays while it lasts.
 const WRITE_PAUSES: &str = "
-INSERT INTO {s}.history_jobs AS j (scope, job, pause)
-SELECT $1, g.* FROM unnest($2::text[], $3::text[]) AS g (job, pause) ORDER BY job
+INSERT INTO {s}.history_jobs AS j (scope, job, paused_at, pause, pause_until)
+SELECT $1, g.* FROM unnest($2::text[], $3::timestamptz[], $4::text[], $5::timestamptz[]) AS g (job, at, pause, until) ORDER BY job
 ON CONFLICT (scope, job) DO UPDATE
-SET pause = CASE WHEN excluded.pause IS NULL THEN NULL ELSE coalesce(j.pause, excluded.pause) END";
+SET (paused_at, pause, pause_until) = (
+    SELECT excluded.paused_at, CASE WHEN stays THEN j.pause ELSE excluded.pause END,
+           CASE WHEN stays THEN j.pause_until ELSE excluded.pause_until END
+    FROM (SELECT excluded.pause IS NOT NULL AND j.pause IS NOT NULL
+                 AND coalesce(j.pause_until > excluded.paused_at, true) AS stays) AS former
+)
+WHERE j.paused_at IS NULL OR j.paused_at <= excluded.paused_at";
 
 const RUNS: &str = "
-SELECT * FROM {s}.history_runs
+SELECT *, outcome IS NULL AND ended_at IS NULL AND written_at < clock_timestamp() - interval '{stale}' AS is_stale
+FROM {s}.history_runs
 WHERE scope = $1 AND ($2::text IS NULL OR job = $2) AND ($3::text IS NULL OR outcome = $3)
   AND ($4::uuid IS NULL OR run >= $4) AND ($5::uuid IS NULL OR run < $5) AND ($6::uuid IS NULL OR run < $6)
 ORDER BY scope DESC, run DESC LIMIT $7";
@@ -186,7 +206,8 @@ SELECT j.*, j.took::float8 AS took_all, h.run AS open_run, h.node AS open_node, 
 FROM {s}.history_jobs j
 LEFT JOIN LATERAL (
     SELECT run, node FROM {s}.history_runs
-    WHERE scope = $1 AND job = $2 AND outcome IS NULL ORDER BY run DESC LIMIT 1
+    WHERE scope = $1 AND job = $2 AND outcome IS NULL AND written_at >= clock_timestamp() - interval '{stale}'
+    ORDER BY run DESC LIMIT 1
 ) AS h ON true
 CROSS JOIN LATERAL (
     SELECT percentile_cont(0.95) WITHIN GROUP (ORDER BY took) AS p95 FROM (
@@ -240,8 +261,16 @@ WITH old AS MATERIALIZED (
 )
 DELETE FROM {s}.history_runs WHERE ctid = ANY(ARRAY(SELECT ctid FROM old))";
 
+/// Deletes runs whose end nobody wrote.
+const PRUNE_STALE: &str = "
+DELETE FROM {s}.history_runs WHERE ctid = ANY(ARRAY(
+    SELECT ctid FROM {s}.history_runs
+    WHERE scope = $1 AND outcome IS NULL AND run < $2 AND written_at < clock_timestamp() - interval '{stale}'
+    ORDER BY run LIMIT $3))";
+
 const JOBS_TO_PRUNE: &str = "
-SELECT job, unpruned >= $4 AS is_full FROM {s}.history_jobs WHERE scope = $1 AND job > $2 ORDER BY job LIMIT $3";
+SELECT job FROM {s}.history_jobs WHERE scope = $1 AND unpruned_digits > 0 AND unpruned_digits >= $2
+ORDER BY unpruned_digits DESC LIMIT $3";
 
 /// Deletes what a job has beyond so many runs of each outcome. Answers how many it were.
 const PRUNE_JOB: &str = "

@@ -287,6 +287,8 @@ CREATE TABLE history_runs (
     measures text,
     progress float8,
     next_fire_time timestamptz,
+    -- When its node said last that it is in progress; of one that ended, when it was written.
+    written_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     PRIMARY KEY (scope, run)
 );
 CREATE INDEX history_runs_by_job ON history_runs (scope, job, run);
@@ -314,11 +316,18 @@ CREATE TABLE history_jobs (
     p95 bigint,
     -- As JSON; none if it is not paused.
     pause text,
+    pause_until timestamptz,
+    -- When it was paused or resumed last.
+    paused_at timestamptz,
     next_fire_time timestamptz,
     -- How many runs were added since it was looked for too many.
     unpruned bigint NOT NULL DEFAULT 0,
+    -- How many digits that number has: it changes seldom, so that most updates touch no index.
+    unpruned_digits integer NOT NULL GENERATED ALWAYS AS (CASE WHEN unpruned > 0 THEN length(unpruned::text) ELSE 0 END) STORED,
     PRIMARY KEY (scope, job)
 ) WITH (fillfactor = 50);
+-- Those that may have too many runs.
+CREATE INDEX history_jobs_by_unpruned ON history_jobs (scope, unpruned_digits) WHERE unpruned_digits > 0;
 
 -- One row for each decision that started nothing, or for many within a minute.
 CREATE TABLE history_decisions (
@@ -349,9 +358,11 @@ CREATE TABLE history_operations (
     node uuid NOT NULL,
     job text COLLATE "C" NOT NULL,
     operation text COLLATE "C" NOT NULL,
+    -- Which one it is of those that the node recorded: it may do two within a microsecond.
+    number bigint NOT NULL,
     asked_by text,
     note text,
-    PRIMARY KEY (scope, at, node, job, operation)
+    PRIMARY KEY (scope, at, node, number)
 );
 CREATE INDEX history_operations_by_time ON history_operations (scope, at, nth);
 CREATE INDEX history_operations_by_job ON history_operations (scope, job, at, nth);

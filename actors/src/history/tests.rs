@@ -1,0 +1,307 @@
+//! How records get to a history that takes its time.
+
+use std::sync::{
+    Arc, Mutex,
+    atomic::{AtomicUsize, Ordering},
+};
+use std::{fmt, time::Duration};
+
+use chrono::{DateTime, Utc};
+use futures_util::{FutureExt, future::BoxFuture};
+use metrics_util::debugging::{DebugValue, DebuggingRecorder};
+use tokio::{
+    sync::watch,
+    task::LocalSet,
+    time::{Instant, sleep},
+};
+
+use super::{HistoryOptions, HistoryThread, Recorder};
+use crate::{
+    EngineOptions, Job,
+    event::Outcome,
+    name::{JobName, NodeId, RunIds},
+    port::{
+        Batch, DecisionPage, Decisions, History, HistoryError, JobHistory, JobRecord, OperationPage,
+        Operations, Retention, RunHistory, RunPage, RunRecord,
+    },
+    testkit::{VirtualClock, fakes::Period, simulate},
+};
+
+type Write = dyn Fn(usize, usize) -> BoxFuture<'static, Result<(), HistoryError>> + Send + Sync;
+
+/// A history that keeps runs, and writes as a test says: told the number of the try, from 0, and how many records
+/// there are.
+struct Fake {
+    write: Box<Write>,
+    tries: AtomicUsize,
+    /// How many records each try had.
+    lens: Mutex<Vec<usize>>,
+    bytes: Mutex<Vec<usize>>,
+    written: watch::Sender<Vec<RunRecord>>,
+}
+
+impl Fake {
+    fn new(
+        write: impl Fn(usize, usize) -> BoxFuture<'static, Result<(), HistoryError>> + Send + Sync + 'static,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            write: Box::new(write),
+            tries: AtomicUsize::new(0),
+            lens: Mutex::default(),
+            bytes: Mutex::default(),
+            written: watch::Sender::default(),
+        })
+    }
+
+    async fn until_written(&self, count: usize) {
+        let mut written = self.written.subscribe();
+        let all = written.wait_for(|all| all.len() >= count);
+        tokio::time::timeout(Duration::from_hours(1), all).await.expect("it is written").expect("it is there");
+    }
+
+    fn lens(&self) -> Vec<usize> {
+        self.lens.lock().expect("nobody panicked").clone()
+    }
+}
+
+impl fmt::Debug for Fake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Fake")
+    }
+}
+
+fn unavailable() -> HistoryError {
+    HistoryError::Unavailable { history: "fake", reason: "it is down".to_owned() }
+}
+
+impl History for Fake {
+    fn name(&self) -> &'static str {
+        "fake"
+    }
+
+    fn write<'a>(&'a self, batch: &'a Batch) -> BoxFuture<'a, Result<(), HistoryError>> {
+        async move {
+            self.lens.lock().expect("nobody panicked").push(batch.len());
+            self.bytes.lock().expect("nobody panicked").push(batch.bytes());
+            (self.write)(self.tries.fetch_add(1, Ordering::Relaxed), batch.len()).await?;
+            self.written.send_modify(|all| all.extend(batch.runs.iter().cloned()));
+            Ok(())
+        }
+        .boxed()
+    }
+
+    fn runs<'a>(&'a self, _: &'a RunHistory) -> BoxFuture<'a, Result<RunPage, HistoryError>> {
+        async { Ok(RunPage::default()) }.boxed()
+    }
+
+    fn job<'a>(&'a self, _: &'a JobHistory) -> BoxFuture<'a, Result<Option<JobRecord>, HistoryError>> {
+        async { Ok(None) }.boxed()
+    }
+
+    fn decisions<'a>(&'a self, _: &'a Decisions) -> BoxFuture<'a, Result<DecisionPage, HistoryError>> {
+        async { Ok(DecisionPage::default()) }.boxed()
+    }
+
+    fn operations<'a>(&'a self, _: &'a Operations) -> BoxFuture<'a, Result<OperationPage, HistoryError>> {
+        async { Ok(OperationPage::default()) }.boxed()
+    }
+
+    fn prune<'a>(
+        &'a self,
+        _: DateTime<Utc>,
+        _: &'a Retention,
+    ) -> BoxFuture<'a, Result<bool, HistoryError>> {
+        async { Ok(false) }.boxed()
+    }
+}
+
+struct Recorded {
+    recorder: Recorder,
+    ids: RunIds,
+}
+
+impl Recorded {
+    fn run(&self) {
+        self.run_with(None);
+    }
+
+    fn run_with(&self, error: Option<Arc<str>>) {
+        let node = NodeId::numbered(1);
+        let job = JobName::new("job").expect("a good name");
+        let record = RunRecord::new(job, self.ids.next(DateTime::UNIX_EPOCH), node);
+        let outcome = Some(Outcome::Succeeded);
+        self.recorder.run(0, RunRecord { outcome, error, ended_at: Some(DateTime::UNIX_EPOCH), ..record });
+    }
+}
+
+const DROPPED: &str = "dropped";
+
+/// Tells a story of what is recorded for a history, on a virtual clock. Answers how many records were dropped.
+fn tell(history: &Arc<Fake>, story: impl AsyncFnOnce(Recorded)) -> u64 {
+    let counters = DebuggingRecorder::new();
+    let snapshotter = counters.snapshotter();
+    metrics::with_local_recorder(&counters, || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+        let runtime = runtime.expect("it needs nothing that could be missing");
+        LocalSet::new().block_on(&runtime, async {
+            let mut options = HistoryOptions::default();
+            options.store = Some(history.clone());
+            let node = NodeId::numbered(1);
+            let clock = Arc::new(VirtualClock::starting_at(DateTime::UNIX_EPOCH));
+            let recorder = Recorder::new(&options, "fake", (node, clock), metrics::counter!(DROPPED));
+            recorder.start(HistoryThread::Here);
+            story(Recorded { recorder, ids: RunIds::of(node) }).await;
+        });
+    });
+    let counted = snapshotter.snapshot().into_vec().into_iter().find_map(|(key, _, _, value)| match value {
+        DebugValue::Counter(count) if key.key().name() == DROPPED => Some(count),
+        _ => None,
+    });
+    counted.expect("it is counted")
+}
+
+#[test]
+fn what_comes_while_others_are_written_is_written_without_a_further_wake() {
+    let history = Fake::new(|_, _| sleep(Duration::from_secs(1)).map(Ok).boxed());
+    tell(&history, async |recorded| {
+        recorded.run();
+        sleep(Duration::from_secs(1)).await;
+        assert_eq!(history.lens(), [1], "it is being written");
+        recorded.run();
+
+        history.until_written(2).await;
+    });
+}
+
+#[test]
+fn a_batch_that_takes_too_long_is_halved_until_it_does_not() {
+    let history = Fake::new(|_, len| {
+        let takes = if len > 100 { Duration::from_secs(60) } else { Duration::from_millis(1) };
+        sleep(takes).map(Ok).boxed()
+    });
+    tell(&history, async |recorded| {
+        (0..1_000).for_each(|_| recorded.run());
+
+        history.until_written(1_000).await;
+
+        assert_eq!(history.written.borrow().len(), 1_000, "each once");
+        let order: Vec<_> = history.written.borrow().iter().map(|run| run.run).collect();
+        assert!(order.is_sorted(), "in the order in which they were recorded");
+    });
+}
+
+#[test]
+fn a_part_has_at_most_so_many_bytes() {
+    let history = Fake::new(|_, _| async { Ok(()) }.boxed());
+    tell(&history, async |recorded| {
+        let text: Arc<str> = "x".repeat(100_000).into();
+        (0..100).for_each(|_| recorded.run_with(Some(text.clone())));
+
+        history.until_written(100).await;
+
+        let bytes = history.bytes.lock().expect("nobody panicked").clone();
+        assert!(bytes.iter().all(|bytes| *bytes <= super::collected::WRITE_BYTES_MAX), "{bytes:?}");
+    });
+}
+
+#[test]
+fn a_shutdown_cuts_the_pause_short_and_tries_once_more() {
+    // It is down for four tries: the pause after the fourth one is seconds long.
+    let history = Fake::new(|nth, _| async move { if nth < 4 { Err(unavailable()) } else { Ok(()) } }.boxed());
+    let dropped = tell(&history, async |recorded| {
+        recorded.run();
+        while history.lens().len() < 4 {
+            sleep(Duration::from_millis(10)).await;
+        }
+        recorded.run();
+        let began = Instant::now();
+
+        recorded.recorder.close().await;
+
+        assert_eq!(history.written.borrow().len(), 2, "also what came during the pause");
+        assert!(began.elapsed() < Duration::from_millis(100), "{:?}", began.elapsed());
+    });
+    assert_eq!(dropped, 0);
+}
+
+#[test]
+fn what_is_not_written_at_a_shutdown_is_counted() {
+    for is_hanging in [false, true] {
+        let history = Fake::new(move |_, _| match is_hanging {
+            true => std::future::pending().boxed(),
+            false => async { Err(unavailable()) }.boxed(),
+        });
+        let dropped = tell(&history, async |recorded| {
+            (0..3).for_each(|_| recorded.run());
+            sleep(Duration::from_secs(1)).await;
+            recorded.recorder.close().await;
+            recorded.run();
+        });
+        assert_eq!(dropped, 4, "three that waited, and one that came too late");
+    }
+}
+
+/// What waits once so many runs were recorded, and how many were dropped.
+fn waits(mut options: HistoryOptions, runs: u64, error: Option<&str>) -> (usize, usize, u64) {
+    options.store = Some(Fake::new(|_, _| std::future::pending().boxed()));
+    let node = NodeId::numbered(1);
+    let clock = Arc::new(VirtualClock::starting_at(DateTime::UNIX_EPOCH));
+    let recorder = Recorder::new(&options, "silent", (node, clock), metrics::Counter::noop());
+    let (ids, job) = (RunIds::of(node), JobName::new("often").expect("a good name"));
+    for nth in 0..runs {
+        let mut run = RunRecord::new(job.clone(), ids.next(DateTime::UNIX_EPOCH), node);
+        run.error = error.map(Into::into);
+        recorder.run(nth, run);
+    }
+    let outlet = recorder.outlet.expect("it is on");
+    let dropped = outlet.dropped.counted.load(Ordering::Relaxed);
+    let collected = outlet.collect(super::open_runs::Which::Long);
+    let (count, bytes) = collected.room();
+    assert_eq!((count, bytes), (collected.batch().len(), collected.batch().bytes()));
+    (count, bytes, dropped)
+}
+
+#[test]
+fn thirty_thousand_runs_a_second_for_a_minute_are_bounded_in_count() {
+    let options = HistoryOptions::default();
+    let queue = options.queue;
+
+    let (waits, _, dropped) = waits(options, 30_000 * 60, None);
+
+    assert_eq!((waits, dropped), (queue, 30_000 * 60 - queue as u64));
+}
+
+#[test]
+fn what_waits_is_bounded_in_bytes() {
+    let queue_bytes = 1024 * 1024;
+    let options = HistoryOptions { queue_bytes, ..HistoryOptions::default() };
+    let error = "x".repeat(16 * 1024);
+
+    let (count, bytes, dropped) = waits(options, 1_000, Some(&error));
+
+    assert!(bytes <= queue_bytes && bytes > queue_bytes - 32 * 1024, "{bytes}");
+    assert_eq!(count as u64 + dropped, 1_000, "each is there or counted");
+}
+
+#[test]
+fn a_run_in_progress_is_recorded_again_each_minute_and_not_when_somebody_asks() {
+    simulate("2026-01-05T00:00:00Z", async |rig| {
+        let history = Fake::new(|_, _| async { Ok(()) }.boxed());
+        let clock = VirtualClock::starting_at(DateTime::UNIX_EPOCH);
+        let mut options = EngineOptions::new(Arc::new(rig.store().backend(NodeId::numbered(9), clock)));
+        options.history.store = Some(history.clone());
+        let body = async |_| sleep(Duration::from_mins(30)).await;
+        options.jobs.push(Job::new("long", Period::hours(1)).run(body));
+        let node = rig.node(options).await;
+        rig.advance(Duration::from_mins(65)).await;
+        let recorded = || history.written.borrow().iter().filter(|run| run.outcome.is_none()).count();
+        let before = recorded();
+        assert!((3..=6).contains(&before), "once a minute, or each second minute at least: {before}");
+
+        for _ in 0..20 {
+            rig.send(node, RunHistory::new()).await.expect("an answer");
+        }
+
+        assert!(recorded() <= before + 1, "{} after {before}", recorded());
+    });
+}
