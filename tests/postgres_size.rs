@@ -6,7 +6,7 @@
 mod harness;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs::File,
     io::{Read, Seek, SeekFrom},
     path::PathBuf,
@@ -18,9 +18,9 @@ use callsheet::{
     FencingToken, FireTime, JobName, LockKey, NodeId, Outcome, RunId, SkipReason, Term,
     backend::Postgres,
     port::{
-        Authority, Backend, Campaign, ClaimRequest, Completion, CursorAdvance, Declaration, Elector,
-        Enrolled, Enrolment, GrantedRun, Inquiry, KnownHistory, Locker, Pause, ScheduleIdentity, Skips,
-        TickClaim, Verdict,
+        Authority, Backend, Campaign, ClaimRequest, Completed, Completion, CursorAdvance, Declaration,
+        Elector, Enrolled, Enrolment, GrantedRun, Inquiry, KnownHistory, Locker, Pause, ScheduleIdentity,
+        Skips, TickClaim, Verdict,
     },
 };
 use chrono::{DateTime, TimeDelta};
@@ -364,6 +364,103 @@ async fn no_statement_reads_more_beside_names_that_are_long_gone() {
         }
     }
     assert!(faults.is_empty(), "{} faults:\n{}", faults.len(), faults.join("\n\n"));
+}
+
+/// By which indexes the rows of names are found.
+fn indexes(plan: &Value, found: &mut BTreeSet<String>) {
+    let (table, index) = (plan["Relation Name"].as_str(), plan["Index Name"].as_str());
+    found.extend(index.filter(|_| table == Some("names")).map(str::to_owned));
+    plan["Plans"].as_array().into_iter().flatten().for_each(|part| indexes(part, found));
+}
+
+/// How many rows a statement may look at, in all parts of its plan, for each of its items.
+const ROWS_EACH: u64 = 50;
+
+/// Has runs of jobs claimed and ended, all of them in one call each.
+async fn run_all(locker: &dyn Locker, requests: Vec<ClaimRequest>) {
+    let verdicts = locker.claim(&requests).await.expect("an answer");
+    let ends = requests.into_iter().zip(verdicts).map(|(request, verdict)| {
+        let Verdict::Granted { token, .. } = verdict else { panic!("{verdict:?}") };
+        Completion::new(request.job, request.key, request.run, token, Outcome::Succeeded)
+    });
+    let ends: Vec<_> = ends.collect();
+    let ended = locker.complete(&ends).await.expect("an answer");
+    assert!(ended.iter().all(|end| *end == Completed::RECORDED), "{ended:?}");
+}
+
+/// The plans are made while the tables are empty. Another index, or a join that is turned round, would read
+/// all names for each of them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_batch_finds_each_row_by_its_name_or_its_place() {
+    const JOBS: u64 = 400;
+    let server = Server::start();
+    let url = server.url();
+    let mut log = Log { path: server.socket_directory().join("log"), read: 0 };
+    let node = Node::open(&url, "batch").await;
+    let term = node.leads().await;
+    let (authority, locker) = (Authority::Term(term), &*node.locker);
+    let schedule = ScheduleIdentity::of_text("a schedule");
+    let names: Vec<_> = (0..JOBS).map(|nth| JobName::new(format!("job-{nth}")).expect("a name")).collect();
+    let enrolments: Vec<_> =
+        names.iter().map(|job| Enrolment::new(job.clone(), schedule, authority)).collect();
+
+    let mut ticks = Vec::new();
+    for answer in locker.enrol(&enrolments).await.expect("an answer") {
+        let Enrolled::Done { cursor: expected, .. } = answer else { panic!("{answer:?}") };
+        let fire_time = FireTime::new(expected + TimeDelta::milliseconds(1));
+        ticks.push(TickClaim { fire_time, expected, skips: Skips::default(), authority });
+    }
+    locker.enrol(&enrolments).await.expect("an answer");
+    sleep(Duration::from_millis(5)).await;
+    let by_hand = |key: &str, job: &JobName| {
+        let key = LockKey::new(format!("{key}{}", job.as_str())).expect("a key");
+        ClaimRequest::new(job.clone(), key, run())
+    };
+    let of_tick = |(tick, request): (&TickClaim, ClaimRequest)| ClaimRequest { tick: Some(*tick), ..request };
+    let plain = || names.iter().map(|job| by_hand("", job));
+    run_all(locker, ticks.iter().zip(plain()).map(of_tick).collect()).await;
+    run_all(locker, plain().collect()).await;
+    let next = |tick: &TickClaim| {
+        let expected = tick.fire_time.instant();
+        TickClaim { expected, fire_time: FireTime::new(expected + TimeDelta::milliseconds(1)), ..*tick }
+    };
+    let ticks: Vec<_> = ticks.iter().map(next).collect();
+    let keyed = ticks.iter().zip(names.iter().map(|job| by_hand("key-", job)));
+    run_all(locker, keyed.map(of_tick).collect()).await;
+    let skips = Skips::new(SkipReason::Paused, 1, false);
+    let advance = |(job, tick): (&JobName, &TickClaim)| {
+        let (TickClaim { expected, fire_time: to, .. }, id) = (next(tick), NodeId::random().as_uuid());
+        CursorAdvance { id, job: job.clone(), expected, to, skips, authority }
+    };
+    let advances: Vec<_> = names.iter().zip(&ticks).map(advance).collect();
+    locker.advance(&advances).await.expect("an answer");
+    let inquiries: Vec<_> = names.iter().map(|job| Inquiry { job: job.clone(), schedule }).collect();
+    locker.inquire(&inquiries).await.expect("an answer");
+    let pause = Pause { until: None, note: None, by: None };
+    let unknown = (0..JOBS).map(|nth| JobName::new(format!("other-{nth}")).expect("a name"));
+    let paused: Vec<_> = names.iter().cloned().chain(unknown).collect();
+    locker.pause(&paused, Some(&pause)).await.expect("an answer");
+    locker.pause(&paused, None).await.expect("an answer");
+    locker.keep_names(&names, Duration::ZERO).await.expect("an answer");
+    locker.withdraw(term, &names).await.expect("an answer");
+
+    let seen = log.statements();
+    for (statement, Seen { plan, .. }) in &seen {
+        let mut found = BTreeSet::new();
+        indexes(plan, &mut found);
+        assert!(found.iter().all(|index| index == "names_pkey"), "{found:?}: {statement}");
+        let rows = rows_looked_at(plan);
+        assert!(rows <= ROWS_EACH * 2 * JOBS, "{rows} rows: {statement}\n{plan:#}");
+    }
+    for part in [
+        "array_agg(place) AS places",
+        "THEN 'needs takeover'",
+        "array_agg(ord) AS ords FROM freed",
+        "AS ords\nFROM freed",
+    ] {
+        let (_, seen) = seen.iter().find(|(text, _)| text.contains(part)).expect(part);
+        assert!(rows_looked_at(&seen.plan) >= JOBS, "{part}: {:#}", seen.plan);
+    }
 }
 
 /// The server knows nothing of tables that are new, until it has looked at them, a minute later: to it every

@@ -166,8 +166,7 @@ async fn the_statements_of_this_version_can_be_kept() {
     }
     let file = write(&statements);
     assert_eq!(read(&file), statements);
-    for part in [OPEN, WAIT, GRANT, RENEW, RESIGN, HEARTBEAT, ENROL, "THEN 'needs takeover'", COMPLETE, CLOSE]
-    {
+    for part in [OPEN, WAIT, GRANT, RENEW, RESIGN, HEARTBEAT, ENROL, "THEN 'needs takeover'", ENDED, CLOSE] {
         assert_eq!(statements.iter().filter(|kept| kept.text.contains(part)).count(), 1, "{part}");
     }
     if let Some(path) = std::env::var_os("CALLSHEET_KEEP_STATEMENTS") {
@@ -186,6 +185,8 @@ const HEARTBEAT: &str = "EXISTS (SELECT FROM scopes WHERE scope = $1 AND channel
 const ENROL: &str = "'done' AS answer, cursor";
 const CLAIM: &str = "THEN 'robs'";
 const COMPLETE: &str = "AS cursor, false AS pauses, NULL AS pause_note FROM freed\nUNION ALL\n-- An end";
+/// What the statement of this version says.
+const ENDED: &str = "array_agg(ord) AS ords\nFROM freed";
 const PROVE: &str = "), proved AS (";
 const CLOSE: &str = "SELECT count(*) < $3 AND count(run) = 0";
 

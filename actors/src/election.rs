@@ -250,7 +250,7 @@ impl ElectionActor {
     /// clock, is looked at between two campaigns only; and who leads is to be known again well within the
     /// lease.
     fn patience(&self) -> Duration {
-        let of_lease = self.lease * 3 / 5;
+        let of_lease = self.lease * 7 / 10;
         match self.considers() || self.node.job_threads.exist() {
             true => of_lease.min(PATIENCE_MAX),
             false => of_lease,
@@ -361,7 +361,7 @@ const STALL_MAX: Duration = Duration::from_secs(10);
 const TIMER_MIN: Duration = Duration::from_millis(1);
 
 /// A node that looks at more than its clock before it campaigns looks again after so long.
-const PATIENCE_MAX: Duration = Duration::from_secs(3);
+const PATIENCE_MAX: Duration = Duration::from_millis(3_500);
 
 /// The answer of the elector, or why there is none.
 async fn answer_of<T, E: std::error::Error>(call: impl Future<Output = Result<T, E>>) -> Result<T, String> {

@@ -36,21 +36,22 @@ mod tests {
         time::Duration,
     };
 
-    use chrono::DateTime;
+    use chrono::{DateTime, TimeDelta};
 
     use crate::{
-        BodyThreads, ErrorKind, Event, EventName, Fault, Faults, FireTime, JobName, NodeId, Operation, Part,
-        ProblemJobs, RunError, RunIds, Scheduled, ShutdownReport,
+        BodyThreads, ErrorKind, Event, EventName, Expectation, FailingJob, Fault, Faults, FireTime, JobName,
+        NodeId, Operation, OverdueJob, Part, ProblemJobs, RunError, RunIds, Scheduled, ShutdownReport,
         core::contract::Breach,
         error::Over,
         event_log::tests::sample,
-        port::ScheduleIdentity,
+        explain::{Answer, Delay, Evidence, Explanation, Explanations, NotDecided, NotKnown},
+        port::{NotDue, ScheduleIdentity},
         serde::tests::{overlaps, problems},
     };
 
     /// They are no values of the public interface, but parts of the texts of others.
-    const PARTS: [&str; 8] =
-        ["AllOver", "AndMore", "DurationText", "Excerpt", "Failure", "Grouped", "LeftOut", "Line"];
+    const PARTS: [&str; 9] =
+        ["AllOver", "AndMore", "DurationText", "Excerpt", "Failure", "Grouped", "LeftOut", "Line", "Listed"];
 
     /// What `Debug` writes, and a text for people does not.
     const NO_WORDS: [&str; 8] = ["Some(", "None", "Ok(", "Err(", " {", "::", "[\"", "Duration"];
@@ -114,6 +115,9 @@ mod tests {
         shown.are_words(problems());
         shown.are_words(overlaps());
         shown.are_words([ProblemJobs { first: vec![job()], count: 7 }]);
+        let expectation = Expectation::Success;
+        shown.are_words([OverdueJob { job: job(), expectation, since: at }]);
+        shown.are_words([FailingJob { job: job(), failures: 3, since: at }]);
         shown.are_words(Operation::ALL);
         shown.are_words(Part::ALL);
         shown.are_words(ErrorKind::ALL);
@@ -142,7 +146,60 @@ mod tests {
         shown.are_words([node]);
         shown.are_words([RunIds::of(node).next(at)]);
         shown.are_words(EventName::ALL.iter().copied());
+        add_explanations(&mut shown);
 
         assert_eq!(shown.0, shown_by_hand());
+    }
+
+    /// What an explanation is made of.
+    fn add_explanations(shown: &mut Shown) {
+        let (at, meant) = (DateTime::UNIX_EPOCH, DateTime::UNIX_EPOCH.naive_utc());
+        let (job, run) = (JobName::new("report").unwrap(), RunIds::of(NodeId::numbered(1)).next(at));
+        let timezone = || "Europe/Lisbon".to_owned();
+        let not_due = [
+            NotDue::Gap { meant, timezone: timezone(), instead: None },
+            NotDue::Fold { meant, timezone: timezone(), instead: at },
+            NotDue::Calendar { name: "holidays".to_owned() },
+            NotDue::NotStarted { starting_at: at },
+            NotDue::Ended { until: at },
+            NotDue::Jitter { to: at },
+        ];
+        shown.are_words(not_due.clone());
+        shown.are_words([
+            Delay::LeaderGap { from: at, to: at },
+            Delay::ClockStepped { by: TimeDelta::seconds(-3) },
+            Delay::Paused { resumed_by: None },
+            Delay::Run { run, ended_at: at },
+            Delay::Lost { attempt: 2 },
+            Delay::Slot,
+            Delay::NotRecorded,
+        ]);
+        shown.are_words([NotDecided::Time, NotDecided::Run { run }, NotDecided::Store]);
+        shown.are_words([
+            NotKnown::BeforeJob { since: at },
+            NotKnown::Pruned { kept_since: at },
+            NotKnown::NoHistory,
+            NotKnown::NotRecorded,
+        ]);
+        let evidence = [
+            Evidence::Schedule { schedule: "every 5m".into(), fires: false },
+            Evidence::Node { decided_up_to: at, fires: true },
+        ];
+        shown.are_words(evidence.clone());
+        let answers = [
+            Answer::NotFireTime {
+                previous: None,
+                next: Some(FireTime::new(at)),
+                because: not_due.first().cloned(),
+            },
+            Answer::NotDecided { because: NotDecided::Time },
+            Answer::NotKnown { because: NotKnown::NoHistory },
+            Answer::Vetoed { run, text: Some("out of paper".into()) },
+        ];
+        shown.are_words(answers.clone());
+        let explanations =
+            answers.map(|answer| Explanation { job: job.clone(), at, answer, evidence: evidence.to_vec() });
+        shown.are_words(explanations.clone());
+        shown.are_words([Explanations { job, explanations: explanations.to_vec(), next: Some(at) }]);
     }
 }

@@ -28,7 +28,7 @@ struct Protection {
 const PROTECTIONS: &[Protection] = &[
     Protection {
         name: "a cursor is moved only from where it was",
-        without: &[("f.cursor <> f.expected", "false")],
+        without: &[("f.cursor <> f.expected", "false"), ("AND cursor = a.expected", "")],
         // What the leader asks comes later than what the others ask.
         faults: &[Fault::Trickle],
         missed: "has two runs",
@@ -41,7 +41,11 @@ const PROTECTIONS: &[Protection] = &[
     },
     Protection {
         name: "each run gets a greater token",
-        without: &[("d.token + 1", "1"), ("(date_part('epoch', d.decided_at) * 1e6)::int8", "1")],
+        without: &[
+            ("d.token + 1", "1"),
+            ("(date_part('epoch', d.decided_at) * 1e6)::int8", "1"),
+            ("n.token + 1, (date_part('epoch', clock_timestamp()) * 1e6)::int8", "1"),
+        ],
         faults: &[],
         missed: "had the token 1, then 1",
     },
@@ -57,10 +61,13 @@ const PROTECTIONS: &[Protection] = &[
     },
     Protection {
         name: "a claim of a term that is over is refused",
-        without: &[(
-            "(f.term = (SELECT epoch FROM term) AND (SELECT expires_at FROM term) > clock_timestamp()) IS NOT TRUE",
-            "false",
-        )],
+        without: &[
+            (
+                "(f.term = (SELECT epoch FROM term) AND (SELECT expires_at FROM term) > clock_timestamp()) IS NOT TRUE",
+                "false",
+            ),
+            ("FROM term WHERE epoch = $4 AND expires_at > clock_timestamp()", "FROM term WHERE $4 > 0"),
+        ],
         faults: &[Fault::EndTerm],
         missed: "was claimed in term",
     },

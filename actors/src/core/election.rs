@@ -17,13 +17,13 @@ pub(crate) const RETRY_MIN: Duration = Duration::from_millis(250);
 /// The longest pause before a campaign that got no answer is tried again.
 pub(crate) const RETRY_MAX: Duration = Duration::from_secs(5);
 /// How long a renewal may at least wait for its answer, if the lease is long enough.
-pub(crate) const RENEWAL_ANSWER: Duration = Duration::from_millis(1_750);
+pub(crate) const RENEWAL_ANSWER: Duration = Duration::from_millis(1_550);
 /// A node that does not campaign looks so often whether it should, and who leads.
 pub(crate) const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// A term is renewed after this part of its lease at the earliest, in hundredths.
 pub(crate) const RENEW_MIN: u32 = 33;
 /// A term is renewed after this part of its lease at the latest, in hundredths.
-pub(crate) const RENEW_MAX: u32 = 45;
+pub(crate) const RENEW_MAX: u32 = 49;
 
 /// What the machine is told. Instants are readings of the monotonic clock.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -10,7 +10,9 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use super::{Job, SharedBody, TAGS_MAX};
 use crate::{
+    alarm::JobAlarm,
     core::{
+        alarm::Expectations,
         duration::DurationText,
         key_policies::Declares,
         policy::Policies,
@@ -48,13 +50,21 @@ struct Extras {
     tags: Box<[Tag]>,
     metrics_label: Option<Box<str>>,
     hooks: Option<Box<Hooks>>,
+    expected: Expectations,
+    /// Made when the job is added, if anything is expected of it.
+    alarm: Option<Arc<JobAlarm>>,
 }
 
 impl Extras {
     /// `None` if the job was given nothing of it.
-    fn of(tags: Vec<Tag>, metrics_label: Option<Box<str>>, hooks: Option<Box<Hooks>>) -> Option<Box<Self>> {
-        let nothing = tags.is_empty() && metrics_label.is_none() && hooks.is_none();
-        (!nothing).then(|| Box::new(Self { tags: tags.into(), metrics_label, hooks }))
+    fn of(
+        tags: Vec<Tag>,
+        metrics_label: Option<Box<str>>,
+        hooks: Option<Box<Hooks>>,
+        expected: Expectations,
+    ) -> Option<Box<Self>> {
+        let nothing = tags.is_empty() && metrics_label.is_none() && hooks.is_none() && expected.is_empty();
+        (!nothing).then(|| Box::new(Self { tags: tags.into(), metrics_label, hooks, expected, alarm: None }))
     }
 }
 
@@ -92,6 +102,29 @@ impl Definition {
 
     pub(crate) fn hooks(&self) -> Option<&Hooks> {
         self.extras.as_ref()?.hooks.as_deref()
+    }
+
+    /// What is expected of it.
+    pub(crate) fn expected(&self) -> Expectations {
+        self.extras.as_ref().map(|extras| extras.expected).unwrap_or_default()
+    }
+
+    /// Its alarm, if anything is expected of it.
+    pub(crate) fn alarm(&self) -> Option<&Arc<JobAlarm>> {
+        self.extras.as_ref()?.alarm.as_ref()
+    }
+
+    /// It has this alarm from now on.
+    pub(crate) fn set_alarm(&mut self, alarm: Option<Arc<JobAlarm>>) {
+        match &mut self.extras {
+            Some(extras) => extras.alarm = alarm,
+            None if alarm.is_none() => {}
+            None => {
+                let (tags, expected) = (Box::default(), Expectations::default());
+                self.extras =
+                    Some(Box::new(Extras { tags, metrics_label: None, hooks: None, expected, alarm }));
+            }
+        }
     }
 
     /// The schedule in words. They are made when somebody asks: a schedule has its text itself.
@@ -153,7 +186,7 @@ impl Job {
         if let Some(fault) = self.hooks.as_ref().and_then(|hooks| hooks.fault()) {
             note(fault, &mut faults);
         }
-        for (what, value, rule) in self.policies.faults() {
+        for (what, value, rule) in self.policies.faults().into_iter().chain(self.expected.faults()) {
             note(Fault::new(what, value, format!("it is {rule}"), "choose another value"), &mut faults);
         }
         let schedule = match self.schedule.and_then(|schedule| check_schedule(schedule, now, asked)) {
@@ -170,7 +203,7 @@ impl Job {
                 Ok(Definition {
                     once: once || self.policies.limit == Some(1),
                     may_block,
-                    extras: Extras::of(tags, metrics_label, self.hooks),
+                    extras: Extras::of(tags, metrics_label, self.hooks, self.expected),
                     key: key.unwrap_or_else(|| LockKey::from(&name)),
                     name,
                     schedule,

@@ -38,6 +38,7 @@ use crate::{
     drain::ShutdownReport,
     election::{CandidacyOptions, ElectionActor},
     error::{AddError, StartError},
+    failing::Failing,
     failure_log::FailureLog,
     history::{HistoryThread, Recorder},
     hooks::NODE_HOOK_CALL_BYTES_MAX,
@@ -82,6 +83,7 @@ pub(super) async fn start_actors(
         prefer_not_to_lead,
         resign_pause,
         error_bytes_max,
+        overdue_after,
         history,
         ..
     } = options;
@@ -115,6 +117,7 @@ pub(super) async fn start_actors(
         candidacy: Mutex::new(if prefer_not_to_lead { Candidacy::Reluctant } else { Candidacy::Stands }),
         bodies: BodyWatch::new(clock.clone(), threads.spawner.clone(), runner, threads.own_threads.clone()),
         failures: FailureLog::new(clock.clone(), meters.clone()),
+        failing: Failing::default(),
         overdue: Overdue::default(),
         clock,
         zone_data,
@@ -179,6 +182,7 @@ pub(super) async fn start_actors(
         forget_after,
         retention: history.retention,
         lease: backend.lease(),
+        overdue_after,
         listener,
         election,
         lock: lock.clone(),

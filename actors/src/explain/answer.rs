@@ -180,6 +180,8 @@ pub enum NotDecided {
     },
     /// The store, or a leader: it is due.
     Store,
+    /// Another node: it decides, and nothing is recorded yet. Skips of a minute are recorded together.
+    OtherNode,
 }
 
 /// Why it is not known what became of an instant.

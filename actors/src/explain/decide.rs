@@ -136,7 +136,8 @@ fn undecided(now: DateTime<Utc>, view: &TickView, known: &Known, evidence: &mut 
         return not_decided(match (&view.held_by, view.run) {
             (Some(pause), _) => NotDecided::Pause(pause.clone()),
             (None, Some(run)) => NotDecided::Run { run },
-            (None, None) => NotDecided::Store,
+            (None, None) if view.fires => NotDecided::Store,
+            (None, None) => NotDecided::OtherNode,
         });
     }
     Answer::NotKnown {

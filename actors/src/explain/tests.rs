@@ -272,7 +272,7 @@ fn what_is_not_decided_yet_says_what_it_waits_for() {
             "run 00000000-0000-0000-0000-000000000001 of the job is in progress",
         ),
         (due(), "it is due, and waits for a leader or for the store"),
-        (other_node, "it is due, and waits for a leader or for the store"),
+        (other_node, "another node decides it, and has recorded nothing yet"),
     ] {
         assert_eq!(answer(&view, &known()), format!("not decided yet: {why}"));
     }

@@ -172,6 +172,7 @@ impl fmt::Display for NotDecided {
                 until.map_or(Ok(()), |until| write!(f, ", until {}", text(until)))
             }
             Self::Run { run } => write!(f, "run {run} of the job is in progress"),
+            Self::OtherNode => f.write_str("another node decides it, and has recorded nothing yet"),
             Self::Store => f.write_str("it is due, and waits for a leader or for the store"),
         }
     }

@@ -41,7 +41,7 @@ impl Handler<FireTimes> for JobActor {
     type Result = Vec<DateTime<Utc>>;
 
     fn handle(&mut self, FireTimes(count): FireTimes, _: &mut Self::Context) -> Self::Result {
-        let fire_times = self.machine.upcoming(self.job.now().wall, count.min(FIRE_TIMES_MAX));
+        let fire_times = self.machine.upcoming(self.job.wall(), count.min(FIRE_TIMES_MAX));
         fire_times.into_iter().map(FireTime::instant).collect()
     }
 }

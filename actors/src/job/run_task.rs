@@ -90,6 +90,10 @@ impl RunTask {
                 }
             });
         }
+        if let Some(alarm) = job.definition.alarm() {
+            let is_to_be_asked = alarm.lock().began(start.run, started_at);
+            job.alarm_noted(is_to_be_asked);
+        }
         report.started = Some((started_at, elapsed));
         (run, report)
     }

@@ -4,10 +4,11 @@ use std::{
     collections::VecDeque,
     pin::Pin,
     task::{Context as TaskContext, Poll},
+    time::Duration,
 };
 
 use actix::prelude::*;
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, MaybeDone, maybe_done};
 
 use super::{
     actor::{BATCH_MAX, LockActor},
@@ -37,6 +38,16 @@ pub(super) struct Round {
     pub(super) advanced: (Vec<AdvanceCursor>, Result<Vec<Advanced>, LockError>),
     /// What was tried of the suspects.
     pub(super) tried: Option<Answered>,
+    /// When it was asked, and how long the answers took.
+    asked_at: Duration,
+    took: Duration,
+}
+
+impl Round {
+    /// Nothing was refused as a whole, so that its answers change nothing about what is asked next.
+    fn is_plain(&self) -> bool {
+        self.ended.1.is_ok() && self.claimed.1.is_ok() && self.advanced.1.is_ok() && self.tried.is_none()
+    }
 }
 
 impl LockActor {
@@ -86,26 +97,28 @@ impl LockActor {
                 claimed: (claims, claimed),
                 advanced: (advances, advanced),
                 tried,
+                asked_at: now,
+                took: Duration::ZERO,
             }
         }))
     }
 
     pub(super) fn on_round(&mut self, round: Round, ctx: &mut Context<Self>) {
         self.read_measured();
-        let started = self.round_started.take();
         let Round {
             session,
             ended: (ends, ended),
             claimed: (claims, claimed),
             advanced: (advances, advanced),
             tried,
+            took,
+            ..
         } = round;
         if !ends.is_empty() {
             self.on_ended(session, ends, ended, ctx);
         }
         if !claims.is_empty() {
-            let took = started.map(|started| self.node.clock.elapsed().saturating_sub(started));
-            self.node.meters.claim_duration.record(took.unwrap_or_default().as_secs_f64());
+            self.node.meters.claim_duration.record(took.as_secs_f64());
             self.on_claimed(session, claims, claimed, ctx);
         }
         if !advances.is_empty() {
@@ -143,9 +156,32 @@ pub(super) fn cursor_advance(job: &JobHandle, advance: &Advance) -> CursorAdvanc
 
 /// Makes round trips one after the other. One future for the life of the actor: it is polled after the
 /// mailbox was emptied, so that what came together goes out together.
+///
+/// What waits when a round was answered goes out before its answers are handed on, so that the store is not
+/// idle meanwhile.
 #[derive(Default)]
 pub(super) struct Rounds {
-    under_way: Option<BoxFuture<'static, Round>>,
+    under_way: Option<MaybeDone<BoxFuture<'static, Round>>>,
+    /// One that was answered, while the next one is under way.
+    answered: Option<Round>,
+}
+
+impl Rounds {
+    /// Whether a round is under way that is not answered; starts the next one if there is none.
+    fn is_pending(&mut self, actor: &mut LockActor, task: &mut TaskContext<'_>) -> Option<bool> {
+        if self.under_way.is_none() {
+            self.under_way = actor.next_round().map(maybe_done);
+        }
+        let under_way = self.under_way.as_mut()?;
+        Some(Pin::new(under_way).poll(task).is_pending())
+    }
+
+    fn take_answered(&mut self, actor: &mut LockActor) -> Option<Round> {
+        let mut round = Pin::new(&mut self.under_way.take()?).take_output()?;
+        actor.round_started = None;
+        round.took = actor.node.clock.elapsed().saturating_sub(round.asked_at);
+        Some(round)
+    }
 }
 
 impl ActorFuture<LockActor> for Rounds {
@@ -158,15 +194,23 @@ impl ActorFuture<LockActor> for Rounds {
         task: &mut TaskContext<'_>,
     ) -> Poll<()> {
         for _ in 0..ROUNDS_PER_TURN {
-            if self.under_way.is_none() {
-                self.under_way = actor.next_round();
+            if let Some(round) = self.answered.take() {
+                actor.on_round(round, ctx);
             }
-            let Some(round) = &mut self.under_way else {
-                actor.close_if_done(ctx);
-                return Poll::Pending;
-            };
-            let Poll::Ready(round) = round.as_mut().poll(task) else { return Poll::Pending };
-            self.under_way = None;
+            match self.is_pending(actor, task) {
+                None => {
+                    actor.close_if_done(ctx);
+                    return Poll::Pending;
+                }
+                Some(true) => return Poll::Pending,
+                Some(false) => {}
+            }
+            let Some(round) = self.take_answered(actor) else { continue };
+            if round.is_plain() && self.is_pending(actor, task) == Some(true) {
+                // The connection has its turn first.
+                self.answered = Some(round);
+                break;
+            }
             actor.on_round(round, ctx);
         }
         // A store that answers at once must not keep the thread from everything else.

@@ -200,6 +200,7 @@ impl SupervisorActor {
     /// that the clock has moved.
     fn rearm(&mut self, mut moved: MovedClocks, ctx: &mut Context<Self>) {
         self.node().clock_moves.count();
+        self.look_at_all_alarms(ctx);
         if let Some(former) = self.rearming.take() {
             // It is done from the start: whom it has woken up is wrong again, and whom it has not may be due
             // soon by now.

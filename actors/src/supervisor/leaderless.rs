@@ -27,7 +27,7 @@ const INQUIRE_NEXT: Duration = Duration::from_millis(250);
 
 /// The most jobs of one such question: more than in other pages, since it changes nothing, and few questions
 /// are asked by nodes that have nothing to do.
-const INQUIRE_PAGE: usize = 2 * PAGE_MAX;
+const INQUIRE_PAGE: usize = 4 * PAGE_MAX;
 
 /// How often a node that does not lead asks whether the leader has its jobs.
 const INQUIRE_EVERY: Duration = Duration::from_secs(30);

@@ -1,8 +1,9 @@
 //! Rounds of a batch: what one statement can be asked, and what is asked of several in one transaction.
 
-use std::{collections::HashSet, hash::Hash, sync::Arc};
+use std::{hash::Hash, sync::Arc};
 
 use callsheet_actors::port::{ClaimRequest, Completion, CursorAdvance, LockError, RoundAnswers};
+use foldhash::{HashSet, HashSetExt};
 use futures_util::future::{join3, join5};
 
 use super::{
@@ -57,7 +58,11 @@ impl OpenSession {
                 .await;
                 Some(RoundAnswers { ended, claimed, advanced })
             }
-            Err(StatementError::Undone(_)) => None,
+            Err(StatementError::Undone(_)) => {
+                // Of what was not granted after all.
+                self.places.forget();
+                None
+            }
             Err(StatementError::Lock(error)) => Some(RoundAnswers::failed(&error)),
         }
     }
@@ -78,7 +83,9 @@ impl OpenSession {
         let mut found = found.iter();
         let answer = |answer| match answer {
             Answer::Is(answer) => Some(answer),
-            Answer::Missing | Answer::NoKey | Answer::NeedsTakeover => found.next().map(&missing),
+            Answer::Missing | Answer::NoKey | Answer::NeedsTakeover | Answer::NotSaid => {
+                found.next().map(&missing)
+            }
         };
         answers.into_iter().map(answer).collect::<Option<_>>().ok_or(LockError::Timeout)
     }
@@ -112,6 +119,9 @@ pub(super) async fn in_rounds<'a, T, K: Hash + Eq + 'a, A: Clone, F, const N: us
 where
     F: Future<Output = Result<Vec<A>, LockError>>,
 {
+    if is_one_round(items, &excluded) {
+        return ask(items.iter().collect()).await;
+    }
     let mut answers: Vec<Option<A>> = items.iter().map(|_| None).collect();
     let mut waiting: Vec<usize> = (0..items.len()).collect();
     for _ in 0..ROUNDS_MAX {
@@ -133,12 +143,22 @@ pub(super) fn first_round<T, K: Hash + Eq, const N: usize>(
     excluded: impl Fn(&T) -> [Option<K>; N],
 ) -> (Vec<T>, Vec<T>) {
     let mut taken = HashSet::new();
-    items.into_iter().partition(|item| {
-        let excludes = excluded(item);
-        let free = excludes.iter().flatten().all(|key| !taken.contains(key));
-        taken.extend(excludes.into_iter().flatten());
-        free
-    })
+    items.into_iter().partition(|item| is_free(&mut taken, excluded(item)))
+}
+
+/// Whether all items can be asked in one statement.
+pub(super) fn is_one_round<'a, T, K: Hash + Eq, const N: usize>(
+    items: &'a [T],
+    excluded: impl Fn(&'a T) -> [Option<K>; N],
+) -> bool {
+    let mut taken = HashSet::with_capacity(items.len());
+    items.iter().all(|item| is_free(&mut taken, excluded(item)))
+}
+
+/// Whether nothing that an item excludes is taken; takes all of it.
+fn is_free<K: Hash + Eq, const N: usize>(taken: &mut HashSet<K>, excludes: [Option<K>; N]) -> bool {
+    // Each of them is taken, whatever another one says.
+    excludes.into_iter().flatten().fold(true, |free, key| taken.insert(key) & free)
 }
 
 /// The names whose rows a claim needs.

@@ -1,18 +1,23 @@
 //! Claims of a batch: each by the statement that does the least of what it needs, and by others if that was
 //! not enough.
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
-use callsheet_actors::port::{ClaimRequest, LockError, Verdict};
-use futures_util::future::join4;
+use callsheet_actors::{
+    Term,
+    port::{ClaimRequest, LockError, Verdict},
+};
+use foldhash::HashMap;
+use futures_util::future::join5;
 use uuid::Uuid;
 
 use super::{
     batch::positions,
     session::{OpenSession, StatementError},
     statement::{
-        answer::{Answer, in_order, read},
+        answer::{Answer, read},
         claim::{self, Kind},
+        claim_as_leader::{self, Ticks},
         claim_status::{self, FORMER_SESSION_LIVES, FormerSession, Granted},
         names,
     },
@@ -37,6 +42,12 @@ impl OpenSession {
         requests: &[&ClaimRequest],
         mut answers: Vec<Answer<Verdict>>,
     ) -> Result<Vec<Verdict>, LockError> {
+        let not_said: Vec<_> = positions(&answers, |answer| matches!(answer, Answer::NotSaid));
+        if !not_said.is_empty() {
+            let asked: Vec<_> = not_said.iter().map(|at| requests[*at]).collect();
+            let said = self.claim_runs(Kind::Plain, &asked).await?;
+            not_said.into_iter().zip(said).for_each(|(at, answer)| answers[at] = answer);
+        }
         self.recheck(requests, &mut answers).await?;
         let taken_over: Vec<_> = positions(&answers, |answer| matches!(answer, Answer::NeedsTakeover));
         if !taken_over.is_empty() {
@@ -58,7 +69,9 @@ impl OpenSession {
         let verdict = |answer| match answer {
             Answer::Is(verdict) => verdict,
             // Made a moment ago, and taken by somebody else since.
-            Answer::Missing | Answer::NoKey | Answer::NeedsTakeover => Verdict::Locked { holder: None },
+            Answer::Missing | Answer::NoKey | Answer::NeedsTakeover | Answer::NotSaid => {
+                Verdict::Locked { holder: None }
+            }
         };
         Ok(answers.into_iter().map(verdict).collect())
     }
@@ -69,29 +82,51 @@ impl OpenSession {
         requests: &[&ClaimRequest],
     ) -> Result<Vec<Answer<Verdict>>, StatementError> {
         let mut answers: Vec<_> = requests.iter().map(|_| Answer::Missing).collect();
-        let [mut rechecked, mut plain, mut full, mut keyed] = [const { Vec::new() }; 4];
+        let [mut of_leader, mut rechecked, mut plain, mut full, mut keyed] = [const { Vec::new() }; 5];
+        let term = requests.iter().find_map(|request| claim_as_leader::term(request));
         for (at, request) in requests.iter().enumerate() {
             match Kind::of(request) {
                 _ if request.recheck => rechecked.push(at),
+                Kind::Plain if term.is_some() && claim_as_leader::term(request) == term => of_leader.push(at),
                 Kind::Plain => plain.push(at),
                 Kind::Full => full.push(at),
                 Kind::WithKey => keyed.push(at),
             }
         }
+        of_leader.sort_unstable_by_key(|at| requests[*at].key.as_str());
         let group = |group: &[usize]| group.iter().map(|at| requests[*at]).collect::<Vec<_>>();
-        let groups = [&plain, &full, &keyed, &rechecked].map(|positions| group(positions));
+        let groups = [&of_leader, &plain, &full, &keyed, &rechecked].map(|positions| group(positions));
         // Sent together.
-        let (plainly, fully, with_key, found) = join4(
-            self.claim_runs(Kind::Plain, &groups[0]),
-            self.claim_runs(Kind::Full, &groups[1]),
-            self.claim_runs(Kind::WithKey, &groups[2]),
-            self.claim_status(&groups[3]),
+        let (as_leader, plainly, fully, with_key, found) = join5(
+            self.claim_as_leader(term, &groups[0]),
+            self.claim_runs(Kind::Plain, &groups[1]),
+            self.claim_runs(Kind::Full, &groups[2]),
+            self.claim_runs(Kind::WithKey, &groups[3]),
+            self.claim_status(&groups[4]),
         )
         .await;
-        for (positions, group) in [(plain, plainly?), (full, fully?), (keyed, with_key?), (rechecked, found?)]
-        {
+        for (positions, group) in [
+            (of_leader, as_leader?),
+            (plain, plainly?),
+            (full, fully?),
+            (keyed, with_key?),
+            (rechecked, found?),
+        ] {
             positions.into_iter().zip(group).for_each(|(at, answer)| answers[at] = answer);
         }
+        Ok(answers)
+    }
+
+    async fn claim_as_leader(
+        self: &Arc<Self>,
+        term: Option<Term>,
+        requests: &[&ClaimRequest],
+    ) -> Result<Vec<Answer<Verdict>>, StatementError> {
+        let Some(term) = term.filter(|_| !requests.is_empty()) else { return Ok(Vec::new()) };
+        let asked = Ticks::of(self.asker(), term, requests);
+        let rows = self.ask(&self.statements.claim_as_leader, &asked.list()).await?;
+        let (answers, places) = asked.answers(&rows)?;
+        self.places.add(places);
         Ok(answers)
     }
 
@@ -105,7 +140,7 @@ impl OpenSession {
         }
         let asked = claim::Claims::of(self.asker(), requests);
         let rows = self.ask(kind.statement(&self.statements), kind.takes(&asked.list())).await?;
-        Ok(in_order(requests.len(), &rows, claim::claimed)?)
+        Ok(kind.answers(requests.len(), &rows)?)
     }
 
     /// What became of claims whose replies were lost, as it stands.

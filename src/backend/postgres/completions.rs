@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use callsheet_actors::port::{Completed, Completion, LockError};
-use futures_util::future::join3;
+use futures_util::future::join4;
 
 use super::{
     batch::positions,
@@ -12,7 +12,8 @@ use super::{
     statement::{
         answer::{Answer, in_order},
         complete::{self, Kind},
-        names::Found,
+        complete_in_place,
+        names::{Found, Place},
     },
 };
 
@@ -38,26 +39,49 @@ impl OpenSession {
     ) -> Result<Vec<Answer<Completed>>, StatementError> {
         let mut answers: Vec<_> = ends.iter().map(|_| Answer::Missing).collect();
         let [mut plain, mut full, mut keyed] = [const { Vec::new() }; 3];
+        let mut in_place = Vec::new();
         for (at, end) in ends.iter().enumerate() {
             match Kind::of(end) {
-                Kind::Plain => plain.push(at),
+                Kind::Plain => match self.places.take(end.run.as_uuid()) {
+                    Some(place) => in_place.push((place, at)),
+                    None => plain.push(at),
+                },
                 Kind::Full => full.push(at),
                 Kind::WithKey => keyed.push(at),
             }
         }
+        // Page by page.
+        in_place.sort_unstable();
         let group = |group: &[usize]| group.iter().map(|at| ends[*at]).collect::<Vec<_>>();
         let groups = [&plain, &full, &keyed].map(|positions| group(positions));
+        let placed: Vec<_> = in_place.iter().map(|(place, at)| (*place, ends[*at])).collect();
         // Sent together.
-        let (plainly, fully, with_key) = join3(
+        let (in_places, plainly, fully, with_key) = join4(
+            self.end_in_place(&placed),
             self.end_runs(Kind::Plain, &groups[0]),
             self.end_runs(Kind::Full, &groups[1]),
             self.end_runs(Kind::WithKey, &groups[2]),
         )
         .await;
-        for (positions, group) in [(plain, plainly?), (full, fully?), (keyed, with_key?)] {
+        let in_place = in_place.into_iter().map(|(_, at)| at).collect();
+        for (positions, group) in
+            [(in_place, in_places?), (plain, plainly?), (full, fully?), (keyed, with_key?)]
+        {
             positions.into_iter().zip(group).for_each(|(at, answer)| answers[at] = answer);
         }
         Ok(answers)
+    }
+
+    async fn end_in_place(
+        self: &Arc<Self>,
+        ends: &[(Place, &Completion)],
+    ) -> Result<Vec<Answer<Completed>>, StatementError> {
+        if ends.is_empty() {
+            return Ok(Vec::new());
+        }
+        let asked = complete_in_place::Ends::of(self.asker(), ends);
+        let rows = self.ask(&self.statements.complete_in_place, &asked.list()).await?;
+        Ok(asked.answers(&rows)?)
     }
 
     async fn end_runs(
@@ -70,7 +94,7 @@ impl OpenSession {
         }
         let asked = complete::Ends::of(self.asker(), ends);
         let rows = self.ask(kind.statement(&self.statements), kind.takes(&asked.list())).await?;
-        Ok(in_order(ends.len(), &rows, complete::completed)?)
+        Ok(kind.answers(ends.len(), &rows)?)
     }
 
     pub(super) async fn release(self: &Arc<Self>, ends: &[&Completion]) -> Result<Vec<Completed>, LockError> {
@@ -93,6 +117,12 @@ impl OpenSession {
         mut answers: Vec<Answer<Completed>>,
         by: EndBy,
     ) -> Result<Vec<Completed>, LockError> {
+        let not_said: Vec<_> = positions(&answers, |answer| matches!(answer, Answer::NotSaid));
+        if !not_said.is_empty() {
+            let asked: Vec<_> = not_said.iter().map(|at| ends[*at]).collect();
+            let said = self.end_runs(Kind::Plain, &asked).await?;
+            not_said.into_iter().zip(said).for_each(|(at, answer)| answers[at] = answer);
+        }
         let stale = positions(&answers, |answer| matches!(answer, Answer::Is(Completed::Stale)));
         if !stale.is_empty() {
             let asked: Vec<_> = stale.iter().map(|at| ends[*at]).collect();

@@ -1,6 +1,6 @@
 //! Who may run what, on PostgreSQL: the port, one call a method.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use callsheet_actors::{
     JobName, LockKey, RunId, Term,
@@ -11,6 +11,7 @@ use callsheet_actors::{
     },
 };
 use chrono::TimeDelta;
+use foldhash::HashMap;
 use futures_util::{
     FutureExt,
     future::{BoxFuture, join3, pending},
@@ -18,7 +19,7 @@ use futures_util::{
 
 use super::{
     Shared,
-    batch::{first_round, in_rounds, names_of, names_of_end},
+    batch::{first_round, in_rounds, is_one_round, names_of, names_of_end},
     claims::same_for,
     session::OpenSession,
     sessions,
@@ -158,6 +159,9 @@ impl Locker for PostgresLocker {
     fn claim<'a>(&'a self, requests: &'a [ClaimRequest]) -> BoxFuture<'a, Result<Vec<Verdict>, LockError>> {
         async move {
             let session = self.session()?;
+            if is_one_round(requests, names_of) {
+                return session.claim(&requests.iter().collect::<Vec<_>>()).await;
+            }
             let mut answers: Vec<Option<Verdict>> = requests.iter().map(|_| None).collect();
             let mut waiting: Vec<usize> = (0..requests.len()).collect();
             while !waiting.is_empty() {
@@ -247,9 +251,9 @@ impl Locker for PostgresLocker {
             let parts = [!ends.is_empty(), !claims.is_empty(), !advances.is_empty()];
             let several = parts.into_iter().filter(|asked| *asked).count() > 1;
             let once = several
-                && first_round(ends, |end| names_of_end(end)).1.is_empty()
-                && first_round(claims, |claim| names_of(claim)).1.is_empty()
-                && first_round(advances, |asked| [Some(asked.job.as_str())]).1.is_empty();
+                && is_one_round(ends, names_of_end)
+                && is_one_round(claims, names_of)
+                && is_one_round(advances, |asked| [Some(asked.job.as_str())]);
             if once {
                 let session = match self.session() {
                     Ok(session) => session,

@@ -54,6 +54,7 @@ mod migrations;
 mod notification_reader;
 mod notifications;
 mod pauses;
+mod places;
 mod proof;
 mod session;
 mod sessions;

@@ -37,7 +37,9 @@ use super::{
     lost_runs::Search,
     migrations,
     notification_reader::NotificationReader,
-    notifications, sessions,
+    notifications,
+    places::Places,
+    sessions,
     settings::{OPEN_TIMEOUT, Purpose, Settings},
     snapshots::{SnapshotAge, Snapshots},
     statement::{Asker, Statements, leader, server},
@@ -66,6 +68,8 @@ pub(super) struct OpenSession {
     pub(super) leadership: tokio::sync::Mutex<Option<LeadershipConnection>>,
     /// The channel of the scope.
     pub(super) channel: String,
+    /// Where the rows of its runs are.
+    pub(super) places: Places,
     notifications: Arc<NotificationReader>,
     /// How far it has forgotten names that are out of use.
     pub(super) forgetting: tokio::sync::Mutex<Forgetting>,
@@ -382,6 +386,7 @@ impl Prepared {
             statements,
             leadership: tokio::sync::Mutex::default(),
             channel,
+            places: Places::default(),
             forgetting: tokio::sync::Mutex::default(),
             search: tokio::sync::Mutex::default(),
             closing: AtomicBool::new(false),

@@ -56,7 +56,7 @@ pub(super) const MIGRATION_LOCK_TIMEOUT: Duration = Duration::from_secs(2);
 /// `deadlock_timeout`, so that `log_lock_waits` does not tell of candidates.
 const CAMPAIGN_SLICE: Duration = Duration::from_millis(500);
 /// The most slices of one campaign.
-const CAMPAIGN_SLICES_MAX: u32 = 6;
+const CAMPAIGN_SLICES_MAX: u32 = 7;
 /// How long one campaign may take: a little less than the engine waits, so that the reason is known.
 const CAMPAIGN_TIMEOUT: Duration = CALL_DEADLINE.saturating_sub(Duration::from_millis(500));
 
@@ -162,7 +162,7 @@ impl Settings {
     /// the lease.
     pub(super) fn campaign_slices(&self, patience: Duration) -> i32 {
         let slices =
-            patience.min(self.trust() * 3 / 4).as_millis() / self.campaign_slice().as_millis().max(1);
+            patience.min(self.trust() * 7 / 8).as_millis() / self.campaign_slice().as_millis().max(1);
         let slices = u32::try_from(slices).unwrap_or(u32::MAX).clamp(1, CAMPAIGN_SLICES_MAX);
         slices.cast_signed()
     }

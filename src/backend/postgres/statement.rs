@@ -97,8 +97,10 @@ macro_rules! words {
 pub(super) mod advance;
 pub(super) mod answer;
 pub(super) mod claim;
+pub(super) mod claim_as_leader;
 pub(super) mod claim_status;
 pub(super) mod complete;
+pub(super) mod complete_in_place;
 pub(super) mod declare;
 pub(super) mod enrol;
 pub(super) mod eviction;
@@ -155,12 +157,14 @@ prepared! {
     pause: pause::SKIPPING,
     pause_in_turn: pause::IN_TURN,
     make_keys: names::MAKE_KEYS,
+    claim_as_leader: claim_as_leader::CLAIM_AS_LEADER,
     claim: claim::CLAIM,
     claim_fully: claim::CLAIM_FULLY,
     claim_with_key: claim::CLAIM_WITH_KEY,
     claim_status: claim_status::CLAIM_STATUS,
     begin: transaction::BEGIN,
     commit: transaction::COMMIT,
+    complete_in_place: complete_in_place::COMPLETE_IN_PLACE,
     complete: complete::COMPLETE,
     complete_fully: complete::COMPLETE_FULLY,
     complete_with_key: complete::COMPLETE_WITH_KEY,
@@ -236,11 +240,13 @@ mod tests {
             (claim::CLAIM, claim::Kind::Plain.takes(&claims).len()),
             (claim::CLAIM_FULLY, claim::Kind::Full.takes(&claims).len()),
             (claim::CLAIM_WITH_KEY, claim::Kind::WithKey.takes(&claims).len()),
+            (claim_as_leader::CLAIM_AS_LEADER, claim_as_leader::Ticks::COUNT),
             (claim_status::CLAIM_STATUS, claim_status::Granted::COUNT),
             (claim_status::FORMER_SESSION_LIVES, claim_status::FormerSession::COUNT),
             (complete::COMPLETE, complete::Kind::Plain.takes(&ends).len()),
             (complete::COMPLETE_FULLY, complete::Kind::Full.takes(&ends).len()),
             (complete::COMPLETE_WITH_KEY, complete::Kind::WithKey.takes(&ends).len()),
+            (complete_in_place::COMPLETE_IN_PLACE, complete_in_place::Ends::COUNT),
             (complete::RELEASE, complete::Released::COUNT),
             (advance::ADVANCE, advance::Parameters::COUNT),
             (lost_runs::CLOSE_LOST, lost_runs::Names::COUNT),

@@ -17,8 +17,8 @@ const DELAY: Duration = Duration::from_millis(100);
 /// The pause between two parts of a message.
 const TRICKLE: Duration = Duration::from_millis(1);
 /// In the statements that claim, that end runs, and that prove that a claim would be possible.
-const CLAIM: &str = "'granted' AS verdict";
-const END: &str = "true AS recorded";
+const CLAIM: &str = "AS tokens";
+const END: &str = "outcome IN ('failed', 'panicked', 'timed_out')";
 const PROOF: &str = "AS overdue_since,";
 
 const STALLED: Flows = Flows { requests: Flow::Stall, replies: Flow::Stall, only: None };

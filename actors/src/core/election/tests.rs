@@ -45,7 +45,7 @@ fn a_grant_that_comes_after_its_trust_is_given_back() {
 #[test]
 fn a_leader_renews_before_half_of_the_lease() {
     let mut machine = leader();
-    let pause = Duration::from_millis(2_700);
+    let pause = Duration::from_millis(2_940);
     assert_eq!(machine.wake_in(s(0)), Some(pause));
 
     assert_eq!(machine.step(s(2), Input::WakeUp)[..], []);
@@ -145,7 +145,7 @@ fn a_node_yields_to_a_candidate_that_does_not_come_to_lead_for_a_lease() {
 #[test]
 fn a_short_lease_is_renewed_at_a_third_of_it() {
     // The lease, its margin, the pause.
-    let cases = [(1_000, 200, 330), (3_000, 600, 990), (5_000, 1_000, 2_250), (60_000, 12_000, 27_000)];
+    let cases = [(1_000, 200, 330), (3_000, 600, 990), (5_000, 1_000, 2_450), (60_000, 12_000, 29_400)];
     for (duration, margin, pause) in cases {
         let [duration, margin, pause] = [duration, margin, pause].map(Duration::from_millis);
         assert_eq!(renew_at(s(7), Lease { duration, margin }), s(7) + pause, "{duration:?}");

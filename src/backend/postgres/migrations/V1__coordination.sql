@@ -56,63 +56,66 @@ CREATE TABLE sessions (
 -- One row for each name of a job or of a lock key. A job's key is its own name unless given: then one row, and one new
 -- version of it, is all that a claim or an end costs. What is out of use for long is forgotten; the leader's row keeps
 -- the bounds by which no tick is ever reopened and tokens only grow.
+--
+-- Columns of one width that are never null stand first: the server finds them without a look at those before. What few
+-- names have stands last.
 CREATE TABLE names (
+    -- The lock key of this name. Every run that is granted raises the token.
+    token bigint NOT NULL DEFAULT 0,
+    -- How many of its ticks were granted, since it was enrolled for the first time or after it was withdrawn.
+    runs bigint NOT NULL DEFAULT 0,
+    -- How old the scope was when a node last said that it holds the job, or when it was withdrawn.
+    held_age bigint NOT NULL DEFAULT 0,
+    -- How often the open run was lost before.
+    losses integer NOT NULL DEFAULT 0,
+    -- How many of its last runs in a row failed, panicked or timed out.
+    failures integer NOT NULL DEFAULT 0,
+    withdrawn boolean NOT NULL DEFAULT false,
+    -- Its ticks do not run until then, or until it is resumed.
+    paused boolean NOT NULL DEFAULT false,
+    -- A run that is lost is owed another attempt; its end moves the cursor.
+    retry_lost boolean NOT NULL DEFAULT false,
+    from_completion boolean NOT NULL DEFAULT false,
+
     scope text COLLATE "C" NOT NULL,
     name text COLLATE "C" NOT NULL,
 
-    -- The lock key of this name. Every run that is granted raises the token.
-    token bigint NOT NULL DEFAULT 0,
-    -- The open run that holds it; null while it is free.
-    run uuid,
-    -- The session that the run lives on, or that held the key last; null if none ever did, or the job was withdrawn.
+    -- The session that the open run lives on, or that held the key last; null if none ever did, or the job was withdrawn.
     beacon bigint,
-    -- More about that run. It stays when the key is freed: a row that shrank would leave no room for its next version.
+    -- The job of this name; null if only a key has it. Up to the cursor its ticks are decided.
+    cursor timestamptz,
+    -- The term under which the job was last marked as scheduled, if it was under one.
+    term bigint,
+    -- More about the open run. It stays when the key is freed: a row that shrank would leave no room for its next version.
     claimed_at timestamptz,
-    run_node uuid,
-    run_job text COLLATE "C",
     -- None for a manual trigger, nor for a tick that was claimed without a term.
     run_term bigint,
     -- None for a manual trigger.
     fire_time timestamptz,
-    -- How often it was lost before.
-    losses integer NOT NULL DEFAULT 0,
+    -- The open run that holds the lock key; null while it is free.
+    run uuid,
+    run_node uuid,
+    -- The run of the tick at the cursor.
+    cursor_run uuid,
+    run_job text COLLATE "C",
+    -- The identity of the schedule, a version and a digest: v1:0123456789abcdef0123456789abcdef. Another one
+    -- of the same version is a changed schedule. The schedule in words is not here: each claim writes the
+    -- row.
+    schedule text COLLATE "C",
+
     -- Of the row without a name: when a leader said last that all that was due is decided.
     decided_at timestamptz,
-
+    paused_until timestamptz,
+    pause_note text,
+    -- Who paused it; null if nobody said so.
+    paused_by text,
+    -- The newest move of the cursor over ticks that nobody ran.
+    cursor_move uuid,
     -- The overlap policy of this lock key, in words; null if nobody ever declared one. Who declares it: the newest term under which
     -- it was, and the beacons of sessions that do so without a term. It stands for as long as the term, or one of them.
     overlap text,
     declared_term bigint,
     declared_by bigint[],
-
-    -- The job of this name; null if only a key has it. Up to the cursor its ticks are decided.
-    cursor timestamptz,
-    -- The run of the tick at the cursor.
-    cursor_run uuid,
-    -- The newest move of the cursor over ticks that nobody ran.
-    cursor_move uuid,
-    -- The term under which the job was last marked as scheduled, if it was under one.
-    term bigint,
-    withdrawn boolean NOT NULL DEFAULT false,
-    -- How many of its ticks were granted, since it was enrolled for the first time or after it was withdrawn.
-    runs bigint NOT NULL DEFAULT 0,
-    -- Its ticks do not run until then, or until it is resumed.
-    paused boolean NOT NULL DEFAULT false,
-    paused_until timestamptz,
-    pause_note text,
-    -- Who paused it; null if nobody said so.
-    paused_by text,
-    -- How many of its last runs in a row failed, panicked or timed out.
-    failures integer NOT NULL DEFAULT 0,
-    -- A run that is lost is owed another attempt; its end moves the cursor.
-    retry_lost boolean NOT NULL DEFAULT false,
-    from_completion boolean NOT NULL DEFAULT false,
-    -- The identity of the schedule, a version and a digest: v1:0123456789abcdef0123456789abcdef. Another one
-    -- of the same version is a changed schedule. The schedule in words is not here: each claim writes the
-    -- row.
-    schedule text COLLATE "C",
-    -- How old the scope was when a node last said that it holds the job, or when it was withdrawn.
-    held_age bigint NOT NULL DEFAULT 0,
 
     -- The name first: most scopes have many, and few names are of many scopes, so that a look for a row compares half as much.
     PRIMARY KEY (name, scope)
@@ -219,8 +222,9 @@ END $$;
 -- Waits for the leadership of a scope, an advisory lock, for a number of slices of lock_timeout, while the scope is led in a term that
 -- the caller knows. Answers whether the lock was had and, if not, the term and the node that lead, if any do.
 --
--- Each slice is a transaction of its own: a statement that waits keeps a snapshot, and an old snapshot keeps every table of the database
--- from being pruned.
+-- A statement that waits keeps a snapshot, and while there is one no version of a row that was written since can be dropped: the page of
+-- a job that runs six times a second would need room for six more after half a second. So each slice is a few short waits, each a
+-- transaction of its own.
 CREATE PROCEDURE wait_for_leadership(
     lock_key bigint, scope_led text, slices integer,
     INOUT term bigint, INOUT acquired boolean, INOUT leader_node uuid
@@ -228,9 +232,12 @@ CREATE PROCEDURE wait_for_leadership(
 LANGUAGE plpgsql AS $$
 DECLARE
     known CONSTANT bigint := term;
+    waits CONSTANT integer := 5;
+    wait CONSTANT text := ceil(extract(epoch FROM current_setting('lock_timeout')::interval) * 1e3 / waits)::text;
 BEGIN
     acquired := false;
-    FOR nth IN 1..slices LOOP
+    FOR nth IN 1..slices * waits LOOP
+        PERFORM set_config('lock_timeout', wait, true);
         BEGIN
             PERFORM pg_advisory_lock(lock_key);
             acquired := true;
@@ -239,6 +246,7 @@ BEGIN
             -- Somebody leads.
         END;
         COMMIT;
+        CONTINUE WHEN nth % waits > 0;
         SELECT l.epoch, l.node INTO term, leader_node
         FROM leader l WHERE l.scope = scope_led AND l.expires_at > clock_timestamp();
         EXIT WHEN term IS NULL OR known IS NULL OR term <> known;

@@ -23,6 +23,8 @@ pub(in super::super) enum Answer<T> {
     NoKey,
     /// Its key has a dead owner: ask again with the statement that takes it over.
     NeedsTakeover,
+    /// It was not done: ask again with the statement that says why, or does it.
+    NotSaid,
 }
 
 /// An answer to one item of a batch, of which the others have answers of their own.
@@ -87,15 +89,41 @@ pub(in super::super) fn in_order<A: Single>(
     rows: &[Row],
     answer: impl Fn(&Row) -> Result<Answer<A>, Error>,
 ) -> Result<Vec<Answer<A>>, LockError> {
-    let answered = read(rows, |row| {
-        let unavailable = |error| Answer::Is(A::unavailable(not_understood(&failure::explain(&error))));
-        Ok((row.try_get::<_, i64>("ord")?, answer(row).unwrap_or_else(unavailable)))
-    })?;
-    placed(count, answered)
+    let answered = read(rows, |row| Ok((row.try_get::<_, i64>("ord")?, singly(row, &answer))))?;
+    placed(count, answered, || Answer::Missing)
 }
 
-fn placed<A>(count: usize, answered: Vec<(i64, Answer<A>)>) -> Result<Vec<Answer<A>>, LockError> {
-    let mut answers: Vec<_> = (0..count).map(|_| Answer::Missing).collect();
+/// The same where a row without a number has the answers to many items (`most`).
+///
+/// # Errors
+///
+/// As of [`in_order`], or if that row is not what the statement answers.
+pub(in super::super) fn most_in_order<A: Single>(
+    count: usize,
+    rows: &[Row],
+    most: impl Fn(&Row) -> Result<Vec<(i64, Answer<A>)>, Error>,
+    answer: impl Fn(&Row) -> Result<Answer<A>, Error>,
+) -> Result<Vec<Answer<A>>, LockError> {
+    let answered = read(rows, |row| match row.try_get::<_, Option<i64>>("ord")? {
+        Some(ord) => Ok(vec![(ord, singly(row, &answer))]),
+        None => most(row),
+    })?;
+    placed(count, answered.into_iter().flatten(), || Answer::Missing)
+}
+
+/// The answer of a row to one item; unavailable, if it is not what the statement answers.
+pub(super) fn singly<A: Single>(row: &Row, answer: impl Fn(&Row) -> Result<Answer<A>, Error>) -> Answer<A> {
+    let unavailable = |error| Answer::Is(A::unavailable(not_understood(&failure::explain(&error))));
+    answer(row).unwrap_or_else(unavailable)
+}
+
+/// One answer per item, in their order; `none` to those that have none.
+pub(super) fn placed<A>(
+    count: usize,
+    answered: impl IntoIterator<Item = (i64, Answer<A>)>,
+    none: impl Fn() -> Answer<A>,
+) -> Result<Vec<Answer<A>>, LockError> {
+    let mut answers: Vec<_> = (0..count).map(|_| none()).collect();
     for (ord, answer) in answered {
         let place = usize::try_from(ord).ok().and_then(|ord| answers.get_mut(ord.checked_sub(1)?));
         let place = place.ok_or_else(|| {
@@ -187,14 +215,17 @@ mod tests {
 
     #[test]
     fn an_item_without_a_row_is_missing() {
-        let answers = placed(3, vec![(3, Answer::Is('c')), (1, Answer::NoKey)]).expect("each was asked");
+        let answers = placed(3, vec![(3, Answer::Is('c')), (1, Answer::NoKey)], || Answer::Missing)
+            .expect("each was asked");
         assert!(matches!(answers[..], [Answer::NoKey, Answer::Missing, Answer::Is('c')]));
     }
 
     #[test]
     fn an_answer_to_what_was_not_asked_is_an_error() {
         for ord in [0, 3, -1, i64::MAX, i64::MIN] {
-            let Err(LockError::NotDone { reason }) = placed(2, vec![(ord, Answer::Is(()))]) else {
+            let Err(LockError::NotDone { reason }) =
+                placed(2, vec![(ord, Answer::Is(()))], || Answer::Missing)
+            else {
                 panic!("item {ord} was not asked")
             };
             assert!(reason.contains(&format!("item {ord} of 2")) && reason.contains(CURE), "{reason}");

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use callsheet_actors::{
-    RunId,
-    port::{ClaimRequest, Verdict},
+    FencingToken, RunId,
+    port::{ClaimRequest, LockError, Verdict},
 };
 use chrono::{DateTime, Utc};
 use tokio_postgres::{Error, Row, Statement, types::ToSql};
@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::{
     Asker, Statements,
-    answer::{Answer, term, token},
+    answer::{Answer, in_order, most_in_order, singly, term, token},
     authorities,
     pause::paused,
     pending_retries::{LOSSES_BOUND, PENDING_RETRIES_BOUND, debt, lost_run, owing},
@@ -47,10 +47,9 @@ macro_rules! token {
     };
 }
 
-/// Who gets what, by the rows that are locked.
-macro_rules! decided {
-    (asked: $asked:literal, kept: $kept:literal, found: $found:literal, taken_up: $taken_up:literal, plainly: $plainly:literal,
-     retaken: $retaken:literal, dead_owner: $dead_owner:literal) => {
+/// What is asked, once the leader row is locked.
+macro_rules! asked {
+    ($more:literal) => {
         concat!(
             "
 WITH term AS MATERIALIZED (
@@ -61,21 +60,20 @@ WITH term AS MATERIALIZED (
     SELECT unnest($4::text[]) AS job, unnest($5::text[]) AS key, unnest($6::uuid[]) AS run, unnest($7::timestamptz[]) AS fire_time,
            unnest($8::timestamptz[]) AS expected, unnest($9::int8[]) AS term, unnest($10::bool[]) AS unled,
            unnest($11::int8[]) AS runs_max",
-            $asked,
+            $more,
             ", generate_subscripts($4::text[], 1)::int8 AS ord
     -- The leader row is locked before any other.
     WHERE (SELECT count(*) FROM term) >= 0
-), ",
-            $found,
-            ", owners AS MATERIALIZED (
-    SELECT beacon, is_over($1, beacon) AS dead
-    FROM (SELECT DISTINCT beacon FROM found WHERE holder IS NOT NULL AND beacon <> $2) AS others
-), decided AS MATERIALIZED (
-    -- One instant for a run that is lost and the one that takes its key: they do not overlap.
-    SELECT ",
-            $kept,
-            ", clock_timestamp() AS decided_at,
-        CASE
+)"
+        )
+    };
+}
+
+/// Who gets what, by a row that is locked (`f`).
+macro_rules! verdict {
+    (taken_up: $taken_up:literal, plainly: $plainly:literal, retaken: $retaken:literal, held: $held:expr) => {
+        concat!(
+            "CASE
             -- Asked again after a reply was lost.
             WHEN f.run = f.holder AND f.beacon = $2 THEN 'again'
 ",
@@ -104,14 +102,37 @@ WITH term AS MATERIALIZED (
             WHEN f.fire_time IS NOT NULL AND f.paused AND coalesce(f.paused_until > clock_timestamp(), true) THEN 'paused'
             WHEN f.fire_time IS NOT NULL AND f.runs >= f.runs_max THEN 'exhausted'
             WHEN f.holder IS NULL THEN 'granted'
-            WHEN (SELECT o.dead FROM owners o WHERE o.beacon = f.beacon) THEN '",
+",
+            $held,
+            "
+        END"
+        )
+    };
+}
+
+/// Whether the owners of keys are dead, each asked for once.
+macro_rules! owners {
+    ($held:literal) => {
+        concat!(
+            "owners AS MATERIALIZED (
+    SELECT beacon, is_over($1, beacon) AS dead
+    FROM (SELECT DISTINCT beacon FROM found WHERE ",
+            $held,
+            " AND beacon <> $2) AS others
+)"
+        )
+    };
+}
+
+/// What becomes of a claim of a key that is held.
+macro_rules! of_held {
+    ($dead_owner:literal) => {
+        concat!(
+            "            WHEN (SELECT o.dead FROM owners o WHERE o.beacon = f.beacon) THEN '",
             $dead_owner,
             "'
             WHEN f.beacon = $2 THEN 'busy here'
-            ELSE 'busy'
-        END AS verdict
-    FROM found f
-)"
+            ELSE 'busy'"
         )
     };
 }
@@ -120,17 +141,25 @@ macro_rules! claim {
     (found: $found:literal, own: $own:literal, others: $others:literal, moved: $moved:expr, set: $set:expr,
      at: $at:literal) => {
         concat!(
-            decided!(
-                asked: ", unnest($12::bool[]) AS replace, unnest($13::bool[]) AS retake",
-                kept: "f.*",
-                found: $found,
+            asked!(", unnest($12::bool[]) AS replace, unnest($13::bool[]) AS retake"),
+            ", ",
+            $found,
+            ", ",
+            owners!("holder IS NOT NULL"),
+            ", decided AS MATERIALIZED (
+    -- One instant for a run that is lost and the one that takes its key: they do not overlap.
+    SELECT f.*, clock_timestamp() AS decided_at,
+        ",
+            verdict!(
                 taken_up: "            -- Somebody else has taken it up, or it is not closed yet.
             WHEN f.run = f.holder AND f.retake THEN 'not granted'\n",
                 plainly: " AND f.retake IS NOT TRUE",
                 retaken: "            WHEN f.retake AND (f.debt IS NULL OR f.withdrawn OR NOT f.retry_lost) THEN 'not granted'\n",
-                dead_owner: "granted"
+                held: of_held!("granted")
             ),
-            ", losing AS MATERIALIZED (
+            " AS verdict
+    FROM found f
+), losing AS MATERIALIZED (
     -- Runs that are lost, whose jobs have rows of their own that move to their ends. One statement changes a row once.
     SELECT ord, run_job,
            row_number() OVER (PARTITION BY run_job ORDER BY ord) = 1 AND NOT run_job = ANY ($5::text[])",
@@ -220,24 +249,28 @@ FROM decided WHERE verdict <> 'granted'"
 /// fire times (none for a manual trigger), $8 expected cursors, $9 terms, $10 whether only unless the leader
 /// schedules the job, $11 how many ticks of the job may run in all (none: any number). Of what few claims
 /// have, the arrays may be shorter.
+///
+/// Most claims are granted: those are one row, with the numbers of the claims and their tokens; each other
+/// one is a row of its own.
 pub(in super::super) const CLAIM: &str = concat!(
-    decided!(
-        asked: "",
-        kept: "f.ord, f.job, f.run, f.fire_time, f.term, f.token, f.place,
-        f.cursor, f.cursor_run, f.holder, f.paused_until, f.pause_note",
-        found: "found AS MATERIALIZED (
-    SELECT a.*, n.cursor, n.cursor_run, n.withdrawn, n.term AS job_term, n.runs, n.paused, n.paused_until, n.pause_note,
-           n.token, n.run AS holder, n.beacon, n.ctid AS place
-    FROM (SELECT * FROM asked ORDER BY key COLLATE \"C\") AS a
-    CROSS JOIN LATERAL (
-        SELECT ctid, * FROM names WHERE scope = $1 AND name = a.key FOR UPDATE SKIP LOCKED
-    ) AS n
-)",
-        taken_up: "",
-        plainly: "",
-        retaken: "",
-        dead_owner: "needs takeover"
-    ),
+    asked!(""),
+    ", found AS MATERIALIZED (
+    SELECT f.ord, f.job, f.run, f.fire_time, f.term, f.token, f.place, f.cursor, f.cursor_run, f.holder, f.beacon,
+        f.paused_until, f.pause_note, clock_timestamp() AS decided_at,
+        ",
+    verdict!(taken_up: "", plainly: "", retaken: "", held: "            -- It is held: by whom is looked at last.
+            ELSE NULL"),
+    " AS verdict
+    FROM (
+        SELECT a.*, n.cursor, n.cursor_run, n.withdrawn, n.term AS job_term, n.runs, n.paused, n.paused_until, n.pause_note,
+               n.token, n.run AS holder, n.beacon, n.ctid AS place
+        FROM (SELECT * FROM asked ORDER BY key COLLATE \"C\") AS a
+        CROSS JOIN LATERAL (
+            SELECT ctid, * FROM names WHERE scope = $1 AND name = a.key FOR UPDATE SKIP LOCKED
+        ) AS n
+    ) AS f
+), ",
+    owners!("verdict IS NULL"),
     ", taken AS (
     UPDATE names n
     SET token = greatest(d.token + 1, ",
@@ -247,17 +280,23 @@ pub(in super::super) const CLAIM: &str = concat!(
         cursor = coalesce(d.fire_time, n.cursor),
         cursor_run = CASE WHEN d.fire_time IS NULL THEN n.cursor_run ELSE d.run END,
         runs = CASE WHEN d.fire_time IS NULL THEN n.runs ELSE n.runs + 1 END
-    FROM decided d WHERE d.verdict = 'granted' AND n.ctid = d.place
+    FROM found d WHERE d.verdict = 'granted' AND n.ctid = d.place
     RETURNING d.ord, n.token
 )
-SELECT ord, 'granted' AS verdict, token, NULL::uuid AS run, NULL::timestamptz AS cursor, NULL::int8 AS epoch,
-    NULL::float8 AS wait, NULL AS lost_job, NULL::timestamptz AS paused_until, NULL AS pause_note
+SELECT NULL::int8 AS ord, 'granted' AS verdict, NULL::int8 AS token, NULL::uuid AS run, NULL::timestamptz AS cursor,
+    NULL::int8 AS epoch, NULL::float8 AS wait, NULL AS lost_job, NULL::timestamptz AS paused_until, NULL AS pause_note,
+    array_agg(ord) AS ords, array_agg(token) AS tokens
 FROM taken
 UNION ALL
-SELECT ord, verdict, token, CASE verdict WHEN 'already run' THEN cursor_run ELSE holder END,
-    coalesce(cursor, clock_timestamp()), (SELECT epoch FROM term),
-    (extract(epoch FROM fire_time - clock_timestamp()) * 1e6)::float8, NULL, paused_until, pause_note
-FROM decided WHERE verdict <> 'granted'"
+SELECT ord, CASE
+            WHEN verdict IS NOT NULL THEN verdict
+",
+    of_held!("needs takeover"),
+    "
+        END, token, CASE verdict WHEN 'already run' THEN cursor_run ELSE holder END, coalesce(cursor, clock_timestamp()),
+    (SELECT epoch FROM term), (extract(epoch FROM fire_time - clock_timestamp()) * 1e6)::float8, NULL, paused_until, pause_note,
+    NULL, NULL
+FROM found f WHERE verdict IS DISTINCT FROM 'granted'"
 );
 
 /// The same with all that is rarely needed: keys are taken from dead owners, whose runs are closed as lost;
@@ -358,6 +397,18 @@ impl Kind {
         }
     }
 
+    /// Reads what it answers.
+    pub(in super::super) fn answers(
+        self,
+        count: usize,
+        rows: &[Row],
+    ) -> Result<Vec<Answer<Verdict>>, LockError> {
+        match self {
+            Self::Plain => claimed_plainly(count, rows),
+            Self::Full | Self::WithKey => in_order(count, rows, claimed),
+        }
+    }
+
     /// Those that it takes are the first ones.
     pub(in super::super) fn takes<'a, 'b>(
         self,
@@ -439,8 +490,26 @@ words! {
     }
 }
 
-/// Reads a row of any of the three.
-pub(in super::super) fn claimed(row: &Row) -> Result<Answer<Verdict>, Error> {
+/// Reads what [`CLAIM`] answers: its first row says which claims were granted.
+fn claimed_plainly(count: usize, rows: &[Row]) -> Result<Vec<Answer<Verdict>>, LockError> {
+    let granted = |row: &Row| {
+        let (ords, tokens): (Option<Vec<i64>>, Option<Vec<i64>>) =
+            (row.try_get("ords")?, row.try_get("tokens")?);
+        let (ords, tokens) = (ords.unwrap_or_default(), tokens.unwrap_or_default());
+        let verdict = |token: i64| {
+            singly(row, |row| {
+                // A word that is not known says nothing.
+                row.try_get::<_, Word>("verdict")?;
+                Ok(Answer::Is(Verdict::Granted { token: FencingToken(token.unsigned_abs()), lost: None }))
+            })
+        };
+        Ok(ords.into_iter().zip(tokens).map(|(ord, token)| (ord, verdict(token))).collect())
+    };
+    most_in_order(count, rows, granted, claimed)
+}
+
+/// Reads a row of any of the three that is of one claim.
+fn claimed(row: &Row) -> Result<Answer<Verdict>, Error> {
     Ok(Answer::Is(match row.try_get("verdict")? {
         Word::NeedsTakeover => return Ok(Answer::NeedsTakeover),
         Word::Granted => {

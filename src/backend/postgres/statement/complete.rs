@@ -1,10 +1,14 @@
 //! Ends of runs.
 
-use callsheet_actors::port::{Completed, Completion, Pause};
+use callsheet_actors::port::{Completed, Completion, LockError, Pause};
 use tokio_postgres::{Error, Row, Statement, types::ToSql};
 use uuid::Uuid;
 
-use super::{Asker, Statements, answer::Answer, unless_none};
+use super::{
+    Asker, Statements,
+    answer::{Answer, in_order, most_in_order},
+    unless_none,
+};
 
 /// How the note of a pause begins that too many failures brought about: as that of
 /// [`Pause::after_failures`](callsheet_actors::port::Pause::after_failures).
@@ -95,12 +99,13 @@ FROM decided d WHERE NOT now"
 /// [`COMPLETE_FULLY`]. Locks the rows in their order, skipping those that are locked.
 ///
 /// $1 scope, $2 own beacon, then the ends, at most one per name: $3 keys, $4 runs, $5 tokens, $6 outcomes.
+/// Those that are recorded now are one row, with their numbers; each other one is a row of its own.
 pub(in super::super) const COMPLETE: &str = "
 WITH asked AS (
     SELECT unnest($3::text[]) AS key, unnest($4::uuid[]) AS run, unnest($5::int8[]) AS token, unnest($6::text[]) AS outcome,
            generate_subscripts($3::text[], 1)::int8 AS ord
 ), found AS MATERIALIZED (
-    SELECT a.*, n.claimed_at, n.run_node, n.run_job, n.run_term, n.fire_time, n.ctid AS place,
+    SELECT a.ord, a.run, a.token, a.outcome, n.ctid AS place,
            n.run IS NOT DISTINCT FROM a.run AND n.token = a.token AND n.beacon = $2 AS now
     FROM (SELECT * FROM asked ORDER BY key COLLATE \"C\") AS a
     CROSS JOIN LATERAL (
@@ -115,16 +120,17 @@ WITH asked AS (
             ELSE n.failures
         END
     FROM found f WHERE f.now AND n.ctid = f.place
-    RETURNING f.ord, f.run, f.token, f.claimed_at, f.fire_time, f.run_term, f.run_node, f.run_job, f.key, f.outcome
+    RETURNING f.ord, f.run, n.token, n.claimed_at, n.fire_time, n.run_term, n.run_node, n.run_job, n.name, f.outcome
 ), ended AS (
     INSERT INTO runs (run, token, claimed_at, ended_at, fire_time, term, node, scope, job, key, outcome)
-    SELECT run, token, claimed_at, clock_timestamp(), fire_time, run_term, run_node, $1, run_job, key, outcome
+    SELECT run, token, claimed_at, clock_timestamp(), fire_time, run_term, run_node, $1, run_job, name, outcome
     FROM freed
 )
-SELECT ord, true AS recorded, NULL::timestamptz AS cursor, false AS pauses, NULL AS pause_note FROM freed
+SELECT NULL::int8 AS ord, true AS recorded, NULL::timestamptz AS cursor, false AS pauses, NULL AS pause_note, array_agg(ord) AS ords
+FROM freed
 UNION ALL
 -- An end that was recorded before.
-SELECT ord, EXISTS (SELECT FROM runs r WHERE r.run = f.run AND r.token = f.token AND r.outcome <> 'lost'), NULL, false, NULL
+SELECT ord, EXISTS (SELECT FROM runs r WHERE r.run = f.run AND r.token = f.token AND r.outcome <> 'lost'), NULL, false, NULL, NULL
 FROM found f WHERE NOT now";
 
 /// The same with what follows for the job: too many failures pause it, and its cursor may move to the end.
@@ -216,6 +222,18 @@ impl Kind {
         }
     }
 
+    /// Reads what it answers.
+    pub(in super::super) fn answers(
+        self,
+        count: usize,
+        rows: &[Row],
+    ) -> Result<Vec<Answer<Completed>>, LockError> {
+        match self {
+            Self::Plain => completed_plainly(count, rows),
+            Self::Full | Self::WithKey => in_order(count, rows, completed),
+        }
+    }
+
     /// Those that it takes are the first ones.
     pub(in super::super) fn takes<'a, 'b>(
         self,
@@ -286,11 +304,20 @@ impl<'a> Released<'a> {
 }
 
 /// A token that is too large for the server is none that it granted.
-fn token(end: &Completion) -> i64 {
+pub(super) fn token(end: &Completion) -> i64 {
     i64::try_from(end.token.0).unwrap_or(-1)
 }
 
-/// Reads a row of any of them.
+/// Reads what [`COMPLETE`] answers: its first row says which ends are recorded now.
+fn completed_plainly(count: usize, rows: &[Row]) -> Result<Vec<Answer<Completed>>, LockError> {
+    let recorded = |row: &Row| {
+        let ords: Option<Vec<i64>> = row.try_get("ords")?;
+        Ok(ords.unwrap_or_default().into_iter().map(|ord| (ord, Answer::Is(Completed::RECORDED))).collect())
+    };
+    most_in_order(count, rows, recorded, completed)
+}
+
+/// Reads a row of any of them that is of one end.
 pub(in super::super) fn completed(row: &Row) -> Result<Answer<Completed>, Error> {
     if !row.try_get("recorded")? {
         return Ok(Answer::Is(Completed::Stale));

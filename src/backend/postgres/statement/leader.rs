@@ -2,7 +2,7 @@
 
 /// Waits for the leadership of a schema ($1) and scope ($2) while the term is $3, at most $4 times
 /// `lock_timeout`. Answers whether the lock was had and, if not, who leads. One statement for a procedure of
-/// many transactions: each has a snapshot of its own, which is never older than a tenth of `lock_timeout`, and
+/// many transactions: each has a snapshot of its own, which is never older than a fifth of `lock_timeout`, and
 /// the server's log holds no error for a lock that was not had.
 pub(in super::super) const WAIT_FOR_LEADERSHIP: &str = "
 CALL wait_for_leadership(hashtextextended('callsheet leader ' || $1 || '/' || $2, 0), $2, $4, $3, NULL, NULL)";

@@ -1,8 +1,14 @@
 //! Rows of names: whether they are there, and those that are made.
 
+use std::error;
+
+use bytes::{BufMut, BytesMut};
 use callsheet_actors::RunId;
 use chrono::{DateTime, Utc};
-use tokio_postgres::{Error, Row};
+use tokio_postgres::{
+    Error, Row,
+    types::{FromSql, IsNull, ToSql, Type, accepts, to_sql_checked},
+};
 use uuid::Uuid;
 
 use super::Asker;
@@ -60,6 +66,28 @@ impl Names<'_> {
     pub(in super::super) fn count(&self) -> usize {
         self.names.len()
     }
+}
+
+/// Where a version of a row is: its page and its number there, as the server sends and compares them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(in super::super) struct Place([u8; 6]);
+
+impl<'a> FromSql<'a> for Place {
+    fn from_sql(_: &Type, raw: &'a [u8]) -> Result<Self, Box<dyn error::Error + Sync + Send>> {
+        Ok(Self(raw.try_into()?))
+    }
+
+    accepts!(TID);
+}
+
+impl ToSql for Place {
+    fn to_sql(&self, _: &Type, out: &mut BytesMut) -> Result<IsNull, Box<dyn error::Error + Sync + Send>> {
+        out.put_slice(&self.0);
+        Ok(IsNull::No)
+    }
+
+    accepts!(TID);
+    to_sql_checked!();
 }
 
 /// What is known of a name whose row was missing in an answer.

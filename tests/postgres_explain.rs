@@ -1,0 +1,74 @@
+//! Why a job ran, or did not, asked of a node that did not do it: the history is the database's.
+
+use std::time::{Duration, Instant};
+
+use callsheet::{
+    Answer, Callsheet, Explanation, Explanations, Job, NotKnown, Outcome, Pause, SkipReason,
+    backend::Postgres, schedule::every,
+};
+use chrono::{DateTime, TimeDelta, Utc};
+
+#[path = "common/postgres.rs"]
+mod harness;
+
+/// How long a test waits for what is to be recorded.
+const RECORDED_WITHIN: Duration = Duration::from_secs(20);
+
+fn job() -> Job {
+    Job::new("often", every(Duration::from_secs(1))).run(async |run| run.report("1,204 rows"))
+}
+
+async fn node(scope: &str) -> Callsheet {
+    let builder = Callsheet::builder().backend(Postgres::new(scope, harness::server().url())).job(job());
+    builder.start().await.expect("it starts")
+}
+
+/// Asks until the answer is one of these.
+async fn explained(jobs: &Callsheet, at: DateTime<Utc>, wanted: impl Fn(&Answer) -> bool) -> Explanation {
+    let until = Instant::now() + RECORDED_WITHIN;
+    loop {
+        let Explanations { mut explanations, .. } = jobs.explain("often", at).await.expect("it is explained");
+        let explanation = explanations.remove(0);
+        if wanted(&explanation.answer) {
+            return explanation;
+        }
+        assert!(Instant::now() < until, "{explanation}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// The first fire time of the job that the node has not decided yet.
+async fn next(jobs: &Callsheet) -> DateTime<Utc> {
+    jobs.next_fire_times("often", 1).await.expect("it is there")[0]
+}
+
+#[tokio::test]
+async fn a_follower_explains_what_the_leader_decided() {
+    let leader = node("explain").await;
+    let follower = node("explain").await;
+
+    let tick = next(&leader).await;
+    let ran = explained(&follower, tick, |answer| matches!(answer, Answer::Ran { .. })).await;
+    let Answer::Ran { outcome, node, .. } = ran.answer else { panic!("{ran}") };
+    assert_eq!(outcome, Outcome::Succeeded);
+    assert_eq!(node, leader.health().await.expect("it answers").node, "{ran}");
+    assert!(ran.to_string().contains("1,204 rows"), "{ran}");
+
+    let pause = Pause::until_resumed().note("the disk is full");
+    follower.by("alice").expect("a good name").pause_with("often", pause).await.expect("it is there");
+    let paused = next(&leader).await + TimeDelta::seconds(2);
+    // Those of a minute are one record: the node that skipped them says it at once.
+    let skipped = explained(&leader, paused, |answer| matches!(answer, Answer::Skipped { .. })).await;
+    assert!(
+        matches!(&skipped.answer, Answer::Skipped { reason: SkipReason::Paused, by: Some(by), .. } if by.as_str() == "alice"),
+        "{skipped}"
+    );
+    assert!(skipped.to_string().contains("paused by alice: the disk is full"), "{skipped}");
+
+    let before = tick - TimeDelta::days(3);
+    let unknown = explained(&follower, before, |_| true).await;
+    assert!(matches!(unknown.answer, Answer::NotKnown { because: NotKnown::BeforeJob { .. } }), "{unknown}");
+    for jobs in [leader, follower] {
+        jobs.shutdown(Duration::from_secs(5)).await;
+    }
+}
