@@ -281,7 +281,7 @@ impl SupervisorActor {
             hook_calls: former.map_or_else(HookCalls::default, |former| former.hook_calls.share()),
             wake_time: WakeTime::default(),
             on_trial: former.map_or_else(OnTrial::default, |former| former.on_trial.share()),
-            body_takes_time: AtomicBool::default(),
+            body_takes_time: AtomicBool::new(former.is_some_and(JobHandle::body_takes_time)),
             host: self.parts.jobs.clone(),
         });
         self.parts.jobs.placement.start(job.clone(), beginning);

@@ -58,6 +58,11 @@ impl JobHandle {
         &self.host.node
     }
 
+    /// As far as is known from the last run.
+    pub(crate) fn body_takes_time(&self) -> bool {
+        self.body_takes_time.load(Ordering::Relaxed)
+    }
+
     /// Feeds an input to the job's machine.
     pub(crate) fn send(self: &Arc<Self>, input: Input) {
         self.post(JobMessage::Input(input));
