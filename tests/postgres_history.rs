@@ -238,7 +238,8 @@ async fn a_run_of_which_its_node_says_nothing_any_more_is_stale_and_goes_when_it
     assert_eq!(stale().await, [false; 3], "both are in progress, whenever they were asked for");
     assert_eq!(holder().await, Some(batch.runs[1].run));
 
-    let silent = "UPDATE callsheet.history_runs SET written_at = written_at - interval '6 minutes' WHERE scope = $1";
+    let silent =
+        "UPDATE callsheet.history_runs SET written_at = written_at - interval '6 minutes' WHERE scope = $1";
     admin.execute(silent, &[&scope]).await.expect("an answer");
     assert_eq!(stale().await, [false, true, true], "what ended is not stale");
     assert_eq!(holder().await, None);

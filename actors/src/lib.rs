@@ -144,9 +144,9 @@ pub use crate::{
     port::{
         ATTEMPTS_RECORDED_MAX, AttemptRecord, DIVERGED_RUNS_MAX, Decision, DecisionPage, DecisionRecord,
         Decisions, DivergedRun, EndedRun, FailedRun, HISTORY_PAGE_DEFAULT, HISTORY_PAGE_MAX, HistoryError,
-        Holder, JobHistory, JobOperation, JobRecord, MEMORY_BYTES_MIN, MemoryBounds, OperationPage,
-        OperationRecord, Operations, PageStart, OPEN_RUN_STALE, RETENTION_MAX, RETENTION_MIN, Retention, RunHistory,
-        RunOrigin, RunPage, RunRecord,
+        Holder, JobHistory, JobOperation, JobRecord, MEMORY_BYTES_MIN, MemoryBounds, OPEN_RUN_STALE,
+        OperationPage, OperationRecord, Operations, PageStart, RETENTION_MAX, RETENTION_MIN, Retention,
+        RunHistory, RunOrigin, RunPage, RunRecord,
     },
     recipient::IntoRecipient,
     run::{IntoRunResult, Origin, Run, RunError, RunResult},

@@ -73,7 +73,8 @@ struct Parts {
 impl Parts {
     /// The part that takes the next record, which has so many bytes.
     fn next(&mut self, bytes: usize) -> &mut Collected {
-        let has_room = |part: &Collected| part.batch.len() < self.max && part.bytes + bytes <= WRITE_BYTES_MAX;
+        let has_room =
+            |part: &Collected| part.batch.len() < self.max && part.bytes + bytes <= WRITE_BYTES_MAX;
         if !self.parts.last().is_some_and(has_room) {
             self.parts.push(Collected::default());
         }

@@ -104,11 +104,7 @@ mod tests {
     use chrono::DateTime;
 
     use super::*;
-    use crate::{
-        core::skip::SkipReason,
-        name::NodeId,
-        port::Decision,
-    };
+    use crate::{core::skip::SkipReason, name::NodeId, port::Decision};
 
     fn skipped(job: &str) -> DecisionRecord {
         let reason = SkipReason::Paused;

@@ -56,7 +56,10 @@ impl Fake {
     async fn until_written(&self, count: usize) {
         let mut written = self.written.subscribe();
         let all = written.wait_for(|all| all.len() >= count);
-        tokio::time::timeout(Duration::from_hours(1), all).await.expect("it is written").expect("it is there");
+        tokio::time::timeout(Duration::from_hours(1), all)
+            .await
+            .expect("it is written")
+            .expect("it is there");
     }
 
     fn lens(&self) -> Vec<usize> {
@@ -106,11 +109,7 @@ impl History for Fake {
         async { Ok(OperationPage::default()) }.boxed()
     }
 
-    fn prune<'a>(
-        &'a self,
-        _: DateTime<Utc>,
-        _: &'a Retention,
-    ) -> BoxFuture<'a, Result<bool, HistoryError>> {
+    fn prune<'a>(&'a self, _: DateTime<Utc>, _: &'a Retention) -> BoxFuture<'a, Result<bool, HistoryError>> {
         async { Ok(false) }.boxed()
     }
 }
@@ -207,7 +206,8 @@ fn a_part_has_at_most_so_many_bytes() {
 #[test]
 fn a_shutdown_cuts_the_pause_short_and_tries_once_more() {
     // It is down for four tries: the pause after the fourth one is seconds long.
-    let history = Fake::new(|nth, _| async move { if nth < 4 { Err(unavailable()) } else { Ok(()) } }.boxed());
+    let history =
+        Fake::new(|nth, _| async move { if nth < 4 { Err(unavailable()) } else { Ok(()) } }.boxed());
     let dropped = tell(&history, async |recorded| {
         recorded.run();
         while history.lens().len() < 4 {

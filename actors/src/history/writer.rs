@@ -186,11 +186,7 @@ impl Recorder {
 
     /// Deletes some of what need not be kept any more at `now`, the store's time. Answers whether there is more
     /// to do.
-    pub(crate) async fn prune(
-        &self,
-        now: DateTime<Utc>,
-        retention: Retention,
-    ) -> Result<bool, HistoryError> {
+    pub(crate) async fn prune(&self, now: DateTime<Utc>, retention: Retention) -> Result<bool, HistoryError> {
         self.call(move |history| async move { history.prune(now, &retention).await }).await
     }
 }

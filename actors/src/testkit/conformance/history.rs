@@ -10,8 +10,8 @@ use crate::{
     name::{By, FencingToken, JobName, NodeId, RunId, RunIds, Term},
     port::{
         AttemptRecord, Batch, Decision, DecisionRecord, Decisions, EndedRun, History, Holder, JobHistory,
-        JobOperation, JobRecord, OperationRecord, Operations, Pause, PauseChange, Retention, RunHistory, RunOrigin,
-        RunRecord, SkipReason,
+        JobOperation, JobRecord, OperationRecord, Operations, Pause, PauseChange, Retention, RunHistory,
+        RunOrigin, RunRecord, SkipReason,
     },
 };
 

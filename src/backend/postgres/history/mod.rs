@@ -251,8 +251,7 @@ impl History for PostgresHistory {
             let asked_for = TimedPage::of(&self.scope, asked.job.as_ref(), span, asked.before, limit);
             let rows = self.ask(text, &asked_for.parameters()).await?;
             let mut answer = DecisionPage::default();
-            (answer.decisions, answer.next) =
-                page(&rows, limit, decision).map_err(|error| failed(&error))?;
+            (answer.decisions, answer.next) = page(&rows, limit, decision).map_err(|error| failed(&error))?;
             Ok(answer)
         }
         .boxed()

@@ -93,9 +93,7 @@ async fn prune_kind(
                 [(scope, Type::TEXT), (&first, Type::UUID), (&PRUNE_MAX, Type::INT8)];
             delete(history, &s.prune_stale, &parameters).await
         }
-        Kind::Decisions => {
-            delete_before(history, &s.prune_decisions, since(retention.decisions_for)).await
-        }
+        Kind::Decisions => delete_before(history, &s.prune_decisions, since(retention.decisions_for)).await,
         Kind::Operations => {
             delete_before(history, &s.prune_operations, since(retention.operations_for)).await
         }
@@ -138,12 +136,8 @@ async fn prune_by_count(history: &PostgresHistory, retention: &Retention) -> Res
     let is_all = jobs.len() < usize::try_from(PRUNE_JOBS).unwrap_or(usize::MAX);
     for row in jobs {
         let job: String = row.try_get("job").map_err(|error: Error| failed(&error))?;
-        let parameters: [Parameter<'_>; 4] = [
-            (&history.scope, Type::TEXT),
-            (&job, Type::TEXT),
-            (&most, Type::INT8),
-            (&PRUNE_MAX, Type::INT8),
-        ];
+        let parameters: [Parameter<'_>; 4] =
+            [(&history.scope, Type::TEXT), (&job, Type::TEXT), (&most, Type::INT8), (&PRUNE_MAX, Type::INT8)];
         let deleted = history.ask(&s.prune_job, &parameters).await?;
         let deleted = deleted.first().map(|row| row.try_get::<_, i64>("deleted")).transpose();
         let is_full = deleted.map_err(|error| failed(&error))?.is_some_and(|deleted| deleted >= PRUNE_MAX);

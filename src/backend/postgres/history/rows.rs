@@ -7,8 +7,7 @@ use callsheet_actors::{
     By, FencingToken, FireTime, JobName, LockKey, NodeId, Outcome, RunId, Term,
     port::{
         DecisionRecord, EndedRun, FailedRun, Holder, JobOperation, JobRecord, OperationRecord, PageStart,
-        RunOrigin,
-        RunRecord,
+        RunOrigin, RunRecord,
     },
 };
 use chrono::{DateTime, Utc};
