@@ -1,9 +1,10 @@
 //! The history on PostgreSQL: tables beside those by which nodes decide, written and asked over connections of
 //! their own.
 //!
-//! * `pool`: the connections. `statement`: every statement. `columns`: records as arrays, a column each; `rows`:
+//! * `pool`: the connections. `asked`: statements over one of them. `statement`: every statement. `columns`: records as arrays, a column each; `rows`:
 //!   rows as records. `prune`: what is deleted.
 
+mod asked;
 mod columns;
 mod pool;
 mod prune;
@@ -20,26 +21,22 @@ use callsheet_actors::{
     },
 };
 use chrono::{DateTime, Utc};
-use deadpool_postgres::Object;
 use futures_util::{FutureExt, future::BoxFuture};
 use tokio_postgres::{Error, Row, types::Type};
 
 use self::{
+    asked::{Asked, Tables, failed},
     columns::{DecisionColumns, OperationColumns, Parameter, PauseColumns, RunColumns},
-    pool::{HistoryPool, NAME, unavailable},
+    pool::{HistoryPool, NAME},
+    prune::prune,
     rows::{decision, job_record, operation, page, run},
     statement::Statements,
 };
-use super::{
-    failure::{explain, is_bad_data},
-    settings::Settings,
-};
+use super::settings::Settings;
 
 /// The history of one scope.
 pub(super) struct PostgresHistory {
-    scope: String,
-    pool: Result<HistoryPool, String>,
-    statements: Statements,
+    tables: Tables,
     /// How many times something was pruned: each kind of record in its turn.
     turn: AtomicUsize,
 }
@@ -52,27 +49,12 @@ impl PostgresHistory {
             None => HistoryPool::of(settings),
         };
         let (scope, statements) = (settings.scope.clone(), Statements::of(&settings.schema));
-        Self { scope, pool, statements, turn: AtomicUsize::new(0) }
-    }
-
-    async fn client(&self) -> Result<Object, HistoryError> {
-        match &self.pool {
-            Ok(pool) => pool.get().await,
-            Err(reason) => Err(unavailable(reason)),
-        }
-    }
-
-    async fn ask(&self, text: &str, parameters: &[Parameter<'_>]) -> Result<Vec<Row>, HistoryError> {
-        let client = self.client().await?;
-        let asked = Asked(Some(client));
-        let rows = asked.query(text, parameters).await.map_err(|error| failed(&error))?;
-        asked.done();
-        Ok(rows)
+        Self { tables: Tables { scope, pool, statements }, turn: AtomicUsize::new(0) }
     }
 
     async fn write_batch(&self, batch: &Batch) -> Result<(), HistoryError> {
-        let (scope, s) = (&self.scope, &self.statements);
-        let asked = Asked(Some(self.client().await?));
+        let Tables { scope, statements: s, .. } = &self.tables;
+        let asked = Asked(Some(self.tables.client().await?));
         let begin = "BEGIN ISOLATION LEVEL READ COMMITTED";
         asked.simple(begin).await.map_err(|error| failed(&error))?;
         let written = async {
@@ -101,53 +83,6 @@ impl PostgresHistory {
             // The connection is dropped, and what it had begun with it.
             Err(error) => Err(failed(&error)),
         }
-    }
-}
-
-/// A connection that is asked something. Dropped before the answer is there, it is closed, and does not go back
-/// to the pool: what it was asked may still be under way.
-struct Asked(Option<Object>);
-
-impl Asked {
-    async fn query(&self, text: &str, parameters: &[Parameter<'_>]) -> Result<Vec<Row>, Error> {
-        match &self.0 {
-            Some(client) => client.query_typed(text, parameters).await,
-            None => Ok(Vec::new()),
-        }
-    }
-
-    async fn execute(&self, text: &str, parameters: &[Parameter<'_>]) -> Result<u64, Error> {
-        match &self.0 {
-            Some(client) => client.execute_typed(text, parameters).await,
-            None => Ok(0),
-        }
-    }
-
-    async fn simple(&self, text: &str) -> Result<(), Error> {
-        match &self.0 {
-            Some(client) => client.batch_execute(text).await,
-            None => Ok(()),
-        }
-    }
-
-    /// It has answered all that it was asked.
-    fn done(mut self) {
-        drop(self.0.take());
-    }
-}
-
-impl Drop for Asked {
-    fn drop(&mut self) {
-        if let Some(client) = self.0.take() {
-            drop(Object::take(client));
-        }
-    }
-}
-
-fn failed(error: &Error) -> HistoryError {
-    match is_bad_data(error) {
-        true => HistoryError::BadData { history: NAME, reason: explain(error) },
-        false => unavailable(explain(error)),
     }
 }
 
@@ -214,7 +149,7 @@ impl History for PostgresHistory {
             let before = asked.before.map(|run| run.as_uuid());
             let limit = one_more(asked.page_limit());
             let parameters: [Parameter<'_>; 7] = [
-                (&self.scope, Type::TEXT),
+                (&self.tables.scope, Type::TEXT),
                 (&job, Type::TEXT),
                 (&outcome, Type::TEXT),
                 (&from, Type::UUID),
@@ -222,7 +157,7 @@ impl History for PostgresHistory {
                 (&before, Type::UUID),
                 (&limit, Type::INT8),
             ];
-            let rows = self.ask(&self.statements.runs, &parameters).await?;
+            let rows = self.tables.ask(&self.tables.statements.runs, &parameters).await?;
             Ok(RunPage::of(read(&rows, run)?, asked.page_limit()))
         }
         .boxed()
@@ -234,8 +169,8 @@ impl History for PostgresHistory {
     ) -> BoxFuture<'a, Result<Option<JobRecord>, HistoryError>> {
         async move {
             let name = job.as_str();
-            let parameters: [Parameter<'_>; 2] = [(&self.scope, Type::TEXT), (&name, Type::TEXT)];
-            let rows = self.ask(&self.statements.job, &parameters).await?;
+            let parameters: [Parameter<'_>; 2] = [(&self.tables.scope, Type::TEXT), (&name, Type::TEXT)];
+            let rows = self.tables.ask(&self.tables.statements.job, &parameters).await?;
             Ok(read(&rows, |row| job_record(row, job))?.pop())
         }
         .boxed()
@@ -244,12 +179,12 @@ impl History for PostgresHistory {
     fn decisions<'a>(&'a self, asked: &'a Decisions) -> BoxFuture<'a, Result<DecisionPage, HistoryError>> {
         async move {
             let text = match asked.job {
-                Some(_) => &self.statements.decisions_of_job,
-                None => &self.statements.decisions,
+                Some(_) => &self.tables.statements.decisions_of_job,
+                None => &self.tables.statements.decisions,
             };
             let (span, limit) = ((asked.from, asked.to), asked.page_limit());
-            let asked_for = TimedPage::of(&self.scope, asked.job.as_ref(), span, asked.before, limit);
-            let rows = self.ask(text, &asked_for.parameters()).await?;
+            let asked_for = TimedPage::of(&self.tables.scope, asked.job.as_ref(), span, asked.before, limit);
+            let rows = self.tables.ask(text, &asked_for.parameters()).await?;
             let mut answer = DecisionPage::default();
             (answer.decisions, answer.next) = page(&rows, limit, decision).map_err(|error| failed(&error))?;
             Ok(answer)
@@ -260,12 +195,12 @@ impl History for PostgresHistory {
     fn operations<'a>(&'a self, asked: &'a Operations) -> BoxFuture<'a, Result<OperationPage, HistoryError>> {
         async move {
             let text = match asked.job {
-                Some(_) => &self.statements.operations_of_job,
-                None => &self.statements.operations,
+                Some(_) => &self.tables.statements.operations_of_job,
+                None => &self.tables.statements.operations,
             };
             let (span, limit) = ((asked.from, asked.to), asked.page_limit());
-            let asked_for = TimedPage::of(&self.scope, asked.job.as_ref(), span, asked.before, limit);
-            let rows = self.ask(text, &asked_for.parameters()).await?;
+            let asked_for = TimedPage::of(&self.tables.scope, asked.job.as_ref(), span, asked.before, limit);
+            let rows = self.tables.ask(text, &asked_for.parameters()).await?;
             let mut answer = OperationPage::default();
             (answer.operations, answer.next) =
                 page(&rows, limit, operation).map_err(|error| failed(&error))?;
@@ -279,12 +214,12 @@ impl History for PostgresHistory {
         now: DateTime<Utc>,
         retention: &'a Retention,
     ) -> BoxFuture<'a, Result<bool, HistoryError>> {
-        prune::prune(self, now, retention).boxed()
+        prune(&self.tables, &self.turn, now, retention).boxed()
     }
 }
 
 impl fmt::Debug for PostgresHistory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("PostgresHistory").field(&self.scope).finish()
+        f.debug_tuple("PostgresHistory").field(&self.tables.scope).finish()
     }
 }
