@@ -491,8 +491,11 @@ impl JobMeters {
         };
         let seconds = |at: DateTime<Utc>| at.timestamp_millis() as f64 / 1_000.0;
         // What never happened has no series: zero would be an instant, long ago.
-        facts.last_success.map(|at| set(JOB_LAST_SUCCESS, seconds(at)));
-        facts.last_run.map(|at| set(JOB_LAST_RUN, seconds(at)));
+        for (metric, at) in [(JOB_LAST_SUCCESS, facts.last_success), (JOB_LAST_RUN, facts.last_run)] {
+            if let Some(at) = at {
+                set(metric, seconds(at));
+            }
+        }
         set(JOB_NEXT_FIRE, facts.next_fire_time.map_or(0.0, seconds));
         set(JOB_FAILURES, facts.failures as f64);
         set(JOB_PAUSED, f64::from(u8::from(facts.is_paused)));
