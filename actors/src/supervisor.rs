@@ -285,7 +285,7 @@ impl SupervisorActor {
             hook_calls: former.map_or_else(HookCalls::default, |former| former.hook_calls.share()),
             wake_time: WakeTime::default(),
             on_trial: former.map_or_else(OnTrial::default, |former| former.on_trial.share()),
-            body_takes_time: AtomicBool::default(),
+            body_takes_time: AtomicBool::new(former.is_some_and(JobHandle::body_takes_time)),
             host: self.parts.jobs.clone(),
         });
         self.parts.jobs.placement.start(job.clone(), beginning);
@@ -399,7 +399,7 @@ impl Handler<TriggerJob> for SupervisorActor {
         {
             return refused(TriggerError::Parked { job, reason: reason.clone() });
         }
-        let now = entry.job.now().wall;
+        let now = entry.job.wall();
         if let Some(fire_time) = fire_time.filter(|fire_time| fire_time.instant() > now) {
             let rule = "a run names a fire time that has passed";
             let cure = "wait for it, or trigger the job without a fire time";

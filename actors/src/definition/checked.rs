@@ -34,6 +34,8 @@ pub(crate) struct Definition {
     extras: Option<Box<Extras>>,
     /// It fires once in all.
     once: bool,
+    /// Its schedule may block.
+    pub(crate) may_block: bool,
     pub(crate) schedule: Arc<dyn Schedule>,
     pub(crate) identity: ScheduleIdentity,
     /// The job's machine shares them.
@@ -74,12 +76,13 @@ impl Definition {
         now: DateTime<Utc>,
     ) -> Result<Self, Faults> {
         let schedule = schedule.for_job(self.name.as_str()).unwrap_or(schedule);
-        let Checked { schedule, identity, once } = check_schedule(schedule, now, &mut None)?;
+        let Checked { schedule, identity, once, may_block } = check_schedule(schedule, now, &mut None)?;
         Ok(Self {
             name: self.name.clone(),
             key: self.key.clone(),
             extras: self.extras.clone(),
             once: once || self.policies.limit == Some(1),
+            may_block,
             schedule,
             identity,
             policies: self.policies.clone(),
@@ -195,9 +198,11 @@ impl Job {
         };
 
         match (name, key, schedule) {
-            (Some(name), Some(key), Some(Checked { schedule, identity, once })) if faults.is_empty() => {
+            (Some(name), Some(key), Some(checked)) if faults.is_empty() => {
+                let Checked { schedule, identity, once, may_block } = checked;
                 Ok(Definition {
                     once: once || self.policies.limit == Some(1),
+                    may_block,
                     extras: Extras::of(tags, metrics_label, self.hooks, self.expected),
                     key: key.unwrap_or_else(|| LockKey::from(&name)),
                     name,
@@ -222,6 +227,7 @@ pub(crate) struct Checked {
     identity: ScheduleIdentity,
     /// It has one fire time in all.
     once: bool,
+    may_block: bool,
 }
 
 /// Refuses a label that no job can have, or that jobs share which have none of their own.
@@ -252,10 +258,13 @@ fn check_schedule(
         // A fire time at this very instant is neither before it nor after it.
         let after_now = now.checked_add_signed(TimeDelta::milliseconds(1)).unwrap_or(now);
         let fires = schedule.next_after(now).is_some() || schedule.previous_before(after_now).is_some();
-        (describe(&*schedule), fires, schedule.identity(), schedule.fires_once())
+        let kind = (schedule.fires_once(), schedule.may_block());
+        (describe(&*schedule), fires, schedule.identity(), kind)
     }));
     match asked {
-        Ok((_, true, identity, once)) => Ok(last.insert(Checked { schedule, identity, once }).clone()),
+        Ok((_, true, identity, (once, may_block))) => {
+            Ok(last.insert(Checked { schedule, identity, once, may_block }).clone())
+        }
         Ok((description, false, ..)) => {
             Err(Fault::new("schedule", &*description, "it never fires", "give it at least one fire time")
                 .into())

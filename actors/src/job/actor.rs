@@ -405,7 +405,7 @@ impl Handler<Envelope> for JobActor {
             }
             Some(JobMessage::PauseLocal { pause, reply }) => drop(reply.send(self.pause(pause, ctx))),
             Some(JobMessage::Upcoming { count, reply }) => {
-                let _ = reply.send(self.machine.upcoming(self.job.now().wall, count));
+                let _ = reply.send(self.machine.upcoming(self.job.wall(), count));
             }
             Some(JobMessage::Explain { when, reply }) => {
                 let has_slots = self.job.host.permits.limited();

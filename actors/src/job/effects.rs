@@ -263,7 +263,7 @@ impl JobActor {
             Outcome::Failed | Outcome::Panicked | Outcome::TimedOut => {
                 let failed = self.machine.last_runs().take_while(|run| run.outcome != Outcome::Succeeded);
                 let since = failed.map(|run| run.started_at).min();
-                failing.failed(job, self.machine.failures(), since.unwrap_or_else(|| self.job.now().wall));
+                failing.failed(job, self.machine.failures(), since.unwrap_or_else(|| self.job.wall()));
             }
             Outcome::Cancelled | Outcome::Lost => {}
         }

@@ -186,7 +186,7 @@ impl SupervisorActor {
     fn look_at_alarm(&mut self, name: &JobName, said: Option<Said>, ctx: &mut Context<Self>) {
         let Some(job) = self.jobs.get(name).map(|entry| entry.job.clone()) else { return };
         let Some(alarm) = job.definition.alarm() else { return };
-        let now = job.now().wall;
+        let now = job.wall();
         let decided = self.decided_by_leader(&job);
         let is_asked = said.is_some() || !self.may_ask_history(&job);
         let (after, known) = {

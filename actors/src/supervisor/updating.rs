@@ -133,7 +133,8 @@ fn by_definition(
         hook_calls: hook_calls.share(),
         wake_time: WakeTime::default(),
         on_trial: OnTrial::default(),
-        body_takes_time: AtomicBool::default(),
+        // As far as is known: it may have another body.
+        body_takes_time: AtomicBool::new(job.body_takes_time()),
     }
 }
 
