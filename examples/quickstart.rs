@@ -11,6 +11,7 @@
 //! curl localhost:8080/jobs -d '{"name": "hello", "cron": "* * * * *", "timezone": "Europe/Lisbon"}'
 //! curl localhost:8080/jobs -d '{"name": "fast", "every": "500ms"}'
 //! curl -X POST localhost:8080/jobs/hello/run      # now
+//! curl localhost:8080/jobs/hello/runs             # or /runs, of all jobs: ?outcome=failed&limit=10
 //! curl localhost:8080/jobs/hello/explain?at=2026-11-29T17:03:00Z      # did it run then, and why not?
 //! curl -X DELETE localhost:8080/jobs/fast
 //! curl localhost:8080/health                      # or /livez, /readyz, /healthz: see callsheet::guide::deploying
@@ -37,8 +38,8 @@ use actix_web::{
     web::{self, Bytes, Data, Json, Path, Query},
 };
 use callsheet::{
-    Builder, Error, Fault, Faults, HealthReport, JobStatus, ShutdownBudget, ShutdownReport, ShutdownSignals,
-    When,
+    Builder, Error, Fault, Faults, HealthReport, JobName, JobStatus, RunHistory, RunPage, ShutdownBudget,
+    ShutdownReport, ShutdownSignals, When,
     backend::Postgres,
     metrics::Prometheus,
     prelude::*,
@@ -100,6 +101,8 @@ async fn run() -> anyhow::Result<ShutdownReport> {
             .service(web::resource("/jobs").get(list).post(add))
             .service(web::resource("/jobs/{name}").get(details).delete(remove))
             .route("/jobs/{name}/run", web::post().to(trigger))
+            .route("/runs", web::get().to(runs))
+            .route("/jobs/{name}/runs", web::get().to(runs_of))
             .route("/jobs/{name}/explain", web::get().to(explain))
     };
     // The jobs first: while they drain the server still serves, and what was opened on its workers still
@@ -213,6 +216,20 @@ async fn remove(jobs: Data<Callsheet>, name: Path<String>) -> Result<HttpRespons
 async fn trigger(jobs: Data<Callsheet>, name: Path<String>) -> Result<HttpResponse, Error> {
     let run = jobs.trigger(name.into_inner()).await?.run();
     Ok(HttpResponse::Accepted().json(json!({ "run": run })))
+}
+
+/// What the history keeps, of all nodes: the newest first, page by page.
+async fn runs(jobs: Data<Callsheet>, asked: Query<RunHistory>) -> Result<Json<RunPage>, Error> {
+    Ok(Json(jobs.runs(asked.into_inner()).await?))
+}
+
+async fn runs_of(
+    jobs: Data<Callsheet>,
+    name: Path<String>,
+    asked: Query<RunHistory>,
+) -> actix_web::Result<Json<RunPage>> {
+    let job = JobName::new(name.into_inner()).map_err(ErrorBadRequest)?;
+    Ok(Json(jobs.runs(asked.into_inner().job(job)).await?))
 }
 
 /// The query of `GET /jobs/{name}/explain`: an instant, or a range.

@@ -139,7 +139,11 @@ async fn a_typo_in_a_move_is_an_error_that_names_it() {
 #[tokio::test]
 async fn a_claim_with_a_typo_is_an_error_and_can_be_asked_again() {
     let scope = scope("claim");
-    let node = node(&scope, ("'granted' AS verdict, token,", "'grantde' AS verdict, token,")).await;
+    let node = node(
+        &scope,
+        ("'granted' AS verdict, NULL::int8 AS token,", "'grantde' AS verdict, NULL::int8 AS token,"),
+    )
+    .await;
     let cursor = enrol(&*node).await.expect("it is enrolled");
     let claim = claim(cursor);
 
@@ -173,7 +177,7 @@ async fn a_typo_in_the_answer_to_one_claim_spoils_no_other() {
 async fn an_answer_to_an_item_that_was_not_asked_is_an_error() {
     let node = node(
         &scope("number"),
-        ("SELECT ord, 'granted' AS verdict, token,", "SELECT ord + 7 AS ord, 'granted' AS verdict, token,"),
+        ("array_agg(ord) AS ords, array_agg(token)", "array_agg(ord + 7) AS ords, array_agg(token)"),
     )
     .await;
     let cursor = enrol(&*node).await.expect("it is enrolled");

@@ -63,6 +63,8 @@ fn within_job(subject: &str) -> &str {
     behind_quotes.unwrap_or(subject)
 }
 
+impl std::error::Error for Fault {}
+
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { subject, value, rule, cure } = self;

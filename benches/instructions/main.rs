@@ -4,6 +4,7 @@
 //! cargo bench --bench instructions -- claim 3     the work alone, of length 3
 //! .ci/instructions                                counts, and compares with benches/instructions/counts.txt
 //! .ci/instructions record                         counts, and writes that file
+//! .ci/instructions planted 15                     counts as if a fire took 15 % more: the guard is to see it
 //! ```
 //!
 //! Everything is on one thread and follows a paused clock, so that the same length is the same work. It prints
@@ -16,6 +17,7 @@
 use std::{
     env,
     future::{Ready, ready},
+    hint::black_box,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -45,15 +47,20 @@ const DAY: Duration = Duration::from_hours(24);
 const START_SECONDS: i64 = 1_767_225_600;
 
 static FIRED: AtomicU64 = AtomicU64::new(0);
+/// How many rounds of a loop each piece of work takes besides.
+static PLANTED: AtomicU64 = AtomicU64::new(0);
 
 fn main() -> anyhow::Result<()> {
     let arguments: Vec<String> = env::args().skip(1).filter(|argument| argument != "--bench").collect();
-    let [work, length] = &arguments[..] else {
+    let [work, length, planted @ ..] = &arguments[..] else {
         // As `cargo bench` and `cargo test --benches` start it.
         println!("wants the name of a work and a length; see .ci/instructions");
         return Ok(());
     };
     let length: u32 = length.parse().with_context(|| format!("{length} is no length"))?;
+    if let Some(rounds) = planted.first() {
+        PLANTED.store(rounds.parse().with_context(|| format!("{rounds} is no number"))?, Relaxed);
+    }
     let second = Duration::from_secs(1);
     let pieces = match work.as_str() {
         // One job after the other, ten times a second.
@@ -98,7 +105,15 @@ fn fire(fires: Fires, store: Store, jobs: u64, span: Duration) -> anyhow::Result
 
 fn body(_: Run) -> Ready<()> {
     FIRED.fetch_add(1, Relaxed);
+    planted();
     ready(())
+}
+
+/// What makes a piece of work dearer, to see that whoever counts finds it.
+fn planted() {
+    for round in 0..PLANTED.load(Relaxed) {
+        black_box(round);
+    }
 }
 
 /// Jobs that are due in years: their actors wake up once a day, and nothing is to be done. Answers how many.
@@ -115,6 +130,7 @@ fn next(count: u64) -> anyhow::Result<u64> {
     let mut at = start();
     for _ in 0..count {
         at = schedule.next_after(at).context("it never ends")?;
+        planted();
     }
     Ok(count)
 }

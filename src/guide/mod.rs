@@ -14,8 +14,10 @@
 //! | [`deploying`] | probes, the shutdown budget, rolling deployments |
 //! | [`metrics`] | what a node counts, and what to alert on |
 //! | [`logs`] | what a node says: logs, spans, events |
+//! | [`history`] | what ran, what did not, who did what |
 //! | [`explain`] | why a job ran late, or not at all |
 //! | [`health`] | live, ready, healthy, and what to do |
+//! | [`alerts`] | what may be expected of a job, and who notices that it does not happen |
 //! | [`cluster`] | several nodes: who fires what, what becomes of what |
 //! | [`leadership`] | who leads, how long a lease must be, by whose clock |
 //! | [`changing_jobs`] | jobs that are removed, paused, or get another schedule |
@@ -72,11 +74,17 @@ pub mod metrics {}
 #[doc = include_str!("logs.md")]
 pub mod logs {}
 
+#[doc = include_str!("history.md")]
+pub mod history {}
+
 #[doc = include_str!("explain.md")]
 pub mod explain {}
 
 #[doc = include_str!("health.md")]
 pub mod health {}
+
+#[doc = include_str!("alerts.md")]
+pub mod alerts {}
 
 #[cfg(feature = "postgres")]
 #[doc = include_str!("cluster.md")]

@@ -102,6 +102,27 @@ fn bodies_that_block_every_thread_delay_no_timer_and_no_other_kind() {
 }
 
 #[test]
+fn a_body_that_took_its_time_begins_elsewhere_when_it_runs_again() {
+    promptly(|| {
+        let (began, mut begun) = channel::unbounded_channel();
+        let job = Job::new("slow", every(OFTEN)).run_with(began, async |_, began| {
+            // An error: the test has seen enough.
+            let _ = began.send(thread::current().name().map(str::to_owned));
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        });
+        let jobs = futures_executor::block_on(Callsheet::builder().job(job).start()).expect("it starts");
+
+        // It was taken for a quick one.
+        begun.blocking_recv().expect("it runs");
+        for _ in 0..5 {
+            assert_eq!(begun.blocking_recv().expect("it runs").as_deref(), Some("callsheet-body"));
+        }
+
+        futures_executor::block_on(jobs.shutdown(LONG));
+    });
+}
+
+#[test]
 fn an_actor_of_the_application_does_the_work_with_its_own_state() {
     #[actix_web::main]
     async fn main() {

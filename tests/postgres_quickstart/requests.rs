@@ -90,6 +90,13 @@ fn a_trigger_starts_a_run_now_unless_the_job_runs_already() {
     quickstart.wait_for("RunSucceeded yearly");
     assert_eq!(quickstart.send("POST", "/jobs/nobody/run").status, 404);
 
+    for path in ["/jobs/yearly/runs?limit=10", "/runs?limit=1000"] {
+        let recorded = quickstart.get(path).json();
+        let runs = recorded["runs"].as_array().expect("a page of runs");
+        assert!(runs.iter().any(|run| run["run"] == triggered.json()["run"]), "{path}: {recorded}");
+    }
+    assert_eq!(quickstart.get("/runs?outcome=no-such-word").status, 400);
+
     // A run takes 20 ms: of triggers without a pause, one soon meets a run in progress.
     let until = Instant::now() + DEADLINE;
     let refused = loop {

@@ -333,7 +333,9 @@ impl Collected {
 /// Records that were not written: counted, and said once a minute.
 struct Dropped {
     counter: Counter,
-    unsaid: AtomicU64,
+    counted: AtomicU64,
+    /// How many of them were said before.
+    said: AtomicU64,
     /// When it was said last, in seconds of the monotonic clock, plus one; 0: never.
     said_at: AtomicU64,
 }
@@ -345,22 +347,116 @@ impl Dropped {
     fn new(counter: Counter) -> Self {
         // Zero from the first scrape on.
         counter.increment(0);
-        Self { counter, unsaid: AtomicU64::new(0), said_at: AtomicU64::new(0) }
+        Self { counter, counted: AtomicU64::new(0), said: AtomicU64::new(0), said_at: AtomicU64::new(0) }
     }
 
     fn add(&self, count: u64, now: Duration) {
         self.counter.increment(count);
-        self.unsaid.fetch_add(count, Ordering::Relaxed);
+        let counted = self.counted.fetch_add(count, Ordering::Relaxed) + count;
         let (said_at, now) = (self.said_at.load(Ordering::Relaxed), now.as_secs() + 1);
         let is_due = said_at == 0 || now >= said_at + SAID_EVERY.as_secs();
         let is_first =
             || self.said_at.compare_exchange(said_at, now, Ordering::Relaxed, Ordering::Relaxed).is_ok();
         if is_due && is_first() {
-            let count = Grouped(self.unsaid.swap(0, Ordering::Relaxed));
+            let count = Grouped(counted.saturating_sub(self.said.swap(counted, Ordering::Relaxed)));
             tracing::warn!(
                 target: "callsheet",
                 "{count} records of history were dropped: the history does not keep up, or does not answer; jobs go on"
             );
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::DateTime;
+    use futures_util::future::{BoxFuture, FutureExt, pending};
+
+    use super::*;
+    use crate::{
+        name::RunIds,
+        port::{
+            DecisionPage, Decisions, HistoryError, JobHistory, JobRecord, OperationPage, Operations,
+            Retention, RunHistory, RunPage,
+        },
+        testkit::VirtualClock,
+    };
+
+    /// It never answers.
+    #[derive(Debug)]
+    struct Silent;
+
+    impl History for Silent {
+        fn name(&self) -> &'static str {
+            "silent"
+        }
+
+        fn write<'a>(&'a self, _: &'a Batch) -> BoxFuture<'a, Result<(), HistoryError>> {
+            pending().boxed()
+        }
+
+        fn runs<'a>(&'a self, _: &'a RunHistory) -> BoxFuture<'a, Result<RunPage, HistoryError>> {
+            pending().boxed()
+        }
+
+        fn job<'a>(&'a self, _: &'a JobHistory) -> BoxFuture<'a, Result<Option<JobRecord>, HistoryError>> {
+            pending().boxed()
+        }
+
+        fn decisions<'a>(&'a self, _: &'a Decisions) -> BoxFuture<'a, Result<DecisionPage, HistoryError>> {
+            pending().boxed()
+        }
+
+        fn operations<'a>(&'a self, _: &'a Operations) -> BoxFuture<'a, Result<OperationPage, HistoryError>> {
+            pending().boxed()
+        }
+
+        fn prune<'a>(
+            &'a self,
+            _: DateTime<Utc>,
+            _: &'a Retention,
+        ) -> BoxFuture<'a, Result<bool, HistoryError>> {
+            pending().boxed()
+        }
+    }
+
+    /// What waits once so many runs a second were recorded for so many seconds, and how many were dropped.
+    fn waits(options: &HistoryOptions, runs: u64, error: Option<&str>) -> (usize, usize, u64) {
+        let node = NodeId::numbered(1);
+        let clock = Arc::new(VirtualClock::starting_at(DateTime::UNIX_EPOCH));
+        let recorder = Recorder::new(options, "silent", (node, clock), Counter::noop());
+        let (ids, job) = (RunIds::of(node), JobName::new("often").expect("a good name"));
+        for nth in 0..runs {
+            let mut run = RunRecord::new(job.clone(), ids.next(DateTime::UNIX_EPOCH), node);
+            run.error = error.map(Into::into);
+            recorder.run(nth, run);
+        }
+        let outlet = recorder.outlet.expect("it is on");
+        let dropped = outlet.dropped.counted.load(Ordering::Relaxed);
+        let Collected { batch, charged, charged_bytes } = outlet.collect(Which::Long);
+        assert_eq!((charged, charged_bytes), (batch.len(), batch.bytes()));
+        (charged, charged_bytes, dropped)
+    }
+
+    #[test]
+    fn thirty_thousand_runs_a_second_for_a_minute_are_bounded_in_count() {
+        let options = HistoryOptions { store: Some(Arc::new(Silent)), ..HistoryOptions::default() };
+
+        let (waits, _, dropped) = waits(&options, 30_000 * 60, None);
+
+        assert_eq!((waits, dropped), (options.queue, 30_000 * 60 - options.queue as u64));
+    }
+
+    #[test]
+    fn what_waits_is_bounded_in_bytes() {
+        let queue_bytes = 1024 * 1024;
+        let options =
+            HistoryOptions { store: Some(Arc::new(Silent)), queue_bytes, ..HistoryOptions::default() };
+        let error = "x".repeat(16 * 1024);
+
+        let (count, bytes, dropped) = waits(&options, 1_000, Some(&error));
+
+        assert!(bytes <= queue_bytes && bytes > queue_bytes - 32 * 1024, "{bytes}");
+        assert_eq!(count as u64 + dropped, 1_000, "each is there or counted");
     }
 }

@@ -111,7 +111,8 @@ pub(in super::super) fn most_in_order<A: Single>(
     placed(count, answered.into_iter().flatten(), || Answer::Missing)
 }
 
-fn singly<A: Single>(row: &Row, answer: impl Fn(&Row) -> Result<Answer<A>, Error>) -> Answer<A> {
+/// The answer of a row to one item; unavailable, if it is not what the statement answers.
+pub(super) fn singly<A: Single>(row: &Row, answer: impl Fn(&Row) -> Result<Answer<A>, Error>) -> Answer<A> {
     let unavailable = |error| Answer::Is(A::unavailable(not_understood(&failure::explain(&error))));
     answer(row).unwrap_or_else(unavailable)
 }

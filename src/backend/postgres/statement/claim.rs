@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::{
     Asker, Statements,
-    answer::{Answer, in_order, most_in_order, term, token},
+    answer::{Answer, in_order, most_in_order, singly, term, token},
     authorities,
     pause::paused,
     pending_retries::{LOSSES_BOUND, PENDING_RETRIES_BOUND, debt, lost_run, owing},
@@ -497,7 +497,11 @@ fn claimed_plainly(count: usize, rows: &[Row]) -> Result<Vec<Answer<Verdict>>, L
             (row.try_get("ords")?, row.try_get("tokens")?);
         let (ords, tokens) = (ords.unwrap_or_default(), tokens.unwrap_or_default());
         let verdict = |token: i64| {
-            Answer::Is(Verdict::Granted { token: FencingToken(token.unsigned_abs()), lost: None })
+            singly(row, |row| {
+                // A word that is not known says nothing.
+                row.try_get::<_, Word>("verdict")?;
+                Ok(Answer::Is(Verdict::Granted { token: FencingToken(token.unsigned_abs()), lost: None }))
+            })
         };
         Ok(ords.into_iter().zip(tokens).map(|(ord, token)| (ord, verdict(token))).collect())
     };
