@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use callsheet_actors::{
     Engine, EngineOptions, Event, EventFilter, Faults, FinishedRun, HistoryOptions, IntoRecipient,
-    IntoRunResult, Job, MayLead, Run, SkippedTicks, StartError, WhenFull,
+    IntoRunResult, Job, MayLead, OverdueAlarm, Run, SkippedTicks, StartError, WhenFull,
     port::{Backend, Clock, RuntimeSpawner, Spawner, SystemClock},
 };
 
@@ -125,6 +125,18 @@ impl Builder {
         self
     }
 
+    /// Adds a hook that is called when any job does not do in time what is [expected](crate::Expectation) of it:
+    /// on each node that has the job. Otherwise it is as [`after_success`](Self::after_success).
+    pub fn on_overdue<F, Fut>(mut self, hook: F) -> Self
+    where
+        F: Fn(OverdueAlarm) -> Fut + Send + Sync + 'static,
+        Fut: Future + Send + 'static,
+        Fut::Output: IntoRunResult,
+    {
+        self.options.hooks.on_overdue.add(hook);
+        self
+    }
+
     /// Sets how long each hook may take, unless its job says otherwise; 1 ms to 1 h. Default: 10 s. A hook
     /// that blocks its thread is noticed when it returns.
     pub fn hook_timeout(mut self, timeout: Duration) -> Self {
@@ -205,6 +217,15 @@ impl Builder {
     /// ([`WAITING_ERROR_BYTES_MAX`](crate::WAITING_ERROR_BYTES_MAX)), further ones are cut at 256 bytes.
     pub fn error_bytes_max(mut self, bytes: usize) -> Self {
         self.options.error_bytes_max = bytes;
+        self
+    }
+
+    /// Expects that each tick of every job starts within this time of its fire time, 1 s to 100 years, unless a
+    /// policy skips it: else the job is overdue, on each node that has it. Default: nothing is expected. A job may
+    /// have [its own time](crate::Job::expect_start_within). See the guide to
+    /// [alerts](crate::guide::alerts).
+    pub fn overdue_after(mut self, time: Duration) -> Self {
+        self.options.overdue_after = Some(time);
         self
     }
 

@@ -390,7 +390,9 @@ fn enrolments_that_are_refused_for_everybody_park_nobody() {
 
                 let health = rig.send(node, Health).await;
                 let failing = health.problems.iter().find_map(|problem| match problem {
-                    Problem::Failing { operation: Operation::Enrol, reason, .. } => Some(reason.to_string()),
+                    Problem::OperationFailing { operation: Operation::Enrol, reason, .. } => {
+                        Some(reason.to_string())
+                    }
                     _ => None,
                 });
                 assert!(failing.is_some_and(|reason| reason.ends_with(" is bad")), "{health:?}");

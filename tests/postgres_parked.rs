@@ -109,7 +109,7 @@ impl Case {
         loop {
             let health = self.node.health().await.expect("it runs");
             let is_said = |problem: &Problem| {
-                matches!(problem, Problem::Failing { operation, reason, .. }
+                matches!(problem, Problem::OperationFailing { operation, reason, .. }
                     if operations.contains(operation) && reason.contains("no row is welcome (22000)"))
             };
             if health.problems.iter().any(is_said) {

@@ -35,7 +35,7 @@ async fn shown(rig: &mut Rig, node: usize, job: &str) -> Reported {
 fn keep(said: &Arc<Mutex<Vec<Reported>>>) -> impl Fn(FinishedRun) -> std::future::Ready<()> + use<> {
     let said = said.clone();
     move |ended| {
-        said.lock().unwrap().push(ended.run.reported());
+        said.lock().expect("nobody panics").push(ended.run.reported());
         std::future::ready(())
     }
 }
@@ -53,7 +53,7 @@ fn the_status_shows_what_a_body_says_and_hooks_are_told() {
         assert_eq!(reported.report, None, "it comes at the end");
         rig.advance(secs(10)).await;
 
-        let [told] = &said.lock().unwrap()[..] else { panic!("one run") };
+        let [told] = &said.lock().expect("nobody panics")[..] else { panic!("one run") };
         assert_eq!((told.progress, told.report.as_deref()), (Some(1.0), Some("1,000 rows")));
     });
 }
@@ -95,7 +95,7 @@ fn what_the_last_attempt_said_stands() {
 
         rig.advance(secs(30)).await;
 
-        let [told] = &said.lock().unwrap()[..] else { panic!("one run") };
+        let [told] = &said.lock().expect("nobody panics")[..] else { panic!("one run") };
         assert_eq!((told.report.as_deref(), told.measures.len()), (Some("sent"), 0));
     });
 }
@@ -118,7 +118,7 @@ fn a_body_does_not_fail_for_what_it_says_and_the_log_says_once_what_is_left_out(
 
         rig.advance(secs(10)).await;
 
-        let [told] = &said.lock().unwrap()[..] else { panic!("it succeeds") };
+        let [told] = &said.lock().expect("nobody panics")[..] else { panic!("it succeeds") };
         assert_eq!((told.measures.len(), told.progress), (MEASURES_MAX, None));
         assert_eq!(told.report.as_ref().map(|report| report.chars().count()), Some(1_000));
     });

@@ -4,12 +4,12 @@
 //! do. So one runner, on a thread of its own, begins one after the other. It is there for those that are quick, as
 //! far as is known: a body that waited, or took its time, is a task from the beginning when it runs again.
 //!
-//! Nobody knows before whether a body blocks its thread. If no run has begun for [`STALL`] although one waits,
-//! those that wait become tasks, and so does what comes until the runner goes on.
+//! Nobody knows before whether a body blocks its thread, or whether one that runs for the first time is quick. If
+//! a run has waited for [`STALL`], and fewer have begun meanwhile than if all were quick, those that wait become
+//! tasks, and so does what comes until the runner goes on.
 
 use std::{
     collections::VecDeque,
-    panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, Waker},
@@ -19,12 +19,12 @@ use std::{
 use futures_util::future::BoxFuture;
 use tokio::{runtime::Handle, task::coop::has_budget_remaining, time::Instant};
 
-use crate::port::Spawner;
+use crate::{contained::unharmed, port::Spawner};
 
 /// A body that took longer than this is not quick.
 pub(crate) const QUICK_MAX: Duration = Duration::from_micros(20);
 
-/// The longest time that a run waits behind a body that blocks its thread, besides what a timer takes.
+/// The longest time that a run waits behind bodies that are not quick, besides what a timer takes.
 pub(crate) const STALL: Duration = Duration::from_millis(4);
 
 /// No more runs than this wait for the runner: what comes then is a task.
@@ -78,8 +78,8 @@ impl<T: Begin> BodyPlace<T> {
         }
     }
 
-    /// Sees to it that no run waits for long behind a body that blocks its thread. Answers when this is to be
-    /// done again, unless nothing of what was watched waits any more.
+    /// Sees to it that no run waits for long behind bodies that are not quick. Answers when this is to be done
+    /// again, unless nothing of what was watched waits any more.
     pub(crate) fn watch(&self, watch: &mut Watch) -> Option<Instant> {
         match self {
             Self::Own(queue) => queue.watch(watch),
@@ -88,15 +88,26 @@ impl<T: Begin> BodyPlace<T> {
     }
 }
 
-/// Runs that may wait behind a body that blocks its thread.
+/// Where it is seen for how long runs wait for the runner.
+pub(crate) trait RunnerQueue: Send + Sync {
+    /// For how long the first of those that wait behind another has waited.
+    fn longest_wait(&self) -> Duration;
+}
+
+/// Runs that may wait behind bodies that are not quick.
 #[derive(Debug)]
 pub(crate) struct Watch {
     /// The number of the last of them.
     last: u64,
-    /// How many had begun when this was looked at last.
-    begun: u64,
-    /// When it is to be looked at again.
+    /// When they were looked at last, and how many had begun then.
+    looked: Progress,
+}
+
+/// How many had begun at an instant.
+#[derive(Debug, Clone, Copy)]
+struct Progress {
     at: Instant,
+    begun: u64,
 }
 
 impl Watch {
@@ -118,9 +129,46 @@ pub(crate) struct BodyQueue<T> {
 
 struct State<T> {
     waiting: VecDeque<T>,
+    /// Those of them that wait behind others, by when they came.
+    batches: VecDeque<Batch>,
     /// How many have begun, or become tasks, of all that were ever put here.
     begun: u64,
     runner: RunnerState,
+}
+
+/// Runs that came together, and wait behind others or behind each other.
+struct Batch {
+    /// The number of the last of them.
+    last: u64,
+    came: Progress,
+}
+
+impl<T> State<T> {
+    /// The first of those of which not all have begun.
+    fn first_batch(&mut self) -> Option<&Batch> {
+        while self.batches.front().is_some_and(|batch| batch.last <= self.begun) {
+            self.batches.pop_front();
+        }
+        self.batches.front()
+    }
+
+    /// Those that came last wait behind others, or behind each other.
+    fn note_batch(&mut self) -> Watch {
+        // Those that have begun make room.
+        self.first_batch();
+        let last = self.begun + self.waiting.len() as u64;
+        let came = Progress { at: Instant::now(), begun: self.begun };
+        self.batches.push_back(Batch { last, came });
+        Watch { last, looked: came }
+    }
+
+    /// They are not for the runner any more.
+    fn take_all(&mut self) -> VecDeque<T> {
+        let waiting = std::mem::take(&mut self.waiting);
+        self.begun += waiting.len() as u64;
+        self.batches.clear();
+        waiting
+    }
 }
 
 enum RunnerState {
@@ -128,7 +176,7 @@ enum RunnerState {
     Idle(Waker),
     /// It begins runs, or is about to.
     Begins,
-    /// A body blocks its thread.
+    /// A body that is not quick has its thread.
     Stalled,
     /// Its thread is gone.
     Gone,
@@ -137,7 +185,12 @@ enum RunnerState {
 impl<T: Begin> BodyQueue<T> {
     /// With a runner on a runtime of one thread, on which nothing else is. Bodies go on elsewhere.
     pub(crate) fn on(runner: &Handle, bodies: Handle) -> Arc<Self> {
-        let state = State { waiting: VecDeque::new(), begun: 0, runner: RunnerState::Begins };
+        let state = State {
+            waiting: VecDeque::new(),
+            batches: VecDeque::new(),
+            begun: 0,
+            runner: RunnerState::Begins,
+        };
         let queue = Arc::new(Self { state: Mutex::new(state), bodies });
         runner.spawn(Runner(queue.clone()));
         queue
@@ -159,33 +212,37 @@ impl<T: Begin> BodyQueue<T> {
                 None
             }
         };
-        let begun = state.begun;
-        let last = begun + state.waiting.len() as u64;
+        // One for which the runner is woken up waits behind nothing.
+        let waits = count > 1 || count == 1 && idle.is_none();
+        let watched = waits.then(|| state.note_batch());
         drop(state);
         // Before the runner is woken up: it is for others to see to these.
         runs.drain(..).for_each(|run| self.spawn(run));
-        // One for which the runner is woken up waits behind nothing.
-        let watched = count > 1 || count == 1 && idle.is_none();
         idle.into_iter().for_each(Waker::wake);
-        watched.then(|| Watch { last, begun, at: Instant::now() + STALL })
+        watched
     }
 
     fn watch(&self, watch: &mut Watch) -> Option<Instant> {
-        let now = Instant::now();
         let mut state = self.lock();
         if state.begun >= watch.last {
             return None;
         }
-        if now < watch.at {
-            return Some(watch.at);
+        let now = Progress { at: Instant::now(), begun: state.begun };
+        let came = state.first_batch()?.came;
+        // The runner had something to do all the time since.
+        let since = if came.at > watch.looked.at { came } else { watch.looked };
+        let took = now.at.saturating_duration_since(since.at);
+        if took < STALL {
+            return Some(since.at + STALL);
         }
-        if std::mem::replace(&mut watch.begun, state.begun) < state.begun {
-            watch.at = now + STALL;
-            return Some(watch.at);
+        let quick = took.as_nanos() / QUICK_MAX.as_nanos();
+        if u128::from(now.begun - since.begun) >= quick {
+            watch.looked = now;
+            return Some(now.at + STALL);
         }
-        let waiting = std::mem::take(&mut state.waiting);
-        state.begun += waiting.len() as u64;
+        let waiting = state.take_all();
         if matches!(state.runner, RunnerState::Begins) {
+            // Until it comes back for the next one.
             state.runner = RunnerState::Stalled;
         }
         drop(state);
@@ -211,10 +268,19 @@ impl<T: Begin> BodyQueue<T> {
             Some(_) => RunnerState::Begins,
             None => {
                 state.waiting.shrink_to(KEPT_MAX);
+                state.batches.clear();
+                state.batches.shrink_to(KEPT_MAX);
                 RunnerState::Idle(runner.clone())
             }
         };
         run
+    }
+}
+
+impl<T: Begin> RunnerQueue for BodyQueue<T> {
+    fn longest_wait(&self) -> Duration {
+        let mut state = self.lock();
+        state.first_batch().map(|batch| batch.came.at.elapsed()).unwrap_or_default()
     }
 }
 
@@ -230,8 +296,7 @@ impl<T: Begin> Future for Runner<T> {
         for _ in 0..RUNS_A_TURN {
             let Some(run) = queue.next(task.waker()) else { return Poll::Pending };
             // What panics in it, it contains itself; but the runner is not lost over a fault.
-            let rest = catch_unwind(AssertUnwindSafe(|| run.begin()));
-            if let Ok(Some(rest)) = rest {
+            if let Some(rest) = unharmed(|| run.begin()).flatten() {
                 queue.bodies.spawn(rest);
             }
             if !has_budget_remaining() {
@@ -249,8 +314,7 @@ impl<T: Begin> Drop for Runner<T> {
     fn drop(&mut self) {
         let mut state = self.0.lock();
         state.runner = RunnerState::Gone;
-        let waiting = std::mem::take(&mut state.waiting);
-        state.begun += waiting.len() as u64;
+        let waiting = state.take_all();
         drop(state);
         // Only now, when nothing is locked: what is dropped tells its job.
         drop(waiting);
@@ -261,6 +325,7 @@ impl<T: Begin> Drop for Runner<T> {
 mod tests {
     use std::{
         future::poll_fn,
+        panic::resume_unwind,
         sync::mpsc::{Receiver, Sender, channel},
         thread,
     };
@@ -305,6 +370,9 @@ mod tests {
         }))
     }
 
+    /// The name of the runner's thread.
+    const RUNNER: &str = "runner";
+
     struct Threads {
         queue: Arc<BodyQueue<Fake>>,
         /// The runner's, and that of bodies.
@@ -314,8 +382,10 @@ mod tests {
     impl Threads {
         /// Bodies go on on so many.
         fn new(count: usize) -> Self {
-            let runtime = |count| Builder::new_multi_thread().worker_threads(count).build().unwrap();
-            let runtimes = [runtime(1), runtime(count)];
+            let runtime = |count, name| {
+                Builder::new_multi_thread().worker_threads(count).thread_name(name).build().unwrap()
+            };
+            let runtimes = [runtime(1, RUNNER), runtime(count, "bodies")];
             let queue = BodyQueue::on(runtimes[0].handle(), runtimes[1].handle().clone());
             Self { queue, runtimes }
         }
@@ -328,7 +398,11 @@ mod tests {
 
         /// Has it begun, and sees to it that it does not wait for long.
         fn push_watched(&self, run: Fake) {
-            let mut watch = self.queue.push_all(&mut vec![run]);
+            self.push_all_watched(vec![run]);
+        }
+
+        fn push_all_watched(&self, mut runs: Vec<Fake>) {
+            let mut watch = self.queue.push_all(&mut runs);
             while let Some(at) = watch.as_mut().and_then(|watch| self.queue.watch(watch)) {
                 thread::sleep(at.saturating_duration_since(Instant::now()));
             }
@@ -419,6 +493,44 @@ mod tests {
     }
 
     #[test]
+    fn those_that_are_not_quick_do_not_begin_one_after_the_other() {
+        let threads = Threads::new(2);
+        let (begun, told) = channel();
+        let run = |_| {
+            let begun = begun.clone();
+            now(move || {
+                begun.send(thread::current().name() == Some(RUNNER)).unwrap();
+                thread::sleep(STALL / 2);
+            })
+        };
+
+        threads.push_all_watched((0..100).map(run).collect());
+
+        let on_runner = told.iter().take(100).filter(|on_runner| *on_runner).count();
+        assert!(
+            on_runner < 50,
+            "{on_runner} of 100 waited for each other though other threads had nothing to do"
+        );
+    }
+
+    #[test]
+    fn what_waits_for_the_runner_is_seen_to_wait() {
+        let threads = Threads::new(1);
+        let (begun, told) = channel();
+        let (goes_on, until) = channel::<()>();
+        assert_eq!(threads.queue.longest_wait(), Duration::ZERO);
+
+        threads.push([waits(until), says(1, &begun)]);
+        let pushed_at = Instant::now();
+        thread::sleep(STALL);
+
+        assert!(threads.queue.longest_wait() >= pushed_at.elapsed().min(STALL));
+        drop(goes_on);
+        assert_eq!(told.recv(), Ok(1));
+        assert_eq!(threads.queue.longest_wait(), Duration::ZERO);
+    }
+
+    #[test]
     fn no_more_than_so_many_wait_for_the_runner() {
         let threads = Threads::new(1);
         let (begun, told) = channel();
@@ -487,12 +599,24 @@ mod tests {
         drop(goes_on);
     }
 
+    /// Panics once more for each time that it is dropped.
+    struct Panics(u8);
+
+    impl Drop for Panics {
+        fn drop(&mut self) {
+            if let Some(less) = self.0.checked_sub(1) {
+                resume_unwind(Box::new(Panics(less)));
+            }
+        }
+    }
+
     #[test]
-    fn the_runner_is_not_lost_over_a_fault() {
+    fn the_runner_is_not_lost_over_a_fault_nor_over_what_it_carries() {
         let threads = Threads::new(1);
         let (begun, told) = channel();
 
-        threads.push([now(|| std::panic::resume_unwind(Box::new("a fault"))), says(1, &begun)]);
+        threads.push([0, 1, 2].map(|times| now(move || resume_unwind(Box::new(Panics(times))))));
+        threads.push([says(1, &begun)]);
 
         assert_eq!(told.recv(), Ok(1));
     }

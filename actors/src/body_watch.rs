@@ -8,6 +8,7 @@ use std::{
 use futures_util::FutureExt;
 
 use crate::{
+    body_queue::RunnerQueue,
     own_threads::OwnThreads,
     port::{Clock, Spawner},
     starts::BodyThreads,
@@ -18,6 +19,8 @@ pub(crate) struct BodyWatch {
     asked_at: Arc<Mutex<Option<Duration>>>,
     clock: Arc<dyn Clock>,
     spawner: Arc<dyn Spawner>,
+    /// Where quick bodies begin, if that is not where the spawner puts them.
+    runner: Option<Arc<dyn RunnerQueue>>,
     own_threads: OwnThreads,
 }
 
@@ -31,8 +34,13 @@ impl Drop for Started {
 }
 
 impl BodyWatch {
-    pub(crate) fn new(clock: Arc<dyn Clock>, spawner: Arc<dyn Spawner>, own_threads: OwnThreads) -> Self {
-        Self { asked_at: Arc::default(), clock, spawner, own_threads }
+    pub(crate) fn new(
+        clock: Arc<dyn Clock>,
+        spawner: Arc<dyn Spawner>,
+        runner: Option<Arc<dyn RunnerQueue>>,
+        own_threads: OwnThreads,
+    ) -> Self {
+        Self { asked_at: Arc::default(), clock, spawner, runner, own_threads }
     }
 
     /// For how long no ordinary body has started, as far as was asked. Asks, if nobody has.
@@ -49,10 +57,11 @@ impl BodyWatch {
         Duration::ZERO
     }
 
-    /// For how long no body has started, on threads of each kind.
+    /// For how long no body has started, or one has waited for those before it, on threads of each kind.
     pub(crate) fn silences(&self) -> [(BodyThreads, Duration); 3] {
         let [blocking, local] = self.own_threads.silences(self.clock.elapsed());
-        [(BodyThreads::Body, self.silence()), blocking, local]
+        let waits = self.runner.as_ref().map(|runner| runner.longest_wait()).unwrap_or_default();
+        [(BodyThreads::Body, self.silence().max(waits)), blocking, local]
     }
 
     /// The longest of them.

@@ -12,9 +12,12 @@ use std::{
 pub(crate) use self::checked::Definition;
 use crate::{
     body::{ActorBody, BlockingBody, FunctionBody, LocalBody},
-    core::policy::{Fires, Misfire, OnLost, Overlap, Policies, Retry},
+    core::{
+        alarm::Expectations,
+        policy::{Fires, Misfire, OnLost, Overlap, Policies, Retry},
+    },
     error::Faults,
-    hooks::{FinishedRun, Hooks, SkippedTicks},
+    hooks::{FinishedRun, Hooks, OverdueAlarm, SkippedTicks},
     port::{Body, IntoSchedule, Schedule},
     recipient::IntoRecipient,
     run::{IntoRunResult, Run},
@@ -50,6 +53,7 @@ pub struct Job<B = SharedBody> {
     schedule: Result<Arc<dyn Schedule>, Faults>,
     policies: Policies,
     hooks: Option<Box<Hooks>>,
+    expected: Expectations,
     remove_when_done: bool,
     body: B,
 }
@@ -68,6 +72,7 @@ impl Job<Bodiless> {
             metrics_label: None,
             policies: Policies::default(),
             hooks: None,
+            expected: Expectations::default(),
             remove_when_done: false,
             body: Bodiless,
         }
@@ -144,11 +149,23 @@ impl Job<Bodiless> {
             schedule,
             policies,
             hooks,
+            expected,
             remove_when_done,
             body: Bodiless,
         } = self;
         let body = SharedBody(Some(body));
-        Job { name, lock_key, tags, metrics_label, schedule, policies, hooks, remove_when_done, body }
+        Job {
+            name,
+            lock_key,
+            tags,
+            metrics_label,
+            schedule,
+            policies,
+            hooks,
+            expected,
+            remove_when_done,
+            body,
+        }
     }
 }
 
@@ -399,11 +416,61 @@ impl<B> Job<B> {
         self
     }
 
+    /// Adds a hook that is called when the job does not do in time what is [expected](crate::Expectation) of
+    /// it: on each node that has the job. Otherwise it is as [`after_success`](Self::after_success).
+    #[must_use]
+    pub fn on_overdue<F, Fut>(mut self, hook: F) -> Self
+    where
+        F: Fn(OverdueAlarm) -> Fut + Send + Sync + 'static,
+        Fut: Future + Send + 'static,
+        Fut::Output: IntoRunResult,
+    {
+        self.hooks.get_or_insert_default().on_overdue.add(hook);
+        self
+    }
+
     /// Sets how long each hook of this job may take, 1 ms to 1 h. Default: that of the scheduler, 10 s. A
     /// hook that blocks its thread is noticed when it returns.
     #[must_use]
     pub fn hook_timeout(mut self, timeout: Duration) -> Self {
         self.hooks.get_or_insert_default().set_timeout(timeout);
+        self
+    }
+
+    /// Expects that a run succeeds again within this time of the last success, 1 s to 100 years. Default: not
+    /// expected. Before the first success it counts from when this node has the job, and with a history that
+    /// outlives the process from the last success that it knows. See [`Expectation`](crate::Expectation).
+    #[must_use]
+    pub fn expect_success_within(mut self, time: Duration) -> Self {
+        self.expected.success = Some(time);
+        self
+    }
+
+    /// Expects that the body of a tick starts within this time of its fire time, 1 s to 100 years, unless a
+    /// policy skips the tick. Default: [`overdue_after`](crate::EngineOptions::overdue_after) of the engine. A
+    /// node that does not fire the job notices it no sooner than two leases and the [time of a
+    /// call](crate::CALL_DEADLINE) after the fire time. See [`Expectation`](crate::Expectation).
+    #[must_use]
+    pub fn expect_start_within(mut self, time: Duration) -> Self {
+        self.expected.start = Some(time);
+        self
+    }
+
+    /// Expects that each run ends within this time of its start, with all its attempts, 1 ms to 100 years.
+    /// Default: not expected. It ends nothing: see [`timeout`](Self::timeout). Only the node that runs it
+    /// notices. See [`Expectation`](crate::Expectation).
+    #[must_use]
+    pub fn expect_end_within(mut self, time: Duration) -> Self {
+        self.expected.end = Some(time);
+        self
+    }
+
+    /// Expects that a run which succeeds takes at least this time, 1 ms to 100 years, and less than
+    /// [`expect_end_within`](Self::expect_end_within): one that is over at once may have done nothing.
+    /// Default: not expected. Only the node that ran it notices. See [`Expectation`](crate::Expectation).
+    #[must_use]
+    pub fn expect_at_least(mut self, time: Duration) -> Self {
+        self.expected.at_least = Some(time);
         self
     }
 }

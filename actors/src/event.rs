@@ -14,7 +14,7 @@ pub use crate::core::{
     step_down::StepDownReason,
 };
 use crate::{
-    core::{pause::Pause, skip::SkipReason, time::FireTime},
+    core::{alarm::Expectation, pause::Pause, skip::SkipReason, time::FireTime},
     name::{By, FencingToken, JobName, NodeId, RunId, Term},
     port::DivergedRun,
 };
@@ -43,9 +43,9 @@ pub struct Event {
 ///
 /// | level | events |
 /// |---|---|
-/// | ERROR | `RunPanicked`, `JobRestarted`, `JobBroken` |
+/// | ERROR | `RunPanicked`, `JobRestarted`, `JobBroken`, `JobOverdue` |
 /// | WARN | `HistoryDiverged`, `RunFailed`, `RunTimedOut`, `RunLost`, `LockLost`, `JobConflicting`, `JobParked`, `ClockStepped`, `LeaseTooShort`, `ZoneDataChanged`, `ZoneDataDiffers`, `TickSkipped` by `Misfire` |
-/// | INFO | `LeadershipGained`, `LeadershipLost`, `LeaseLongEnough`, `CandidacyWithdrawn`, `CandidacyRestored`, `JobPaused`, `JobResumed`, `JobRevived`, `JobUnparked`, `JobUpdated`, `TickHeld`, `RunRetried`, `RunCancelled`, `ShutdownStarted`, `ShutdownFinished` |
+/// | INFO | `LeadershipGained`, `LeadershipLost`, `LeaseLongEnough`, `CandidacyWithdrawn`, `CandidacyRestored`, `JobPaused`, `JobResumed`, `JobRevived`, `JobUnparked`, `JobRecovered`, `JobUpdated`, `TickHeld`, `RunRetried`, `RunCancelled`, `ShutdownStarted`, `ShutdownFinished` |
 /// | DEBUG | `JobAdded`, `JobRemoved`, `TickSkipped`, `RunStarted`, `RunSucceeded`, `RunProgressed`, `LockContended`, `LockUnavailable`, `LeadershipUnavailable` |
 ///
 /// At INFO, WARN and ERROR, at most [`JOB_LINES_MAX`](crate::JOB_LINES_MAX) events of a kind are logged of a
@@ -140,6 +140,28 @@ pub enum EventKind {
     JobUnparked {
         /// The job.
         job: JobName,
+    },
+    /// A job did not do in time what is expected of it. Said once, until
+    /// [`JobRecovered`](Self::JobRecovered), by each node that has the job.
+    JobOverdue {
+        /// The job.
+        job: JobName,
+        /// What is expected.
+        expectation: Expectation,
+        /// The time that it had for it.
+        #[serde(with = "crate::serde::duration")]
+        within: Duration,
+        /// When that time was over.
+        since: DateTime<Utc>,
+    },
+    /// A job did what had been overdue, or it is not expected any more.
+    JobRecovered {
+        /// The job.
+        job: JobName,
+        /// What was expected.
+        expectation: Expectation,
+        /// Since when it was overdue.
+        since: DateTime<Utc>,
     },
     /// A tick is due, and waits for the end of a pause: it runs if the job is resumed in time, and is skipped
     /// otherwise, as its
@@ -447,6 +469,8 @@ event_names! {
     JobConflicting,
     JobParked,
     JobUnparked,
+    JobOverdue,
+    JobRecovered,
     TickHeld,
     TickSkipped,
     RunStarted,
@@ -497,6 +521,8 @@ impl EventKind {
             | Self::JobConflicting { job, .. }
             | Self::JobParked { job, .. }
             | Self::JobUnparked { job }
+            | Self::JobOverdue { job, .. }
+            | Self::JobRecovered { job, .. }
             | Self::TickHeld { job, .. }
             | Self::TickSkipped { job, .. }
             | Self::RunStarted { job, .. }

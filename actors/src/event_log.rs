@@ -55,7 +55,10 @@ impl EventKind {
     /// What it is logged at. The table in the docs of [`EventKind`] is this.
     pub(crate) fn level(&self) -> Level {
         match self {
-            Self::RunPanicked { .. } | Self::JobRestarted { .. } | Self::JobBroken { .. } => Level::Error,
+            Self::RunPanicked { .. }
+            | Self::JobRestarted { .. } | Self::JobBroken { .. } | Self::JobOverdue { .. } => {
+                Level::Error
+            },
             Self::HistoryDiverged { .. }
             | Self::RunFailed { .. }
             | Self::RunTimedOut { .. }
@@ -77,6 +80,7 @@ impl EventKind {
             | Self::JobResumed { .. }
             | Self::JobRevived { .. }
             | Self::JobUnparked { .. }
+            | Self::JobRecovered { .. }
             | Self::JobUpdated { .. }
             | Self::TickHeld { .. }
             | Self::RunRetried { .. }
@@ -181,7 +185,7 @@ pub(crate) mod tests {
 
     use super::*;
     use crate::{
-        core::time::FireTime,
+        core::{alarm::Expectation, time::FireTime},
         event::{CancelReason, EventName, Outcome, StepDownReason},
         name::{By, FencingToken, LockKey, RunId, RunIds, Term},
         port::Pause,
@@ -215,6 +219,17 @@ pub(crate) mod tests {
             EventName::JobConflicting => EventKind::JobConflicting { job, reason: text },
             EventName::JobParked => EventKind::JobParked { job, reason: text },
             EventName::JobUnparked => EventKind::JobUnparked { job },
+            EventName::JobOverdue => EventKind::JobOverdue {
+                job,
+                expectation: Expectation::Start,
+                within: took,
+                since: DateTime::UNIX_EPOCH,
+            },
+            EventName::JobRecovered => EventKind::JobRecovered {
+                job,
+                expectation: Expectation::AtLeast,
+                since: DateTime::UNIX_EPOCH,
+            },
             EventName::TickHeld => {
                 let reason = SkipReason::Paused;
                 EventKind::TickHeld { job, fire_time, reason }

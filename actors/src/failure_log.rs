@@ -120,7 +120,7 @@ fn problem(failing: &Failing, now: Duration, wall: DateTime<Utc>) -> Problem {
         Some((reason, cure)) => (reason.to_owned(), Some(cure.to_owned())),
         None => (failing.reason.to_string(), None),
     };
-    Problem::Failing {
+    Problem::OperationFailing {
         operation: failing.operation,
         reason,
         cure,

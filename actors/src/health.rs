@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     candidacy::Candidacy,
-    core::operation::Operation,
+    core::{alarm::Expectation, operation::Operation},
     name::{JobName, NodeId, Term},
     port::Role,
     starts::BodyThreads,
@@ -47,8 +47,8 @@ pub struct HealthReport {
     pub live: bool,
     /// It is live, has a session with the store, and does not shut down. A follower is ready.
     pub ready: bool,
-    /// It is ready, some node leads, every due tick is decided, and no operation has failed for longer than a
-    /// lease: there are no problems.
+    /// It is ready, some node leads, every due tick is decided, no operation has failed for longer than a
+    /// lease, and jobs do what is expected of them: there are no problems.
     pub healthy: bool,
     /// What is wrong.
     pub problems: Vec<Problem>,
@@ -124,10 +124,65 @@ impl fmt::Display for ProblemJobs {
     }
 }
 
+/// How many runs in a row fail of a job that is a [problem](Problem::Failing).
+pub const FAILING_RUNS_MIN: u32 = 3;
+
+/// An expectation of a job that is not met.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct OverdueJob {
+    /// The job.
+    pub job: JobName,
+    /// What is expected.
+    pub expectation: Expectation,
+    /// When the time for it was over.
+    pub since: DateTime<Utc>,
+}
+
+/// A job whose runs fail.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct FailingJob {
+    /// The job.
+    pub job: JobName,
+    /// How many runs in a row failed, panicked or timed out.
+    pub failures: u32,
+    /// When the first of them started, as far as this node knows.
+    pub since: DateTime<Utc>,
+}
+
+impl fmt::Display for OverdueJob {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({} since {})", self.job, self.expectation, self.since.trunc_subsecs(3))
+    }
+}
+
+impl fmt::Display for FailingJob {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({} times since {})", self.job, self.failures, self.since.trunc_subsecs(3))
+    }
+}
+
+/// The first of so many.
+struct Listed<'a, T>(&'a [T], usize);
+
+impl<T: fmt::Display> fmt::Display for Listed<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, one) in self.0.iter().enumerate() {
+            write!(f, "{}{one}", if at == 0 { "" } else { ", " })?;
+        }
+        match self.1.saturating_sub(self.0.len()) {
+            0 => Ok(()),
+            more => write!(f, " and {more} more"),
+        }
+    }
+}
+
 /// Something that keeps a node from its work.
 ///
 /// Its JSON has the same fields for all: `problem` (which one), `reason`, `cure`, and where they apply
-/// `part`, `threads`, `operation`, `since`, `last`, `count`, `jobs`. [`Display`](fmt::Display) writes the
+/// `part`, `threads`, `operation`, `since`, `last`, `count`, `jobs`, `overdue`,
+/// `failing`. [`Display`](fmt::Display) writes the
 /// reason and the cure.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -177,7 +232,7 @@ pub enum Problem {
         since: DateTime<Utc>,
     },
     /// An operation has failed, or was refused, for longer than a lease.
-    Failing {
+    OperationFailing {
         /// Which one.
         operation: Operation,
         /// Why it failed last, without passwords or connection strings.
@@ -192,14 +247,14 @@ pub enum Problem {
         count: u64,
     },
     /// Due ticks are not decided: no run, and no policy that skips them.
-    Overdue {
+    TicksUndecided {
         /// Of which jobs.
         jobs: ProblemJobs,
         /// Since when the first of them is due.
         since: DateTime<Utc>,
     },
     /// The leader, another node, says that ticks are due and not decided.
-    OverdueOnLeader {
+    TicksUndecidedOnLeader {
         /// Since when the first of them is due.
         since: DateTime<Utc>,
     },
@@ -208,6 +263,20 @@ pub enum Problem {
     Undecided {
         /// When one said so last. Time without a session does not count.
         since: DateTime<Utc>,
+    },
+    /// Jobs do not do in time what is [expected](crate::Expectation) of them.
+    Overdue {
+        /// The first [`PROBLEM_JOBS_MAX`] expectations that are not met, in the order of the jobs' names.
+        jobs: Vec<OverdueJob>,
+        /// How many there are.
+        count: usize,
+    },
+    /// Runs of jobs that this node fires fail, [`FAILING_RUNS_MIN`] times in a row or more.
+    Failing {
+        /// The first [`PROBLEM_JOBS_MAX`] of them, in the order of their names.
+        jobs: Vec<FailingJob>,
+        /// How many there are.
+        count: usize,
     },
     /// Jobs broke, and do not fire any more: their actors died too often, or their schedules are wrong.
     Broken {
@@ -246,10 +315,12 @@ impl Problem {
             Self::Obstructed { .. } => "obstructed",
             Self::LeaseTooShort { .. } => "lease_too_short",
             Self::NoLeader { .. } => "no_leader",
-            Self::Failing { .. } => "failing",
-            Self::Overdue { .. } => "overdue",
-            Self::OverdueOnLeader { .. } => "overdue_on_leader",
+            Self::OperationFailing { .. } => "operation_failing",
+            Self::TicksUndecided { .. } => "ticks_undecided",
+            Self::TicksUndecidedOnLeader { .. } => "ticks_undecided_on_leader",
             Self::Undecided { .. } => "undecided",
+            Self::Overdue { .. } => "overdue",
+            Self::Failing { .. } => "failing",
             Self::Broken { .. } => "broken",
             Self::Parked { .. } => "parked",
             Self::Conflicting { .. } => "conflicting",
@@ -261,16 +332,18 @@ impl Problem {
     pub fn operation(&self) -> Option<Operation> {
         match self {
             Self::NoSession { .. } => Some(Operation::Open),
-            Self::Failing { operation, .. } => Some(*operation),
+            Self::OperationFailing { operation, .. } => Some(*operation),
             Self::Stalled { .. }
             | Self::NoLeader { .. }
             | Self::StoreSilent { .. }
             | Self::Obstructed { .. }
             | Self::LeaseTooShort { .. }
             | Self::ShuttingDown
-            | Self::Overdue { .. }
-            | Self::OverdueOnLeader { .. }
+            | Self::TicksUndecided { .. }
+            | Self::TicksUndecidedOnLeader { .. }
             | Self::Undecided { .. }
+            | Self::Overdue { .. }
+            | Self::Failing { .. }
             | Self::Broken { .. }
             | Self::Parked { .. }
             | Self::Conflicting { .. }
@@ -288,16 +361,22 @@ impl Problem {
             Self::StoreSilent { .. } => "the store does not answer".into(),
             Self::Obstructed { reason, .. } | Self::LeaseTooShort { reason, .. } => reason.into(),
             Self::NoLeader { .. } => "no node leads".into(),
-            Self::Failing { operation, reason, .. } => {
+            Self::OperationFailing { operation, reason, .. } => {
                 format!("the store refuses or fails the operation {operation}: {reason}").into()
             }
-            Self::Overdue { jobs, .. } => {
+            Self::TicksUndecided { jobs, .. } => {
                 format!("ticks are due and neither run nor skipped, of {jobs}").into()
             }
-            Self::OverdueOnLeader { .. } => {
+            Self::TicksUndecidedOnLeader { .. } => {
                 "ticks are due and neither run nor skipped, as the leader says".into()
             }
             Self::Undecided { .. } => "no leader says that the ticks which are due are decided".into(),
+            Self::Overdue { jobs, count } => {
+                format!("jobs do not do in time what is expected of them: {}", Listed(jobs, *count)).into()
+            }
+            Self::Failing { jobs, count } => {
+                format!("the last runs of jobs failed: {}", Listed(jobs, *count)).into()
+            }
             Self::Broken { jobs } => format!("jobs broke, and do not fire any more: {jobs}").into(),
             Self::Parked { jobs } => format!("the store refuses the data of {jobs}").into(),
             Self::Conflicting { jobs } => {
@@ -326,13 +405,17 @@ impl Problem {
             Self::NoLeader { .. } => {
                 "look at the other problems of all nodes; each campaigns and leads as soon as it can"
             }
-            Self::Failing { cure: Some(cure), .. } | Self::Obstructed { cure, .. } => cure,
-            Self::Failing { cure: None, .. } => FAILING_CURE,
-            Self::OverdueOnLeader { .. } => "look at the leader's health",
+            Self::OperationFailing { cure: Some(cure), .. } | Self::Obstructed { cure, .. } => cure,
+            Self::OperationFailing { cure: None, .. } => FAILING_CURE,
+            Self::TicksUndecidedOnLeader { .. } => "look at the leader's health",
             Self::Undecided { .. } => {
                 "look at the other problems of all nodes, and at what holds locks in the store"
             }
-            Self::Overdue { .. } => "look at the other problems, and at what holds locks in the store",
+            Self::TicksUndecided { .. } => "look at the other problems, and at what holds locks in the store",
+            Self::Overdue { .. } => {
+                "look at the other problems, and at the last runs and decisions in the history of the jobs"
+            }
+            Self::Failing { .. } => "look at the errors of their last runs",
             Self::Broken { .. } => {
                 "look at the reasons in the details of the jobs, and update or resume them"
             }
@@ -357,11 +440,13 @@ impl Problem {
             | Self::Obstructed { since, .. }
             | Self::LeaseTooShort { since, .. }
             | Self::NoLeader { since }
-            | Self::Failing { since, .. }
-            | Self::OverdueOnLeader { since }
+            | Self::OperationFailing { since, .. }
+            | Self::TicksUndecidedOnLeader { since }
             | Self::Undecided { since }
             | Self::BodiesBlocked { since, .. }
-            | Self::Overdue { since, .. } => Some(*since),
+            | Self::TicksUndecided { since, .. } => Some(*since),
+            Self::Overdue { jobs, .. } => jobs.iter().map(|job| job.since).min(),
+            Self::Failing { jobs, .. } => jobs.iter().map(|job| job.since).min(),
             Self::ShuttingDown | Self::Broken { .. } | Self::Parked { .. } | Self::Conflicting { .. } => None,
         }
     }

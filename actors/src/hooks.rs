@@ -12,7 +12,7 @@ use chrono::{DateTime, Utc};
 use futures_util::{FutureExt, future::BoxFuture};
 
 use crate::{
-    core::duration::DurationText,
+    core::{alarm::Expectation, duration::DurationText},
     event::{CancelReason, Outcome},
     fault::Fault,
     name::JobName,
@@ -25,7 +25,7 @@ pub const HOOK_TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
 /// The longest time that a hook may be given.
 pub const HOOK_TIMEOUT_MAX: Duration = Duration::from_secs(3600);
 const HOOK_TIMEOUT_MIN: Duration = Duration::from_millis(1);
-/// The most calls of `after_success`, `after_failure` and `on_skip` hooks that may wait for the hooks of one
+/// The most calls of `after_success`, `after_failure`, `on_skip` and `on_overdue` hooks that may wait for the hooks of one
 /// job. When they are that many, the newest is dropped, and counted.
 pub const HOOK_CALLS_MAX: usize = 256;
 /// The most bytes of errors in the calls that wait for the hooks of one job, and are under way. When they are
@@ -64,6 +64,20 @@ pub struct SkippedTicks {
     pub count: u64,
     /// There may have been more: counting stopped at its bound.
     pub at_least: bool,
+}
+
+/// A job that did not do in time what is expected of it, for the `on_overdue` hooks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct OverdueAlarm {
+    /// The job.
+    pub job: JobName,
+    /// What is expected.
+    pub expectation: Expectation,
+    /// The time that it had for it.
+    pub within: Duration,
+    /// When that time was over.
+    pub since: DateTime<Utc>,
 }
 
 /// One hook.
@@ -110,6 +124,8 @@ pub struct Hooks {
     pub after_failure: HookList<FinishedRun>,
     /// Called when ticks were skipped.
     pub on_skip: HookList<SkippedTicks>,
+    /// Called when a job does not do in time what is expected of it.
+    pub on_overdue: HookList<OverdueAlarm>,
     pub(crate) timeout: Option<Duration>,
 }
 
@@ -141,6 +157,7 @@ impl Drop for Hooks {
             take(&mut self.after_success),
             take(&mut self.after_failure),
             take(&mut self.on_skip),
+            take(&mut self.on_overdue),
         );
         if catch_unwind(AssertUnwindSafe(|| drop(hooks))).is_err() {
             tracing::error!(target: "callsheet", "what a hook captured panicked when it was dropped");

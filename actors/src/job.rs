@@ -57,7 +57,7 @@ pub(crate) use self::{
     conclude::Conclusion,
     explain::TickViews,
     handle::{JobHandle, OnTrial, RefusedStep, WakeTime},
-    hook_calls::HookCalls,
+    hook_calls::{HookCalls, overdue},
     host::JobHost,
     message::{AsksSchedule, FirstReply, JobMessage, Retirement},
     report::{JobReport, Report},

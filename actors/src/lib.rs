@@ -26,6 +26,7 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod adapter;
+mod alarm;
 mod body;
 mod body_queue;
 mod body_watch;
@@ -43,6 +44,7 @@ mod event;
 mod event_filter;
 mod event_log;
 mod explain;
+mod failing;
 mod failure_log;
 mod fault;
 mod health;
@@ -81,6 +83,7 @@ pub use crate::{
     body::ActorGone,
     candidacy::{Candidacy, MAY_LEAD_TIMEOUT, MayLead, RESIGN_PAUSE_DEFAULT, RESIGN_PAUSE_MIN},
     core::{
+        alarm::{EXPECT_MAX, EXPECT_MIN, EXPECT_RUN_MIN, Expectation},
         duration::{DurationText, parse_duration},
         end_text::{ERROR_BYTES_DEFAULT, ERROR_BYTES_MAX, ERROR_BYTES_MIN, WAITING_ERROR_BYTES_MAX},
         job::RunPhase,
@@ -113,11 +116,14 @@ pub use crate::{
         Answer, Delay, EXPLAINED_MAX, Evidence, Explain, Explanation, Explanations, NotDecided, NotKnown,
         When,
     },
-    health::{HealthReport, PROBLEM_JOBS_MAX, Part, Problem, ProblemJobs, STALL_MAX},
+    health::{
+        FAILING_RUNS_MIN, FailingJob, HealthReport, OverdueJob, PROBLEM_JOBS_MAX, Part, Problem, ProblemJobs,
+        STALL_MAX,
+    },
     history::{HISTORY_QUEUE_MIN, HistoryOptions},
     hooks::{
         FinishedRun, HOOK_CALL_BYTES_MAX, HOOK_CALLS_MAX, HOOK_TIMEOUT_DEFAULT, HOOK_TIMEOUT_MAX, HookList,
-        Hooks, NODE_HOOK_CALL_BYTES_MAX, SkippedTicks,
+        Hooks, NODE_HOOK_CALL_BYTES_MAX, OverdueAlarm, SkippedTicks,
     },
     job::{
         ActiveRunStatus, CancelItsRuns, FireTimes, HeldStatus, JobActor, JobContext, JobState, JobStatus,

@@ -46,6 +46,7 @@ const TICKS_DUE: &str = "callsheet_ticks_due_total";
 const TICKS: &str = "callsheet_ticks_total";
 const TICKS_HELD: &str = "callsheet_ticks_held";
 const TICKS_ELSEWHERE: &str = "callsheet_ticks_elsewhere_total";
+const JOB_OVERDUE: &str = "callsheet_job_overdue";
 const RUNS: &str = "callsheet_runs_total";
 const RUN_RETRIES: &str = "callsheet_run_retries_total";
 const RUN_DURATION: &str = "callsheet_run_duration_seconds";
@@ -80,6 +81,11 @@ fn describe() {
         TICKS_ELSEWHERE,
         Unit::Count,
         "Ticks that another node claimed before this one, of jobs that any node may fire"
+    );
+    gauge!(
+        JOB_OVERDUE,
+        Unit::Count,
+        "1 while the job does not do what is expected of it, else 0; of jobs that share a label, how many"
     );
     counter!(RUNS, Unit::Count, "Runs that ended, by outcome");
     counter!(RUN_RETRIES, Unit::Count, "Attempts of runs that failed and were followed by another one");
@@ -229,17 +235,20 @@ pub(crate) enum HookKind {
     AfterSuccess,
     AfterFailure,
     OnSkip,
+    OnOverdue,
 }
 
 impl HookKind {
-    const ALL: [Self; 4] = [Self::Before, Self::AfterSuccess, Self::AfterFailure, Self::OnSkip];
+    const ALL: [Self; 5] =
+        [Self::Before, Self::AfterSuccess, Self::AfterFailure, Self::OnSkip, Self::OnOverdue];
 }
 
 words!(pub(crate) HookKind {
     Before: "before",
     AfterSuccess: "after_success",
     AfterFailure: "after_failure",
-    OnSkip: "on_skip"
+    OnSkip: "on_skip",
+    OnOverdue: "on_overdue"
 });
 
 /// The label `reason` of a call of a hook that failed.
@@ -302,6 +311,7 @@ struct RestMeters {
     ticks_skipped: [Counter; SkipReason::ALL.len()],
     ticks_held: Gauge,
     ticks_elsewhere: Counter,
+    overdue: Gauge,
     runs: [Counter; Outcome::ALL.len()],
     run_retries: Counter,
 }
@@ -331,6 +341,7 @@ impl JobMeters {
                 .map(|reason| self.counter_of(TICKS, TickOutcome::Skipped(reason).as_str())),
             ticks_held: gauge!(TICKS_HELD, "scope" => self.scope.clone(), "name" => self.label.clone()),
             ticks_elsewhere: self.counter(TICKS_ELSEWHERE),
+            overdue: gauge!(JOB_OVERDUE, "scope" => self.scope.clone(), "name" => self.label.clone()),
             runs: Outcome::ALL.map(|outcome| self.counter_of(RUNS, outcome.as_str())),
             run_retries: self.counter(RUN_RETRIES),
         }
@@ -378,6 +389,11 @@ impl JobMeters {
     /// Counts a tick that another node claimed before.
     pub(crate) fn elsewhere(&self) {
         self.of_rest().ticks_elsewhere.increment(1);
+    }
+
+    /// The gauge of overdue jobs.
+    pub(crate) fn overdue(&self) -> &Gauge {
+        &self.of_rest().overdue
     }
 
     /// Notes how late the body of a tick starts.

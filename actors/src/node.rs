@@ -23,6 +23,7 @@ use crate::{
     body_watch::BodyWatch,
     candidacy::Candidacy,
     core::time::Now,
+    failing::Failing,
     failure_log::FailureLog,
     history::Recorder,
     listener::Publisher,
@@ -48,6 +49,7 @@ pub(crate) struct Node {
     /// Whether bodies start.
     pub(crate) bodies: BodyWatch,
     pub(crate) failures: FailureLog,
+    pub(crate) failing: Failing,
     pub(crate) overdue: Overdue,
     pub(crate) clock_offset: ClockOffset,
     pub(crate) clock_moves: ClockMoves,

@@ -38,6 +38,8 @@ pub(crate) fn undecided_max(lease: Duration) -> Duration {
 pub(crate) struct Overdue {
     marks: Arc<Mutex<Marks>>,
     said: Mutex<Said>,
+    /// Since when the first tick is due that was to be started by now, as the alarms of this node say.
+    late: Mutex<Option<DateTime<Utc>>>,
 }
 
 /// What leaders have said.
@@ -51,6 +53,11 @@ struct Said {
     decided: Option<(u64, Duration)>,
     /// When the store was asked last, or the session was opened.
     asked_at: Duration,
+    /// All that was due when the monotonic clock read this is decided, as a leader said. Time without a session
+    /// does not move it.
+    all_decided_at: Option<Duration>,
+    /// When the store was asked last and answered.
+    heard_at: Option<Duration>,
 }
 
 #[derive(Debug, Default)]
@@ -140,8 +147,20 @@ impl Overdue {
     }
 
     /// Since when a tick of a job that has been marked for longer than `bound` is due.
-    pub(crate) fn since(&self, now: Duration, bound: Duration) -> Option<DateTime<Utc>> {
+    fn since(&self, now: Duration, bound: Duration) -> Option<DateTime<Utc>> {
         self.problem(now, bound)?.since()
+    }
+
+    /// The alarms of this node say since when a tick is due that was to be started by now.
+    pub(crate) fn set_late(&self, since: Option<DateTime<Utc>>) {
+        *self.late.lock().unwrap_or_else(PoisonError::into_inner) = since;
+    }
+
+    /// What this node says as the leader: since when a tick is due and not decided for longer than `bound`, or
+    /// was to be started by now.
+    pub(crate) fn to_say(&self, now: Duration, bound: Duration) -> Option<DateTime<Utc>> {
+        let late = *self.late.lock().unwrap_or_else(PoisonError::into_inner);
+        [self.since(now, bound), late].into_iter().flatten().min()
     }
 
     /// What the leader says: since when a tick is due and not decided, if there is one.
@@ -152,6 +171,11 @@ impl Overdue {
     /// When, by the monotonic clock, a leader said last that all is decided, as far as this node knows.
     pub(crate) fn decided_at(&self) -> Option<Duration> {
         self.said().decided.map(|(_, at)| at)
+    }
+
+    /// A reading of the monotonic clock at which all that was due is decided, as a leader said.
+    pub(crate) fn all_decided_at(&self) -> Option<Duration> {
+        self.said().all_decided_at
     }
 
     /// For how long nobody has said that what is due is decided, if that is too long.
@@ -166,6 +190,15 @@ impl Overdue {
     pub(crate) fn hear(&self, Proved { overdue_since, decided }: Proved, asked_at: Duration) {
         let mut said = self.said();
         said.overdue_since = overdue_since;
+        if let Some(Decided { mark, ago }) = decided
+            && said.decided.is_none_or(|(former, _)| former != mark)
+        {
+            // A new mark was made since the store was asked before; the first may be of any age.
+            let since_before = said.decided.and(said.heard_at).unwrap_or_default();
+            said.all_decided_at =
+                said.all_decided_at.max(Some(asked_at.saturating_sub(ago).max(since_before)));
+        }
+        said.heard_at = Some(asked_at);
         said.decided = decided.map(|Decided { mark, ago }| match said.decided {
             Some((former, at)) if former == mark => (mark, at),
             _ => (mark, asked_at.saturating_sub(ago).max(said.asked_at)),
@@ -210,7 +243,7 @@ impl Overdue {
             jobs.count += 1;
             since = since.min(mark.tick.instant());
         }
-        (jobs.count > 0).then_some(Problem::Overdue { jobs, since })
+        (jobs.count > 0).then_some(Problem::TicksUndecided { jobs, since })
     }
 }
 
@@ -242,7 +275,8 @@ mod tests {
         let late = mark(12, 16);
 
         assert_eq!(overdue.problem(Duration::from_secs(15), bound), None);
-        let Some(Problem::Overdue { jobs, since }) = overdue.problem(Duration::from_secs(16), bound) else {
+        let Some(Problem::TicksUndecided { jobs, since }) = overdue.problem(Duration::from_secs(16), bound)
+        else {
             panic!("it is a problem")
         };
         assert_eq!((jobs.first.len(), jobs.count, since), (PROBLEM_JOBS_MAX, 12, at("01:00")));
@@ -263,7 +297,7 @@ mod tests {
             .collect();
 
         let problem = overdue.problem(Duration::from_secs(60), Duration::from_secs(5));
-        assert!(matches!(problem, Some(Problem::Overdue { jobs, .. }) if jobs.count == NAMED_MAX + 7));
+        assert!(matches!(problem, Some(Problem::TicksUndecided { jobs, .. }) if jobs.count == NAMED_MAX + 7));
         drop(marks);
         assert_eq!(overdue.problem(Duration::from_secs(60), Duration::from_secs(5)), None);
     }
@@ -277,7 +311,7 @@ mod tests {
             overdue.mark((&job, nth), FireTime::new(at(tick)), at("00:00"), seconds(at_second))
         };
         let of = |now| match overdue.problem(seconds(now), seconds(5)) {
-            Some(Problem::Overdue { jobs, since }) => Some((jobs.count, since)),
+            Some(Problem::TicksUndecided { jobs, since }) => Some((jobs.count, since)),
             _ => None,
         };
         let named: Vec<_> = (0..NAMED_MAX as u64).map(|nth| mark(nth, "01:00", 0)).collect();

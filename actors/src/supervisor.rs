@@ -6,6 +6,7 @@
 //! node down in order. Nothing of it survives a restart of the engine but what the store keeps.
 
 mod adding;
+mod alarms;
 mod cancelling;
 mod clock;
 mod enrolment;
@@ -50,8 +51,8 @@ pub(crate) use self::leading::KillElection;
 pub(crate) use self::shutdown::JOIN_MAX;
 pub use self::shutdown::{SHUTDOWN_ABORT_AFTER_DEFAULT, SHUTDOWN_END_MAX};
 use self::{
-    clock::Rearming, outlook::LintLog, parking::Parked, questions::WaitingQuestions, removing::Leaving,
-    restarts::Deaths, tags::Tags,
+    alarms::Watch, clock::Rearming, outlook::LintLog, parking::Parked, questions::WaitingQuestions,
+    removing::Leaving, restarts::Deaths, tags::Tags,
 };
 pub use crate::core::restarts::{RESTART_PERIOD, RESTARTS_MAX};
 use crate::{
@@ -128,6 +129,8 @@ pub(crate) struct Supervised {
     pub(crate) retention: Retention,
     /// What lasts longer is a problem.
     pub(crate) lease: Duration,
+    /// How long after its fire time a tick of any job is to start.
+    pub(crate) overdue_after: Option<Duration>,
     pub(crate) listener: Addr<ListenerActor>,
     pub(crate) election: Addr<ElectionActor>,
     pub(crate) lock: Addr<LockActor>,
@@ -192,6 +195,8 @@ pub struct SupervisorActor {
     over: BTreeMap<JobName, DateTime<Utc>>,
     lint_log: LintLog,
     questions: WaitingQuestions,
+    /// What is expected of jobs.
+    watch: Watch,
     /// The node is not ready any more, though jobs go on.
     shutdown_announced: bool,
     /// Since when a shutdown waits for nothing any more.
@@ -244,6 +249,7 @@ impl SupervisorActor {
             over: BTreeMap::new(),
             lint_log: LintLog::default(),
             questions: WaitingQuestions::default(),
+            watch: Watch::default(),
             shutdown_announced: false,
             at_once: watch::Sender::new(None),
             phase: Phase::Running,
@@ -275,7 +281,7 @@ impl SupervisorActor {
             hook_calls: former.map_or_else(HookCalls::default, |former| former.hook_calls.share()),
             wake_time: WakeTime::default(),
             on_trial: former.map_or_else(OnTrial::default, |former| former.on_trial.share()),
-            body_takes_time: AtomicBool::default(),
+            body_takes_time: AtomicBool::new(former.is_some_and(JobHandle::body_takes_time)),
             host: self.parts.jobs.clone(),
         });
         self.parts.jobs.placement.start(job.clone(), beginning);
@@ -388,7 +394,7 @@ impl Handler<TriggerJob> for SupervisorActor {
         {
             return refused(TriggerError::Parked { job, reason: reason.clone() });
         }
-        let now = entry.job.now().wall;
+        let now = entry.job.wall();
         if let Some(fire_time) = fire_time.filter(|fire_time| fire_time.instant() > now) {
             let rule = "a run names a fire time that has passed";
             let cure = "wait for it, or trigger the job without a fire time";

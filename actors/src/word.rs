@@ -39,8 +39,8 @@ mod tests {
     use chrono::{DateTime, TimeDelta};
 
     use crate::{
-        BodyThreads, ErrorKind, Event, EventName, Fault, Faults, FireTime, JobName, NodeId, Operation, Part,
-        ProblemJobs, RunError, RunIds, Scheduled, ShutdownReport,
+        BodyThreads, ErrorKind, Event, EventName, Expectation, FailingJob, Fault, Faults, FireTime, JobName,
+        NodeId, Operation, OverdueJob, Part, ProblemJobs, RunError, RunIds, Scheduled, ShutdownReport,
         core::contract::Breach,
         error::Over,
         event_log::tests::sample,
@@ -50,8 +50,8 @@ mod tests {
     };
 
     /// They are no values of the public interface, but parts of the texts of others.
-    const PARTS: [&str; 8] =
-        ["AllOver", "AndMore", "DurationText", "Excerpt", "Failure", "Grouped", "LeftOut", "Line"];
+    const PARTS: [&str; 9] =
+        ["AllOver", "AndMore", "DurationText", "Excerpt", "Failure", "Grouped", "LeftOut", "Line", "Listed"];
 
     /// What `Debug` writes, and a text for people does not.
     const NO_WORDS: [&str; 8] = ["Some(", "None", "Ok(", "Err(", " {", "::", "[\"", "Duration"];
@@ -115,6 +115,9 @@ mod tests {
         shown.are_words(problems());
         shown.are_words(overlaps());
         shown.are_words([ProblemJobs { first: vec![job()], count: 7 }]);
+        let expectation = Expectation::Success;
+        shown.are_words([OverdueJob { job: job(), expectation, since: at }]);
+        shown.are_words([FailingJob { job: job(), failures: 3, since: at }]);
         shown.are_words(Operation::ALL);
         shown.are_words(Part::ALL);
         shown.are_words(ErrorKind::ALL);

@@ -111,7 +111,9 @@ fn body(_: Run) -> Ready<()> {
 
 /// What makes a piece of work dearer, to see that whoever counts finds it.
 fn planted() {
-    (0..PLANTED.load(Relaxed)).for_each(|round| drop(black_box(round)));
+    for round in 0..PLANTED.load(Relaxed) {
+        black_box(round);
+    }
 }
 
 /// Jobs that are due in years: their actors wake up once a day, and nothing is to be done. Answers how many.

@@ -17,6 +17,7 @@
 //! | [`history`] | what ran, what did not, who did what |
 //! | [`explain`] | why a job ran late, or not at all |
 //! | [`health`] | live, ready, healthy, and what to do |
+//! | [`alerts`] | what may be expected of a job, and who notices that it does not happen |
 //! | [`cluster`] | several nodes: who fires what, what becomes of what |
 //! | [`leadership`] | who leads, how long a lease must be, by whose clock |
 //! | [`changing_jobs`] | jobs that are removed, paused, or get another schedule |
@@ -81,6 +82,9 @@ pub mod explain {}
 
 #[doc = include_str!("health.md")]
 pub mod health {}
+
+#[doc = include_str!("alerts.md")]
+pub mod alerts {}
 
 #[cfg(feature = "postgres")]
 #[doc = include_str!("cluster.md")]

@@ -296,6 +296,11 @@ pub(super) struct Exclusion {
 }
 
 impl Exclusion {
+    /// Whether a schedule of the application is asked that may block.
+    pub(super) fn may_block(&self) -> bool {
+        self.schedules.iter().any(Tree::may_block)
+    }
+
     /// The name of the calendar.
     pub(super) fn name(&self) -> &str {
         &self.name

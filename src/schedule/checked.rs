@@ -49,6 +49,10 @@ impl Schedule for Checked {
         self.compiled.tree.fires_once()
     }
 
+    fn may_block(&self) -> bool {
+        self.compiled.tree.may_block()
+    }
+
     fn for_job(&self, job: &str) -> Option<Arc<dyn Schedule>> {
         let compiled = self.compiled.for_job(job)?;
         Some(Arc::new(Self { compiled, warnings: self.warnings.clone(), identity: self.identity }))

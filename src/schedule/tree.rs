@@ -264,6 +264,22 @@ impl Tree {
         }
     }
 
+    /// Whether a schedule of the application is asked that may block.
+    pub(super) fn may_block(&self) -> bool {
+        match self {
+            Self::Any(members) => members.iter().any(Self::may_block),
+            Self::Window(window) => window.of.may_block(),
+            Self::Except(except) => {
+                except.of.may_block() || except.exclusions.iter().any(Exclusion::may_block)
+            }
+            Self::Jitter(jitter) => jitter.of.may_block(),
+            Self::Custom(custom) => custom.0.may_block(),
+            Self::Civil(_) | Self::Interval(_) | Self::AfterCompletion(_) | Self::Random(_) | Self::At(_) => {
+                false
+            }
+        }
+    }
+
     /// Whether fire times count from the end of the last run. What can look at several fire times of a
     /// schedule in a row refuses such ones.
     pub(super) fn counts_from_completion(&self) -> bool {

@@ -54,10 +54,9 @@ pub(crate) const LAYERS: &[Layer] = &[
         name: "shared",
         files: &[
             "actors/src/{event_filter,event_log,contained,coalesced,labels,metrics,hooks,body}.rs",
-            "actors/src/{recipient,definition,job_config,error,drain,candidacy,health,failure_log,overdue}.rs",
+            "actors/src/{recipient,definition,job_config,error,drain,candidacy,health,failure_log,failing,overdue,alarm}.rs",
             "actors/src/explain.rs",
             "actors/src/explain/*.rs",
-            "actors/src/{permits,placement,body_queue,body_watch,node}.rs",
             "actors/src/{permits,placement,body_queue,body_watch,node,history}.rs",
             "actors/src/listener/{publisher,stream,subscriber}.rs",
             "actors/src/{node,definition,health,history}/*.rs",

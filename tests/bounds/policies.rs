@@ -156,3 +156,46 @@ fn retries_at_their_ends_work() {
         }
     }
 }
+
+#[test]
+fn what_may_be_expected_is_refused_beyond_its_ends() {
+    let too_little = job()
+        .expect_success_within(NANO)
+        .expect_start_within(Duration::ZERO)
+        .expect_end_within(NANO)
+        .expect_at_least(Duration::ZERO);
+    let (long, short) = ("1 s to 100 years (36,500 days)", "1 ms to 100 years (36,500 days)");
+    assert_eq!(
+        faults_of(too_little),
+        format!(
+            "job \"job\": expect_success_within \"1ns\": it is {long}; choose another value\n\
+             job \"job\": expect_start_within \"0s\": it is {long}; choose another value\n\
+             job \"job\": expect_end_within \"1ns\": it is {short}; choose another value\n\
+             job \"job\": expect_at_least \"0s\": it is {short}; choose another value"
+        )
+    );
+    let too_much = job()
+        .expect_success_within(Duration::MAX)
+        .expect_start_within(Duration::MAX)
+        .expect_end_within(Duration::MAX)
+        .expect_at_least(Duration::MAX);
+    assert_eq!(faults_of(too_much).matches("100 years").count(), 4);
+    let contradiction = job().expect_end_within(secs(1)).expect_at_least(secs(1));
+    assert_eq!(
+        faults_of(contradiction),
+        "job \"job\": expect_at_least \"1s\": it is shorter than expect_end_within; choose another value"
+    );
+    for time in [callsheet::EXPECT_MIN, callsheet::EXPECT_MAX] {
+        assert_eq!(faults_of(job().expect_success_within(time).expect_start_within(time)), "");
+        Callsheet::builder().overdue_after(time).check().expect("in range");
+    }
+    assert_eq!(
+        faults_of(job().expect_end_within(callsheet::EXPECT_MAX).expect_at_least(callsheet::EXPECT_RUN_MIN)),
+        ""
+    );
+    for time in [Duration::ZERO, Duration::MAX] {
+        let refused = Callsheet::builder().overdue_after(time).check().expect_err("out of range").to_string();
+        assert!(refused.starts_with("overdue_after "), "{refused}");
+        assert!(refused.contains("it is 1 s to 100 years"), "{refused}");
+    }
+}

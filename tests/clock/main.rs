@@ -9,15 +9,17 @@ use callsheet::{
     testkit::{Rig, simulate},
 };
 use chrono::{DateTime, DurationRound, NaiveTime, TimeDelta, Timelike, Utc};
+use futures_util::{FutureExt, future::BoxFuture};
 use std::{
     fmt,
+    future::ready,
     sync::{
         Arc, Mutex, OnceLock,
         atomic::{AtomicI64, Ordering},
         mpsc::Receiver,
     },
     thread::{self, ThreadId},
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tokio::sync::mpsc;
 

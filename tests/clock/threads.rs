@@ -183,3 +183,45 @@ async fn a_timer_that_is_armed_just_when_the_clock_is_set_is_right() {
     happened(&mut events, |kind| matches!(kind, EventKind::RunStarted { .. })).await;
     jobs.shutdown(Duration::ZERO).await;
 }
+
+/// A clock that is set forth and back whenever somebody is about to look at it, and wants to be looked at again.
+#[derive(Debug)]
+struct Flaps {
+    looks: AtomicI64,
+    looked: mpsc::UnboundedSender<Instant>,
+    right: SystemClock,
+}
+
+impl Clock for Flaps {
+    fn now(&self) -> DateTime<Utc> {
+        self.right.now() + TimeDelta::minutes(self.looks.load(Ordering::Relaxed) % 2)
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.right.elapsed()
+    }
+
+    fn next_look(&self) -> BoxFuture<'static, ()> {
+        self.looks.fetch_add(1, Ordering::Relaxed);
+        // The test is over.
+        let _ = self.looked.send(Instant::now());
+        ready(()).boxed()
+    }
+}
+
+#[actix_rt::test]
+async fn a_clock_that_never_rests_is_looked_at_with_pauses() {
+    let (looked, mut looks) = mpsc::unbounded_channel();
+    let clock = Flaps { looks: AtomicI64::new(0), looked, right: SystemClock::default() };
+    let jobs = Callsheet::builder().clock(clock).start().await.expect("it starts");
+    let first = looks.recv().await.expect("it looks");
+
+    // What notices a move looks, and so does what tells of it, without a pause between them.
+    let mut last = first;
+    for _ in 0..2 * 20 {
+        last = looks.recv().await.expect("it looks");
+    }
+
+    assert!(last - first >= 19 * ms(10), "20 times within {:?}", last - first);
+    jobs.shutdown_now().await;
+}

@@ -30,7 +30,7 @@ fn nightly() -> Job {
 
 fn failing(health: &HealthReport) -> Vec<Operation> {
     let operation = |problem: &Problem| match problem {
-        Problem::Failing { operation, .. } => Some(*operation),
+        Problem::OperationFailing { operation, .. } => Some(*operation),
         _ => None,
     };
     health.problems.iter().filter_map(operation).collect()
@@ -65,7 +65,8 @@ fn a_node_whose_claims_would_be_refused_is_unhealthy_before_one_is_due() {
         for node in [leader, follower] {
             let health = rig.send(node, Health).await;
             assert!(health.live && health.ready && !health.healthy, "{health:?}");
-            let [Problem::Failing { operation: Operation::Prove, reason, cure, .. }] = &health.problems[..]
+            let [Problem::OperationFailing { operation: Operation::Prove, reason, cure, .. }] =
+                &health.problems[..]
             else {
                 panic!("{health:?}");
             };

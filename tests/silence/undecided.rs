@@ -20,12 +20,14 @@ fn jobs_whose_due_ticks_are_not_decided_are_named() {
         assert!(rig.started("tidy") > 30, "it claims all the time");
         for follower in [idle, busy] {
             let health = rig.send(follower, Health).await;
-            assert!(matches!(health.problems[..], [Problem::OverdueOnLeader { .. }]), "{health:?}");
+            assert!(matches!(health.problems[..], [Problem::TicksUndecidedOnLeader { .. }]), "{health:?}");
         }
 
         let health = rig.send(node, Health).await;
         let overdue = health.problems.iter().find_map(|problem| match problem {
-            Problem::Overdue { jobs, .. } => Some(jobs.first.iter().map(JobName::as_str).collect::<Vec<_>>()),
+            Problem::TicksUndecided { jobs, .. } => {
+                Some(jobs.first.iter().map(JobName::as_str).collect::<Vec<_>>())
+            }
             _ => None,
         });
         assert_eq!(overdue.as_deref(), Some(&["ledger"][..]), "{health:?}");
@@ -95,7 +97,9 @@ fn leaders_that_come_and_go_hide_no_tick_that_is_not_decided() {
             assert!(
                 health.problems.iter().any(|it| matches!(
                     it,
-                    Problem::Undecided { .. } | Problem::OverdueOnLeader { .. } | Problem::NoSession { .. }
+                    Problem::Undecided { .. }
+                        | Problem::TicksUndecidedOnLeader { .. }
+                        | Problem::NoSession { .. }
                 )),
                 "{health:?}"
             );

@@ -3,6 +3,7 @@
 //! What adapters of ports need of it is public in [`adapter`](crate::adapter); what applications name, at the
 //! root of this crate.
 
+pub(crate) mod alarm;
 pub(crate) mod backoff;
 pub(crate) mod bisect;
 pub(crate) mod byte_budget;

@@ -10,7 +10,9 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use super::{Job, SharedBody, TAGS_MAX};
 use crate::{
+    alarm::JobAlarm,
     core::{
+        alarm::Expectations,
         duration::DurationText,
         key_policies::Declares,
         policy::Policies,
@@ -32,6 +34,8 @@ pub(crate) struct Definition {
     extras: Option<Box<Extras>>,
     /// It fires once in all.
     once: bool,
+    /// Its schedule may block.
+    pub(crate) may_block: bool,
     pub(crate) schedule: Arc<dyn Schedule>,
     pub(crate) identity: ScheduleIdentity,
     /// The job's machine shares them.
@@ -46,13 +50,21 @@ struct Extras {
     tags: Box<[Tag]>,
     metrics_label: Option<Box<str>>,
     hooks: Option<Box<Hooks>>,
+    expected: Expectations,
+    /// Made when the job is added, if anything is expected of it.
+    alarm: Option<Arc<JobAlarm>>,
 }
 
 impl Extras {
     /// `None` if the job was given nothing of it.
-    fn of(tags: Vec<Tag>, metrics_label: Option<Box<str>>, hooks: Option<Box<Hooks>>) -> Option<Box<Self>> {
-        let nothing = tags.is_empty() && metrics_label.is_none() && hooks.is_none();
-        (!nothing).then(|| Box::new(Self { tags: tags.into(), metrics_label, hooks }))
+    fn of(
+        tags: Vec<Tag>,
+        metrics_label: Option<Box<str>>,
+        hooks: Option<Box<Hooks>>,
+        expected: Expectations,
+    ) -> Option<Box<Self>> {
+        let nothing = tags.is_empty() && metrics_label.is_none() && hooks.is_none() && expected.is_empty();
+        (!nothing).then(|| Box::new(Self { tags: tags.into(), metrics_label, hooks, expected, alarm: None }))
     }
 }
 
@@ -64,12 +76,13 @@ impl Definition {
         now: DateTime<Utc>,
     ) -> Result<Self, Faults> {
         let schedule = schedule.for_job(self.name.as_str()).unwrap_or(schedule);
-        let Checked { schedule, identity, once } = check_schedule(schedule, now, &mut None)?;
+        let Checked { schedule, identity, once, may_block } = check_schedule(schedule, now, &mut None)?;
         Ok(Self {
             name: self.name.clone(),
             key: self.key.clone(),
             extras: self.extras.clone(),
             once: once || self.policies.limit == Some(1),
+            may_block,
             schedule,
             identity,
             policies: self.policies.clone(),
@@ -89,6 +102,29 @@ impl Definition {
 
     pub(crate) fn hooks(&self) -> Option<&Hooks> {
         self.extras.as_ref()?.hooks.as_deref()
+    }
+
+    /// What is expected of it.
+    pub(crate) fn expected(&self) -> Expectations {
+        self.extras.as_ref().map(|extras| extras.expected).unwrap_or_default()
+    }
+
+    /// Its alarm, if anything is expected of it.
+    pub(crate) fn alarm(&self) -> Option<&Arc<JobAlarm>> {
+        self.extras.as_ref()?.alarm.as_ref()
+    }
+
+    /// It has this alarm from now on.
+    pub(crate) fn set_alarm(&mut self, alarm: Option<Arc<JobAlarm>>) {
+        match &mut self.extras {
+            Some(extras) => extras.alarm = alarm,
+            None if alarm.is_none() => {}
+            None => {
+                let (tags, expected) = (Box::default(), Expectations::default());
+                self.extras =
+                    Some(Box::new(Extras { tags, metrics_label: None, hooks: None, expected, alarm }));
+            }
+        }
     }
 
     /// The schedule in words. They are made when somebody asks: a schedule has its text itself.
@@ -150,7 +186,7 @@ impl Job {
         if let Some(fault) = self.hooks.as_ref().and_then(|hooks| hooks.fault()) {
             note(fault, &mut faults);
         }
-        for (what, value, rule) in self.policies.faults() {
+        for (what, value, rule) in self.policies.faults().into_iter().chain(self.expected.faults()) {
             note(Fault::new(what, value, format!("it is {rule}"), "choose another value"), &mut faults);
         }
         let schedule = match self.schedule.and_then(|schedule| check_schedule(schedule, now, asked)) {
@@ -162,10 +198,12 @@ impl Job {
         };
 
         match (name, key, schedule) {
-            (Some(name), Some(key), Some(Checked { schedule, identity, once })) if faults.is_empty() => {
+            (Some(name), Some(key), Some(checked)) if faults.is_empty() => {
+                let Checked { schedule, identity, once, may_block } = checked;
                 Ok(Definition {
                     once: once || self.policies.limit == Some(1),
-                    extras: Extras::of(tags, metrics_label, self.hooks),
+                    may_block,
+                    extras: Extras::of(tags, metrics_label, self.hooks, self.expected),
                     key: key.unwrap_or_else(|| LockKey::from(&name)),
                     name,
                     schedule,
@@ -189,6 +227,7 @@ pub(crate) struct Checked {
     identity: ScheduleIdentity,
     /// It has one fire time in all.
     once: bool,
+    may_block: bool,
 }
 
 /// Refuses a label that no job can have, or that jobs share which have none of their own.
@@ -219,10 +258,13 @@ fn check_schedule(
         // A fire time at this very instant is neither before it nor after it.
         let after_now = now.checked_add_signed(TimeDelta::milliseconds(1)).unwrap_or(now);
         let fires = schedule.next_after(now).is_some() || schedule.previous_before(after_now).is_some();
-        (describe(&*schedule), fires, schedule.identity(), schedule.fires_once())
+        let kind = (schedule.fires_once(), schedule.may_block());
+        (describe(&*schedule), fires, schedule.identity(), kind)
     }));
     match asked {
-        Ok((_, true, identity, once)) => Ok(last.insert(Checked { schedule, identity, once }).clone()),
+        Ok((_, true, identity, (once, may_block))) => {
+            Ok(last.insert(Checked { schedule, identity, once, may_block }).clone())
+        }
         Ok((description, false, ..)) => {
             Err(Fault::new("schedule", &*description, "it never fires", "give it at least one fire time")
                 .into())

@@ -7,6 +7,7 @@ use actix::prelude::*;
 use crate::{
     candidacy::{MayLead, RESIGN_PAUSE_DEFAULT, RESIGN_PAUSE_MIN},
     core::{
+        alarm::{EXPECT_MAX, EXPECT_MIN},
         duration::DurationText,
         end_text::{ERROR_BYTES_DEFAULT, ERROR_BYTES_MAX, ERROR_BYTES_MIN},
         key_policies::conflicts,
@@ -102,6 +103,9 @@ pub struct EngineOptions {
     /// The longest error of a body with its causes, message of a panic or veto of a hook that is quoted, in
     /// bytes, from [`ERROR_BYTES_MIN`] to [`ERROR_BYTES_MAX`]. Default: [`ERROR_BYTES_DEFAULT`].
     pub error_bytes_max: usize,
+    /// How long after its fire time each tick of every job is to start, 1 s to 100 years, unless the job has
+    /// [its own time](Job::expect_start_within). Default: `None`, nothing is expected.
+    pub overdue_after: Option<Duration>,
     /// Whether a history is kept, where, and how much of it.
     pub history: HistoryOptions,
     /// The node's id, unless the backend has one for it. Default: random.
@@ -138,6 +142,7 @@ impl EngineOptions {
             prefer_not_to_lead: false,
             resign_pause: RESIGN_PAUSE_DEFAULT,
             error_bytes_max: ERROR_BYTES_DEFAULT,
+            overdue_after: None,
             history: HistoryOptions::default(),
             node: NodeId::random(),
             #[cfg(any(test, feature = "testkit"))]
@@ -179,6 +184,11 @@ impl EngineOptions {
             let rule = format!("an error is quoted to at least {min} and at most {max} bytes");
             let cure = format!("choose a number in this range; {default} is the default");
             faults.push(Fault::new("error_bytes_max", value, rule, cure));
+        }
+        if let Some(value) = self.overdue_after.filter(|value| !(EXPECT_MIN..=EXPECT_MAX).contains(value)) {
+            let rule = "it is 1 s to 100 years (36,500 days)";
+            let cure = "choose a time in this range, or leave it out to expect nothing";
+            faults.push(Fault::new("overdue_after", DurationText(value).to_string(), rule, cure));
         }
         if self.max_concurrent_runs == Some(0) {
             let cure = "raise it, or leave it out for no bound";

@@ -19,7 +19,6 @@ use crate::{
 /// The threads that the engine owns.
 pub(super) struct EngineThreads {
     arbiters: Vec<Arbiter>,
-    /// In the order in which they are shut down.
     bodies: Vec<runtime::Runtime>,
     own_threads: Option<Arc<EngineBodies>>,
 }
@@ -106,11 +105,17 @@ impl EngineThreads {
                 break;
             }
         }
+        // Each beside the others: one that is blocked takes no time of another.
+        let left = until.saturating_duration_since(std::time::Instant::now());
+        let of_bodies =
+            self.bodies.into_iter().map(|bodies| thread::spawn(move || bodies.shutdown_timeout(left)));
+        let of_bodies: Vec<_> = of_bodies.collect();
         if let Some(own_threads) = self.own_threads {
-            own_threads.stop(until.saturating_duration_since(std::time::Instant::now()));
+            own_threads.stop(left);
         }
-        for bodies in self.bodies {
-            bodies.shutdown_timeout(until.saturating_duration_since(std::time::Instant::now()));
+        for ended in of_bodies {
+            // It panicked: nothing is left to wait for.
+            let _ = ended.join();
         }
     }
 }
@@ -132,4 +137,39 @@ pub(super) struct Threads {
     pub(super) spawner: Arc<dyn Spawner>,
     /// The engine's own threads for bodies, if the spawner is of them.
     pub(super) bodies: Option<BodyThreads>,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        sync::atomic::{AtomicBool, Ordering},
+        time::Duration,
+    };
+
+    use super::*;
+
+    #[test]
+    fn a_runner_that_is_blocked_takes_no_time_of_bodies_that_end() {
+        let mut threads = EngineThreads { arbiters: Vec::new(), bodies: Vec::new(), own_threads: None };
+        let BodyThreads { runner, bodies } = threads.body_threads(1).unwrap();
+        let (begins, begun) = mpsc::channel();
+        let (goes_on, until) = mpsc::channel::<()>();
+        let ended = Arc::new(AtomicBool::new(false));
+        let (blocks, ends) = (begins.clone(), ended.clone());
+        runner.spawn(async move {
+            blocks.send(()).unwrap();
+            let _ = until.recv();
+        });
+        bodies.spawn(async move {
+            begins.send(()).unwrap();
+            thread::sleep(Duration::from_millis(200));
+            ends.store(true, Ordering::SeqCst);
+        });
+        assert_eq!(begun.iter().take(2).count(), 2);
+
+        threads.stop();
+
+        assert!(ended.load(Ordering::SeqCst), "nobody waited for it");
+        drop(goes_on);
+    }
 }

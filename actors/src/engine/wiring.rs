@@ -24,7 +24,7 @@ use super::{
     threads::{BodyThreads, Threads},
 };
 use crate::{
-    body_queue::{BodyPlace, BodyQueue},
+    body_queue::{BodyPlace, BodyQueue, RunnerQueue},
     body_watch::BodyWatch,
     candidacy::Candidacy,
     core::{
@@ -38,6 +38,7 @@ use crate::{
     drain::ShutdownReport,
     election::{CandidacyOptions, ElectionActor},
     error::{AddError, StartError},
+    failing::Failing,
     failure_log::FailureLog,
     history::{HistoryThread, Recorder},
     hooks::NODE_HOOK_CALL_BYTES_MAX,
@@ -82,6 +83,7 @@ pub(super) async fn start_actors(
         prefer_not_to_lead,
         resign_pause,
         error_bytes_max,
+        overdue_after,
         history,
         ..
     } = options;
@@ -95,6 +97,16 @@ pub(super) async fn start_actors(
     let recorder =
         Recorder::new(&history, backend.name(), (id, clock.clone()), meters.history_dropped.clone());
     recorder.start(threads.history.clone().map_or(HistoryThread::Here, HistoryThread::Own));
+    let (body_runtime, bodies, runner) = match threads.bodies {
+        Some(BodyThreads { runner, bodies }) => {
+            let queue = BodyQueue::on(&runner, bodies.clone());
+            (bodies, BodyPlace::Own(queue.clone()), Some(queue as Arc<dyn RunnerQueue>))
+        }
+        None => {
+            let runtime = threads.spawner.runtime().unwrap_or_else(runtime::Handle::current);
+            (runtime, BodyPlace::Given(threads.spawner.clone()), None)
+        }
+    };
     let node = Arc::new(Node {
         id,
         run_ids: RunIds::of(id),
@@ -103,8 +115,9 @@ pub(super) async fn start_actors(
         clock_moves: ClockMoves::default(),
         leader: KnownLeader::new(clock.elapsed()),
         candidacy: Mutex::new(if prefer_not_to_lead { Candidacy::Reluctant } else { Candidacy::Stands }),
-        bodies: BodyWatch::new(clock.clone(), threads.spawner.clone(), threads.own_threads.clone()),
+        bodies: BodyWatch::new(clock.clone(), threads.spawner.clone(), runner, threads.own_threads.clone()),
         failures: FailureLog::new(clock.clone(), meters.clone()),
+        failing: Failing::default(),
         overdue: Overdue::default(),
         clock,
         zone_data,
@@ -140,15 +153,6 @@ pub(super) async fn start_actors(
         election
     };
     let (stopped, over) = oneshot::channel();
-    let (body_runtime, bodies) = match threads.bodies {
-        Some(BodyThreads { runner, bodies }) => {
-            (bodies.clone(), BodyPlace::Own(BodyQueue::on(&runner, bodies)))
-        }
-        None => {
-            let runtime = node.spawner.runtime().unwrap_or_else(|| node.timers.clone());
-            (runtime, BodyPlace::Given(node.spawner.clone()))
-        }
-    };
     let jobs_host = Arc::new(JobHost {
         node: node.clone(),
         asks: asks.clone(),
@@ -178,6 +182,7 @@ pub(super) async fn start_actors(
         forget_after,
         retention: history.retention,
         lease: backend.lease(),
+        overdue_after,
         listener,
         election,
         lock: lock.clone(),

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use chrono::{SecondsFormat, TimeDelta};
+use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 
 use super::{Event, EventKind};
 use crate::{
@@ -40,6 +40,12 @@ impl fmt::Display for EventKind {
                     f,
                     ": the store refuses its data; update it, or mend the store and resume it: {reason}"
                 )
+            }
+            Self::JobOverdue { expectation, within, since, .. } => {
+                write!(f, " {expectation} within {within:.1?}, since {}", instant(*since))
+            }
+            Self::JobRecovered { expectation, since, .. } => {
+                write!(f, " {expectation}, overdue since {}", instant(*since))
             }
             Self::JobRestarted { restarts, .. } => write!(f, " restarts {restarts}"),
             Self::TickSkipped { fire_time, reason, count, at_least, .. } => {
@@ -104,6 +110,10 @@ impl fmt::Display for EventKind {
             }
         }
     }
+}
+
+fn instant(at: DateTime<Utc>) -> String {
+    at.to_rfc3339_opts(SecondsFormat::AutoSi, true)
 }
 
 fn write_by(f: &mut fmt::Formatter<'_>, by: Option<&By>) -> fmt::Result {

@@ -32,6 +32,8 @@ impl EventKind {
             Self::JobRestarted { .. }
             | Self::JobRevived { .. }
             | Self::JobUnparked { .. }
+            | Self::JobOverdue { .. }
+            | Self::JobRecovered { .. }
             | Self::TickHeld { .. }
             | Self::TickSkipped { .. }
             | Self::RunProgressed { .. }

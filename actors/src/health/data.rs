@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use super::{FAILING_CURE, NO_SESSION, Part, Problem, ProblemJobs};
+use super::{FAILING_CURE, FailingJob, NO_SESSION, OverdueJob, Part, Problem, ProblemJobs};
 use crate::{core::operation::Operation, name::JobName, starts::BodyThreads};
 
 /// The JSON of a [`Problem`].
@@ -29,24 +29,34 @@ struct Shown<'a> {
     count: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     jobs: Option<Cow<'a, [JobName]>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    overdue: Option<Cow<'a, [OverdueJob]>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    failing: Option<Cow<'a, [FailingJob]>>,
 }
 
 impl Serialize for Problem {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let reason = match self {
-            Self::Failing { reason, .. } => Cow::Borrowed(&**reason),
+            Self::OperationFailing { reason, .. } => Cow::Borrowed(&**reason),
             _ => self.reason(),
         };
         let (last, count) = match self {
-            Self::Failing { last, count, .. } => (Some(*last), Some(*count)),
+            Self::OperationFailing { last, count, .. } => (Some(*last), Some(*count)),
+            Self::Overdue { count, .. } | Self::Failing { count, .. } => (None, Some(*count as u64)),
             _ => (None, None),
         };
         let jobs = match self {
-            Self::Overdue { jobs, .. }
+            Self::TicksUndecided { jobs, .. }
             | Self::Broken { jobs }
             | Self::Parked { jobs }
             | Self::Conflicting { jobs } => Some(jobs),
             _ => None,
+        };
+        let (overdue, failing) = match self {
+            Self::Overdue { jobs, .. } => (Some(jobs.as_slice().into()), None),
+            Self::Failing { jobs, .. } => (None, Some(jobs.as_slice().into())),
+            _ => (None, None),
         };
         let part = match self {
             Self::Stalled { part, .. } => Some(*part),
@@ -67,6 +77,8 @@ impl Serialize for Problem {
             last,
             count: count.or_else(|| jobs.map(|jobs| jobs.count as u64)),
             jobs: jobs.map(|jobs| jobs.first.as_slice().into()),
+            overdue,
+            failing,
         };
         shown.serialize(serializer)
     }
@@ -79,11 +91,13 @@ impl<'de> Deserialize<'de> for Problem {
         }
         let shown = Shown::deserialize(deserializer)?;
         let since = || there(shown.since, "since");
+        let counted = |count| -> Result<usize, D::Error> {
+            // The node that counted them may have wider words than this one.
+            Ok(usize::try_from(there::<u64, _>(count, "count")?).unwrap_or(usize::MAX))
+        };
         let jobs = || -> Result<ProblemJobs, D::Error> {
             let first = there(shown.jobs.as_deref(), "jobs")?.to_vec();
-            let count = there(shown.count, "count")?;
-            // The node that counted them may have wider words than this one.
-            Ok(ProblemJobs { first, count: usize::try_from(count).unwrap_or(usize::MAX) })
+            Ok(ProblemJobs { first, count: counted(shown.count)? })
         };
         Ok(match &*shown.problem {
             "stalled" => Self::Stalled { part: there(shown.part, "part")?, since: since()? },
@@ -100,7 +114,7 @@ impl<'de> Deserialize<'de> for Problem {
             },
             "lease_too_short" => Self::LeaseTooShort { reason: shown.reason.into_owned(), since: since()? },
             "no_leader" => Self::NoLeader { since: since()? },
-            "failing" => Self::Failing {
+            "operation_failing" => Self::OperationFailing {
                 operation: there(shown.operation, "operation")?,
                 reason: shown.reason.into_owned(),
                 cure: (shown.cure != FAILING_CURE).then(|| shown.cure.into_owned()),
@@ -108,8 +122,16 @@ impl<'de> Deserialize<'de> for Problem {
                 last: there(shown.last, "last")?,
                 count: there(shown.count, "count")?,
             },
-            "overdue" => Self::Overdue { jobs: jobs()?, since: since()? },
-            "overdue_on_leader" => Self::OverdueOnLeader { since: since()? },
+            "ticks_undecided" => Self::TicksUndecided { jobs: jobs()?, since: since()? },
+            "ticks_undecided_on_leader" => Self::TicksUndecidedOnLeader { since: since()? },
+            "overdue" => Self::Overdue {
+                jobs: there(shown.overdue, "overdue")?.into_owned(),
+                count: counted(shown.count)?,
+            },
+            "failing" => Self::Failing {
+                jobs: there(shown.failing, "failing")?.into_owned(),
+                count: counted(shown.count)?,
+            },
             "undecided" => Self::Undecided { since: since()? },
             "broken" => Self::Broken { jobs: jobs()? },
             "parked" => Self::Parked { jobs: jobs()? },

@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use actix::prelude::*;
+use chrono::{DateTime, Utc};
 use tokio::{sync::oneshot, time::Instant};
 
 use super::{
@@ -19,7 +20,9 @@ use super::{
     triggered::TriggeredRun,
 };
 use crate::{
+    alarm::JobAlarm,
     core::{
+        alarm::{Paused, Standing},
         job::{Effects, Farewell, Input, JobMachine, Lifecycle, OverdueMark, Progress},
         seldom::Seldom,
     },
@@ -124,6 +127,11 @@ impl JobActor {
 
     /// The time has come for which the timer was set.
     pub(super) fn on_time(&mut self, ctx: &mut JobContext) {
+        #[cfg(any(test, feature = "testkit"))]
+        if self.job.host.definitions.as_ref().is_some_and(|known| known.is_deaf(&self.job.definition.name)) {
+            ctx.wake_at = Some(None);
+            return;
+        }
         self.armed_after = None;
         self.step(Input::WakeUp, ctx);
     }
@@ -153,6 +161,9 @@ impl JobActor {
         self.former_keys.forget_all_but(|| self.machine.open_runs());
         self.answer_lost_ends();
         self.mark_overdue(reading.now.elapsed);
+        if let Some(alarm) = self.job.definition.alarm() {
+            self.note_standing(alarm, reading.now.wall);
+        }
         self.show_held();
         self.arm(reading, ctx);
         self.stop_if_done(ctx);
@@ -191,6 +202,21 @@ impl JobActor {
                 self.overdue = Some(self.node().overdue.mark(job, tick, cursor, now));
             }
         }
+    }
+
+    /// Tells the alarm how the job stands.
+    fn note_standing(&self, alarm: &JobAlarm, now: DateTime<Utc>) {
+        let machine = &self.machine;
+        let standing = Standing {
+            fires: machine.fires() || machine.is_parked(),
+            is_parked: machine.is_parked(),
+            cursor: machine.cursor(),
+            granted: machine.granted_tick(),
+            paused: machine.pause().map(|pause| Paused { until: pause.until }),
+            is_exhausted: machine.is_exhausted(),
+        };
+        let is_to_be_asked = alarm.lock().stands(standing, now);
+        self.job.alarm_noted(is_to_be_asked);
     }
 
     /// Shows in the metrics how many ticks the pause holds.
@@ -379,7 +405,7 @@ impl Handler<Envelope> for JobActor {
             }
             Some(JobMessage::PauseLocal { pause, reply }) => drop(reply.send(self.pause(pause, ctx))),
             Some(JobMessage::Upcoming { count, reply }) => {
-                let _ = reply.send(self.machine.upcoming(self.job.now().wall, count));
+                let _ = reply.send(self.machine.upcoming(self.job.wall(), count));
             }
             Some(JobMessage::Explain { when, reply }) => {
                 let has_slots = self.job.host.permits.limited();

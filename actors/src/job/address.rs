@@ -18,7 +18,7 @@ use chrono::{DateTime, Utc};
 use tokio::sync::oneshot;
 
 use super::{actor::JobActor, context::JobContext};
-use crate::{core::time::FireTime, error::FIRE_TIMES_MAX, name::RunId};
+use crate::{contained::unharmed, core::time::FireTime, error::FIRE_TIMES_MAX, name::RunId};
 
 /// How many messages an address takes before `send` and `try_send` have to wait, as that of any actor.
 pub(super) const MAILBOX_CAPACITY: usize = 16;
@@ -41,7 +41,7 @@ impl Handler<FireTimes> for JobActor {
     type Result = Vec<DateTime<Utc>>;
 
     fn handle(&mut self, FireTimes(count): FireTimes, _: &mut Self::Context) -> Self::Result {
-        let fire_times = self.machine.upcoming(self.job.now().wall, count.min(FIRE_TIMES_MAX));
+        let fire_times = self.machine.upcoming(self.job.wall(), count.min(FIRE_TIMES_MAX));
         fire_times.into_iter().map(FireTime::instant).collect()
     }
 }
@@ -100,11 +100,13 @@ impl Mailboxes {
         None
     }
 
-    /// The actor in this place is no more: whoever sends it something is told so.
+    /// The actor in this place is no more: whoever sends it something is told so. What is dropped unread may
+    /// panic, and harms nobody.
     pub(super) fn close(&mut self, place: u32) {
         while let Some((number, _)) = self.open.range((place, 0)..=(place, u64::MAX)).next() {
             let number = *number;
-            self.open.remove(&number);
+            let mailbox = self.open.remove(&number);
+            unharmed(|| drop(mailbox));
         }
     }
 }
@@ -143,6 +145,7 @@ where
 #[cfg(test)]
 mod tests {
     use std::{
+        panic::resume_unwind,
         sync::{
             Arc,
             atomic::{AtomicUsize, Ordering},
@@ -205,5 +208,33 @@ mod tests {
 
         assert_eq!(addresses.each_ref().map(Addr::connected), [false, true, false, true]);
         assert_eq!(mailboxes.open.len(), 2);
+    }
+
+    /// Nobody handles it.
+    #[derive(Message)]
+    #[rtype(result = "()")]
+    struct PanicsUnread;
+
+    impl Drop for PanicsUnread {
+        fn drop(&mut self) {
+            resume_unwind(Box::new("unread"));
+        }
+    }
+
+    impl Handler<PanicsUnread> for JobActor {
+        type Result = ();
+
+        fn handle(&mut self, _: PanicsUnread, _: &mut JobContext) {}
+    }
+
+    #[test]
+    fn a_message_that_panics_when_it_is_dropped_unread_keeps_no_mailbox_open() {
+        let mut mailboxes = Mailboxes::default();
+        let addresses = [3, 3].map(|place| opened(&mut mailboxes, place).0);
+        addresses[0].do_send(PanicsUnread);
+
+        mailboxes.close(3);
+
+        assert_eq!(addresses.each_ref().map(Addr::connected), [false, false]);
     }
 }

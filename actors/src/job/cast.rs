@@ -10,7 +10,8 @@
 //! 4. the timer is set for the one that is due next.
 //!
 //! What they start begins together, so many at a time, and the rest at the end of the turn: a thread for bodies
-//! is woken up for many.
+//! is woken up for many. It begins before, if it would wait for longer than [`TOGETHER_MAX`], or for a schedule
+//! that may block.
 //!
 //! An actor that panics dies, and no other one with it. Somebody who wants to talk to one actor gets an
 //! [address](super::address) of it.
@@ -61,6 +62,9 @@ const WAKES_A_TURN: usize = 64;
 
 /// So many runs begin together.
 const STARTS_TOGETHER: usize = 16;
+
+/// The longest time that a run waits for others to begin together with it, besides what one step takes.
+const TOGETHER_MAX: Duration = Duration::from_micros(100);
 
 /// For so many deliveries an idle cast keeps memory, in its inbox and beside it.
 const ROOM_KEPT: usize = 128;
@@ -195,6 +199,8 @@ struct Cast {
     timer: Pin<Box<Sleep>>,
     /// The runs that were started in this turn and are still to begin.
     starts: Vec<RunTask>,
+    /// Since when the first of them waits for others, if one was started in another step.
+    starts_since: Option<Instant>,
     /// What has begun, and may wait behind a body that blocks.
     watched: Option<(Arc<JobHost>, Watch)>,
 }
@@ -213,6 +219,7 @@ impl Cast {
             began,
             timer: Box::pin(sleep_until(began)),
             starts: Vec::new(),
+            starts_since: None,
             watched: None,
         }
     }
@@ -257,6 +264,9 @@ impl Cast {
         match delivery {
             Delivery::Start(job, beginning) => self.start(job, beginning),
             Delivery::Message(message) => {
+                if message.may_block() {
+                    self.begin_together();
+                }
                 let (place, generation) = message.receiver();
                 let actor = self.actors.get(place as usize).and_then(Option::as_ref);
                 if actor.is_some_and(|actor| actor.job.generation == generation) {
@@ -299,6 +309,9 @@ impl Cast {
 
     /// Lets an actor do something. It dies if it panics.
     fn with(&mut self, place: u32, work: impl FnOnce(&mut JobActor, &mut JobContext)) {
+        if !self.starts.is_empty() {
+            self.begin_before(place);
+        }
         let Some(actor) = self.actors.get_mut(place as usize).and_then(Option::as_mut) else { return };
         let mut ctx = JobContext::lent(mem::take(&mut self.starts));
         let done = unharmed(|| work(actor, &mut ctx));
@@ -323,8 +336,9 @@ impl Cast {
     fn stop(&mut self, place: u32) {
         self.due.set(place, None);
         let Some(actor) = self.actors.get_mut(place as usize).and_then(Option::take) else { return };
-        self.mailboxes.close(place);
+        // First of all: the supervisor is told whatever becomes of the rest.
         let_go(actor);
+        self.mailboxes.close(place);
         self.doors.places.give_back(place);
         // Those that come take the lowest places.
         while let Some(None) = self.actors.last() {
@@ -342,7 +356,19 @@ impl Cast {
         self.due.first().filter(|(_, at)| *at <= now).map(|(place, _)| place)
     }
 
+    /// What was started begins before the step of this actor, if it has waited long enough, or if it might have
+    /// to wait for that step.
+    fn begin_before(&mut self, place: u32) {
+        let actor = self.actors.get(place as usize).and_then(Option::as_ref);
+        let now = Instant::now();
+        let since = *self.starts_since.get_or_insert(now);
+        if actor.is_some_and(|actor| actor.job.definition.may_block) || now - since > TOGETHER_MAX {
+            self.begin_together();
+        }
+    }
+
     fn begin_together(&mut self) {
+        self.starts_since = None;
         let Some(host) = self.starts.first().map(|run| run.job().host.clone()) else { return };
         let Some(watch) = host.bodies.start_all(&mut self.starts) else { return };
         match &mut self.watched {
@@ -362,9 +388,9 @@ impl Cast {
 
     /// Sets the timer for the actor that is due next, and for what is watched. Answers whether the time has
     /// come already.
-    fn set_timer(&mut self, task: &mut TaskContext<'_>) -> bool {
+    fn set_timer(&mut self, watch_again: Option<Instant>, task: &mut TaskContext<'_>) -> bool {
         let due = self.due.first().map(|(_, at)| self.began + Duration::from_nanos(at));
-        let Some(at) = due.into_iter().chain(self.watch()).min() else { return false };
+        let Some(at) = due.into_iter().chain(watch_again).min() else { return false };
         if self.timer.deadline() != at {
             self.timer.as_mut().reset(at);
         }
@@ -383,7 +409,9 @@ impl Future for Cast {
         // What panics beside the actors themselves is what is dropped, and whoever hears of it. The rest is
         // for the next turn.
         let goes_on = unharmed(|| this.turn()).unwrap_or(true);
-        if goes_on || this.set_timer(task) {
+        // In every turn: a cast that is busy for long sets no timer meanwhile.
+        let watch_again = this.watch();
+        if goes_on || this.set_timer(watch_again, task) {
             // Not woken up at once: the thread would come back to this task up to 61 times before it looks
             // at its timers and at what other threads want of it.
             let _ = pin!(yield_now()).poll(task);

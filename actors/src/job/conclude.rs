@@ -103,6 +103,10 @@ pub(super) fn conclude(
 ) {
     record_end(job, &ended, notes);
     let RunEnded { outcome, cancelled, started_at, took, recorded, .. } = ended;
+    if let Some(alarm) = job.definition.alarm() {
+        let is_to_be_asked = alarm.lock().ended(ended.run, ended.outcome_told(), took, job.wall());
+        job.alarm_noted(is_to_be_asked);
+    }
     if recorded {
         job.meters.ended(outcome);
     }

@@ -114,6 +114,10 @@ impl JobActor {
             | SkipReason::Removed => self.publish_routine(kind),
         }
         self.record_skipped(newest, reason, count, at_least);
+        if let Some(alarm) = self.job.definition.alarm().filter(|_| reason != SkipReason::Parked) {
+            let is_to_be_asked = alarm.lock().skipped(newest);
+            self.job.alarm_noted(is_to_be_asked);
+        }
         let fire_time = newest.instant();
         hook_calls::skipped(&self.job, |job| SkippedTicks { job, fire_time, reason, count, at_least });
     }
@@ -139,6 +143,9 @@ impl JobActor {
         }
         if let Some(drain) = &self.drain {
             drain.expect(&self.job.definition.name, start.run);
+        }
+        if let Some(alarm) = self.job.definition.alarm() {
+            alarm.lock().starts(start.run, start.tick);
         }
         self.node().meters.runs_in_progress.increment(1);
         let run = self.run(&start);
@@ -226,6 +233,7 @@ impl JobActor {
     fn ended(&mut self, ended: RunEnded, completes: bool, told: &mut Told) {
         let outcome = ended.outcome_told();
         let last = self.body_ended(ended.run, outcome);
+        self.note_failures(outcome);
         let at = self.ends.iter().position(|(run, _)| *run == ended.run);
         let waiting = at.map(|at| self.ends.list_mut().swap_remove(at).1);
         if let Some(drain) = &self.drain {
@@ -245,6 +253,20 @@ impl JobActor {
         conclude(&self.job, ended, run, None, notes);
         // Perhaps nobody waits.
         let _ = waiting.map(|waiting| waiting.send(outcome));
+    }
+
+    /// Says whether the job fails again and again.
+    fn note_failures(&self, outcome: Outcome) {
+        let (failing, job) = (&self.node().failing, &self.job.definition.name);
+        match outcome {
+            Outcome::Succeeded => failing.well(job),
+            Outcome::Failed | Outcome::Panicked | Outcome::TimedOut => {
+                let failed = self.machine.last_runs().take_while(|run| run.outcome != Outcome::Succeeded);
+                let since = failed.map(|run| run.started_at).min();
+                failing.failed(job, self.machine.failures(), since.unwrap_or_else(|| self.job.wall()));
+            }
+            Outcome::Cancelled | Outcome::Lost => {}
+        }
     }
 
     fn answer(&mut self, run: RunId, answer: Result<TriggerAnswer, Refusal>) {

@@ -58,6 +58,11 @@ impl JobHandle {
         &self.host.node
     }
 
+    /// As far as is known from the last run.
+    pub(crate) fn body_takes_time(&self) -> bool {
+        self.body_takes_time.load(Ordering::Relaxed)
+    }
+
     /// Feeds an input to the job's machine.
     pub(crate) fn send(self: &Arc<Self>, input: Input) {
         self.post(JobMessage::Input(input));
@@ -95,6 +100,13 @@ impl JobHandle {
         self.host.reports.do_send(JobReport { job: self.clone(), report });
     }
 
+    /// The job's alarm was told something, by which it is to be asked, or is not.
+    pub(super) fn alarm_noted(self: &Arc<Self>, is_to_be_asked: bool) {
+        if is_to_be_asked {
+            self.report(Report::AlarmNoted);
+        }
+    }
+
     /// Gives a permit back: to the job that waits for one, if there is one. If that job is gone, the message
     /// comes back to the supervisor, which gives the permit back again.
     pub(crate) fn release_permit(&self) {
@@ -120,6 +132,11 @@ impl JobHandle {
             Fires::Leader | Fires::AnyNode => self.node().now_in_store(),
             Fires::Local => self.node().now(),
         }
+    }
+
+    /// What the clock that decides the job's ticks reads. No run id is made of it, unlike with [`now`](Self::now).
+    pub(crate) fn wall(&self) -> DateTime<Utc> {
+        self.wall_at(self.node().clock.elapsed())
     }
 
     /// What the clock that decides the job's ticks reads while the monotonic one reads this, which is now.

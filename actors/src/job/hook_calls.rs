@@ -33,7 +33,8 @@ use crate::{
     event::Outcome,
     event_log::Level,
     hooks::{
-        FinishedRun, HOOK_CALL_BYTES_MAX, HOOK_CALLS_MAX, HOOK_TIMEOUT_DEFAULT, Hook, Hooks, SkippedTicks,
+        FinishedRun, HOOK_CALL_BYTES_MAX, HOOK_CALLS_MAX, HOOK_TIMEOUT_DEFAULT, Hook, Hooks, OverdueAlarm,
+        SkippedTicks,
     },
     metrics::{HookFault, HookKind},
     name::JobName,
@@ -199,6 +200,7 @@ struct Call {
 enum Told {
     Ended(Box<FinishedRun>),
     Skipped(SkippedTicks),
+    Overdue(OverdueAlarm),
 }
 
 impl Told {
@@ -206,7 +208,7 @@ impl Told {
     fn text_bytes(&self) -> usize {
         match self {
             Self::Ended(ended) => ended.error.as_ref().map_or(0, |error| error.len()),
-            Self::Skipped(_) => 0,
+            Self::Skipped(_) | Self::Overdue(_) => 0,
         }
     }
 }
@@ -217,6 +219,7 @@ impl Call {
             Told::Ended(ended) if ended.outcome == Outcome::Succeeded => HookKind::AfterSuccess,
             Told::Ended(_) => HookKind::AfterFailure,
             Told::Skipped(_) => HookKind::OnSkip,
+            Told::Overdue(_) => HookKind::OnOverdue,
         }
     }
 
@@ -229,6 +232,7 @@ impl Call {
                 tell(&job, kind, after(ended.outcome), *ended).instrument(span).await;
             }
             Told::Skipped(ticks) => tell(&job, kind, |hooks| &hooks.on_skip, ticks).await,
+            Told::Overdue(alarm) => tell(&job, kind, |hooks| &hooks.on_overdue, alarm).await,
         }
     }
 
@@ -268,6 +272,13 @@ pub(super) fn ended(job: &Arc<JobHandle>, ended: FinishedRun) {
 pub(super) fn skipped(job: &Arc<JobHandle>, ticks: impl FnOnce(JobName) -> SkippedTicks) {
     if job.hooks(|hooks| &hooks.on_skip).next().is_some() {
         enqueue(job, Told::Skipped(ticks(job.definition.name.clone())));
+    }
+}
+
+/// The job did not do in time what is expected of it.
+pub(crate) fn overdue(job: &Arc<JobHandle>, alarm: impl FnOnce(JobName) -> OverdueAlarm) {
+    if job.hooks(|hooks| &hooks.on_overdue).next().is_some() {
+        enqueue(job, Told::Overdue(alarm(job.definition.name.clone())));
     }
 }
 

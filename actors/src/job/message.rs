@@ -115,6 +115,11 @@ impl Envelope {
         (self.job.place, self.job.generation)
     }
 
+    /// The schedule of the job, by the definition that its sender knows, may block.
+    pub(super) fn may_block(&self) -> bool {
+        self.job.definition.may_block
+    }
+
     /// Takes the message out: it has arrived.
     pub(super) fn open(mut self) -> Option<JobMessage> {
         self.message.take()

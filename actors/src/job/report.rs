@@ -36,6 +36,8 @@ pub(crate) enum Report {
     Stop(Pause),
     /// Its body said that this node is to leave the lead to another one.
     ResignWanted,
+    /// Its alarm is to be looked at.
+    AlarmNoted,
     /// What its actor did not live to handle. That it [died](Self::Died) was reported before: its messages
     /// come back only once it has stopped.
     Undelivered(JobMessage),

@@ -21,7 +21,7 @@ use tracing::Instrument;
 use super::{handle::JobHandle, hook_calls, report::Report};
 use crate::{
     body_queue::{Begin, QUICK_MAX},
-    contained::panic_text,
+    contained::{panic_text, unharmed},
     core::job::{BodyEnd, BodyEnded, Input, Start},
     event::EventKind,
     history::OpenRun,
@@ -42,7 +42,7 @@ pub(crate) struct RunTask {
 
 impl RunTask {
     pub(crate) fn new(job: Arc<JobHandle>, start: Start, session: Option<Session>, run: Run) -> Self {
-        let report = EndReport { job, run: start.run, started: None, sent: false };
+        let report = EndReport { job, run: start.run, started: None, is_begun: false, sent: false };
         Self { start, session, run, report }
     }
 
@@ -90,6 +90,10 @@ impl RunTask {
                 }
             });
         }
+        if let Some(alarm) = job.definition.alarm() {
+            let is_to_be_asked = alarm.lock().began(start.run, started_at);
+            job.alarm_noted(is_to_be_asked);
+        }
         report.started = Some((started_at, elapsed));
         (run, report)
     }
@@ -121,7 +125,7 @@ impl RunTask {
             self.report.send(BodyEnd::NotStarted { veto: None });
             return None;
         }
-        let (run, report) = self.say_started();
+        let (run, mut report) = self.say_started();
         let body = report.job.definition.body.get();
         let is_abortable = body.abortable();
         let own = (is_abortable || report.records()).then(|| run.clone());
@@ -129,6 +133,7 @@ impl RunTask {
             report.end(Err(Aborted));
             return None;
         }
+        report.is_begun = true;
         // Nobody is to be woken: what is not over is polled again at once, as a task of its own.
         let mut nobody = Context::from_waker(Waker::noop());
         let first = catch_unwind(AssertUnwindSafe(|| {
@@ -171,38 +176,65 @@ impl Begin for RunTask {
     }
 
     fn is_quick(&self) -> bool {
-        !self.is_to_be_admitted() && !self.job().body_takes_time.load(Ordering::Relaxed)
+        !self.is_to_be_admitted() && !self.job().body_takes_time()
     }
 }
 
-/// Waits for a body, contained, and reports its end.
+/// Waits for a body, contained, and reports its end once nothing of it is left: whoever hears of the end may
+/// start the next run.
 ///
 /// `run` is there if the run is to be recorded as one in progress.
 async fn finish(
-    report: EndReport,
+    mut report: EndReport,
     run: Option<Run>,
     abort: Option<AbortRegistration>,
     work: impl Future<Output = RunResult>,
 ) {
     let mut open = None;
     let mut run = run.filter(|_| report.records());
-    let mut work = pin!(AssertUnwindSafe(work).catch_unwind());
-    let work = poll_fn(|task| {
-        let polled = work.as_mut().poll(task);
-        // Not one that ends at once.
-        if polled.is_pending()
-            && let Some(run) = run.take()
-        {
-            open = report.open(&run);
-        }
-        polled
-    });
-    let end = match abort {
-        Some(registration) => Abortable::new(work, registration).await,
-        None => Ok(work.await),
+    let (mut is_begun, mut is_aborted) = (report.is_begun, false);
+    let end = {
+        // The body is dropped inside, at the end of the block: what its destructors do is contained as well.
+        let work = async {
+            let work = async {
+                is_begun = true;
+                work.await
+            };
+            let Some(registration) = abort else { return Ok(work.await) };
+            let mut work = pin!(Abortable::new(work, registration));
+            let end = work.as_mut().await;
+            is_aborted = end.is_err();
+            end
+        };
+        let mut work = pin!(AssertUnwindSafe(work).catch_unwind());
+        poll_fn(|task| {
+            let polled = work.as_mut().poll(task);
+            // Not one that ends at once.
+            if polled.is_pending()
+                && let Some(run) = run.take()
+            {
+                open = report.open(&run);
+            }
+            polled
+        })
+        .await
     };
     drop(open);
-    report.end(end);
+    report.is_begun = is_begun;
+    report.end(match end {
+        Ok(Ok(result)) => Ok(Ok(result)),
+        Ok(Err(Aborted)) => Err(Aborted),
+        Err(payload) if is_aborted => {
+            drop_unharmed(payload);
+            Err(Aborted)
+        }
+        Err(payload) => Ok(Err(payload)),
+    });
+}
+
+/// Drops what a body has left, which may panic.
+fn drop_unharmed<T>(left: T) {
+    unharmed(|| drop(left));
 }
 
 /// Tells the job that its run ended; if nobody says how, that it was aborted.
@@ -210,6 +242,8 @@ struct EndReport {
     job: Arc<JobHandle>,
     run: RunId,
     started: Option<(DateTime<Utc>, Duration)>,
+    /// The body was called, so that it is known how long it takes.
+    is_begun: bool,
     sent: bool,
 }
 
@@ -233,9 +267,19 @@ impl EndReport {
                 if error.resigns() {
                     self.job.report(Report::ResignWanted);
                 }
-                BodyEnd::Failed { error: texts.take(&error), severity: error.severity() }
+                let severity = error.severity();
+                let text = unharmed(|| texts.take(&error));
+                drop_unharmed(error);
+                match text {
+                    Some(error) => BodyEnd::Failed { error, severity },
+                    None => BodyEnd::Panicked(texts.take("the error panicked when its text was asked for")),
+                }
             }
-            Ok(Err(payload)) => BodyEnd::Panicked(texts.take(panic_text(&*payload))),
+            Ok(Err(payload)) => {
+                let text = texts.take(panic_text(&*payload));
+                drop_unharmed(payload);
+                BodyEnd::Panicked(text)
+            }
             Err(Aborted) => BodyEnd::Aborted,
         };
         self.send(end);
@@ -249,7 +293,7 @@ impl EndReport {
         let took = self.started.map(|(_, began)| elapsed.saturating_sub(began)).unwrap_or_default();
         let started_at = self.started.map(|(at, _)| at);
         let takes_time = took > QUICK_MAX;
-        if self.job.body_takes_time.load(Ordering::Relaxed) != takes_time {
+        if self.is_begun && self.job.body_takes_time() != takes_time {
             self.job.body_takes_time.store(takes_time, Ordering::Relaxed);
         }
         self.job.send(Input::BodyEnded(BodyEnded { run: self.run, end, started_at, took }));

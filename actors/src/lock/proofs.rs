@@ -83,7 +83,7 @@ impl LockActor {
         let overdue = &self.node.overdue;
         let proof = Proof {
             term,
-            overdue_since: overdue.since(asked_at, lease).filter(|_| term.is_some()),
+            overdue_since: overdue.to_say(asked_at, lease).filter(|_| term.is_some()),
             all_decided: term.is_some() && overdue.is_empty(),
         };
         let locker = self.locker.clone();

@@ -119,6 +119,13 @@ pub trait Schedule: Send + Sync + fmt::Debug + fmt::Display + 'static {
         false
     }
 
+    /// Whether an answer may take its time, or never come: runs of other jobs that are granted already do not
+    /// wait for it. A schedule whose answers take microseconds says that it does not block; then such runs may
+    /// begin together after it was asked. Default: yes.
+    fn may_block(&self) -> bool {
+        true
+    }
+
     /// The rule of the job of this name, if it is not the same for all jobs: random intervals and jitter take
     /// the name as their seed. `None`, the default, if it is.
     fn for_job(&self, job: &str) -> Option<Arc<dyn Schedule>> {

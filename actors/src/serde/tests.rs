@@ -8,11 +8,12 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
 use crate::{
-    ActiveRunStatus, Added, BodyThreads, By, CancelReason, Candidacy, Event, EventName, FencingToken,
-    FireTime, Fires, HealthReport, HeldStatus, HowDrained, JobName, JobPage, JobState, JobStatus,
-    LastRunStatus, LockKey, Measure, Misfire, NodeId, OnLost, Operation, Outcome, Overlap, Part, Pause,
-    Policies, PolicyConfig, Problem, ProblemJobs, Reported, Retry, RunId, RunIds, RunPhase, Scheduled,
-    ShutdownReport, SkipReason, StepDownReason, Tag, Term, Triggered, event_log::tests::sample, port::Role,
+    ActiveRunStatus, Added, BodyThreads, By, CancelReason, Candidacy, Event, EventName, Expectation,
+    FailingJob, FencingToken, FireTime, Fires, HealthReport, HeldStatus, HowDrained, JobName, JobPage,
+    JobState, JobStatus, LastRunStatus, LockKey, Measure, Misfire, NodeId, OnLost, Operation, Outcome,
+    OverdueJob, Overlap, Part, Pause, Policies, PolicyConfig, Problem, ProblemJobs, Reported, Retry, RunId,
+    RunIds, RunPhase, Scheduled, ShutdownReport, SkipReason, StepDownReason, Tag, Term, Triggered,
+    event_log::tests::sample, port::Role,
 };
 
 /// One value of each variant. A variant that is not in the list does not compile.
@@ -164,7 +165,7 @@ fn every_problem_is_read_back() {
     let since = at("2026-01-01T00:00:00Z");
     let bare = [
         Problem::NoSession { reason: None, since },
-        Problem::Failing {
+        Problem::OperationFailing {
             operation: Operation::Open,
             reason: String::new(),
             cure: None,

@@ -77,9 +77,10 @@ impl SupervisorActor {
         let (now, known_since) = self.node().clock.read();
         let mut added = Vec::with_capacity(definitions.len());
         let mut entries = Vec::with_capacity(definitions.len());
+        let mut watched = Vec::new();
         let host = self.parts.jobs.clone();
         let mut held = None;
-        for (nth, definition) in definitions.into_iter().enumerate() {
+        for (nth, mut definition) in definitions.into_iter().enumerate() {
             if nth % PAGE_MAX == 0 {
                 // What was sent of the page before goes now.
                 drop(held.take());
@@ -90,6 +91,7 @@ impl SupervisorActor {
             self.parts.jobs.note(&definition);
             self.keys.add(definition.declares());
             self.tags.add(&definition);
+            self.give_alarm(&mut definition, None);
             let job = self.start_actor(Arc::new(definition), None, Beginning::New(now));
             self.node()
                 .publisher
@@ -99,9 +101,13 @@ impl SupervisorActor {
                 firing.await_enrolment();
             }
             added.push(job.clone());
+            if job.definition.alarm().is_some() {
+                watched.push(job.clone());
+            }
             entries.push((name, Entry { job, firing, known_since, deaths: None, parked: None }));
         }
         self.insert(entries);
+        watched.iter().for_each(|job| self.watch(job, ctx));
         drop(held);
         self.node().meters.jobs.set(self.jobs.len() as f64);
         self.enrol(ctx);

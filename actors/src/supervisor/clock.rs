@@ -140,21 +140,22 @@ impl SupervisorActor {
     /// A task of its own looks. An actor would be woken up for each look, by way of the set of tasks that it
     /// is in, and of a system call that wakes up its own thread: several times the cost of the look, all day.
     fn watch_own_clocks(&mut self, ctx: &mut Context<Self>) {
+        // Before the look: a step that comes after it ends the wait.
+        let mut next_look = self.node().clock.next_look();
         self.look_at_clocks(ctx);
         let (node, mut watch) = (self.node().clone(), self.wall_clock.clone());
         let moved = Looks(tokio::spawn(async move {
             loop {
-                // Before the look: a step that comes after it ends the wait.
-                let next_look = node.clock.next_look();
-                let store = node.measure_store_clock();
-                let (wall, elapsed) = node.clock.read();
-                if store || watch.look(wall, elapsed).is_some() {
-                    break store;
-                }
                 let earliest = Instant::now() + LOOK_PAUSE_MIN;
                 next_look.await;
                 if Instant::now() < earliest {
                     sleep_until(earliest).await;
+                }
+                next_look = node.clock.next_look();
+                let store = node.measure_store_clock();
+                let (wall, elapsed) = node.clock.read();
+                if store || watch.look(wall, elapsed).is_some() {
+                    break store;
                 }
             }
         }));
@@ -199,6 +200,7 @@ impl SupervisorActor {
     /// that the clock has moved.
     fn rearm(&mut self, mut moved: MovedClocks, ctx: &mut Context<Self>) {
         self.node().clock_moves.count();
+        self.look_at_all_alarms(ctx);
         if let Some(former) = self.rearming.take() {
             // It is done from the start: whom it has woken up is wrong again, and whom it has not may be due
             // soon by now.

@@ -16,6 +16,7 @@ use crate::{
     core::{
         duration::DurationText,
         operation::Operation,
+        policy::Fires,
         round_trip::LeaseTooShort,
         text::{TEXT_MAX, bounded},
     },
@@ -33,6 +34,11 @@ use crate::{
 const STALL: Duration = Duration::from_secs(2);
 
 impl SupervisorActor {
+    /// Whether this node fires a job.
+    fn fires_here(&self, entry: &Entry) -> bool {
+        entry.firing.fires() == Fires::Local || self.authority(entry).is_some()
+    }
+
     /// What this actor knows by itself.
     fn known_problems(&mut self) -> Vec<Problem> {
         let mut problems = Vec::new();
@@ -50,6 +56,9 @@ impl SupervisorActor {
         }
         problems.extend(node.failures.problems(wall, lease));
         problems.extend(node.overdue.problem(elapsed, lease));
+        problems.extend(self.overdue_problem());
+        let fires = |job: &JobName| self.jobs.get(job).is_some_and(|entry| self.fires_here(entry));
+        problems.extend(node.failing.problem(fires));
         let blocked = node.bodies.silences().into_iter().filter(|(_, silence)| *silence > STALL);
         problems.extend(
             blocked
@@ -57,7 +66,7 @@ impl SupervisorActor {
         );
         let follows = node.leadership.term(elapsed).is_none();
         let said = node.overdue.leader_said().filter(|_| follows);
-        problems.extend(said.map(|since| Problem::OverdueOnLeader { since }));
+        problems.extend(said.map(|since| Problem::TicksUndecidedOnLeader { since }));
         // The others are well again.
         let jobs = &self.jobs;
         let troubled = |entry: &Entry| {
@@ -183,7 +192,10 @@ fn add_store(problems: &mut Vec<Problem>, node: &Node, lock: LockHealth) {
     if let Some(without) = lock.without_session {
         // One problem is enough for one store that is away.
         problems.retain(|problem| {
-            !matches!(problem, Problem::Failing { operation: Operation::Open | Operation::Session, .. })
+            !matches!(
+                problem,
+                Problem::OperationFailing { operation: Operation::Open | Operation::Session, .. }
+            )
         });
         let reason =
             [Operation::Open, Operation::Session].into_iter().find_map(|it| node.failures.reason(it));
@@ -218,9 +230,9 @@ fn add_undecided(problems: &mut Vec<Problem>, node: &Node, lease: Duration) {
                 | Problem::StoreSilent { .. }
                 | Problem::Obstructed { .. }
                 | Problem::NoLeader { .. }
-                | Problem::Failing { .. }
-                | Problem::Overdue { .. }
-                | Problem::OverdueOnLeader { .. }
+                | Problem::OperationFailing { .. }
+                | Problem::TicksUndecided { .. }
+                | Problem::TicksUndecidedOnLeader { .. }
         )
     };
     if !problems.iter().any(tells_why) {

@@ -108,6 +108,10 @@ impl SupervisorActor {
                 let name = job.definition.name.clone();
                 names.push(name.clone());
                 actor.record_pause(&name, pause.as_ref(), by.as_ref());
+                if pause.is_none() {
+                    // Its failures are counted anew.
+                    actor.node().failing.well(&name);
+                }
                 actor.publish(|| match &pause {
                     Some(pause) => EventKind::JobPaused { job: name, pause: pause.clone() },
                     None => EventKind::JobResumed { job: name, by: by.clone() },

@@ -42,6 +42,8 @@ impl SupervisorActor {
             let fired = self.jobs.get(name).is_some_and(|entry| self.authority(entry).is_some());
             let Some(entry) = self.jobs.remove(name) else { continue };
             self.over.remove(name);
+            self.forget_alarm(&entry.job);
+            self.node().failing.well(name);
             self.troubled.remove(name);
             if fired || entry.firing.is_declared() {
                 keys.push(entry.job.definition.key.clone());

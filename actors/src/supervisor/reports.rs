@@ -32,6 +32,7 @@ impl Handler<JobReport> for SupervisorActor {
                 self.parts.election.do_send(StandAside);
             }
             job::Report::ResignWanted => {}
+            job::Report::AlarmNoted => self.look_at_alarm_now(&job, ctx),
             job::Report::Undelivered(message) => self.on_undelivered(&job, message),
         }
     }

@@ -53,6 +53,13 @@ impl SupervisorActor {
     ) -> Result<Arc<JobHandle>, UpdateError> {
         let (now, elapsed) = self.node().clock.read();
         let meters = self.meters_of(&definition, false);
+        let mut definition = definition;
+        let former = self.jobs.get(&definition.name).map(|entry| entry.job.clone());
+        if let Some(former) = &former {
+            // Its gauge is that of the label before.
+            self.forget_alarm(former);
+        }
+        self.give_alarm(&mut definition, former.as_ref().map(|job| &*job.definition));
         let definition = Arc::new(definition);
         let name = definition.name.clone();
         let former = self.jobs.get(&name).map(|entry| entry.job.definition.identity);
@@ -86,6 +93,7 @@ impl SupervisorActor {
         self.tags.remove(&former);
         self.tags.add(&job.definition);
         job.post(JobMessage::Redefine(job.clone()));
+        self.watch(&job, ctx);
         self.publish(|| EventKind::JobUpdated { job: name.clone(), by });
         if becomes_local && !self.withdraws_once_left(&name) {
             // What this node fires on its own from now on is not owed when it comes back. A node that still
@@ -120,7 +128,8 @@ fn by_definition(
         hook_calls: hook_calls.share(),
         wake_time: WakeTime::default(),
         on_trial: OnTrial::default(),
-        body_takes_time: AtomicBool::default(),
+        // As far as is known: it may have another body.
+        body_takes_time: AtomicBool::new(job.body_takes_time()),
     }
 }
 

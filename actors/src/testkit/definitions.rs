@@ -22,6 +22,8 @@ pub(super) struct Known {
     pub(super) schedules: HashMap<(JobName, ScheduleIdentity), Vec<Arc<dyn Schedule>>>,
     /// The jobs that were local at some time: of those ticks the store knows nothing.
     pub(super) locals: HashSet<JobName>,
+    /// The jobs whose timers come to nothing.
+    pub(super) deaf: HashSet<JobName>,
 }
 
 impl Definitions {
@@ -34,6 +36,11 @@ impl Definitions {
             return;
         }
         known.schedules.entry((name.clone(), *identity)).or_default().push(schedule.clone());
+    }
+
+    /// The timers of the job come to nothing.
+    pub(crate) fn is_deaf(&self, job: &JobName) -> bool {
+        self.lock().deaf.contains(job)
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Known> {

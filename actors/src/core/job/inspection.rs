@@ -51,6 +51,16 @@ impl JobMachine {
         self.runs.has(run) || self.waits_unscheduled(run)
     }
 
+    /// The store refuses the job for its data, and this node skips its ticks.
+    pub(crate) fn is_parked(&self) -> bool {
+        matches!(self.mode, Mode::Parked { .. })
+    }
+
+    /// The first tick that was granted and waits for a permit to start.
+    pub(crate) fn granted_tick(&self) -> Option<FireTime> {
+        self.runs.active.iter().filter(|run| !run.begun).filter_map(|run| run.tick).min()
+    }
+
     /// The last runs that ended on this node, the newest first, at most [`HISTORY_MAX`](super::history::HISTORY_MAX).
     pub(crate) fn last_runs(&self) -> impl Iterator<Item = &LastRun> {
         self.runs.history.runs()

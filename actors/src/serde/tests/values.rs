@@ -91,7 +91,7 @@ pub(crate) fn problems() -> Vec<Problem> {
         Problem::Obstructed { .. } => Problem::Obstructed { reason: "it is held".into(), cure: "end it".into(), since },
         Problem::LeaseTooShort { .. } => Problem::LeaseTooShort { reason: "a round trip takes 1s".into(), since },
         Problem::NoLeader { .. } => Problem::NoLeader { since },
-        Problem::Failing { .. } => Problem::Failing {
+        Problem::OperationFailing { .. } => Problem::OperationFailing {
             operation: Operation::Claim,
             reason: "permission denied".into(),
             cure: Some("grant it".into()),
@@ -99,8 +99,16 @@ pub(crate) fn problems() -> Vec<Problem> {
             last: at("2026-01-01T00:00:10Z"),
             count: 3,
         },
-        Problem::Overdue { .. } => Problem::Overdue { jobs: jobs(), since },
-        Problem::OverdueOnLeader { .. } => Problem::OverdueOnLeader { since },
+        Problem::TicksUndecided { .. } => Problem::TicksUndecided { jobs: jobs(), since },
+        Problem::TicksUndecidedOnLeader { .. } => Problem::TicksUndecidedOnLeader { since },
+        Problem::Overdue { .. } => Problem::Overdue {
+            jobs: vec![OverdueJob { job: job("a"), expectation: Expectation::Success, since }],
+            count: 7,
+        },
+        Problem::Failing { .. } => Problem::Failing {
+            jobs: vec![FailingJob { job: job("a"), failures: 3, since }],
+            count: 7,
+        },
         Problem::Undecided { .. } => Problem::Undecided { since },
         Problem::Broken { .. } => Problem::Broken { jobs: jobs() },
         Problem::Parked { .. } => Problem::Parked { jobs: jobs() },
