@@ -48,7 +48,7 @@ pub use self::{
     address::{CancelItsRuns, FireTimes},
     context::JobContext,
     scheduled::Scheduled,
-    status::{ActiveRunStatus, HeldStatus, JobState, JobStatus, LastRunStatus},
+    status::{ActiveRunStatus, HeldStatus, JobStatus, LastRunStatus},
     triggered::{Triggered, TriggeredRun},
 };
 pub(crate) use self::{
@@ -66,3 +66,4 @@ pub(crate) use self::{
     status::breach_of,
     told::AnswerAtOnce,
 };
+pub use crate::job_state::JobState;
