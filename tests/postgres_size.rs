@@ -148,6 +148,12 @@ fn reads_scope(plan: &Value, found: &mut Vec<String>) {
     parts.into_iter().flatten().for_each(|part| reads_scope(part, found));
 }
 
+/// Each kind of node of a plan.
+fn kinds<'a>(plan: &'a Value, found: &mut BTreeSet<&'a str>) {
+    found.extend(plan["Node Type"].as_str());
+    plan["Plans"].as_array().into_iter().flatten().for_each(|part| kinds(part, found));
+}
+
 /// How many rows all nodes of a plan looked at.
 fn rows_looked_at(plan: &Value) -> u64 {
     let count = |name: &str| plan[name].as_f64().unwrap_or_default();
@@ -451,6 +457,10 @@ async fn a_batch_finds_each_row_by_its_name_or_its_place() {
         assert!(found.iter().all(|index| index == "names_pkey"), "{found:?}: {statement}");
         let rows = rows_looked_at(plan);
         assert!(rows <= ROWS_EACH * 2 * JOBS, "{rows} rows: {statement}\n{plan:#}");
+        // What is never asked twice is not worth remembering.
+        let mut kinds_found = BTreeSet::new();
+        kinds(plan, &mut kinds_found);
+        assert!(!kinds_found.contains("Memoize"), "{statement}\n{plan:#}");
     }
     for part in [
         "array_agg(place) AS places",

@@ -48,7 +48,7 @@ pub use self::{
     address::{CancelItsRuns, FireTimes},
     context::JobContext,
     scheduled::Scheduled,
-    status::{ActiveRunStatus, HeldStatus, JobState, JobStatus, LastRunStatus},
+    status::{ActiveRunStatus, HeldStatus, JobStatus, LastRunStatus},
     triggered::{Triggered, TriggeredRun},
 };
 pub(crate) use self::{
@@ -60,8 +60,10 @@ pub(crate) use self::{
     hook_calls::{HookCalls, overdue},
     host::JobHost,
     message::{AsksSchedule, FirstReply, JobMessage, Retirement},
+    record::record_own_pause,
     report::{JobReport, Report},
     snapshot::JobSnapshot,
     status::breach_of,
     told::AnswerAtOnce,
 };
+pub use crate::job_state::JobState;

@@ -58,6 +58,13 @@ pub(crate) struct Labelled<T> {
     in_use: Option<Arc<AtomicUsize>>,
 }
 
+impl<T> Labelled<T> {
+    /// It is no label that is shared by all that have none of their own.
+    pub(crate) fn is_own(&self) -> bool {
+        self.in_use.is_some()
+    }
+}
+
 impl<T> Deref for Labelled<T> {
     type Target = T;
 

@@ -52,6 +52,7 @@ mod history;
 mod hooks;
 mod job;
 mod job_config;
+mod job_state;
 mod labels;
 mod listener;
 mod lock;

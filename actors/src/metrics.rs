@@ -8,11 +8,13 @@ use std::{
     time::Duration,
 };
 
+use chrono::{DateTime, Utc};
 use metrics::{Counter, Gauge, Histogram, SharedString, Unit, counter, gauge, histogram};
 
 use crate::{
     core::operation::Operation,
     event::Outcome,
+    job_state::JobState,
     labels::{Label, Labelled, Labels},
     name::JobName,
     port::{SkipReason, Skips},
@@ -47,6 +49,19 @@ const TICKS: &str = "callsheet_ticks_total";
 const TICKS_HELD: &str = "callsheet_ticks_held";
 const TICKS_ELSEWHERE: &str = "callsheet_ticks_elsewhere_total";
 const JOB_OVERDUE: &str = "callsheet_job_overdue";
+const JOB_LAST_SUCCESS: &str = "callsheet_job_last_success_timestamp_seconds";
+const JOB_LAST_RUN: &str = "callsheet_job_last_run_timestamp_seconds";
+const JOB_NEXT_FIRE: &str = "callsheet_job_next_fire_timestamp_seconds";
+const JOB_FAILURES: &str = "callsheet_job_consecutive_failures";
+const JOB_STATE: &str = "callsheet_job_state";
+const JOB_PAUSED: &str = "callsheet_job_paused";
+const JOB_RUNNING_SINCE: &str = "callsheet_job_running_since_timestamp_seconds";
+const JOB_INFO: &str = "callsheet_job_info";
+const WAITING_TICKS: &str = "callsheet_waiting_ticks";
+const OLDEST_UNDECIDED: &str = "callsheet_oldest_undecided_tick_seconds";
+const BUILD_INFO: &str = "callsheet_build_info";
+/// How often what a job does is shown; what it counts is counted at once.
+pub(crate) const SHOWN_EVERY: Duration = Duration::from_secs(10);
 const RUNS: &str = "callsheet_runs_total";
 const RUN_RETRIES: &str = "callsheet_run_retries_total";
 const RUN_DURATION: &str = "callsheet_run_duration_seconds";
@@ -87,6 +102,29 @@ fn describe() {
         Unit::Count,
         "1 while the job does not do what is expected of it, else 0; of jobs that share a label, how many"
     );
+    gauge!(JOB_LAST_SUCCESS, Unit::Seconds, "When a run succeeded last, in seconds since the epoch");
+    gauge!(JOB_LAST_RUN, Unit::Seconds, "When a run ended last, in seconds since the epoch");
+    gauge!(JOB_NEXT_FIRE, Unit::Seconds, "The next fire time, in seconds since the epoch; 0: none");
+    gauge!(JOB_FAILURES, Unit::Count, "Runs in a row that failed");
+    gauge!(
+        JOB_STATE,
+        Unit::Count,
+        "1 for the state of the job on this node, 0 for those in which it was before"
+    );
+    gauge!(JOB_PAUSED, Unit::Count, "1 while the job is paused, else 0");
+    gauge!(
+        JOB_RUNNING_SINCE,
+        Unit::Seconds,
+        "When the first of the runs in progress on this node started, in seconds since the epoch; 0: none"
+    );
+    gauge!(JOB_INFO, Unit::Count, "1 with the schedule of the job, 0 with a former one");
+    gauge!(WAITING_TICKS, Unit::Count, "Ticks and triggers that wait on this node for their turn");
+    gauge!(
+        OLDEST_UNDECIDED,
+        Unit::Seconds,
+        "How long ago the first tick was due that this node asked the store about in vain; 0: none"
+    );
+    gauge!(BUILD_INFO, Unit::Count, "1, with the versions of the library and of the time zone data");
     counter!(RUNS, Unit::Count, "Runs that ended, by outcome");
     counter!(RUN_RETRIES, Unit::Count, "Attempts of runs that failed and were followed by another one");
     histogram!(RUN_DURATION, Unit::Seconds, "From the start of a body to its end");
@@ -147,13 +185,17 @@ pub(crate) struct Meters {
     pub(crate) events_dropped: Counter,
     pub(crate) history_dropped: Counter,
     pub(crate) job_actor_restarts: Counter,
+    pub(crate) oldest_undecided: Gauge,
     labels: Mutex<Labels<JobMeters>>,
 }
 
 impl Meters {
-    pub(crate) fn new(scope: Arc<str>, job_labels_max: usize) -> Self {
+    pub(crate) fn new(scope: Arc<str>, job_labels_max: usize, zone_data: &Arc<str>) -> Self {
         describe();
         let scope = SharedString::from(scope);
+        let zone_data = SharedString::from(zone_data.clone());
+        gauge!(BUILD_INFO, "scope" => scope.clone(), "version" => env!("CARGO_PKG_VERSION"), "zone_data" => zone_data)
+            .set(1.0);
         let counter = |name: &'static str| counter!(name, "scope" => scope.clone());
         let gauge = |name: &'static str| gauge!(name, "scope" => scope.clone());
         // Zero from the first scrape on: a series that first appears with the first error has no increase to
@@ -184,6 +226,7 @@ impl Meters {
             events_dropped: counter(EVENTS_DROPPED),
             history_dropped: counter(HISTORY_DROPPED),
             job_actor_restarts: counter(JOB_ACTOR_RESTARTS),
+            oldest_undecided: gauge(OLDEST_UNDECIDED),
             labels: Mutex::new(Labels::new(job_labels_max)),
             scope,
         }
@@ -420,6 +463,56 @@ impl JobMeters {
         if let Some((_, counter)) = runs.into_iter().find(|(known, _)| **known == outcome) {
             counter.increment(1);
         }
+    }
+}
+
+/// What is shown of a job beside what is counted.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct JobFacts {
+    /// When a run succeeded last, and when one ended last.
+    pub(crate) last_success: Option<DateTime<Utc>>,
+    pub(crate) last_run: Option<DateTime<Utc>>,
+    pub(crate) next_fire_time: Option<DateTime<Utc>>,
+    /// How many runs failed in a row.
+    pub(crate) failures: u64,
+    pub(crate) state: Option<JobState>,
+    pub(crate) is_paused: bool,
+    /// When the first of the runs in progress on this node started.
+    pub(crate) running_since: Option<DateTime<Utc>>,
+    /// Ticks and triggers that wait for their turn.
+    pub(crate) waiting: usize,
+}
+
+impl JobMeters {
+    /// Shows a job that has this label for itself, and was shown in another state before.
+    pub(crate) fn show(&self, facts: &JobFacts, former: Option<JobState>) {
+        let set = |metric: &'static str, value: f64| {
+            gauge!(metric, "scope" => self.scope.clone(), "name" => self.label.clone()).set(value);
+        };
+        let seconds = |at: DateTime<Utc>| at.timestamp_millis() as f64 / 1_000.0;
+        // What never happened has no series: zero would be an instant, long ago.
+        for (metric, at) in [(JOB_LAST_SUCCESS, facts.last_success), (JOB_LAST_RUN, facts.last_run)] {
+            if let Some(at) = at {
+                set(metric, seconds(at));
+            }
+        }
+        set(JOB_NEXT_FIRE, facts.next_fire_time.map_or(0.0, seconds));
+        set(JOB_FAILURES, facts.failures as f64);
+        set(JOB_PAUSED, f64::from(u8::from(facts.is_paused)));
+        set(JOB_RUNNING_SINCE, facts.running_since.map_or(0.0, seconds));
+        set(WAITING_TICKS, facts.waiting as f64);
+        // A state in which it never was has no series.
+        for state in [former, facts.state].into_iter().flatten() {
+            gauge!(JOB_STATE, "scope" => self.scope.clone(), "name" => self.label.clone(), "state" => state.as_str())
+                .set(f64::from(u8::from(facts.state == Some(state))));
+        }
+    }
+
+    /// Shows that the job has this schedule, or has it no more.
+    pub(crate) fn describe(&self, schedule: &Arc<str>, is_so: bool) {
+        let schedule = SharedString::from(schedule.clone());
+        gauge!(JOB_INFO, "scope" => self.scope.clone(), "name" => self.label.clone(), "schedule" => schedule)
+            .set(f64::from(u8::from(is_so)));
     }
 }
 

@@ -218,6 +218,13 @@ impl Overdue {
         self.said.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The first tick of all jobs that was asked for in vain and is not decided.
+    pub(crate) fn first_undecided(&self) -> Option<DateTime<Utc>> {
+        let marks = lock(&self.marks);
+        let named = marks.named.values().map(|mark| mark.tick);
+        named.chain(marks.unnamed.values().map(|unnamed| unnamed.tick)).min().map(FireTime::instant)
+    }
+
     /// No tick of any job was asked for in vain and is not decided.
     pub(crate) fn is_empty(&self) -> bool {
         let marks = lock(&self.marks);

@@ -12,6 +12,7 @@ mod clock;
 mod enrolment;
 mod explaining;
 mod forgetting;
+mod gauges;
 mod health;
 mod history;
 mod key_policies;
@@ -51,8 +52,8 @@ pub(crate) use self::leading::KillElection;
 pub(crate) use self::shutdown::JOIN_MAX;
 pub use self::shutdown::{SHUTDOWN_ABORT_AFTER_DEFAULT, SHUTDOWN_END_MAX};
 use self::{
-    alarms::Watch, clock::Rearming, outlook::LintLog, parking::Parked, questions::WaitingQuestions,
-    removing::Leaving, restarts::Deaths, tags::Tags,
+    alarms::Watch, clock::Rearming, gauges::Shows, outlook::LintLog, parking::Parked,
+    questions::WaitingQuestions, removing::Leaving, restarts::Deaths, tags::Tags,
 };
 pub use crate::core::restarts::{RESTART_PERIOD, RESTARTS_MAX};
 use crate::{
@@ -197,6 +198,8 @@ pub struct SupervisorActor {
     questions: WaitingQuestions,
     /// What is expected of jobs.
     watch: Watch,
+    /// What is shown of jobs in the metrics.
+    shows: Shows,
     /// The node is not ready any more, though jobs go on.
     shutdown_announced: bool,
     /// Since when a shutdown waits for nothing any more.
@@ -250,6 +253,7 @@ impl SupervisorActor {
             lint_log: LintLog::default(),
             questions: WaitingQuestions::default(),
             watch: Watch::default(),
+            shows: Shows::default(),
             shutdown_announced: false,
             at_once: watch::Sender::new(None),
             phase: Phase::Running,
@@ -354,6 +358,7 @@ impl Actor for SupervisorActor {
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.set_mailbox_capacity(PAGE_MAX);
         self.watch_clocks(ctx);
+        self.show_and_go_on(ctx);
     }
 
     fn stopped(&mut self, _: &mut Self::Context) {

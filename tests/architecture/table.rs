@@ -54,7 +54,7 @@ pub(crate) const LAYERS: &[Layer] = &[
         name: "shared",
         files: &[
             "actors/src/{event_filter,event_log,contained,coalesced,labels,metrics,hooks,body}.rs",
-            "actors/src/{recipient,definition,job_config,error,drain,candidacy,health,failure_log,failing,overdue,alarm}.rs",
+            "actors/src/{recipient,definition,job_config,job_state,error,drain,candidacy,health,failure_log,failing,overdue,alarm}.rs",
             "actors/src/explain.rs",
             "actors/src/explain/*.rs",
             "actors/src/{permits,placement,body_queue,body_watch,node,history}.rs",

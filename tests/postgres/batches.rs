@@ -156,6 +156,29 @@ async fn a_round_is_one_transaction_and_a_key_freed_in_it_can_be_claimed_in_it()
 }
 
 #[tokio::test]
+async fn a_round_of_several_statements_of_one_kind_is_one_transaction() {
+    let cluster = PostgresCluster::new("one-kind").await;
+    let leader = cluster.open().await.leading().await;
+    let make = "INSERT INTO callsheet.names (scope, name) VALUES ($1, 'by-hand')";
+    cluster.admin.execute(make, &[&cluster.scope]).await.expect("an answer");
+    let claims = [leader.due("tick").await, manual("by-hand")];
+    let transactions = async || -> i64 {
+        let transactions = "SELECT count(DISTINCT xmin::text) FROM callsheet.names WHERE scope = $1";
+        cluster.admin.query_one(transactions, &[&cluster.scope]).await.expect("an answer").get(0)
+    };
+
+    let verdicts = leader.locker.round(&[], &claims, &[]).await.claimed.expect("an answer");
+    let of_claims = transactions().await;
+    // Of one of them it is known where its row is.
+    let ends: Vec<_> = claims.iter().zip(&verdicts).map(|(claim, verdict)| end_of(claim, verdict)).collect();
+    let ended = leader.locker.round(&ends, &[], &[]).await.ended.expect("an answer");
+    let of_ends = transactions().await;
+
+    assert!(ended.iter().all(|ended| *ended == Completed::RECORDED), "{ended:?}");
+    assert_eq!((of_claims, of_ends), (1, 1));
+}
+
+#[tokio::test]
 async fn what_is_refused_in_a_round_takes_nothing_along() {
     let cluster = PostgresCluster::new("refused-round").await;
     let leader = cluster.open().await.leading().await;

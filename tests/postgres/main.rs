@@ -31,6 +31,8 @@ use self::harness::{PASSWORD, scope, server};
 mod batches;
 mod history;
 mod locked_rows;
+mod places;
+mod refused_in_part;
 mod sessions;
 mod terms;
 

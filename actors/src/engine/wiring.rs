@@ -92,7 +92,7 @@ pub(super) async fn start_actors(
     backend.set_clock(clock.clone());
     backend.set_zone_data(zone_data.clone());
     let id = backend.node().unwrap_or(node);
-    let meters = Arc::new(Meters::new(backend.scope(), job_labels_max));
+    let meters = Arc::new(Meters::new(backend.scope(), job_labels_max, &zone_data));
     let publisher = Publisher::new(id, clock.clone(), meters.clone());
     let recorder =
         Recorder::new(&history, backend.name(), (id, clock.clone()), meters.history_dropped.clone());

@@ -12,7 +12,7 @@ use crate::{
         operation::Operation,
     },
     event::EventKind,
-    job::{Answers, JobHandle},
+    job::{Answers, JobHandle, record_own_pause},
     node::Node,
     port::{Advanced, Completed, Completion, TickClaim, Verdict},
 };
@@ -103,9 +103,8 @@ pub(super) fn after_end(job: &JobHandle, from_completion: bool, answer: &Complet
     }
     if let Some(pause) = pause {
         let (name, pause) = (job.definition.name.clone(), pause.clone().cut());
-        let node = job.node();
-        node.recorder.paused(&name, node.store_time(), Some(&pause));
-        node.publisher.publish(|| EventKind::JobPaused { job: name, pause: pause.clone() });
+        record_own_pause(job, &pause);
+        job.node().publisher.publish(|| EventKind::JobPaused { job: name, pause: pause.clone() });
         told.push(Input::Pause(Some(pause)));
     }
     told

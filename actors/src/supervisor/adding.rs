@@ -101,6 +101,7 @@ impl SupervisorActor {
                 firing.await_enrolment();
             }
             added.push(job.clone());
+            self.show(&job);
             if job.definition.alarm().is_some() {
                 watched.push(job.clone());
             }

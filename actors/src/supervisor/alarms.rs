@@ -327,7 +327,7 @@ async fn newest_decided(recorder: &Recorder, job: JobName) -> Option<DateTime<Ut
 
 /// The first fire time after an instant. Of a schedule that panics or breaks its contract nobody knows: nothing
 /// is decided from there on.
-fn next_due(definition: &Definition, after: DateTime<Utc>) -> Option<FireTime> {
+pub(super) fn next_due(definition: &Definition, after: DateTime<Utc>) -> Option<FireTime> {
     let asked = catch_unwind(AssertUnwindSafe(|| next_after(&*definition.schedule, after)));
     let unknown = || after.checked_add_signed(MILLISECOND).map(FireTime::new);
     match asked {

@@ -35,7 +35,7 @@ const STALL: Duration = Duration::from_secs(2);
 
 impl SupervisorActor {
     /// Whether this node fires a job.
-    fn fires_here(&self, entry: &Entry) -> bool {
+    pub(super) fn fires_here(&self, entry: &Entry) -> bool {
         entry.firing.fires() == Fires::Local || self.authority(entry).is_some()
     }
 

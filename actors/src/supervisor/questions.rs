@@ -97,11 +97,21 @@ impl SupervisorActor {
 
     /// The status of a job that this node has, but for who fires it.
     fn status_of(&self, entry: &Entry) -> impl Future<Output = JobStatus> + use<> {
+        // The schedule of a broken one has perhaps brought its actor down.
+        let asks_schedule =
+            if entry.firing.broken().is_some() { AsksSchedule::No } else { AsksSchedule::Yes };
+        self.status_with(entry, asks_schedule)
+    }
+
+    /// The same; the actor asks the schedule, or does not.
+    pub(super) fn status_with(
+        &self,
+        entry: &Entry,
+        asks_schedule: AsksSchedule,
+    ) -> impl Future<Output = JobStatus> + use<> {
         let (broken, refused) = (entry.firing.broken().cloned(), entry.firing.refused().cloned());
         let parked = entry.parked.as_ref().map(|parked| parked.reason.clone());
         let job = entry.job.clone();
-        // The schedule of a broken one has perhaps brought its actor down.
-        let asks_schedule = if broken.is_some() { AsksSchedule::No } else { AsksSchedule::Yes };
         let status = job.ask(|reply| JobMessage::Status { asks_schedule, reply });
         let former = self.statuses_of_removed(&job.definition.name);
         async move {

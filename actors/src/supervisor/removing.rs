@@ -43,6 +43,7 @@ impl SupervisorActor {
             let Some(entry) = self.jobs.remove(name) else { continue };
             self.over.remove(name);
             self.forget_alarm(&entry.job);
+            self.hide(&entry.job);
             self.node().failing.well(name);
             self.troubled.remove(name);
             if fired || entry.firing.is_declared() {

@@ -54,12 +54,12 @@ impl SupervisorActor {
         let (now, elapsed) = self.node().clock.read();
         let meters = self.meters_of(&definition, false);
         let mut definition = definition;
-        let former = self.jobs.get(&definition.name).map(|entry| entry.job.clone());
-        if let Some(former) = &former {
+        let former_job = self.jobs.get(&definition.name).map(|entry| entry.job.clone());
+        if let Some(former) = &former_job {
             // Its gauge is that of the label before.
             self.forget_alarm(former);
         }
-        self.give_alarm(&mut definition, former.as_ref().map(|job| &*job.definition));
+        self.give_alarm(&mut definition, former_job.as_ref().map(|job| &*job.definition));
         let definition = Arc::new(definition);
         let name = definition.name.clone();
         let former = self.jobs.get(&name).map(|entry| entry.job.definition.identity);
@@ -94,6 +94,11 @@ impl SupervisorActor {
         self.tags.add(&job.definition);
         job.post(JobMessage::Redefine(job.clone()));
         self.watch(&job, ctx);
+        if let Some(former) = former_job.filter(|former| !Arc::ptr_eq(&former.meters, &job.meters)) {
+            // It has another label from now on.
+            self.hide(&former);
+        }
+        self.show(&job);
         self.publish(|| EventKind::JobUpdated { job: name.clone(), by });
         if becomes_local && !self.withdraws_once_left(&name) {
             // What this node fires on its own from now on is not owed when it comes back. A node that still

@@ -11,18 +11,71 @@ use super::{
     session::{OpenSession, StatementError},
     statement::{
         Statements,
-        answer::{Answer, read},
+        answer::{Answer, Single, read},
         names::{self, Found},
     },
 };
+
+/// What statements that were sent together answered: each with where in the batch its items are.
+pub(super) type Parts<A> = Vec<(Vec<usize>, Result<Vec<Answer<A>>, StatementError>)>;
+
+/// The answers of a batch of which every statement was answered.
+///
+/// # Errors
+///
+/// Of the first statement that was not.
+pub(super) fn together<A>(count: usize, parts: Parts<A>) -> Result<Vec<Answer<A>>, StatementError> {
+    let mut answers: Vec<_> = (0..count).map(|_| Answer::Missing).collect();
+    for (at, part) in parts {
+        at.into_iter().zip(part?).for_each(|(at, answer)| answers[at] = answer);
+    }
+    Ok(answers)
+}
+
+/// The same of statements that were each a transaction of its own: those that were answered are committed,
+/// whatever became of the others.
+///
+/// # Errors
+///
+/// As of [`place`].
+pub(super) fn each_alone<A: Single>(count: usize, parts: Parts<A>) -> Result<Vec<Answer<A>>, LockError> {
+    let mut answers: Vec<_> = (0..count).map(|_| Answer::Missing).collect();
+    for (at, part) in parts {
+        place(&mut answers, at, part)?;
+    }
+    Ok(answers)
+}
+
+/// Enters the answers to part of a batch. If the server refuses that part alone, its items are unavailable: the
+/// answers to the others are committed, and stay.
+///
+/// # Errors
+///
+/// What concerns the whole batch: the session is lost, or its part is the batch. And
+/// [`LockError::BadData`], for which the caller halves the batch: it asks again for what was granted as well,
+/// and is told so.
+pub(super) fn place<A: Single>(
+    answers: &mut [Answer<A>],
+    at: Vec<usize>,
+    part: Result<Vec<Answer<A>>, impl Into<LockError>>,
+) -> Result<(), LockError> {
+    match part.map_err(Into::into) {
+        Ok(part) => at.into_iter().zip(part).for_each(|(at, answer)| answers[at] = answer),
+        Err(LockError::NotDone { reason }) if at.len() < answers.len() => {
+            at.into_iter().for_each(|at| answers[at] = Answer::Is(A::unavailable(reason.clone())));
+        }
+        Err(error) => return Err(error),
+    }
+    Ok(())
+}
 
 /// The most statements, one after the other, for the items of one batch that need one name: more would take
 /// longer than the deadline of them all. What is left is to be asked again.
 const ROUNDS_MAX: usize = 32;
 
 impl OpenSession {
-    /// Asks all of it in one transaction, which costs one wait for the disk instead of three. `None`: it was
-    /// undone.
+    /// Asks all of it in one transaction, which costs one wait for the disk instead of one a statement. `None`:
+    /// it was undone.
     ///
     /// Everything is sent in one turn of one thread, as all statements of a session are: nothing comes
     /// between.
@@ -35,15 +88,15 @@ impl OpenSession {
         let Statements { begin, commit, .. } = &self.statements;
         let (begun, ended, claimed, advanced, committed) = join5(
             self.ask(begin, &[]),
-            self.complete_once(ends),
-            self.claim_once(claims),
+            self.complete_parts(ends),
+            self.claim_parts(claims),
             self.advance_once(advances),
             self.ask(commit, &[]),
         )
         .await;
         let round = async {
             begun?;
-            let answers = (ended?, claimed?, advanced?);
+            let answers = (together(ends.len(), ended)?, together(claims.len(), claimed)?, advanced?);
             // Only now are they more than promises.
             committed?;
             Ok(answers)
@@ -70,22 +123,22 @@ impl OpenSession {
     /// The answers, those that are missing by what is found under their names.
     pub(super) async fn or_missing<'a, A>(
         self: &Arc<Self>,
-        answers: Vec<Answer<A>>,
+        mut answers: Vec<Answer<A>>,
         name: impl Fn(usize) -> &'a str,
         missing: impl Fn(&Found) -> A,
-    ) -> Result<Vec<A>, LockError> {
+    ) -> Result<Vec<A>, LockError>
+    where
+        A: Single,
+    {
         let skipped = positions(&answers, |answer| !matches!(answer, Answer::Is(_)));
-        let found = if skipped.is_empty() {
-            Vec::new()
-        } else {
-            self.look_up(skipped.iter().map(|at| name(*at))).await?
-        };
-        let mut found = found.iter();
+        if !skipped.is_empty() {
+            let found = self.look_up(skipped.iter().map(|at| name(*at))).await;
+            let found = found.map(|found| found.iter().map(|found| Answer::Is(missing(found))).collect());
+            place(&mut answers, skipped, found)?;
+        }
         let answer = |answer| match answer {
             Answer::Is(answer) => Some(answer),
-            Answer::Missing | Answer::NoKey | Answer::NeedsTakeover | Answer::NotSaid => {
-                found.next().map(&missing)
-            }
+            Answer::Missing | Answer::NoKey | Answer::NeedsTakeover | Answer::NotSaid => None,
         };
         answers.into_iter().map(answer).collect::<Option<_>>().ok_or(LockError::Timeout)
     }
@@ -109,8 +162,9 @@ pub(super) fn positions<T>(items: &[T], is: impl Fn(&T) -> bool) -> Vec<usize> {
 
 /// Asks for a batch in rounds: each holds an item only if nothing that it excludes is excluded by an earlier
 /// one of the round, so that a statement never sees two claims of one name. After [`ROUNDS_MAX`] rounds the
-/// rest is `not_asked`.
-pub(super) async fn in_rounds<'a, T, K: Hash + Eq + 'a, A: Clone, F, const N: usize>(
+/// rest is `not_asked`. If the server refuses a round after the first one, what is left is unavailable, and the
+/// answers of the earlier rounds stay.
+pub(super) async fn in_rounds<'a, T, K: Hash + Eq + 'a, A: Clone + Single, F, const N: usize>(
     items: &'a [T],
     not_asked: A,
     excluded: impl Fn(&'a T) -> [Option<K>; N],
@@ -129,9 +183,19 @@ where
             break;
         }
         let (round, later) = first_round(waiting, |at| excluded(&items[*at]));
-        let answered = ask(round.iter().map(|at| &items[*at]).collect()).await?;
-        round.into_iter().zip(answered).for_each(|(at, answer)| answers[at] = Some(answer));
-        waiting = later;
+        match ask(round.iter().map(|at| &items[*at]).collect()).await {
+            Ok(answered) => {
+                round.into_iter().zip(answered).for_each(|(at, answer)| answers[at] = Some(answer));
+                waiting = later;
+            }
+            Err(LockError::NotDone { reason }) if round.len() + later.len() < items.len() => {
+                for at in round.into_iter().chain(later) {
+                    answers[at] = Some(A::unavailable(reason.clone()));
+                }
+                break;
+            }
+            Err(error) => return Err(error),
+        }
     }
     // Each was asked once, or is to be asked again.
     Ok(answers.into_iter().map(|answer| answer.unwrap_or_else(|| not_asked.clone())).collect())

@@ -12,7 +12,7 @@ use futures_util::future::join5;
 use uuid::Uuid;
 
 use super::{
-    batch::positions,
+    batch::{Parts, each_alone, place, positions},
     session::{OpenSession, StatementError},
     statement::{
         answer::{Answer, read},
@@ -27,45 +27,67 @@ use super::{
 pub(super) const FORMER_SESSION: &str = "a former session of this node is not over on the server, which may still do what it was asked; its \
                               lease ends it";
 
+/// By which statement a claim is asked first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Way {
+    AsLeader,
+    Claimed(Kind),
+    Rechecked,
+}
+
+impl Way {
+    /// The leader's term is that of the first claim of the batch that has one.
+    fn of(request: &ClaimRequest, leader: Option<Term>) -> Self {
+        match Kind::of(request) {
+            _ if request.recheck => Self::Rechecked,
+            Kind::Plain if leader.is_some() && claim_as_leader::term(request) == leader => Self::AsLeader,
+            kind => Self::Claimed(kind),
+        }
+    }
+
+    /// Whether claims are asked by several statements.
+    pub(super) fn differ(requests: &[ClaimRequest]) -> bool {
+        let term = requests.iter().find_map(claim_as_leader::term);
+        let mut ways = requests.iter().map(|request| Self::of(request, term));
+        let first = ways.next();
+        ways.any(|way| Some(way) != first)
+    }
+}
+
 impl OpenSession {
     pub(super) async fn claim(
         self: &Arc<Self>,
         requests: &[&ClaimRequest],
     ) -> Result<Vec<Verdict>, LockError> {
-        let answers = self.claim_once(requests).await?;
+        let answers = each_alone(requests.len(), self.claim_parts(requests).await)?;
         self.finish_claims(requests, answers).await
     }
 
-    /// Answers as well the claims whose rows were missing.
+    /// Answers as well the claims that were not decided. What was granted stays so, if the server refuses to
+    /// decide about the others.
     pub(super) async fn finish_claims(
         self: &Arc<Self>,
         requests: &[&ClaimRequest],
         mut answers: Vec<Answer<Verdict>>,
     ) -> Result<Vec<Verdict>, LockError> {
-        let not_said: Vec<_> = positions(&answers, |answer| matches!(answer, Answer::NotSaid));
-        if !not_said.is_empty() {
-            let asked: Vec<_> = not_said.iter().map(|at| requests[*at]).collect();
-            let said = self.claim_runs(Kind::Plain, &asked).await?;
-            not_said.into_iter().zip(said).for_each(|(at, answer)| answers[at] = answer);
-        }
-        self.recheck(requests, &mut answers).await?;
-        let taken_over: Vec<_> = positions(&answers, |answer| matches!(answer, Answer::NeedsTakeover));
-        if !taken_over.is_empty() {
-            let asked: Vec<_> = taken_over.iter().map(|at| requests[*at]).collect();
-            let claimed = self.claim_runs(Kind::Full, &asked).await?;
-            taken_over.into_iter().zip(claimed).for_each(|(at, answer)| answers[at] = answer);
-        }
-        let missing: Vec<_> = positions(&answers, |answer| matches!(answer, Answer::Missing));
-        if !missing.is_empty() {
-            self.explain_missing(requests, &missing, &mut answers).await?;
-        }
-        let new: Vec<_> = positions(&answers, |answer| matches!(answer, Answer::NoKey));
-        if !new.is_empty() {
-            let asked: Vec<_> = new.iter().map(|at| requests[*at]).collect();
-            self.make_keys(&asked).await?;
-            let claimed = self.claim_once(&asked).await?;
-            new.into_iter().zip(claimed).for_each(|(at, answer)| answers[at] = answer);
-        }
+        let of = |at: &[usize]| at.iter().map(|at| requests[*at]).collect::<Vec<_>>();
+        let not_said = positions(&answers, |answer| matches!(answer, Answer::NotSaid));
+        let said = self.claim_runs(Kind::Plain, &of(&not_said)).await;
+        place(&mut answers, not_said, said)?;
+        let not_granted = |answer: &Answer<Verdict>| matches!(answer, Answer::Is(Verdict::NotGranted));
+        let open = positions(&answers, not_granted).into_iter().filter(|at| requests[*at].recheck);
+        let open: Vec<_> = open.collect();
+        let checked = self.recheck(&of(&open)).await;
+        place(&mut answers, open, checked)?;
+        let taken_over = positions(&answers, |answer| matches!(answer, Answer::NeedsTakeover));
+        let claimed = self.claim_runs(Kind::Full, &of(&taken_over)).await;
+        place(&mut answers, taken_over, claimed)?;
+        let missing = positions(&answers, |answer| matches!(answer, Answer::Missing));
+        let explained = self.explain_missing(&of(&missing)).await;
+        place(&mut answers, missing, explained)?;
+        let new = positions(&answers, |answer| matches!(answer, Answer::NoKey));
+        let claimed = self.claim_new(&of(&new)).await;
+        place(&mut answers, new, claimed)?;
         let verdict = |answer| match answer {
             Answer::Is(verdict) => verdict,
             // Made a moment ago, and taken by somebody else since.
@@ -77,20 +99,16 @@ impl OpenSession {
     }
 
     /// Asks once for each claim, and answers those whose rows are there and not locked.
-    pub(super) async fn claim_once(
-        self: &Arc<Self>,
-        requests: &[&ClaimRequest],
-    ) -> Result<Vec<Answer<Verdict>>, StatementError> {
-        let mut answers: Vec<_> = requests.iter().map(|_| Answer::Missing).collect();
+    pub(super) async fn claim_parts(self: &Arc<Self>, requests: &[&ClaimRequest]) -> Parts<Verdict> {
         let [mut of_leader, mut rechecked, mut plain, mut full, mut keyed] = [const { Vec::new() }; 5];
         let term = requests.iter().find_map(|request| claim_as_leader::term(request));
         for (at, request) in requests.iter().enumerate() {
-            match Kind::of(request) {
-                _ if request.recheck => rechecked.push(at),
-                Kind::Plain if term.is_some() && claim_as_leader::term(request) == term => of_leader.push(at),
-                Kind::Plain => plain.push(at),
-                Kind::Full => full.push(at),
-                Kind::WithKey => keyed.push(at),
+            match Way::of(request, term) {
+                Way::AsLeader => of_leader.push(at),
+                Way::Rechecked => rechecked.push(at),
+                Way::Claimed(Kind::Plain) => plain.push(at),
+                Way::Claimed(Kind::Full) => full.push(at),
+                Way::Claimed(Kind::WithKey) => keyed.push(at),
             }
         }
         of_leader.sort_unstable_by_key(|at| requests[*at].key.as_str());
@@ -105,16 +123,7 @@ impl OpenSession {
             self.claim_status(&groups[4]),
         )
         .await;
-        for (positions, group) in [
-            (of_leader, as_leader?),
-            (plain, plainly?),
-            (full, fully?),
-            (keyed, with_key?),
-            (rechecked, found?),
-        ] {
-            positions.into_iter().zip(group).for_each(|(at, answer)| answers[at] = answer);
-        }
-        Ok(answers)
+        vec![(of_leader, as_leader), (plain, plainly), (full, fully), (keyed, with_key), (rechecked, found)]
     }
 
     async fn claim_as_leader(
@@ -162,24 +171,16 @@ impl OpenSession {
     async fn recheck(
         self: &Arc<Self>,
         requests: &[&ClaimRequest],
-        answers: &mut [Answer<Verdict>],
-    ) -> Result<(), LockError> {
-        let not_granted = |answer: &Answer<Verdict>| matches!(answer, Answer::Is(Verdict::NotGranted));
-        let open = positions(answers, not_granted).into_iter().filter(|at| requests[*at].recheck);
-        let open: Vec<_> = open.collect();
-        if open.is_empty() {
-            return Ok(());
+    ) -> Result<Vec<Answer<Verdict>>, LockError> {
+        if requests.is_empty() {
+            return Ok(Vec::new());
         }
         if self.former_session_lives().await? {
             let unknown = || Answer::Is(Verdict::Unavailable { reason: FORMER_SESSION.to_owned() });
-            open.into_iter().for_each(|at| answers[at] = unknown());
-            return Ok(());
+            return Ok(requests.iter().map(|_| unknown()).collect());
         }
         // It was over before this question, so nothing is granted after it.
-        let asked: Vec<_> = open.iter().map(|at| requests[*at]).collect();
-        let checked = self.claim_status(&asked).await?;
-        open.into_iter().zip(checked).for_each(|(at, answer)| answers[at] = answer);
-        Ok(())
+        Ok(self.claim_status(requests).await?)
     }
 
     /// Whether the server may still do what a former session of this node asked.
@@ -193,22 +194,34 @@ impl OpenSession {
     async fn explain_missing(
         self: &Arc<Self>,
         requests: &[&ClaimRequest],
-        missing: &[usize],
-        answers: &mut [Answer<Verdict>],
-    ) -> Result<(), LockError> {
-        let names = missing.iter().flat_map(|at| [requests[*at].job.as_str(), requests[*at].key.as_str()]);
+    ) -> Result<Vec<Answer<Verdict>>, LockError> {
+        if requests.is_empty() {
+            return Ok(Vec::new());
+        }
+        let names = requests.iter().flat_map(|request| [request.job.as_str(), request.key.as_str()]);
         let found = self.look_up(names).await?;
-        for (at, names) in missing.iter().zip(found.chunks_exact(2)) {
-            let [job, key] = names else { continue };
-            answers[*at] = match (requests[*at].tick, job.cursor) {
+        let explained = requests.iter().zip(found.as_chunks().0).map(|(request, [job, key])| {
+            match (request.tick, job.cursor) {
                 // It was never enrolled.
                 (Some(_), None) => Answer::Is(Verdict::Unknown),
-                _ if requests[*at].resume_lost && !job.row => Answer::Is(Verdict::NotGranted),
+                _ if request.resume_lost && !job.row => Answer::Is(Verdict::NotGranted),
                 _ if !key.row => Answer::NoKey,
                 _ => Answer::Is(Verdict::Locked { holder: key.holder }),
-            };
+            }
+        });
+        Ok(explained.collect())
+    }
+
+    /// Claims keys that have no rows yet.
+    async fn claim_new(
+        self: &Arc<Self>,
+        requests: &[&ClaimRequest],
+    ) -> Result<Vec<Answer<Verdict>>, LockError> {
+        if requests.is_empty() {
+            return Ok(Vec::new());
         }
-        Ok(())
+        self.make_keys(requests).await?;
+        each_alone(requests.len(), self.claim_parts(requests).await)
     }
 
     async fn make_keys(self: &Arc<Self>, requests: &[&ClaimRequest]) -> Result<(), LockError> {

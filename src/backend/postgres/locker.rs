@@ -20,7 +20,7 @@ use futures_util::{
 use super::{
     Shared,
     batch::{first_round, in_rounds, is_one_round, names_of, names_of_end},
-    claims::same_for,
+    claims::{Way, same_for},
     session::OpenSession,
     sessions,
     statement::{answer::read, declare, enrol, pending_retries},
@@ -167,7 +167,17 @@ impl Locker for PostgresLocker {
             while !waiting.is_empty() {
                 let (round, later) = first_round(waiting, |at| names_of(&requests[*at]));
                 let asked: Vec<_> = round.iter().map(|at| &requests[*at]).collect();
-                let verdicts = session.claim(&asked).await?;
+                let verdicts = match session.claim(&asked).await {
+                    Ok(verdicts) => verdicts,
+                    // What earlier rounds granted is committed.
+                    Err(LockError::NotDone { reason }) if answers.iter().any(Option::is_some) => {
+                        for at in round.into_iter().chain(later) {
+                            answers[at] = Some(Verdict::Unavailable { reason: reason.clone() });
+                        }
+                        break;
+                    }
+                    Err(error) => return Err(error),
+                };
                 let of_keys: HashMap<_, _> = asked
                     .iter()
                     .zip(&verdicts)
@@ -248,17 +258,20 @@ impl Locker for PostgresLocker {
         advances: &'a [CursorAdvance],
     ) -> BoxFuture<'a, RoundAnswers> {
         async move {
-            let parts = [!ends.is_empty(), !claims.is_empty(), !advances.is_empty()];
-            let several = parts.into_iter().filter(|asked| *asked).count() > 1;
-            let once = several
+            let session = match self.session() {
+                Ok(session) => session,
+                Err(error) => return RoundAnswers::failed(&error),
+            };
+            let kinds = [!ends.is_empty(), !claims.is_empty(), !advances.is_empty()];
+            // Each would be a transaction of its own.
+            let several_statements = kinds.into_iter().filter(|asked| *asked).count() > 1
+                || Way::differ(claims)
+                || session.ends_differ(ends);
+            let once = several_statements
                 && is_one_round(ends, names_of_end)
                 && is_one_round(claims, names_of)
                 && is_one_round(advances, |asked| [Some(asked.job.as_str())]);
             if once {
-                let session = match self.session() {
-                    Ok(session) => session,
-                    Err(error) => return RoundAnswers::failed(&error),
-                };
                 let (ends, claims, advances): (Vec<_>, Vec<_>, Vec<_>) =
                     (ends.iter().collect(), claims.iter().collect(), advances.iter().collect());
                 if let Some(answers) = session.round_at_once(&ends, &claims, &advances).await {

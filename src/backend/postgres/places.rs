@@ -23,6 +23,10 @@ impl Places {
         known.extend(places);
     }
 
+    pub(super) fn knows(&self, run: Uuid) -> bool {
+        self.lock().contains_key(&run)
+    }
+
     /// Where the row of a run is. It is told once: if the row is not there any more, it is somewhere else.
     pub(super) fn take(&self, run: Uuid) -> Option<Place> {
         self.lock().remove(&run)

@@ -395,6 +395,8 @@ impl Settings {
         set("enable_mergejoin", &"off");
         set("enable_hashjoin", &"off");
         set("enable_material", &"off");
+        // No item of a batch is asked for twice.
+        set("enable_memoize", &"off");
         set("jit", &"off");
         options
     }

@@ -3,7 +3,7 @@
 use callsheet_actors::{
     FencingToken, Term,
     adapter::one_line,
-    port::{Advanced, Completed, LockError, Verdict},
+    port::{Advanced, Completed, Enrolled, LockError, Verdict},
 };
 use tokio_postgres::{Error, Row};
 
@@ -48,6 +48,13 @@ impl Single for Advanced {
 impl Single for Completed {
     fn unavailable(reason: String) -> Self {
         Self::Unavailable { reason }
+    }
+}
+
+/// It has no word of its own for it; to ask again is what it says.
+impl Single for Enrolled {
+    fn unavailable(_: String) -> Self {
+        Self::Locked
     }
 }
 

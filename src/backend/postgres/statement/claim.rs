@@ -370,7 +370,7 @@ pub(in super::super) const CLAIM_WITH_KEY: &str = claim!(
 pub(super) use of_job;
 
 /// Which of the three statements.
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in super::super) enum Kind {
     Plain,
     Full,

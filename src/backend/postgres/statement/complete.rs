@@ -197,7 +197,7 @@ SELECT ord, true AS recorded, NULL::timestamptz AS cursor, false AS pauses, NULL
 UNION ALL SELECT ord, before, NULL, false, NULL FROM found WHERE now IS NOT TRUE";
 
 /// Which of the three statements.
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in super::super) enum Kind {
     Plain,
     Full,
