@@ -1,10 +1,15 @@
 //! Why a job ran late, or not at all: stories on the rig, each explained by the node that is asked.
 
 use callsheet::{
-    Answer, By, Callsheet, Delay, Error, Explain, ExplainError, Explanation, Job, NotDecided, NotKnown,
-    OnLost, Outcome, PauseJobs, ResumeJobs, SkipReason, TriggerJob, When,
+    Answer, By, Callsheet, Delay, Error, EventKind, Explain, ExplainError, Explanation, Fires, Job, JobName,
+    JobOperation, Misfire, NotDecided, NotKnown, OnLost, Operations, Outcome, Overlap, PauseJobs, ResumeJobs,
+    SkipReason, TriggerJob, When,
     schedule::{at, calendar, cron, every},
-    testkit::{Rig, simulate},
+    testkit::{
+        Rig,
+        fakes::{PanickingSchedule, Period},
+        simulate,
+    },
 };
 use chrono::{DateTime, TimeDelta, Utc};
 
@@ -259,6 +264,179 @@ fn a_range_explains_each_of_its_fire_times_and_says_where_to_go_on() {
             serde_json::from_str::<callsheet::Explanations>(&json).expect("it can be read"),
             explained
         );
+    });
+}
+
+#[test]
+fn each_tick_that_was_missed_in_a_downtime_is_explained() {
+    simulate(START, async |rig| {
+        let local = hourly("local").fires(Fires::Local).misfire(Misfire::Latest { within: mins(5) });
+        let shared = hourly("shared").misfire(Misfire::Latest { within: mins(5) });
+        let node = rig.node(node_with([local, shared])).await;
+        rig.advance(mins(30)).await;
+        rig.suspend(TimeDelta::hours(6));
+        rig.advance(hours(1)).await;
+
+        for job in ["local", "shared"] {
+            for hour in 1..=6 {
+                let missed = answer(rig, node, job, &format!("0{hour}:00:00")).await;
+                assert!(
+                    matches!(missed, Answer::Skipped { reason: SkipReason::Misfire, .. }),
+                    "{job} {hour}: {missed:?}"
+                );
+            }
+            let range = instant("00:30:00")..instant("07:30:00");
+            let all = rig.send(node, Explain::new(job, range)).await.expect("it is explained");
+            let is_skip = |one: &&Explanation| matches!(one.answer, Answer::Skipped { .. });
+            assert_eq!(all.explanations.iter().filter(is_skip).count(), 6, "{all}");
+            assert_eq!(all.explanations.len(), 7, "{all}");
+        }
+    });
+}
+
+#[test]
+fn the_tick_that_runs_after_a_downtime_leaves_those_before_it_explained() {
+    simulate(START, async |rig| {
+        let jobs = [hourly("local").fires(Fires::Local), hourly("shared")];
+        let node =
+            rig.node(node_with(jobs.map(|job| job.misfire(Misfire::Latest { within: hours(1) })))).await;
+        rig.advance(mins(30)).await;
+        rig.suspend(TimeDelta::hours(6));
+        rig.advance(mins(5)).await;
+
+        for job in ["local", "shared"] {
+            for hour in 1..=5 {
+                let missed = answer(rig, node, job, &format!("0{hour}:00:00")).await;
+                assert!(
+                    matches!(missed, Answer::Skipped { reason: SkipReason::Misfire, .. }),
+                    "{job} {hour}: {missed:?}"
+                );
+            }
+            let newest = answer(rig, node, job, "06:00:00").await;
+            assert!(matches!(newest, Answer::Ran { .. }), "{job}: {newest:?}");
+        }
+    });
+}
+
+#[test]
+fn of_a_minute_of_overlaps_what_ran_and_what_did_not_are_told_apart() {
+    simulate(START, async |rig| {
+        let often =
+            Job::new("often", every(secs(1))).run_with(std::time::Duration::from_millis(1_500), obedient);
+        let node = rig.node(node_with([often])).await;
+        rig.advance(mins(3)).await;
+
+        let range = instant("00:01:00")..instant("00:02:00");
+        let all = rig.send(node, Explain::new("often", range)).await.expect("it is explained");
+
+        let ran = all.explanations.iter().filter(|one| matches!(one.answer, Answer::Ran { .. })).count();
+        let overlap =
+            |one: &&Explanation| matches!(one.answer, Answer::Skipped { reason: SkipReason::Overlap, .. });
+        assert_eq!((ran, all.explanations.iter().filter(overlap).count()), (30, 30), "{all}");
+    });
+}
+
+#[test]
+fn a_pause_by_the_failure_policy_is_nobodys_though_somebody_paused_the_job_before() {
+    simulate(START, async |rig| {
+        let fails =
+            |name: &str| Job::new(name, every(hours(1))).pause_after(2).run(async |_| Err::<(), _>("no"));
+        let node = rig.node(node_with([fails("shared"), fails("local").fires(Fires::Local)])).await;
+        for job in ["shared", "local"] {
+            rig.send(node, PauseJobs::new(job).note("a test").by(by("alice"))).await.expect("it is there");
+            rig.advance(secs(1)).await;
+            rig.send(node, ResumeJobs::new(job).by(by("alice"))).await.expect("it is there");
+        }
+        rig.advance(hours(5)).await;
+
+        for job in ["shared", "local"] {
+            let skipped = answer(rig, node, job, "03:00:00").await;
+            assert_eq!(
+                skipped.to_string(),
+                "skipped: the job was paused: runs that failed in a row: 2",
+                "{job}"
+            );
+            let operations = rig.send(node, Operations::new().job(JobName::new(job).expect("a name"))).await;
+            let newest = operations.expect("it is kept").operations.remove(0);
+            assert_eq!((newest.operation, newest.by), (JobOperation::Paused, None), "{job}");
+        }
+    });
+}
+
+#[test]
+fn a_run_that_waited_for_a_long_one_names_it() {
+    simulate(START, async |rig| {
+        let long = Job::new("long", every(hours(1))).overlap(Overlap::Queue(3)).run_with(mins(90), obedient);
+        let node = rig.node(node_with([long])).await;
+        rig.advance(hours(4) + mins(30)).await;
+        let Answer::Ran { run: first, .. } = answer(rig, node, "long", "01:00:00").await else {
+            panic!("it has ended")
+        };
+
+        let late = answer(rig, node, "long", "02:00:00").await;
+
+        let Answer::Ran { because, .. } = &late else { panic!("{late:?}") };
+        assert!(matches!(&because[..], [Delay::Run { run, .. }] if *run == first), "{late:?}");
+    });
+}
+
+#[test]
+fn of_a_job_that_counts_from_its_ends_a_range_lists_what_is_recorded_and_the_next() {
+    simulate(START, async |rig| {
+        let job = Job::new("poll", every(mins(10)).from_completion()).run_with(mins(5), obedient);
+        let node = rig.node(node_with([job])).await;
+        rig.advance(hours(1)).await;
+
+        let range = instant("00:00:00")..instant("02:00:00");
+        let all = rig.send(node, Explain::new("poll", range)).await.expect("it is explained");
+
+        let at: Vec<_> = all.explanations.iter().map(|one| one.at.format("%H:%M").to_string()).collect();
+        let expected = ["00:10", "00:25", "00:40", "00:55", "01:10"];
+        assert_eq!(at, expected, "{all}");
+        let (next, ran) = all.explanations.split_last().expect("some");
+        assert!(
+            ran.iter().all(|one| matches!(one.answer, Answer::Ran { .. } | Answer::Running { .. })),
+            "{all}"
+        );
+        assert_eq!(next.answer, Answer::NotDecided { because: NotDecided::Time });
+        let between = answer(rig, node, "poll", "00:20:00").await;
+        let said = "it does not fire then: its fire times count from the end of its runs; the next one is \
+                    2026-01-05T01:10:00";
+        assert!(between.to_string().starts_with(said), "{between}");
+    });
+}
+
+#[test]
+fn a_schedule_that_panics_when_it_is_asked_for_an_explanation_harms_nothing() {
+    simulate(START, async |rig| {
+        let far = "2030-01-01T00:00:00Z".parse::<DateTime<Utc>>().expect("an instant");
+        let schedule = PanickingSchedule::new(Period::hours(1), far, u32::MAX);
+        let node = rig.node(node_with([Job::new("custom", schedule).run(async |_| {})])).await;
+
+        for _ in 0..10 {
+            let asked = rig.send(node, Explain::new("custom", far)).await;
+            assert!(matches!(asked, Err(ExplainError::Unresponsive { .. })), "{asked:?}");
+        }
+
+        rig.advance(hours(1) + mins(5)).await;
+        let ran = answer(rig, node, "custom", "01:00:00").await;
+        assert!(matches!(ran, Answer::Ran { .. }), "{ran:?}");
+        assert_eq!(rig.count(|kind| matches!(kind, EventKind::JobRestarted { .. })), 0);
+    });
+}
+
+#[test]
+fn the_ends_of_time_are_explained() {
+    simulate(START, async |rig| {
+        let node = rig.node(node_with([hourly("report")])).await;
+        rig.advance(mins(61)).await;
+        for at in [DateTime::<Utc>::MIN_UTC, DateTime::<Utc>::MAX_UTC] {
+            explained(rig, node, "report", at).await;
+        }
+        let all = DateTime::<Utc>::MIN_UTC..DateTime::<Utc>::MAX_UTC;
+        rig.send(node, Explain::new("report", all)).await.expect("it is explained");
+        let still = answer(rig, node, "report", "01:00:00").await;
+        assert!(matches!(still, Answer::Ran { .. }), "{still:?}");
     });
 }
 

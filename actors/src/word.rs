@@ -162,6 +162,7 @@ mod tests {
             NotDue::Calendar { name: "holidays".to_owned() },
             NotDue::NotStarted { starting_at: at },
             NotDue::Ended { until: at },
+            NotDue::AfterCompletion,
             NotDue::Jitter { to: at },
         ];
         shown.are_words(not_due.clone());

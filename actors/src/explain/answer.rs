@@ -87,7 +87,7 @@ pub enum Answer {
     Skipped {
         /// Why.
         reason: SkipReason,
-        /// The note of the pause, or what the store says that refuses the job.
+        /// The note of the pause, or what the store says that refuses the job, if it is recorded of this tick.
         text: Option<Arc<str>>,
         /// Who had paused it, if somebody did who is known.
         by: Option<By>,
@@ -198,6 +198,19 @@ pub enum NotKnown {
     Pruned {
         /// What is older is not kept.
         kept_since: DateTime<Utc>,
+    },
+    /// Some of the ticks around it were skipped, and it is not recorded which.
+    SomeSkipped {
+        /// Why.
+        reason: SkipReason,
+        /// How many.
+        count: u64,
+        /// There may have been more.
+        at_least: bool,
+        /// The first of them.
+        first: FireTime,
+        /// The last of them.
+        last: FireTime,
     },
     /// No history is kept.
     NoHistory,

@@ -1,6 +1,6 @@
 //! What became of an instant, by what is known of it.
 
-use std::time::Duration;
+use std::{cmp::Reverse, time::Duration};
 
 use chrono::{DateTime, Utc};
 
@@ -52,10 +52,8 @@ pub(crate) fn triggered_for(fire_time: FireTime) -> String {
 fn by_run(view: &TickView, known: &Known, evidence: &mut Vec<Evidence>) -> Option<Answer> {
     let tick = FireTime::new(view.at);
     let is_its = |run: &&RunRecord| run.fire_time == Some(tick) && tick.instant() == view.at;
-    // A trigger may name a fire time: its run is not the tick's.
-    let is_tick = |run: &&RunRecord| !matches!(run.origin, RunOrigin::Trigger { .. });
     // A tick has one; if a store was set back, the newest tells.
-    let record = known.runs.iter().filter(is_its).filter(is_tick).max_by_key(|run| run.run)?;
+    let record = known.runs.iter().filter(is_its).filter(|run| is_of_tick(run)).max_by_key(|run| run.run)?;
     evidence.push(Evidence::Run(Box::new(record.clone())));
     let RunRecord { run, node, started_at, lateness: late, .. } = *record;
     let because = |evidence: &mut Vec<Evidence>| late::delays(view, record, known, evidence);
@@ -78,35 +76,103 @@ fn by_run(view: &TickView, known: &Known, evidence: &mut Vec<Evidence>) -> Optio
     })
 }
 
-/// The decision that skipped its tick, if one did.
+/// The decision that skipped its tick, if one did, or may have.
+///
+/// Those of a minute are one record, which names the first and the last tick. Between them others may have
+/// run, or been skipped for another reason.
 fn by_decision(view: &TickView, known: &Known, evidence: &mut Vec<Evidence>) -> Option<Answer> {
     let tick = FireTime::new(view.at);
-    let covers = |record: &&DecisionRecord| {
-        let first = record.first.or(record.fire_time);
-        let is_skip = matches!(record.decision, Decision::Skipped { .. });
-        is_skip && record.job.is_some() && first <= Some(tick) && record.fire_time >= Some(tick)
-    };
-    // Those of a minute are one record: the shortest of several says most.
-    let span = |record: &&DecisionRecord| match (record.first, record.fire_time) {
-        (Some(first), Some(last)) => since(first.instant(), last.instant()),
-        (None, _) | (_, None) => Duration::ZERO,
-    };
-    // What counts from the end of runs does not know its former fire times: a record names its ends.
-    let is_tick = |record: &&DecisionRecord| {
-        view.is_fire_time || record.first == Some(tick) || record.fire_time == Some(tick)
-    };
-    let record = known.decisions.iter().filter(covers).filter(is_tick).min_by_key(span)?;
-    evidence.push(Evidence::Decision(Box::new(record.clone())));
-    let Decision::Skipped { reason, text, run, .. } = &record.decision else { return None };
-    let mut by = None;
-    if *reason == SkipReason::Paused {
-        let pause = known.operations.iter().find(|operation| {
-            operation.operation == JobOperation::Paused && operation.at <= record.at.max(view.at)
-        });
-        by = pause.and_then(|pause| pause.by.clone());
-        evidence.extend(pause.map(|pause| Evidence::Operation(Box::new(pause.clone()))));
+    let mut spans: Vec<_> = known.decisions.iter().filter_map(SkippedSpan::of).collect();
+    spans.retain(|span| span.first <= tick && tick <= span.last);
+    spans.sort_by_key(|span| {
+        (span.last != tick, span.first != tick, since_first(span), Reverse(span.record.at))
+    });
+    let named = spans.iter().find(|span| span.names(tick));
+    // What counts from the end of runs does not know its former fire times.
+    let is_known = |span: &&SkippedSpan<'_>| view.is_fire_time && span.is_whole(known);
+    if let Some(span) = named.or_else(|| spans.iter().find(is_known)) {
+        return Some(skipped(tick, span, known, evidence));
     }
-    Some(Answer::Skipped { reason: *reason, text: text.clone(), by, run: *run })
+    let span = spans.first().filter(|_| view.is_fire_time)?;
+    evidence.push(Evidence::Decision(Box::new(span.record.clone())));
+    let SkippedSpan { first, last, reason, count, at_least, .. } = *span;
+    Some(Answer::NotKnown { because: NotKnown::SomeSkipped { reason, count, at_least, first, last } })
+}
+
+/// The ticks that one record means.
+struct SkippedSpan<'a> {
+    record: &'a DecisionRecord,
+    first: FireTime,
+    last: FireTime,
+    reason: SkipReason,
+    count: u64,
+    at_least: bool,
+}
+
+fn since_first(span: &SkippedSpan<'_>) -> Duration {
+    since(span.first.instant(), span.last.instant())
+}
+
+impl<'a> SkippedSpan<'a> {
+    fn of(record: &'a DecisionRecord) -> Option<Self> {
+        let Decision::Skipped { reason, count, at_least, .. } = record.decision else { return None };
+        let last = record.fire_time.filter(|_| record.job.is_some())?;
+        let first = record.first.unwrap_or(last);
+        Some(Self { record, first, last, reason, count, at_least })
+    }
+
+    /// The record itself says that this tick was skipped.
+    fn names(&self, tick: FireTime) -> bool {
+        self.first == tick || self.last == tick
+    }
+
+    /// Every tick of the span is accounted for: it was skipped for this reason, or is known to have run.
+    fn is_whole(&self, known: &Known) -> bool {
+        if self.at_least {
+            return false;
+        }
+        let mut ran: Vec<_> =
+            known.runs.iter().filter(|run| is_of_tick(run)).filter_map(|run| run.fire_time).collect();
+        ran.retain(|tick| (self.first..=self.last).contains(tick));
+        ran.sort_unstable();
+        ran.dedup();
+        let accounted = self.count.saturating_add(ran.len() as u64);
+        known.fire_times_in(self.first, self.last) == Some(accounted)
+    }
+}
+
+/// A trigger may name a fire time: its run is not the tick's.
+fn is_of_tick(run: &RunRecord) -> bool {
+    !matches!(run.origin, RunOrigin::Trigger { .. })
+}
+
+fn skipped(tick: FireTime, span: &SkippedSpan<'_>, known: &Known, evidence: &mut Vec<Evidence>) -> Answer {
+    let SkippedSpan { record, last, reason, .. } = *span;
+    evidence.push(Evidence::Decision(Box::new(record.clone())));
+    let Decision::Skipped { text, by, run, .. } = &record.decision else {
+        return Answer::Skipped { reason, text: None, by: None, run: None };
+    };
+    let is_own = tick == last;
+    if reason != SkipReason::Paused {
+        let (text, run) = (text.clone().filter(|_| is_own), run.filter(|_| is_own));
+        return Answer::Skipped { reason, text, by: None, run };
+    }
+    let changes = || {
+        known
+            .operations
+            .iter()
+            .filter(|one| matches!(one.operation, JobOperation::Paused | JobOperation::Resumed))
+    };
+    // The pause of the newest tick is also that of an earlier one if nobody paused or resumed between.
+    let is_same =
+        is_own || !changes().any(|change| change.at >= tick.instant() && change.at <= last.instant());
+    let (text, by) = if is_same { (text.clone(), by.clone()) } else { (None, None) };
+    // Somebody may have resumed it since: then that pause is not the one that is meant.
+    let newest = changes().find(|change| change.at <= record.at.max(last.instant()));
+    let pause = newest.filter(|newest| is_same && newest.operation == JobOperation::Paused);
+    let pause = pause.filter(|pause| pause.by == by && pause.note == text);
+    evidence.extend(pause.map(|pause| Evidence::Operation(Box::new(pause.clone()))));
+    Answer::Skipped { reason, text, by, run: None }
 }
 
 /// It is no fire time by the schedule that the job has.

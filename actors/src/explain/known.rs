@@ -28,6 +28,8 @@ pub(crate) struct TickView {
     pub(crate) held_by: Option<Pause>,
     /// The oldest run in progress.
     pub(crate) run: Option<RunId>,
+    /// Ticks of the job wait for the end of its runs.
+    pub(crate) waits: bool,
     /// The node bounds how many bodies it runs at once.
     pub(crate) has_slots: bool,
 }
@@ -35,10 +37,12 @@ pub(crate) struct TickView {
 /// What is recorded about an instant, and beside it.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Known {
-    /// The runs of the job around it.
+    /// The runs of the job around it, and the newest before.
     pub(crate) runs: Vec<RunRecord>,
     /// The decisions about it, and those about all jobs around it.
     pub(crate) decisions: Vec<DecisionRecord>,
+    /// From the first to the last tick of a decision: how many fire times the schedule has there.
+    pub(crate) counted: Vec<(FireTime, FireTime, u64)>,
     /// What was done to the job, the newest first.
     pub(crate) operations: Vec<OperationRecord>,
     /// There is a history.
@@ -49,4 +53,12 @@ pub(crate) struct Known {
     pub(crate) was_there: bool,
     /// Since when this node holds the job with its schedule.
     pub(crate) held_since: DateTime<Utc>,
+}
+
+impl Known {
+    /// How many fire times there are in the span of a decision; `None` if they were not counted.
+    pub(super) fn fire_times_in(&self, first: FireTime, last: FireTime) -> Option<u64> {
+        let is_it = |(from, to, _): &&(FireTime, FireTime, u64)| (*from, *to) == (first, last);
+        self.counted.iter().find(is_it).map(|(_, _, count)| *count)
+    }
 }

@@ -27,8 +27,11 @@ pub(super) fn delays(
             Decision::LeaderGap { from, to } if from < started_at && to > view.at => {
                 Delay::LeaderGap { from, to }
             }
+            // Of the node that started it.
             Decision::ClockStepped { by }
-                if decision.at > view.at && decision.at - by.abs() <= started_at =>
+                if decision.node == record.node
+                    && decision.at > view.at
+                    && decision.at.checked_sub_signed(by.abs()).is_none_or(|from| from <= started_at) =>
             {
                 Delay::ClockStepped { by }
             }
@@ -49,7 +52,7 @@ pub(super) fn delays(
         delays.push(Delay::Paused { resumed_by: resumed.by.clone() });
         evidence.push(Evidence::Operation(Box::new(resumed.clone())));
     }
-    let before = known.runs.iter().filter(|run| run.run != record.run);
+    let before = known.runs.iter().filter(|run| view.waits && run.run != record.run);
     let in_the_way = before.filter_map(|run| Some((run, run.ended_at?))).filter(|(run, ended_at)| {
         let began = run.started_at.is_some_and(|began| began < started_at);
         began && *ended_at > view.at && *ended_at <= started_at

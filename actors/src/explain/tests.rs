@@ -47,6 +47,7 @@ fn view() -> TickView {
         fires: true,
         held_by: None,
         run: None,
+        waits: false,
         has_slots: false,
     }
 }
@@ -82,7 +83,8 @@ fn decided(time: &str, decision: Decision) -> DecisionRecord {
 
 fn skipped(reason: SkipReason, text: Option<&str>, run: Option<RunId>) -> DecisionRecord {
     let text = text.map(Into::into);
-    let decision = Decision::Skipped { reason, count: 1, at_least: false, text, run };
+    let by = By::new("alice").ok().filter(|_| reason == SkipReason::Paused);
+    let decision = Decision::Skipped { reason, count: 1, at_least: false, text, by, run };
     DecisionRecord { first: Some(tick()), fire_time: Some(tick()), ..decided("03:00:00.004", decision) }
 }
 
@@ -146,6 +148,7 @@ fn a_late_run_says_what_delayed_it() {
     let gap = DecisionRecord { job: None, ..decided("03:09:58", gap) };
     let step = decided("03:09:00", Decision::ClockStepped { by: TimeDelta::minutes(9) });
     let step = DecisionRecord { job: None, ..step };
+    let elsewhere = DecisionRecord { node: NodeId::numbered(8), ..step.clone() };
     let mut before = ran(Some(Outcome::Succeeded));
     (before.run, before.fire_time) = (run_id(2), Some(FireTime::new(at("02:00:00"))));
     (before.started_at, before.ended_at) = (Some(at("02:00:00")), Some(at("03:09:59")));
@@ -167,12 +170,18 @@ fn a_late_run_says_what_delayed_it() {
         ),
         (view(), Known { operations: vec![resumed], ..base() }, "it was paused until it was resumed by bob"),
         (
-            view(),
-            Known { runs: vec![record(), before], ..known() },
+            TickView { waits: true, ..view() },
+            Known { runs: vec![record(), before.clone()], ..known() },
             "run 00000000-0000-0000-0000-000000000002 of the job was in progress until 2026-01-05T03:09:59Z",
         ),
         (view(), with_run(retried), "its node died, and this was attempt 2"),
         (slots, base(), "it waited for one of the node's slots, or for processor time"),
+        // Of another node, and a run for whose end no tick waits.
+        (
+            view(),
+            Known { decisions: vec![elsewhere], runs: vec![record(), before], ..known() },
+            "no cause is recorded: no node was there, or it had no processor time",
+        ),
         (view(), base(), "no cause is recorded: no node was there, or it had no processor time"),
     ] {
         let expected = format!(
@@ -216,21 +225,99 @@ fn a_skipped_tick_says_why() {
     }
 }
 
+/// A record of a minute, from its first to its last tick.
+fn spanning(first: &str, last: &str, ticks: u64, record: DecisionRecord) -> DecisionRecord {
+    let DecisionRecord { decision: Decision::Skipped { reason, text, by, run, .. }, .. } = record else {
+        panic!("{record:?}")
+    };
+    let decision = Decision::Skipped { reason, count: ticks, at_least: false, text, by, run };
+    DecisionRecord {
+        first: Some(FireTime::new(at(first))),
+        fire_time: Some(FireTime::new(at(last))),
+        decision,
+        ..record
+    }
+}
+
+fn counted(first: &str, last: &str, count: u64) -> (FireTime, FireTime, u64) {
+    (FireTime::new(at(first)), FireTime::new(at(last)), count)
+}
+
 #[test]
-fn of_the_records_of_a_minute_the_shortest_that_covers_the_tick_tells() {
-    let long = DecisionRecord {
-        first: Some(FireTime::new(at("02:59:30"))),
-        fire_time: Some(FireTime::new(at("03:00:20"))),
-        ..skipped(SkipReason::Paused, None, None)
-    };
-    let beside = DecisionRecord {
-        first: Some(FireTime::new(at("03:00:01"))),
-        fire_time: Some(FireTime::new(at("03:00:02"))),
-        ..skipped(SkipReason::Misfire, None, None)
-    };
-    let known = Known { decisions: vec![long, beside, skipped(SkipReason::Overlap, None, None)], ..known() };
+fn the_record_that_names_the_tick_tells() {
+    let long = spanning("02:59:30", "03:00:20", 51, skipped(SkipReason::Paused, None, None));
+    let beside = spanning("03:00:01", "03:00:02", 2, skipped(SkipReason::Misfire, None, None));
+    let decisions = vec![long, beside, skipped(SkipReason::Overlap, None, None)];
+    let known = Known { decisions, counted: vec![counted("02:59:30", "03:00:20", 51)], ..known() };
 
     assert_eq!(answer(&view(), &known), "skipped: a run of the same lock key was in progress");
+}
+
+#[test]
+fn a_tick_between_the_ends_of_a_record_was_skipped_only_if_all_between_are_accounted_for() {
+    let overlap =
+        || spanning("02:59:30", "03:00:29", 58, skipped(SkipReason::Overlap, None, Some(run_id(2))));
+    let ran_at = |number, time: &str| {
+        let fire_time = Some(FireTime::new(at(time)));
+        RunRecord { run: run_id(number), fire_time, ..ran(Some(Outcome::Succeeded)) }
+    };
+    let runs = || vec![ran_at(4, "02:59:40"), ran_at(5, "03:00:10")];
+    let was_skipped = "skipped: a run of the same lock key was in progress";
+    let unknown = "not known: 58 of the ticks from 2026-01-05T02:59:30Z to 2026-01-05T03:00:29Z were skipped for \
+                   overlap, and it is not recorded whether this was one of them";
+    for (runs, fire_times, said) in [
+        (runs(), Some(60), was_skipped),
+        (Vec::new(), Some(58), was_skipped),
+        // Runs that are not kept any more, and a schedule that has too many fire times to count.
+        (Vec::new(), Some(60), unknown),
+        (runs(), None, unknown),
+    ] {
+        let counted = fire_times.map(|count| counted("02:59:30", "03:00:29", count)).into_iter().collect();
+        let known = Known { runs, counted, ..with_decision(overlap()) };
+
+        assert_eq!(answer(&view(), &known), said, "{fire_times:?}");
+    }
+}
+
+#[test]
+fn who_paused_the_newest_tick_of_a_record_is_not_blamed_for_one_before_a_resumption() {
+    let record = || spanning("02:59:30", "03:00:29", 60, skipped(SkipReason::Paused, Some("the disk"), None));
+    let resumed = operation("03:00:10", JobOperation::Resumed, "bob");
+    for (operations, said) in [
+        (
+            vec![operation("02:00:00", JobOperation::Paused, "alice")],
+            "skipped: the job was paused by alice: the disk",
+        ),
+        (vec![resumed], "skipped: the job was paused"),
+    ] {
+        let counted = vec![counted("02:59:30", "03:00:29", 60)];
+        let known = Known { operations, counted, ..with_decision(record()) };
+
+        assert_eq!(answer(&view(), &known), said);
+    }
+}
+
+#[test]
+fn who_resumed_a_job_before_is_not_blamed_for_a_pause_of_its_policies() {
+    let own = Decision::Skipped {
+        reason: SkipReason::Paused,
+        count: 1,
+        at_least: false,
+        text: Some("runs that failed in a row: 5".into()),
+        by: None,
+        run: None,
+    };
+    let record = DecisionRecord { decision: own, ..skipped(SkipReason::Paused, None, None) };
+    let operations = vec![
+        operation("02:00:00", JobOperation::Resumed, "alice"),
+        operation("01:00:00", JobOperation::Paused, "alice"),
+    ];
+    let known = Known { operations, ..with_decision(record) };
+
+    let explained = decide(&job(), at("12:00:00"), &view(), &known);
+
+    assert_eq!(explained.answer.to_string(), "skipped: the job was paused: runs that failed in a row: 5");
+    assert!(!explained.evidence.iter().any(|one| matches!(one, Evidence::Operation(_))), "{explained}");
 }
 
 #[test]

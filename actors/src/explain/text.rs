@@ -8,7 +8,7 @@ use super::answer::{Answer, Delay, Evidence, Explanation, Explanations, NotDecid
 use crate::{
     core::{duration::DurationText, outcome::Outcome, pause::Pause, skip::SkipReason, time::FireTime},
     name::By,
-    port::{Decision, DecisionRecord, OperationRecord, RunOrigin, RunRecord},
+    port::{Decision, DecisionRecord, NotDue, OperationRecord, RunOrigin, RunRecord},
 };
 
 fn text(instant: DateTime<Utc>) -> String {
@@ -54,7 +54,11 @@ impl fmt::Display for Answer {
                 if let Some(because) = because {
                     write!(f, ": {because}")?;
                 }
-                write_beside(f, *previous, *next)
+                match (because, next) {
+                    (Some(NotDue::AfterCompletion), Some(next)) => write!(f, "; the next one is {next}"),
+                    (Some(NotDue::AfterCompletion), None) => Ok(()),
+                    _ => write_beside(f, *previous, *next),
+                }
             }
             Self::Ran { run, node, started_at, outcome, late, because } => {
                 write!(f, "it ran as run {run} on node {node}")?;
@@ -186,6 +190,14 @@ impl fmt::Display for NotKnown {
             }
             Self::Pruned { kept_since } => {
                 write!(f, "what was recorded before {} is not kept any more", text(*kept_since))
+            }
+            Self::SomeSkipped { reason, count, at_least, first, last } => {
+                let at_least = if *at_least { "at least " } else { "" };
+                write!(
+                    f,
+                    "{at_least}{count} of the ticks from {first} to {last} were skipped for {reason}, and it is not \
+                     recorded whether this was one of them"
+                )
             }
             Self::NoHistory => f.write_str("no history is kept"),
             Self::NotRecorded => {

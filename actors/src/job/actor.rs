@@ -8,7 +8,7 @@ use tokio::{sync::oneshot, time::Instant};
 
 use super::{
     context::JobContext,
-    explain::TickViews,
+    explain::{TickViews, count_fire_times},
     former_keys::FormerKeys,
     handle::{JobHandle, Reading},
     message::{AsksSchedule, Envelope, JobMessage, Retirement},
@@ -21,6 +21,7 @@ use super::{
 };
 use crate::{
     alarm::JobAlarm,
+    contained::unharmed,
     core::{
         alarm::{Paused, Standing},
         job::{Effects, Farewell, Input, JobMachine, Lifecycle, OverdueMark, Progress},
@@ -410,8 +411,14 @@ impl Handler<Envelope> for JobActor {
             Some(JobMessage::Explain { when, reply }) => {
                 let has_slots = self.job.host.permits.limited();
                 let now = self.job.now();
-                let views = TickViews::of(&self.job.definition, &self.machine, now, when, has_slots);
-                let _ = reply.send(views);
+                let views =
+                    unharmed(|| TickViews::of(&self.job.definition, &self.machine, now, when, has_slots));
+                // Without an answer, whoever asked is told that there is none.
+                let _ = views.map(|views| reply.send(views));
+            }
+            Some(JobMessage::CountFireTimes { spans, reply }) => {
+                let counted = unharmed(|| count_fire_times(&*self.job.definition.schedule, &spans));
+                let _ = counted.map(|counted| reply.send(counted));
             }
             Some(JobMessage::Status { asks_schedule, reply }) => drop(reply.send(self.status(asks_schedule))),
             Some(JobMessage::Open(mailbox)) => ctx.mailbox = Some(mailbox),

@@ -10,6 +10,7 @@ use super::{
     conclude::{Conclusion, conclude},
     context::JobContext,
     hook_calls,
+    record::record_own_pause,
     report::Report,
     run_span,
     run_task::RunTask,
@@ -53,8 +54,8 @@ impl JobActor {
                 Effect::Complete { .. } => completes = true,
                 Effect::Retried(retried) => self.retried(retried),
                 Effect::RunEnded(ended) => self.ended(ended, std::mem::take(&mut completes), told),
-                Effect::Skipped { newest, reason, count, at_least } => {
-                    self.skipped(newest, reason, count, at_least);
+                Effect::Skipped { first, newest, reason, count, at_least } => {
+                    self.skipped((first, newest), reason, count, at_least);
                 }
                 Effect::Held { fire_time, reason } => {
                     self.publish(|job| EventKind::TickHeld { job, fire_time, reason });
@@ -70,7 +71,7 @@ impl JobActor {
                 Effect::Elsewhere => self.job.meters.elsewhere(),
                 Effect::Stop(pause) => self.job.report(Report::Stop(pause)),
                 Effect::Paused(pause) => {
-                    self.node().recorder.paused(&self.job.definition.name, Some(&pause));
+                    record_own_pause(&self.job, &pause);
                     self.publish(|job| EventKind::JobPaused { job, pause });
                 }
                 Effect::Answer { run, answer } => self.answer(run, answer),
@@ -103,7 +104,7 @@ impl JobActor {
         }
     }
 
-    fn skipped(&self, newest: FireTime, reason: SkipReason, count: u64, at_least: bool) {
+    fn skipped(&self, (first, newest): (FireTime, FireTime), reason: SkipReason, count: u64, at_least: bool) {
         let kind = |job| EventKind::TickSkipped { job, fire_time: newest, reason, count, at_least };
         match reason {
             SkipReason::Misfire => self.publish(kind),
@@ -113,7 +114,7 @@ impl JobActor {
             | SkipReason::Parked
             | SkipReason::Removed => self.publish_routine(kind),
         }
-        self.record_skipped(newest, reason, count, at_least);
+        self.record_skipped((first, newest), reason, count, at_least);
         if let Some(alarm) = self.job.definition.alarm().filter(|_| reason != SkipReason::Parked) {
             let is_to_be_asked = alarm.lock().skipped(newest);
             self.job.alarm_noted(is_to_be_asked);

@@ -52,6 +52,12 @@ pub(crate) enum JobMessage {
     Upcoming { count: usize, reply: oneshot::Sender<Vec<FireTime>> },
     /// Asks what the schedule and the machine say of some instants.
     Explain { when: When, reply: oneshot::Sender<TickViews> },
+    /// Asks how many fire times the schedule has in each span, its ends included; those that are too many are
+    /// left out.
+    CountFireTimes {
+        spans: Vec<(FireTime, FireTime)>,
+        reply: oneshot::Sender<Vec<(FireTime, FireTime, u64)>>,
+    },
     /// Asks what the job is doing.
     Status { asks_schedule: AsksSchedule, reply: oneshot::Sender<JobStatus> },
     /// Somebody has an address of the actor, of which this is the mailbox.

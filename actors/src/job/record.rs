@@ -13,7 +13,8 @@ use crate::{
     event::CancelReason,
     name::{By, LockKey, RunId},
     port::{
-        ATTEMPTS_RECORDED_MAX, AttemptRecord, Decision, DecisionRecord, RunOrigin, RunRecord, SkipReason,
+        ATTEMPTS_RECORDED_MAX, AttemptRecord, Decision, DecisionRecord, JobOperation, OperationRecord, Pause,
+        RunOrigin, RunRecord, SkipReason,
     },
     run::{Origin, Run},
 };
@@ -105,18 +106,20 @@ impl JobActor {
     }
 
     /// Records ticks that were skipped.
-    pub(super) fn record_skipped(&self, newest: FireTime, reason: SkipReason, count: u64, at_least: bool) {
+    pub(super) fn record_skipped(
+        &self,
+        (first, newest): (FireTime, FireTime),
+        reason: SkipReason,
+        count: u64,
+        at_least: bool,
+    ) {
         self.node().recorder.decision(|| {
-            let first = if count > 1 { FireTime::new(self.machine.cursor()).min(newest) } else { newest };
-            let note = || Some(self.machine.pause()?.note.as_deref()?.into());
-            let (text, run) = match reason {
-                SkipReason::Paused => (note(), None),
-                SkipReason::Overlap => (None, self.machine.active_runs().next().map(|run| run.run)),
-                SkipReason::Misfire | SkipReason::Concurrency | SkipReason::Parked | SkipReason::Removed => {
-                    (None, None)
-                }
-            };
-            let decision = Decision::Skipped { reason, count, at_least, text, run };
+            let pause = self.machine.pause().filter(|_| reason == SkipReason::Paused);
+            let text = pause.and_then(|pause| Some(pause.note.as_deref()?.into()));
+            let by = pause.and_then(|pause| pause.by.clone());
+            let overlaps = reason == SkipReason::Overlap;
+            let run = self.machine.active_runs().next().filter(|_| overlaps).map(|run| run.run);
+            let decision = Decision::Skipped { reason, count, at_least, text, by, run };
             DecisionRecord { first: Some(first), fire_time: Some(newest), ..decided(&self.job, decision) }
         });
     }
@@ -142,6 +145,17 @@ fn decided(job: &JobHandle, decision: Decision) -> DecisionRecord {
     DecisionRecord { term: now.term, ..record }
 }
 
+/// Records that a job has paused itself: its policies did, or its body.
+pub(crate) fn record_own_pause(job: &JobHandle, pause: &Pause) {
+    let (node, name) = (job.node(), &job.definition.name);
+    node.recorder.paused(name, Some(pause));
+    node.recorder.operation(|| {
+        let note = pause.note.as_deref().map(Into::into);
+        let record = OperationRecord::new(name.clone(), JobOperation::Paused, node.store_time(), node.id);
+        OperationRecord { note, ..record }
+    });
+}
+
 /// Records a run that ended.
 pub(super) fn record_end(job: &JobHandle, ended: &RunEnded, notes: RunNotes) {
     let recorder = &job.node().recorder;
@@ -156,8 +170,8 @@ pub(super) fn record_end(job: &JobHandle, ended: &RunEnded, notes: RunNotes) {
     let tick = facts.as_ref().and_then(|facts| facts.tick);
     let origin = match facts {
         Some(_) if tick.is_some() => RunOrigin::Tick,
-        Some(_) => RunOrigin::Trigger { by },
-        None => RunOrigin::Unknown,
+        Some(facts) if facts.is_known => RunOrigin::Trigger { by },
+        Some(_) | None => RunOrigin::Unknown,
     };
     let veto = match end {
         BodyEnd::NotStarted { veto } => veto.as_ref().map(EndText::share),

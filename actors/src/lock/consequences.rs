@@ -12,7 +12,7 @@ use crate::{
         operation::Operation,
     },
     event::EventKind,
-    job::{Answers, JobHandle},
+    job::{Answers, JobHandle, record_own_pause},
     node::Node,
     port::{Advanced, Completed, Completion, TickClaim, Verdict},
 };
@@ -103,7 +103,7 @@ pub(super) fn after_end(job: &JobHandle, from_completion: bool, answer: &Complet
     }
     if let Some(pause) = pause {
         let (name, pause) = (job.definition.name.clone(), pause.clone().cut());
-        job.node().recorder.paused(&name, Some(&pause));
+        record_own_pause(job, &pause);
         job.node().publisher.publish(|| EventKind::JobPaused { job: name, pause: pause.clone() });
         told.push(Input::Pause(Some(pause)));
     }

@@ -44,6 +44,8 @@ pub enum NotDue {
         /// From then on.
         until: DateTime<Utc>,
     },
+    /// Fire times count from the end of the job's runs: only what is recorded tells the former ones.
+    AfterCompletion,
     /// The fire time is delayed by the schedule's jitter.
     Jitter {
         /// Until then.
@@ -75,6 +77,7 @@ impl fmt::Display for NotDue {
             Self::Calendar { name } => write!(f, "the calendar {name:?} leaves it out"),
             Self::NotStarted { starting_at } => write!(f, "the schedule starts at {}", text(starting_at)),
             Self::Ended { until } => write!(f, "the schedule ended at {}", text(until)),
+            Self::AfterCompletion => f.write_str("its fire times count from the end of its runs"),
             Self::Jitter { to } => write!(f, "its jitter delays it until {}", text(to)),
         }
     }

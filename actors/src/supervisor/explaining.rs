@@ -3,7 +3,12 @@
 //! Collected here: what the job's actor says of its schedule, and what is recorded. What follows from it is
 //! decided by [`explain::decide`](crate::explain::decide), which is a function of values.
 
-use std::sync::Arc;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Range,
+    sync::Arc,
+    time::Duration,
+};
 
 use actix::prelude::*;
 use chrono::{DateTime, TimeDelta, Utc};
@@ -12,14 +17,15 @@ use tokio::time::timeout;
 
 use super::{ANSWER_DEADLINE, SupervisorActor};
 use crate::{
+    core::time::FireTime,
     error::{ExplainError, Fault, given_name},
-    explain::{Explain, Explanations, Known, TickView, When, decide},
+    explain::{EXPLAINED_MAX, Explain, Explanations, Known, TickView, When, decide},
     history::Recorder,
     job::{JobHandle, JobMessage, TickViews},
     name::JobName,
     port::{
         Decision, DecisionRecord, Decisions, HISTORY_PAGE_MAX, HistoryError, OperationRecord, Operations,
-        Retention, RunHistory, RunRecord,
+        Retention, RunHistory, RunOrigin, RunRecord,
     },
 };
 
@@ -29,10 +35,16 @@ const LOOKED_FOR: [TimeDelta; 4] =
     [TimeDelta::minutes(2), TimeDelta::minutes(30), TimeDelta::hours(13), TimeDelta::days(8)];
 /// How long before a tick a record can be made that covers it: records of a minute are one, and clocks differ.
 const BEFORE: TimeDelta = TimeDelta::seconds(75);
-/// The most pages that are read for one instant and one kind of record in each of these times.
-const PAGES_MAX: usize = 5;
+/// The most pages that are read of one kind of record in the first of these times.
+const PAGES_MAX: usize = 20;
+/// As [`PAGES_MAX`], of each later time.
+const LATER_PAGES_MAX: usize = 5;
 /// How many operations are read: the newest up to a tick's decision.
 const OPERATIONS_READ: usize = 100;
+/// How many runs are read that began before: one of them may have been in the way.
+const RUNS_BEFORE: usize = 20;
+/// How long the history may take for one question.
+const EXPLAIN_DEADLINE: Duration = Duration::from_secs(20);
 
 /// Where records of one job are read.
 struct Records {
@@ -44,8 +56,13 @@ struct Records {
 }
 
 impl Records {
-    /// What is known of an instant.
-    async fn about(&self, view: &TickView) -> Result<Known, HistoryError> {
+    /// What is known of the instants from the first to the last. Something is to be found of each of `views`.
+    async fn about(
+        &self,
+        first: DateTime<Utc>,
+        last: DateTime<Utc>,
+        views: &[TickView],
+    ) -> Result<Known, ExplainError> {
         let shortest = self.retention.runs_for.min(self.retention.decisions_for);
         let kept_since =
             TimeDelta::from_std(shortest).ok().and_then(|kept| self.now.checked_sub_signed(kept));
@@ -54,52 +71,71 @@ impl Records {
             return Ok(known);
         }
         known.is_kept = true;
-        let mut from = view.at - BEFORE;
-        for looked_for in LOOKED_FOR {
-            if from > self.now {
+        // Nothing is recorded from before; a store need not know such instants.
+        let from = earlier(first, BEFORE).max(DateTime::UNIX_EPOCH);
+        let until = later(self.now, TimeDelta::seconds(1));
+        let to = |looked_for: TimeDelta| later(last.max(DateTime::UNIX_EPOCH), looked_for).min(until);
+        let (mut read_to, mut pages_max) = (from, PAGES_MAX);
+        for to in LOOKED_FOR.map(to) {
+            if read_to >= to {
                 break;
             }
-            let to = (view.at + looked_for).min(self.now + TimeDelta::seconds(1));
-            known.runs.extend(self.runs(from, to).await?);
-            known.decisions.extend(self.decisions(from, to).await?);
-            if known.runs.iter().any(|run| run.fire_time.is_some_and(|tick| tick.instant() == view.at))
-                || known.decisions.iter().any(|record| covers(record, view.at))
-            {
+            let (runs, all_runs) = self.runs(read_to, to, pages_max).await?;
+            let (decisions, all_decisions) = self.decisions(read_to, to, pages_max).await?;
+            if read_to == from && first < last && !(all_runs && all_decisions) {
+                return Err(too_many(first, last));
+            }
+            known.runs.extend(runs);
+            known.decisions.extend(decisions);
+            let is_missing = |view: &TickView| view.at < self.now && !is_found(&known, view.at);
+            if !views.iter().any(is_missing) {
                 break;
             }
-            from = to;
+            (read_to, pages_max) = (to, LATER_PAGES_MAX);
+        }
+        if views.iter().any(|view| view.waits) {
+            let before = RunHistory::new().job(self.job.clone()).to(from).limit(RUNS_BEFORE);
+            known.runs.extend(self.recorder.runs(before).await?.runs);
         }
         known.operations = self.operations().await?;
-        known.was_there = self.was_there(view.at).await?;
+        known.was_there = self.was_there(first.max(DateTime::UNIX_EPOCH).min(until)).await?;
         Ok(known)
     }
 
-    async fn runs(&self, from: DateTime<Utc>, to: DateTime<Utc>) -> Result<Vec<RunRecord>, HistoryError> {
+    /// Those in a time, the newest first, and whether that is all of them.
+    async fn runs(
+        &self,
+        from: DateTime<Utc>,
+        to: DateTime<Utc>,
+        pages_max: usize,
+    ) -> Result<(Vec<RunRecord>, bool), HistoryError> {
         let mut asked = RunHistory::new().job(self.job.clone()).from(from).to(to).limit(HISTORY_PAGE_MAX);
         let mut runs = Vec::new();
-        for _ in 0..PAGES_MAX {
+        for _ in 0..pages_max {
             let page = self.recorder.runs(asked.clone()).await?;
             runs.extend(page.runs);
-            let Some(next) = page.next else { break };
+            let Some(next) = page.next else { return Ok((runs, true)) };
             asked = asked.before(next);
         }
-        Ok(runs)
+        Ok((runs, false))
     }
 
+    /// As [`runs`](Self::runs).
     async fn decisions(
         &self,
         from: DateTime<Utc>,
         to: DateTime<Utc>,
-    ) -> Result<Vec<DecisionRecord>, HistoryError> {
+        pages_max: usize,
+    ) -> Result<(Vec<DecisionRecord>, bool), HistoryError> {
         let mut asked = Decisions::new().job(self.job.clone()).from(from).to(to).limit(HISTORY_PAGE_MAX);
         let mut decisions = Vec::new();
-        for _ in 0..PAGES_MAX {
+        for _ in 0..pages_max {
             let page = self.recorder.decisions(asked.clone()).await?;
             decisions.extend(page.decisions);
-            let Some(next) = page.next else { break };
+            let Some(next) = page.next else { return Ok((decisions, true)) };
             asked = asked.before(next);
         }
-        Ok(decisions)
+        Ok((decisions, false))
     }
 
     async fn operations(&self) -> Result<Vec<OperationRecord>, HistoryError> {
@@ -121,6 +157,70 @@ impl Records {
         let operation = Operations::new().job(self.job.clone()).to(at).limit(1);
         Ok(!self.recorder.operations(operation).await?.operations.is_empty())
     }
+
+    /// Reads once what there is about all instants, then explains each.
+    async fn explain(
+        &self,
+        job: &Arc<JobHandle>,
+        views: TickViews,
+        when: When,
+    ) -> Result<Explanations, ExplainError> {
+        let TickViews { mut views, mut next, recorded } = views;
+        let instants = || views.iter().map(|view| view.at);
+        let (mut first, mut last) =
+            (instants().min().unwrap_or(self.now), instants().max().unwrap_or(self.now));
+        if let (Some(_), When::Between { from, to }) = (&recorded, when) {
+            (first, last) = (from, to.min(self.now).max(from));
+        }
+        let mut known = self.about(first, last, &views).await?;
+        if let (Some(template), When::Between { from, to }) = (recorded, when) {
+            next = add_recorded(&mut views, &template, &known, from..to);
+        }
+        let spans = uncounted(&views, &known);
+        if !spans.is_empty() {
+            let counted = job.ask(|reply| JobMessage::CountFireTimes { spans, reply });
+            // Without an answer less is known.
+            known.counted =
+                timeout(ANSWER_DEADLINE, counted).await.ok().and_then(Result::ok).unwrap_or_default();
+        }
+        let (was_there, mut explanations) = (known.was_there, Vec::with_capacity(views.len()));
+        for view in &views {
+            known.was_there = was_there || is_recorded_before(&known, view.at);
+            explanations.push(decide(&self.job, self.now, view, &known));
+        }
+        Ok(Explanations { job: self.job.clone(), explanations, next })
+    }
+}
+
+fn earlier(at: DateTime<Utc>, by: TimeDelta) -> DateTime<Utc> {
+    at.checked_sub_signed(by).unwrap_or(DateTime::<Utc>::MIN_UTC)
+}
+
+fn later(at: DateTime<Utc>, by: TimeDelta) -> DateTime<Utc> {
+    at.checked_add_signed(by).unwrap_or(DateTime::<Utc>::MAX_UTC)
+}
+
+fn too_many(first: DateTime<Utc>, last: DateTime<Utc>) -> ExplainError {
+    let rule = format!("a range has at most {} records of each kind", PAGES_MAX * HISTORY_PAGE_MAX);
+    ExplainError::Invalid(
+        Fault::new("when", format!("{first} to {last}"), rule, "ask for a shorter range").into(),
+    )
+}
+
+fn late() -> ExplainError {
+    let reason = "it took too long for all that was asked".to_owned();
+    HistoryError::Unavailable { history: "scheduler's", reason }.into()
+}
+
+fn is_found(known: &Known, at: DateTime<Utc>) -> bool {
+    known.runs.iter().any(|run| run.fire_time.is_some_and(|tick| tick.instant() == at))
+        || known.decisions.iter().any(|record| covers(record, at))
+}
+
+fn is_recorded_before(known: &Known, at: DateTime<Utc>) -> bool {
+    known.runs.iter().any(|run| run.started_at.or(run.ended_at).is_some_and(|run| run < at))
+        || known.decisions.iter().any(|record| record.job.is_some() && record.at < at)
+        || known.operations.iter().any(|operation| operation.at < at)
 }
 
 /// Whether a skip covers an instant.
@@ -129,6 +229,45 @@ fn covers(record: &DecisionRecord, at: DateTime<Utc>) -> bool {
     matches!(record.decision, Decision::Skipped { .. })
         && first.is_some_and(|first| first.instant() <= at)
         && record.fire_time.is_some_and(|last| last.instant() >= at)
+}
+
+/// Views of the fire times that are recorded in a range, as `template` is, before those that are there.
+/// Answers from when on there are more than one answer explains.
+fn add_recorded(
+    views: &mut Vec<TickView>,
+    template: &TickView,
+    known: &Known,
+    range: Range<DateTime<Utc>>,
+) -> Option<DateTime<Utc>> {
+    let of_tick = |run: &&RunRecord| !matches!(run.origin, RunOrigin::Trigger { .. });
+    let ran = known.runs.iter().filter(of_tick).filter_map(|run| run.fire_time);
+    let skips = known.decisions.iter().filter(|record| matches!(record.decision, Decision::Skipped { .. }));
+    let skipped = skips.flat_map(|record| [record.first, record.fire_time]).flatten();
+    let recorded = ran.chain(skipped).map(FireTime::instant).filter(|at| range.contains(at));
+    let mut all: BTreeMap<_, _> = recorded
+        .map(|at| (at, TickView { at, is_fire_time: true, why_not: None, ..template.clone() }))
+        .collect();
+    // What is to come is known to the job's actor.
+    all.extend(std::mem::take(views).into_iter().map(|view| (view.at, view)));
+    if all.is_empty() {
+        views.push(template.clone());
+        return None;
+    }
+    let next = all.keys().nth(EXPLAINED_MAX).copied();
+    views.extend(all.into_values().take(EXPLAINED_MAX));
+    next
+}
+
+/// The spans of decisions about several ticks, between whose ends one of the instants lies.
+fn uncounted(views: &[TickView], known: &Known) -> Vec<(FireTime, FireTime)> {
+    let between = |(first, last): &(FireTime, FireTime)| {
+        let is_within = |view: &TickView| first.instant() < view.at && view.at < last.instant();
+        views.iter().any(|view| view.is_fire_time && is_within(view))
+    };
+    let skips = known.decisions.iter().filter(|record| matches!(record.decision, Decision::Skipped { .. }));
+    let spans: BTreeSet<_> =
+        skips.filter_map(|record| record.first.zip(record.fire_time)).filter(between).collect();
+    spans.into_iter().collect()
 }
 
 impl SupervisorActor {
@@ -141,11 +280,11 @@ impl SupervisorActor {
         held_since: DateTime<Utc>,
     ) -> ResponseFuture<Result<Explanations, ExplainError>> {
         let views = job.ask(|reply| JobMessage::Explain { when, reply });
-        let now = job.now().wall;
+        let job = job.clone();
         let records = Records {
             recorder: self.node().recorder.clone(),
             job: name.clone(),
-            now,
+            now: job.now().wall,
             retention: self.parts.retention,
             held_since,
         };
@@ -153,13 +292,8 @@ impl SupervisorActor {
             let Ok(Ok(views)) = timeout(ANSWER_DEADLINE, views).await else {
                 return Err(ExplainError::Unresponsive { job: name });
             };
-            let TickViews { views, next } = views;
-            let mut explanations = Vec::with_capacity(views.len());
-            for view in views {
-                let known = records.about(&view).await?;
-                explanations.push(decide(&name, now, &view, &known));
-            }
-            Ok(Explanations { job: name, explanations, next })
+            let explained = timeout(EXPLAIN_DEADLINE, records.explain(&job, views, when));
+            explained.await.unwrap_or_else(|_| Err(late()))
         })
     }
 }
@@ -181,6 +315,6 @@ impl Handler<Explain> for SupervisorActor {
         };
         let (wall, elapsed) = self.node().clock.read();
         let held_for = TimeDelta::from_std(elapsed.saturating_sub(entry.known_since)).unwrap_or_default();
-        self.explain(name.clone(), &entry.job, when, wall - held_for)
+        self.explain(name.clone(), &entry.job, when, earlier(wall, held_for))
     }
 }

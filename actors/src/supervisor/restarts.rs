@@ -167,6 +167,7 @@ impl SupervisorActor {
                 | JobMessage::PauseLocal { .. }
                 | JobMessage::Upcoming { .. }
                 | JobMessage::Explain { .. }
+                | JobMessage::CountFireTimes { .. }
                 | JobMessage::Status { .. }
                 | JobMessage::Open(_)),
                 Some(successor),
@@ -180,6 +181,7 @@ impl SupervisorActor {
                 | JobMessage::PauseLocal { .. }
                 | JobMessage::Upcoming { .. }
                 | JobMessage::Explain { .. }
+                | JobMessage::CountFireTimes { .. }
                 | JobMessage::Status { .. }
                 | JobMessage::Open(_),
                 None,

@@ -44,8 +44,9 @@ impl Waiting {
         let earlier = [missed, self.missed].into_iter().flatten();
         let (count, at_least) = earlier
             .fold((1, false), |(count, at_least), more| (count + more.count, at_least | more.at_least));
+        let first = missed.map_or(tick, |missed| missed.first);
         let newest = self.missed.map_or(tick, |missed| missed.newest);
-        self.missed = Some(Missed { newest, count, at_least });
+        self.missed = Some(Missed { first, newest, count, at_least });
     }
 
     pub(super) fn is_too_late(&self, now: Now) -> bool {
@@ -62,6 +63,7 @@ impl Waiting {
 /// Ticks that were missed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Missed {
+    pub(super) first: FireTime,
     pub(super) newest: FireTime,
     pub(super) count: u64,
     pub(super) at_least: bool,
@@ -69,8 +71,8 @@ pub(super) struct Missed {
 
 /// Says that ticks were missed.
 pub(super) fn announce(missed: Option<Missed>, effects: &mut Effects) {
-    if let Some(Missed { newest, count, at_least }) = missed {
-        effects.push(Effect::Skipped { newest, reason: SkipReason::Misfire, count, at_least });
+    if let Some(Missed { first, newest, count, at_least }) = missed {
+        effects.push(Effect::Skipped { first, newest, reason: SkipReason::Misfire, count, at_least });
     }
 }
 
@@ -232,12 +234,18 @@ mod tests {
 
     #[test]
     fn a_missed_tick_is_told_with_those_that_were_missed_before_it() {
-        let missed = |newest, count, at_least| Some(Missed { newest: tick(newest), count, at_least });
+        let missed = |first, newest, count, at_least| {
+            Some(Missed { first: tick(first), newest: tick(newest), count, at_least })
+        };
         for (earlier, own, together) in [
-            (None, None, missed("01:00", 1, false)),
-            (missed("00:30", 4, true), None, missed("01:00", 5, true)),
-            (None, missed("01:30", 2, false), missed("01:30", 3, false)),
-            (missed("00:30", 4, true), missed("01:30", 2, false), missed("01:30", 7, true)),
+            (None, None, missed("01:00", "01:00", 1, false)),
+            (missed("00:20", "00:30", 4, true), None, missed("00:20", "01:00", 5, true)),
+            (None, missed("01:20", "01:30", 2, false), missed("01:00", "01:30", 3, false)),
+            (
+                missed("00:20", "00:30", 4, true),
+                missed("01:20", "01:30", 2, false),
+                missed("00:20", "01:30", 7, true),
+            ),
         ] {
             let before = Waiting { missed: earlier, skips: overlaps(1), ..waiting("01:00") };
             let mut following = Waiting { missed: own, ..waiting("02:00") };

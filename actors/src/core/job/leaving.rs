@@ -16,7 +16,7 @@ use chrono::{DateTime, Utc};
 
 use super::{
     Effect, Effects, JobMachine, Mode,
-    backlog::{Waiting, announce},
+    backlog::{Missed, Waiting, announce},
 };
 use crate::{
     core::{
@@ -113,10 +113,11 @@ impl JobMachine {
         for waiting in std::mem::take(&mut leaving.waiting) {
             announce(waiting.missed, effects);
             leaving.skips.extend(&waiting.skips);
-            leaving.skip(waiting.tick, 1, false, effects);
+            let tick = waiting.tick;
+            leaving.skip(Missed { first: tick, newest: tick, count: 1, at_least: false }, effects);
         }
-        if let Some((newest, count, at_least)) = due {
-            leaving.skip(newest, count, at_least, effects);
+        if let Some(due) = due {
+            leaving.skip(due, effects);
         }
         if let Some(to) = leaving.skipped_to.filter(|to| to.instant() > self.cursor.stored) {
             self.advance(now, to, leaving.skips, leaving.authority, effects);
@@ -126,8 +127,8 @@ impl JobMachine {
 }
 
 impl NotCollected {
-    /// The newest tick, how many there are, and whether there may be more.
-    fn collect(self) -> Result<Option<(FireTime, u64, bool)>, Breach> {
+    /// The ticks that are due, if any is.
+    fn collect(self) -> Result<Option<Missed>, Breach> {
         let Self { schedule, after, until } = self;
         let Some(first) = next_after(&*schedule, after)?.filter(|first| first.instant() <= until) else {
             return Ok(None);
@@ -139,14 +140,15 @@ impl NotCollected {
             Due::collect(&*schedule, first, until, 1)?
         };
         let newest = due.newest.last().copied().unwrap_or(first);
-        Ok(Some((newest, due.older + 1, due.at_least)))
+        Ok(Some(Missed { first, newest, count: due.older + 1, at_least: due.at_least }))
     }
 }
 
 impl Leaving {
-    fn skip(&mut self, newest: FireTime, count: u64, at_least: bool, effects: &mut Effects) {
+    fn skip(&mut self, ticks: Missed, effects: &mut Effects) {
+        let Missed { first, newest, count, at_least } = ticks;
         let reason = SkipReason::Removed;
-        effects.push(Effect::Skipped { newest, reason, count, at_least });
+        effects.push(Effect::Skipped { first, newest, reason, count, at_least });
         self.skips.extend(&Skips::new(reason, count, at_least));
         self.skipped_to = self.skipped_to.max(Some(newest));
     }

@@ -138,7 +138,7 @@ impl JobMachine {
                 self.skip_up_to(first, until.map_or(now.wall, |until| until.min(now.wall)))?;
             self.cursor.parked.add(after, newest.instant());
             let (reason, count, at_least) = (SkipReason::Parked, skips.total(), skips.at_least);
-            effects.push(Effect::Skipped { newest, reason, count, at_least });
+            effects.push(Effect::Skipped { first, newest, reason, count, at_least });
             effects.push(Effect::Count { started: 0, skips });
         }
     }

@@ -117,7 +117,7 @@ impl ActiveRun {
     /// What is known of it at its end.
     pub(super) fn facts(&self, now: Now) -> RunFacts {
         let Self { tick, term, token, attempt, slot, .. } = *self;
-        RunFacts { tick, term, token, attempt, slot, ended_at: Some(now.wall) }
+        RunFacts { tick, is_known: true, term, token, attempt, slot, ended_at: Some(now.wall) }
     }
 
     pub(super) fn outcome(&self, end: &BodyEnd) -> Outcome {

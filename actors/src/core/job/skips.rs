@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 
 use super::{
     Advance, Effect, Effects, JobMachine, Mode, Timer,
-    backlog::{Waiting, announce},
+    backlog::{Missed, Waiting, announce},
     verdicts::CLAIM_LATER_MAX,
 };
 use crate::{
@@ -41,18 +41,17 @@ impl JobMachine {
         }
     }
 
-    /// Decides that `count` ticks up to `newest`, which come after everything that waits, do not run.
+    /// Decides that ticks which come after everything that waits do not run.
     pub(super) fn skip_arriving(
         &mut self,
         now: Now,
-        newest: FireTime,
+        arriving: Missed,
         reason: SkipReason,
-        count: u64,
-        at_least: bool,
         effects: &mut Effects,
     ) {
+        let Missed { first, newest, count, at_least } = arriving;
         self.cursor.taken_in = newest.instant();
-        effects.push(Effect::Skipped { newest, reason, count, at_least });
+        effects.push(Effect::Skipped { first, newest, reason, count, at_least });
         self.backlog.skip_after_all(&Skips::new(reason, count, at_least));
         self.skipped(now, effects);
     }
@@ -66,7 +65,8 @@ impl JobMachine {
         effects: &mut Effects,
     ) {
         announce(waiting.missed, effects);
-        effects.push(Effect::Skipped { newest: waiting.tick, reason, count: 1, at_least: false });
+        let tick = waiting.tick;
+        effects.push(Effect::Skipped { first: tick, newest: tick, reason, count: 1, at_least: false });
         self.backlog.skip_before_all(waiting, reason);
         self.skipped(now, effects);
     }

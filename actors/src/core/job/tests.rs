@@ -232,8 +232,12 @@ fn held(tick: &str) -> Effect {
     Effect::Held { fire_time: FireTime::new(at(tick)), reason: SkipReason::Paused }
 }
 
+/// Of an hourly job.
 fn skipped(newest: &str, reason: SkipReason, count: u64) -> Effect {
-    Effect::Skipped { newest: FireTime::new(at(newest)), reason, count, at_least: false }
+    let newest = at(newest);
+    let hours = i64::try_from(count).expect("few") - 1;
+    let first = FireTime::new(newest - chrono::TimeDelta::hours(hours));
+    Effect::Skipped { first, newest: FireTime::new(newest), reason, count, at_least: false }
 }
 
 fn retried(policies: Policies) -> Rehearsal {

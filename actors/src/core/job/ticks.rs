@@ -130,15 +130,14 @@ impl JobMachine {
         let mut missed = None;
         if let Some(newest) = due.newest_older {
             let (count, at_least) = (due.older, due.at_least);
+            let older = Missed { first: next, newest, count, at_least };
             match self.pause.current {
-                Some(_) => self.skip_arriving(now, newest, SkipReason::Paused, count, at_least, effects),
-                None if self.overlaps() => {
-                    self.skip_arriving(now, newest, SkipReason::Overlap, count, at_least, effects);
-                }
+                Some(_) => self.skip_arriving(now, older, SkipReason::Paused, effects),
+                None if self.overlaps() => self.skip_arriving(now, older, SkipReason::Overlap, effects),
                 None => {
                     self.cursor.taken_in = newest.instant();
                     self.backlog.skip_after_all(&Skips::new(SkipReason::Misfire, count, at_least));
-                    missed = Some(Missed { newest, count, at_least });
+                    missed = Some(older);
                 }
             }
         }
@@ -189,16 +188,18 @@ impl JobMachine {
         }
         if let Some(reason) = reason {
             // Said together if it is the same.
-            let (count, at_least) = match missed {
-                Some(Missed { count, at_least, .. }) if reason == SkipReason::Misfire => (count, at_least),
+            let (first, count, at_least) = match missed {
+                Some(Missed { first, count, at_least, .. }) if reason == SkipReason::Misfire => {
+                    (first, count, at_least)
+                }
                 Some(_) | None => {
                     announce(missed, effects);
-                    (0, false)
+                    (tick, 0, false)
                 }
             };
             self.cursor.taken_in = tick.instant();
             self.backlog.skip_after_all(&Skips::new(reason, 1, false));
-            effects.push(Effect::Skipped { newest: tick, reason, count: count + 1, at_least });
+            effects.push(Effect::Skipped { first, newest: tick, reason, count: count + 1, at_least });
             self.skipped(now, effects);
             return None;
         }

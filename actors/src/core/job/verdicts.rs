@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::{
-    BodyEnd, Claim, Effect, Effects, JobMachine, Mode, Refusal, RunEnded, Start, Timer, asked::TickAsked,
-    backlog::announce, permit::Claimant, triggers::locked_key,
+    BodyEnd, Claim, Effect, Effects, JobMachine, Mode, Refusal, RunEnded, RunFacts, Start, Timer,
+    asked::TickAsked, backlog::announce, permit::Claimant, triggers::locked_key,
 };
 use crate::{
     core::time::Now,
@@ -44,8 +44,9 @@ impl JobMachine {
         if let Some(asked) = self.asked.claim().filter(|asked| asked.run == run).copied() {
             self.on_tick_claimed(now, asked, verdict, effects);
         } else if let Verdict::Granted { token, .. } = verdict {
-            // Asked before the actor died. A grant that nobody waits for must not hold its key.
-            close_unstarted(Start { token: Some(token), ..Start::new(run) }, effects);
+            // Asked before the actor died: whether for a tick or for a trigger is not known any more. A grant
+            // that nobody waits for must not hold its key.
+            close_unknown(Start { token: Some(token), ..Start::new(run) }, effects);
         }
     }
 
@@ -219,13 +220,22 @@ fn decides_what_leaves(refused: &Verdict) -> bool {
 
 /// A granted run that must not start any more is closed, so that nothing is lost silently.
 pub(super) fn close_unstarted(start: Start, effects: &mut Effects) {
+    close(start, start.facts(), effects);
+}
+
+/// As [`close_unstarted`], of a run of which nobody knows what it was for.
+fn close_unknown(start: Start, effects: &mut Effects) {
+    close(start, RunFacts { is_known: false, ..start.facts() }, effects);
+}
+
+fn close(start: Start, facts: RunFacts, effects: &mut Effects) {
     let outcome = Outcome::Cancelled;
     if start.token.is_some() {
         effects.push(Effect::Complete { run: start.run, outcome });
     }
     effects.push(Effect::RunEnded(RunEnded {
         run: start.run,
-        facts: Some(start.facts()),
+        facts: Some(facts),
         outcome,
         cancelled: Some(CancelReason::NotStarted),
         aborted: false,

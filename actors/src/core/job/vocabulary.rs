@@ -218,6 +218,8 @@ pub(crate) enum Effect {
     RunEnded(RunEnded),
     /// Say that ticks were skipped.
     Skipped {
+        /// The first of them.
+        first: FireTime,
         /// The newest of them.
         newest: FireTime,
         /// Why.
@@ -372,6 +374,8 @@ pub(crate) struct Retried {
 pub(crate) struct RunFacts {
     /// The tick, or `None` for a manual trigger.
     pub(crate) tick: Option<FireTime>,
+    /// It is known whether it was a tick or a trigger.
+    pub(crate) is_known: bool,
     /// The term under which it was claimed.
     pub(crate) term: Option<Term>,
     /// The token that it was granted; `None` if it was not claimed.
@@ -446,7 +450,7 @@ impl Start {
     /// What is known of its run, should it never start.
     pub(super) fn facts(&self) -> RunFacts {
         let Self { tick, term, token, attempt, slot, .. } = *self;
-        RunFacts { tick, term, token, attempt, slot, ended_at: None }
+        RunFacts { tick, is_known: true, term, token, attempt, slot, ended_at: None }
     }
 
     /// A run without a tick, a term and a token.

@@ -19,7 +19,7 @@ use crate::{
 pub struct DecisionRecord {
     /// The job; `None` if it is about all jobs of the scope.
     pub job: Option<JobName>,
-    /// The first tick that is meant; if several were decided at once, it is no later than the first of them.
+    /// The first tick that is meant.
     pub first: Option<FireTime>,
     /// The newest tick that is meant; `None` if no tick is.
     pub fire_time: Option<FireTime>,
@@ -47,8 +47,11 @@ pub enum Decision {
         count: u64,
         /// There may have been more: counting stopped at its bound.
         at_least: bool,
-        /// The note of the pause, or what the store says that refuses the job.
+        /// The note of the pause, or what the store says that refuses the job; of the newest of them.
         text: Option<Arc<str>>,
+        /// Who had paused the job when the newest of them was skipped, if somebody did who is known.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by: Option<By>,
         /// The run in progress with which the newest of them overlapped, if it is known.
         run: Option<RunId>,
     },
@@ -124,7 +127,10 @@ impl DecisionRecord {
     /// How many bytes its texts take.
     pub fn text_bytes(&self) -> usize {
         match &self.decision {
-            Decision::Skipped { text, .. } => text.as_ref().map_or(0, |text| text.len()),
+            Decision::Skipped { text, by, .. } => {
+                let by = by.as_ref().map_or(0, |by| by.as_str().len());
+                text.as_ref().map_or(0, |text| text.len()) + by
+            }
             Decision::Vetoed { text, .. } | Decision::TriggerRefused { text, .. } => text.len(),
             Decision::LeaderGap { .. } | Decision::ClockStepped { .. } | Decision::RunLost { .. } => 0,
         }
@@ -132,7 +138,7 @@ impl DecisionRecord {
 
     /// Counts a decision of the same kind that came later.
     pub(crate) fn add(&mut self, later: Self) {
-        let Self { fire_time, term, mut decision, .. } = later;
+        let Self { first, fire_time, term, mut decision, .. } = later;
         let (before, before_is_at_least) = match &self.decision {
             Decision::Skipped { count, at_least, .. } => (*count, *at_least),
             Decision::Vetoed { count, .. } | Decision::TriggerRefused { count, .. } => (*count, false),
@@ -150,6 +156,8 @@ impl DecisionRecord {
             }
             Decision::LeaderGap { .. } | Decision::ClockStepped { .. } | Decision::RunLost { .. } => {}
         }
+        // What was missed is told when a later tick is decided, which others may have been told before.
+        self.first = self.first.into_iter().chain(first).min();
         self.fire_time = self.fire_time.max(fire_time);
         (self.term, self.decision) = (term, decision);
     }

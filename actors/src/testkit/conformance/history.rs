@@ -279,6 +279,7 @@ impl Check<'_> {
             count,
             at_least: false,
             text: Some(text),
+            by: By::new("alice").ok(),
             run: None,
         };
         let newest = first + TimeDelta::seconds(i64::try_from(count).expect("few") - 1);
