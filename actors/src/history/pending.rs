@@ -108,7 +108,8 @@ mod tests {
 
     fn skipped(job: &str) -> DecisionRecord {
         let reason = SkipReason::Paused;
-        let decision = Decision::Skipped { reason, count: 1, at_least: false, text: None, run: None };
+        let decision =
+            Decision::Skipped { reason, count: 1, at_least: false, text: None, by: None, run: None };
         let job = JobName::new(job).expect("a good name");
         DecisionRecord::new(Some(job), DateTime::UNIX_EPOCH, NodeId::numbered(1), decision)
     }
