@@ -289,8 +289,8 @@ fn waits(at: DateTime<Utc>) -> (Waits, UnboundedReceiver<()>, mpsc::Sender<()>) 
     (Waits { at, asked: says, until: Mutex::new(until) }, asked, goes_on)
 }
 
-#[tokio::test]
-async fn a_run_does_not_wait_for_the_schedule_of_another_job() {
+/// A run begins though the schedule of another job blocks the thread of both, and, perhaps, a body the runner.
+async fn begins_beside_a_schedule_that_blocks(runner_is_blocked: bool) {
     let now = Utc::now().duration_trunc(TimeDelta::milliseconds(1)).expect("an instant of our days");
     let [first, second, third] = [500, 800, 1_100].map(|wait| now + TimeDelta::milliseconds(wait));
     let (holds, mut held, holds_on) = waits(first);
@@ -301,12 +301,18 @@ async fn a_run_does_not_wait_for_the_schedule_of_another_job() {
         let _ = says.send(());
         async {}
     };
+    let (wall, mut begun, goes_on) = wall("wall");
     let jobs = started([
+        wall,
         Job::new("holds", holds).run(async |_| {}),
         Job::new("good", at([second])).run(body),
         Job::new("hangs", hangs).run(async |_| {}),
     ])
     .await;
+    if runner_is_blocked {
+        in_time(jobs.trigger("wall")).await.expect("it is triggered");
+        in_time(begun.recv()).await.expect("it blocks");
+    }
     // The jobs' thread is held until both are due: they are woken up in one turn, one after the other.
     in_time(held.recv()).await.expect("it is asked");
     while Utc::now() <= third {
@@ -317,6 +323,54 @@ async fn a_run_does_not_wait_for_the_schedule_of_another_job() {
 
     in_time(begins.recv()).await.expect("it begins");
 
-    drop(hangs_on);
+    drop((hangs_on, goes_on));
+    shut_down(&jobs).await;
+}
+
+#[tokio::test]
+async fn a_run_does_not_wait_for_the_schedule_of_another_job() {
+    begins_beside_a_schedule_that_blocks(false).await;
+}
+
+#[tokio::test]
+async fn a_run_waits_neither_for_a_schedule_nor_for_a_body_when_both_block() {
+    begins_beside_a_schedule_that_blocks(true).await;
+}
+
+/// What an error of a careless application does when somebody wants to read it.
+#[derive(Debug)]
+struct PanicsWhenRead;
+
+impl fmt::Display for PanicsWhenRead {
+    fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
+        resume_unwind(Box::new("read"));
+    }
+}
+
+impl std::error::Error for PanicsWhenRead {}
+
+#[tokio::test]
+async fn what_panics_after_a_body_is_told_as_a_panic_and_changes_no_abort() {
+    let unreadable = triggered("unreadable").run(async |_| Err::<(), _>(PanicsWhenRead));
+    let (begins, mut begun) = unbounded_channel();
+    let aborted = triggered("aborted").abort_after(Duration::ZERO).run(move |_| {
+        // An error: the test is over.
+        let _ = begins.send(());
+        let left = Panics(2);
+        async move {
+            std::future::pending::<()>().await;
+            drop(left);
+        }
+    });
+    let jobs = started([unreadable, aborted]).await;
+
+    assert_eq!(run(&jobs, "unreadable").await, Outcome::Panicked);
+    for _ in 0..2 {
+        let run = in_time(jobs.trigger("aborted")).await.expect("it is triggered");
+        in_time(begun.recv()).await.expect("it begins");
+        in_time(jobs.cancel_runs("aborted")).await.expect("it is there");
+        assert_eq!(in_time(run.finished()).await, Outcome::Cancelled);
+    }
+
     shut_down(&jobs).await;
 }

@@ -17,7 +17,11 @@ use std::{
 };
 
 use futures_util::future::BoxFuture;
-use tokio::{runtime::Handle, task::coop::has_budget_remaining, time::Instant};
+use tokio::{
+    runtime::Handle,
+    task::coop::has_budget_remaining,
+    time::{Instant, sleep_until},
+};
 
 use crate::{contained::unharmed, port::Spawner};
 
@@ -88,6 +92,16 @@ impl<T: Begin> BodyPlace<T> {
     }
 }
 
+impl<T: Begin> BodyPlace<T> {
+    /// Has these watched by another thread: who watched them is about to do what may block.
+    pub(crate) fn hand_over(&self, watch: Watch) {
+        match self {
+            Self::Own(queue) => queue.hand_over(watch),
+            Self::Given(_) => {}
+        }
+    }
+}
+
 /// Where it is seen for how long runs wait for the runner.
 pub(crate) trait RunnerQueue: Send + Sync {
     /// For how long the first of those that wait behind another has waited.
@@ -133,6 +147,8 @@ struct State<T> {
     batches: VecDeque<Batch>,
     /// How many have begun, or become tasks, of all that were ever put here.
     begun: u64,
+    /// The number of the last one that a task on the threads for bodies watches, while there is that task.
+    handed_over: Option<u64>,
     runner: RunnerState,
 }
 
@@ -189,6 +205,7 @@ impl<T: Begin> BodyQueue<T> {
             waiting: VecDeque::new(),
             batches: VecDeque::new(),
             begun: 0,
+            handed_over: None,
             runner: RunnerState::Begins,
         };
         let queue = Arc::new(Self { state: Mutex::new(state), bodies });
@@ -248,6 +265,33 @@ impl<T: Begin> BodyQueue<T> {
         drop(state);
         waiting.into_iter().for_each(|run| self.spawn(run));
         None
+    }
+
+    fn hand_over(self: &Arc<Self>, mut watch: Watch) {
+        let mut state = self.lock();
+        if let Some(last) = &mut state.handed_over {
+            *last = watch.last.max(*last);
+            return;
+        }
+        state.handed_over = Some(watch.last);
+        drop(state);
+        let queue = self.clone();
+        self.bodies.spawn(async move {
+            loop {
+                while let Some(at) = queue.watch(&mut watch) {
+                    sleep_until(at).await;
+                }
+                let mut state = queue.lock();
+                match state.handed_over {
+                    // Others were handed over meanwhile.
+                    Some(last) if last > state.begun => watch.last = last,
+                    Some(_) | None => {
+                        state.handed_over = None;
+                        return;
+                    }
+                }
+            }
+        });
     }
 
     /// As a task.

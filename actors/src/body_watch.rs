@@ -69,3 +69,41 @@ impl BodyWatch {
         self.silences().map(|(_, silence)| silence).into_iter().max().unwrap_or_default()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use futures_util::future::BoxFuture;
+
+    use super::*;
+    use crate::port::SystemClock;
+
+    /// Tasks start at once.
+    #[derive(Debug)]
+    struct AtOnce;
+
+    impl Spawner for AtOnce {
+        fn spawn(&self, task: BoxFuture<'static, ()>) {
+            drop(task);
+        }
+    }
+
+    /// Runs wait for the runner.
+    struct Waits(Duration);
+
+    impl RunnerQueue for Waits {
+        fn longest_wait(&self) -> Duration {
+            self.0
+        }
+    }
+
+    #[test]
+    fn runs_that_wait_for_the_runner_are_seen_though_tasks_start() {
+        for wait in [Duration::ZERO, Duration::from_secs(3)] {
+            let (clock, own_threads) =
+                (Arc::new(SystemClock::default()), OwnThreads::Here(Default::default()));
+            let watch = BodyWatch::new(clock, Arc::new(AtOnce), Some(Arc::new(Waits(wait))), own_threads);
+
+            assert_eq!(watch.silences()[0], (BodyThreads::Body, wait));
+        }
+    }
+}

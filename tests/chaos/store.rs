@@ -190,7 +190,7 @@ FROM pg_stat_activity a CROSS JOIN LATERAL (
     SELECT count(*) AS locks FROM pg_locks l
     WHERE l.pid = a.pid AND l.locktype = 'advisory' AND l.granted AND l.mode = 'ExclusiveLock'
 ) AS l
-WHERE a.application_name LIKE 'callsheet %'
+WHERE a.application_name LIKE 'callsheet %' AND split_part(a.application_name, ' ', 3) <> 'history'
 GROUP BY 1";
     let holding = |row: &tokio_postgres::Row| -> Result<_, tokio_postgres::Error> {
         Ok(Holding { node: row.try_get(0)?, connections: row.try_get(1)?, locks: row.try_get(2)? })

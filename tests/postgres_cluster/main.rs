@@ -219,14 +219,18 @@ impl Cluster {
 
     /// Says what each node costs the server, then stops them.
     async fn close(&self, nodes: impl IntoIterator<Item = Node>) {
-        let connections =
-            "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'callsheet ' || $1 || ' %'";
+        let connections = "SELECT count(*) FROM pg_stat_activity
+                           WHERE application_name LIKE 'callsheet ' || $1 || ' %'
+                             AND application_name NOT LIKE 'callsheet ' || $1 || ' history %'";
+        // They coordinate nothing.
+        let of_history = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'callsheet ' || $1 || ' history %'";
         let locks = "SELECT count(*) FROM pg_locks l JOIN pg_stat_activity a USING (pid)
                      WHERE l.locktype = 'advisory' AND l.granted AND a.application_name LIKE 'callsheet ' || $1 || ' %'";
         let nodes: Vec<_> = nodes.into_iter().collect();
         for node in &nodes {
             let id = node.short_id();
             assert_eq!(self.number(connections, &[&id]).await, 2);
+            assert!((0..=2).contains(&self.number(of_history, &[&id]).await));
             assert!((1..=2).contains(&self.number(locks, &[&id]).await));
         }
         for node in nodes {

@@ -265,7 +265,7 @@ impl Cast {
             Delivery::Start(job, beginning) => self.start(job, beginning),
             Delivery::Message(message) => {
                 if message.may_block() {
-                    self.begin_together();
+                    self.begin_before_what_may_block();
                 }
                 let (place, generation) = message.receiver();
                 let actor = self.actors.get(place as usize).and_then(Option::as_ref);
@@ -309,7 +309,7 @@ impl Cast {
 
     /// Lets an actor do something. It dies if it panics.
     fn with(&mut self, place: u32, work: impl FnOnce(&mut JobActor, &mut JobContext)) {
-        if !self.starts.is_empty() {
+        if !self.starts.is_empty() || self.watched.is_some() {
             self.begin_before(place);
         }
         let Some(actor) = self.actors.get_mut(place as usize).and_then(Option::as_mut) else { return };
@@ -360,10 +360,23 @@ impl Cast {
     /// to wait for that step.
     fn begin_before(&mut self, place: u32) {
         let actor = self.actors.get(place as usize).and_then(Option::as_ref);
-        let now = Instant::now();
-        let since = *self.starts_since.get_or_insert(now);
-        if actor.is_some_and(|actor| actor.job.definition.may_block) || now - since > TOGETHER_MAX {
-            self.begin_together();
+        if actor.is_some_and(|actor| actor.job.definition.may_block) {
+            return self.begin_before_what_may_block();
+        }
+        if !self.starts.is_empty() {
+            let now = Instant::now();
+            let since = *self.starts_since.get_or_insert(now);
+            if now - since > TOGETHER_MAX {
+                self.begin_together();
+            }
+        }
+    }
+
+    /// Nothing that was started waits for what this thread does next.
+    fn begin_before_what_may_block(&mut self) {
+        self.begin_together();
+        if let Some((host, watch)) = self.watched.take() {
+            host.bodies.hand_over(watch);
         }
     }
 
