@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use actix::MailboxError;
 use callsheet::{
-    Callsheet, CancelItsRuns, EventKind, FireTimes, Fires, Job, JobAddress, RemoveJobs, SelectError,
-    TriggerJob, UpdateJob,
+    By, Callsheet, CancelItsRuns, EventKind, FireTimes, Fires, Job, JobAddress, JobName, JobOperation,
+    Operations, RemoveJobs, SelectError, TriggerJob, UpdateJob,
     schedule::every,
     testkit::{
         fakes::{PanickingSchedule, Period},
@@ -15,7 +15,7 @@ use callsheet::{
 use chrono::{DateTime, Utc};
 
 mod common;
-use common::{hours, node_with, secs};
+use common::{hours, node_with, obedient, secs};
 
 const START: &str = "2026-01-05T00:00:00Z";
 
@@ -39,8 +39,13 @@ fn a_message_to_its_address_reaches_the_actor_of_a_job() {
             assert_eq!(address.send(FireTimes(usize::MAX)).await.map(|all| all.len()), Ok(1_000));
 
             let run = rig.send(node, TriggerJob::new(job)).await.expect("it starts").run();
-            let stopped = address.recipient().send(CancelItsRuns).await;
+            let alice = By::new("alice").expect("a good name");
+            let stopped = address.recipient().send(CancelItsRuns::new().by(alice.clone())).await;
             assert_eq!(stopped, Ok(vec![run]));
+            let asked = Operations::new().job(JobName::new(job).expect("a good name"));
+            let newest = rig.send(node, asked).await.expect("it is kept").operations.remove(0);
+            assert_eq!((newest.operation, newest.by), (JobOperation::Cancelled, Some(alice)));
+            assert_eq!(newest.note.as_deref(), Some(&*format!("run {run}")));
             rig.advance(secs(10)).await;
             let cancelled =
                 |kind: &EventKind| matches!(kind, EventKind::RunCancelled { run: of, .. } if *of == run);
@@ -80,6 +85,22 @@ fn an_address_outlives_an_update_and_is_closed_when_the_job_is_removed() {
         rig.advance(secs(1)).await;
         assert!(!address.connected());
         assert_eq!(address.send(FireTimes(1)).await, Err(MailboxError::Closed));
+    });
+}
+
+#[test]
+fn a_job_that_was_removed_during_a_run_has_no_fire_times_any_more() {
+    simulate(START, async |rig| {
+        let long = Job::new("job", every(hours(1))).run_with(hours(2), obedient);
+        let node = rig.node(node_with([long])).await;
+        let address = rig.send(node, JobAddress("job".to_owned())).await.expect("it is there");
+        rig.advance(hours(1) + secs(1)).await;
+
+        rig.send(node, RemoveJobs::new("job")).await.expect("it is there");
+        rig.advance(secs(1)).await;
+
+        assert!(address.connected(), "its run goes on");
+        assert_eq!(address.send(FireTimes(3)).await, Ok(Vec::new()));
     });
 }
 

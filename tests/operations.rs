@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use callsheet::{
-    By, Callsheet, CancelRuns, Error, ErrorKind, EventKind, Job, NAME_MAX, Origin, Pause, PauseJobs,
+    By, Callsheet, CancelRuns, Error, ErrorKind, EventKind, Fires, Job, NAME_MAX, Origin, Pause, PauseJobs,
     RemoveJobs, RescheduleJob, ResumeJobs, Run, TriggerError, TriggerJob, UpdateJob, schedule::every,
     testkit::simulate,
 };
@@ -79,6 +79,23 @@ fn a_pause_keeps_who_asked_first_on_all_nodes() {
             let pause = details(rig, node, "a").await.pause.expect("it is paused");
             assert_eq!((pause.by, pause.note.as_deref()), (Some(by("alice")), Some("the disk is full")));
         }
+    });
+}
+
+#[test]
+fn a_local_job_keeps_who_asked_first_for_its_pause() {
+    simulate(START, async |rig| {
+        let node = rig.node(node_with([job("a").fires(Fires::Local)])).await;
+        let pause = Pause::until_resumed().note("the disk is full");
+
+        for (name, changed) in [("alice", 1), ("bob", 0)] {
+            let paused = rig.send(node, PauseJobs::new("a").with(pause.clone()).by(by(name))).await;
+            assert_eq!(paused.expect("it is there").len(), changed, "{name}");
+        }
+
+        let shown = details(rig, node, "a").await.pause.expect("it is paused");
+        assert_eq!(shown.by, Some(by("alice")));
+        assert_eq!(rig.count(|kind| matches!(kind, EventKind::JobPaused { .. })), 1);
     });
 }
 

@@ -134,8 +134,8 @@ async fn a_run_does_not_wait_behind_a_body_that_blocks_until_its_busy_thread_has
     // From here on the jobs' thread always has more to do than it does in one turn.
     let over = Arc::new(AtomicBool::new(false));
     let more = move || {
-        (0..100_000).for_each(|_| asked.do_send(CancelItsRuns));
-        asked.send(CancelItsRuns)
+        (0..100_000).for_each(|_| asked.do_send(CancelItsRuns::new()));
+        asked.send(CancelItsRuns::new())
     };
     let (mut first, mut second) = (more(), more());
     let busy = tokio::spawn({

@@ -323,6 +323,11 @@ impl JobActor {
         self.step_at(reading, Input::Trigger, ctx);
     }
 
+    /// The job was removed, or the engine is over.
+    pub(super) fn is_retiring(&self) -> bool {
+        self.lifecycle.is_retiring()
+    }
+
     /// Answers which runs are in progress.
     pub(super) fn cancel_all(&mut self, ctx: &mut JobContext) -> Vec<RunId> {
         let runs = self.machine.active_runs().map(|run| run.run).collect();
@@ -334,7 +339,12 @@ impl JobActor {
     fn pause(&mut self, pause: Option<Pause>, ctx: &mut JobContext) -> bool {
         let before = self.machine.pause().cloned();
         self.step(Input::Pause(pause), ctx);
-        self.machine.pause() != before.as_ref()
+        match (self.machine.pause(), &before) {
+            // Whoever asks for the same once more changes nothing.
+            (Some(pause), Some(before)) => !pause.is_same_as(before),
+            (None, None) => false,
+            (Some(_), None) | (None, Some(_)) => true,
+        }
     }
 
     fn retire(&mut self, why: Retirement, ctx: &mut JobContext) {

@@ -17,8 +17,13 @@ use actix::{
 use chrono::{DateTime, Utc};
 use tokio::sync::oneshot;
 
-use super::{actor::JobActor, context::JobContext};
-use crate::{contained::unharmed, core::time::FireTime, error::FIRE_TIMES_MAX, name::RunId};
+use super::{actor::JobActor, context::JobContext, record::record_cancelled};
+use crate::{
+    contained::unharmed,
+    core::time::FireTime,
+    error::FIRE_TIMES_MAX,
+    name::{By, RunId},
+};
 
 /// How many messages an address takes before `send` and `try_send` have to wait, as that of any actor.
 pub(super) const MAILBOX_CAPACITY: usize = 16;
@@ -26,21 +31,40 @@ pub(super) const MAILBOX_CAPACITY: usize = 16;
 /// Asks the actor of a job for its next fire times, as [`NextFireTimes`](crate::NextFireTimes) does.
 ///
 /// So many at most; more than [`FIRE_TIMES_MAX`](crate::FIRE_TIMES_MAX), 1,000, are answered as that many.
-/// Fewer mean that the schedule is exhausted.
+/// Fewer mean that the schedule is exhausted, or that the job was removed: then there are none, also while a
+/// run of it is in progress.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "Vec<DateTime<Utc>>")]
 pub struct FireTimes(pub usize);
 
 /// Asks the actor of a job to have its runs stop that are in progress on this node, and answers which they
 /// are: as [`CancelRuns`](crate::CancelRuns) does for the jobs that are selected.
-#[derive(Debug, Clone, Copy, Message)]
+#[derive(Debug, Clone, Default, Message)]
 #[rtype(result = "Vec<RunId>")]
-pub struct CancelItsRuns;
+pub struct CancelItsRuns {
+    by: Option<By>,
+}
+
+impl CancelItsRuns {
+    /// All of them.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Says who asks: the history keeps it, and the log says it.
+    #[must_use]
+    pub fn by(self, by: impl Into<Option<By>>) -> Self {
+        Self { by: by.into() }
+    }
+}
 
 impl Handler<FireTimes> for JobActor {
     type Result = Vec<DateTime<Utc>>;
 
     fn handle(&mut self, FireTimes(count): FireTimes, _: &mut Self::Context) -> Self::Result {
+        if self.is_retiring() {
+            return Vec::new();
+        }
         let fire_times = self.machine.upcoming(self.job.wall(), count.min(FIRE_TIMES_MAX));
         fire_times.into_iter().map(FireTime::instant).collect()
     }
@@ -49,8 +73,11 @@ impl Handler<FireTimes> for JobActor {
 impl Handler<CancelItsRuns> for JobActor {
     type Result = Vec<RunId>;
 
-    fn handle(&mut self, _: CancelItsRuns, ctx: &mut Self::Context) -> Self::Result {
-        self.cancel_all(ctx)
+    fn handle(&mut self, CancelItsRuns { by }: CancelItsRuns, ctx: &mut Self::Context) -> Self::Result {
+        let runs = self.cancel_all(ctx);
+        let (node, job) = (self.node(), &self.job.definition.name);
+        runs.iter().for_each(|run| record_cancelled(node, job, *run, by.as_ref()));
+        runs
     }
 }
 
@@ -185,14 +212,14 @@ mod tests {
         let (address, knocks) = opened(&mut mailboxes, 7);
         assert!(knocks.heard() && mailboxes.next(7, 1).is_none() && !knocks.heard());
 
-        address.do_send(CancelItsRuns);
-        address.do_send(CancelItsRuns);
+        address.do_send(CancelItsRuns::new());
+        address.do_send(CancelItsRuns::new());
         for _ in 0..2 {
             assert!(knocks.heard() && mailboxes.next(7, 1).is_some());
         }
         assert!(knocks.heard() && mailboxes.next(7, 1).is_none() && !knocks.heard());
 
-        address.do_send(CancelItsRuns);
+        address.do_send(CancelItsRuns::new());
         drop(address);
         assert!(knocks.heard() && mailboxes.next(7, 1).is_some(), "what was sent before is heard");
         assert!(knocks.heard() && mailboxes.next(7, 1).is_none());

@@ -11,7 +11,9 @@ use crate::{
     },
     error::TriggerError,
     event::CancelReason,
-    name::{By, LockKey, RunId},
+    event_log::Level,
+    name::{By, JobName, LockKey, RunId},
+    node::Node,
     port::{
         ATTEMPTS_RECORDED_MAX, AttemptRecord, Decision, DecisionRecord, JobOperation, OperationRecord, Pause,
         RunOrigin, RunRecord, SkipReason,
@@ -143,6 +145,19 @@ fn decided(job: &JobHandle, decision: Decision) -> DecisionRecord {
     let now = job.now();
     let record = DecisionRecord::new(Some(job.definition.name.clone()), now.wall, job.node().id, decision);
     DecisionRecord { term: now.term, ..record }
+}
+
+/// Records that a run was asked to stop, and logs by whom if it is known: the event of its end does not say
+/// so.
+pub(crate) fn record_cancelled(node: &Node, job: &JobName, run: RunId, by: Option<&By>) {
+    node.recorder.operation(|| {
+        let record = OperationRecord::new(job.clone(), JobOperation::Cancelled, node.store_time(), node.id);
+        OperationRecord { by: by.cloned(), note: Some(format!("run {run}").into()), ..record }
+    });
+    if let Some(by) = by {
+        let line = format_args!("run {run} of {job} was asked to stop by {by}");
+        node.publisher.log("asked to stop", Level::Info, job, &line);
+    }
 }
 
 /// Records that a job has paused itself: its policies did, or its body.

@@ -9,16 +9,13 @@ use actix::prelude::*;
 use futures_util::future::{join_all, ready};
 use tokio::time::timeout;
 
-use super::{ANSWER_DEADLINE, SupervisorActor, operations};
+use super::{ANSWER_DEADLINE, SupervisorActor};
 use crate::{
     error::{SelectError, UnknownRun, given_name},
-    event_log::Level,
-    job::{FirstReply, JobHandle, JobMessage},
+    job::{FirstReply, JobHandle, JobMessage, record_cancelled},
     lock::FindHolder,
     message::{CancelRun, CancelRuns, Selector},
-    name::{By, JobName, RunId},
-    node::Node,
-    port::JobOperation,
+    name::{JobName, RunId},
 };
 
 /// How many jobs at a time are asked whether a run is one of theirs.
@@ -73,16 +70,6 @@ impl SupervisorActor {
     }
 }
 
-/// Records that a run was asked to stop, and logs by whom if it is known: the event of its end does not say
-/// so.
-fn note_who(node: &Node, job: &JobName, run: RunId, by: Option<&By>) {
-    operations::record(node, job, JobOperation::Cancelled, by, || Some(format!("run {run}").into()));
-    if let Some(by) = by {
-        let line = format_args!("run {run} of {job} was asked to stop by {by}");
-        node.publisher.log("asked to stop", Level::Info, job, &line);
-    }
-}
-
 impl Handler<CancelRuns> for SupervisorActor {
     type Result = ResponseFuture<Result<Vec<(JobName, RunId)>, SelectError>>;
 
@@ -108,7 +95,7 @@ impl Handler<CancelRuns> for SupervisorActor {
         });
         Box::pin(async move {
             let runs: Vec<_> = asked?.await.into_iter().flatten().flatten().collect();
-            runs.iter().for_each(|(job, run)| note_who(&node, job, *run, by.as_ref()));
+            runs.iter().for_each(|(job, run)| record_cancelled(&node, job, *run, by.as_ref()));
             match selector {
                 // It was removed, and had nothing left to cancel.
                 Selector::Name(name) if held.is_empty() && runs.is_empty() => {
@@ -134,7 +121,7 @@ impl Handler<CancelRun> for SupervisorActor {
             let cancelled = actor.cancel_run(run, first, Bound::Unbounded);
             Box::pin(cancelled.map(move |job, actor, _| {
                 if let Ok(job) = &job {
-                    note_who(actor.node(), job, run, by.as_ref());
+                    record_cancelled(actor.node(), job, run, by.as_ref());
                 }
                 job
             }))

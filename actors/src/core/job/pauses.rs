@@ -43,11 +43,10 @@ impl JobPause {
         let known = self.current.take();
         let mut current = pause.map(Pause::cut).map(Box::new);
         if let (Some(current), Some(known)) = (&mut current, known)
-            && current.by.is_none()
             && current.is_same_as(&known)
         {
-            // The answer to a claim does not say who.
-            current.by = known.by;
+            // Who asked first: as the store does. The answer to a claim does not say who.
+            current.by = known.by.or(current.by.take());
         }
         self.current = current;
     }
