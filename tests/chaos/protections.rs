@@ -66,7 +66,7 @@ const PROTECTIONS: &[Protection] = &[
                 "(f.term = (SELECT epoch FROM term) AND (SELECT expires_at FROM term) > clock_timestamp()) IS NOT TRUE",
                 "false",
             ),
-            ("FROM term WHERE epoch = $4 AND expires_at > clock_timestamp()", "FROM term WHERE $4 > 0"),
+            ("FROM term WHERE epoch = $4 AND expires_at > clock_timestamp()", "FROM term WHERE $4::int8 > 0"),
         ],
         faults: &[Fault::EndTerm],
         missed: "was claimed in term",

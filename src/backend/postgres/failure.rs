@@ -54,7 +54,9 @@ pub(super) fn refusal(error: &Error) -> LockError {
         }
         &SqlState::READ_ONLY_SQL_TRANSACTION => READ_ONLY_CURE,
         &SqlState::TOO_MANY_CONNECTIONS => {
-            return unavailable(format!("{message}; each node needs two: raise max_connections"));
+            return unavailable(format!(
+                "{message}; each node needs two, and up to two for its history: raise max_connections"
+            ));
         }
         _ => return unavailable(explain(error)),
     };
