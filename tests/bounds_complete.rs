@@ -142,6 +142,7 @@ const GIVES: &[&str] = &[
     "drain.rs: given_to_others",
     "health.rs: jobs",
     "health.rs: count",
+    "operation.rs: number",
     "health.rs: failures",
     "hooks.rs: within",
     "hooks.rs: took",

@@ -97,7 +97,7 @@ fn explain_answers_six_questions() {
         ("import at 2026-03-28T22:00:00Z: skipped: run ", "of the same lock key was in progress"),
         (
             "report at 2026-03-29T00:00:00Z: it ran as run ",
-            "late: nobody led from 2026-03-29T00:00:00.002Z to",
+            "late: nobody led from 2026-03-28T23:58:00.002Z to",
         ),
         (
             "invoices at 2026-03-29T08:00:00Z: it does not fire then: ",
