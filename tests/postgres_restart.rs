@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use callsheet::{FencingToken, Problem, backend::Postgres, prelude::*};
+use callsheet::{FencingToken, HistoryOptions, Problem, backend::Postgres, prelude::*};
 use chrono::{DateTime, Utc};
 use futures_util::future::join_all;
 use harness::{PASSWORD, Server, Stop};
@@ -96,6 +96,8 @@ impl Node {
             .backend(Postgres::new("restart", server.url()).password_from(password))
             .job(often(format!("of-node-{nth}")).fires(Fires::AnyNode))
             .job(often("led".to_owned()))
+            // It connects by itself, and asks for the password as well.
+            .history(HistoryOptions::off())
             .start()
             .await
             .expect("it starts");
