@@ -108,7 +108,9 @@ impl Waiting {
     /// The processes that serve connections of nodes, by node and purpose.
     async fn backends(&self) -> Vec<(String, String, i32)> {
         let find = "SELECT split_part(application_name, ' ', 2), split_part(application_name, ' ', 3), pid
-                    FROM pg_stat_activity WHERE application_name LIKE 'callsheet %'";
+                    FROM pg_stat_activity WHERE application_name LIKE 'callsheet %'
+                    -- Those of the history coordinate nothing.
+                    AND split_part(application_name, ' ', 3) <> 'history'";
         let rows = self.admin.query(find, &[]).await.expect("an answer");
         rows.iter().map(|row| (row.get(0), row.get(1), row.get(2))).collect()
     }
@@ -123,7 +125,7 @@ impl Waiting {
     async fn asked(&self) -> Vec<i32> {
         let find =
             "SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'callsheet %' AND query <> ''
-                    AND split_part(application_name, ' ', 3) <> 'cleanup'";
+                    AND split_part(application_name, ' ', 3) NOT IN ('cleanup', 'history')";
         self.admin.query(find, &[]).await.expect("an answer").iter().map(|row| row.get(0)).collect()
     }
 
