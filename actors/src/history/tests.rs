@@ -143,8 +143,7 @@ fn tell(history: &Arc<Fake>, story: impl AsyncFnOnce(Recorded)) -> u64 {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
         let runtime = runtime.expect("it needs nothing that could be missing");
         LocalSet::new().block_on(&runtime, async {
-            let mut options = HistoryOptions::default();
-            options.store = Some(history.clone());
+            let options = HistoryOptions { store: Some(history.clone()), ..HistoryOptions::default() };
             let node = NodeId::numbered(1);
             let clock = Arc::new(VirtualClock::starting_at(DateTime::UNIX_EPOCH));
             let recorder = Recorder::new(&options, "fake", (node, clock), metrics::counter!(DROPPED));
