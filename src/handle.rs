@@ -88,7 +88,7 @@ impl Callsheet {
     ///
     /// # Errors
     ///
-    /// [`Error::By`] if the name is empty, longer than [`NAME_MAX`](crate::NAME_MAX) bytes, holds a control
+    /// [`Error::By`] if the name is empty, longer than [`NAME_MAX`] bytes, holds a control
     /// character, or starts or ends with white space.
     pub fn by(&self, who: impl AsRef<str>) -> Result<Self, Error> {
         let by = By::new(who).map_err(Error::By)?;

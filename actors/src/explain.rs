@@ -1,6 +1,6 @@
 //! What became of an instant of a job, and why: explained from the job's schedule and from what was recorded.
 //!
-//! [`decide`] is a function of values, so that a table can test every reason. The supervisor collects what it
+//! [`decide`](decide()) is a function of values, so that a table can test every reason. The supervisor collects what it
 //! is given.
 
 mod answer;

@@ -30,7 +30,7 @@ pub(super) const MAILBOX_CAPACITY: usize = 16;
 
 /// Asks the actor of a job for its next fire times, as [`NextFireTimes`](crate::NextFireTimes) does.
 ///
-/// So many at most; more than [`FIRE_TIMES_MAX`](crate::FIRE_TIMES_MAX), 1,000, are answered as that many.
+/// So many at most; more than [`FIRE_TIMES_MAX`], 1,000, are answered as that many.
 /// Fewer mean that the schedule is exhausted, or that the job was removed: then there are none, also while a
 /// run of it is in progress.
 #[derive(Debug, Clone, Copy, Message)]
