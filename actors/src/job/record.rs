@@ -202,7 +202,7 @@ pub(super) fn record_end(job: &JobHandle, ended: &RunEnded, notes: RunNotes) {
             DecisionRecord { first: tick, fire_time: tick, ..decided(job, decision) }
         });
     }
-    let ended_at = facts.as_ref().and_then(|facts| facts.ended_at).unwrap_or_else(|| job.now().wall);
+    let ended_at = facts.as_ref().and_then(|facts| facts.ended_at).unwrap_or_else(|| job.wall());
     recorder.run(
         job.generation,
         RunRecord {

@@ -284,7 +284,7 @@ impl SupervisorActor {
         let records = Records {
             recorder: self.node().recorder.clone(),
             job: name.clone(),
-            now: job.now().wall,
+            now: job.wall(),
             retention: self.parts.retention,
             held_since,
         };

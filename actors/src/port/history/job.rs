@@ -145,15 +145,6 @@ impl DurationCounts {
         }
     }
 
-    /// As counted elsewhere; what is beyond the places, or negative, is left out.
-    pub fn of(counts: impl IntoIterator<Item = i32>) -> Self {
-        let mut of = Self::default();
-        for (own, count) in of.0.iter_mut().zip(counts) {
-            *own = u16::try_from(count.max(0)).unwrap_or(u16::MAX);
-        }
-        of
-    }
-
     fn total(&self) -> u32 {
         self.0.iter().map(|count| u32::from(*count)).sum()
     }
