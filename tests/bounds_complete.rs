@@ -181,7 +181,6 @@ const GIVES: &[&str] = &[
     "job.rs: p95",
     "job.rs: place",
     "job.rs: add",
-    "job.rs: of",
     "query.rs: of",
     "query.rs: admits",
     "query.rs: nth",
