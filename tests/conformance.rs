@@ -186,6 +186,16 @@ async fn the_shared_store_is_a_locker() {
     conformance::locker(&mut shared()).await;
 }
 
+#[tokio::test(start_paused = true)]
+async fn local_keeps_backfills() {
+    conformance::backfills(&mut local()).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_shared_store_keeps_backfills() {
+    conformance::backfills(&mut shared()).await;
+}
+
 #[tokio::test]
 async fn closing_the_embedded_store_frees_what_is_held() {
     let local = Local::new(Arc::new(SystemClock::default()));

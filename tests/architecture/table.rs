@@ -32,10 +32,11 @@ pub(crate) const LAYERS: &[Layer] = &[
     // Values and state machines: they decide, and do nothing.
     Layer {
         name: "core",
-        files: &["actors/src/core/*.rs", "actors/src/core/{job,ledger}/*.rs"],
+        files: &["actors/src/core/*.rs", "actors/src/core/{job,ledger,backfill}/*.rs"],
         chapters: &[
             &["actors/src/core/job.rs", "actors/src/core/job/*.rs"],
             &["actors/src/core/ledger.rs", "actors/src/core/ledger/*.rs"],
+            &["actors/src/core/backfill.rs", "actors/src/core/backfill/*.rs"],
         ],
         never: &[],
     },

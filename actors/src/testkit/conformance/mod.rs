@@ -6,8 +6,11 @@
 //!
 //! The tests of a [`History`](crate::port::History) run [`history()`] on an empty one.
 //!
+//! A backend that keeps [`Backfills`](crate::port::Backfills) runs [`backfills()`] as well.
+//!
 //! The tests of a [`Schedule`](crate::port::Schedule) run [`schedule()`] on it.
 
+mod backfills;
 mod elector;
 mod history;
 mod locker;
@@ -18,7 +21,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use futures_util::future::BoxFuture;
 
-pub use self::{elector::elector, history::history, locker::locker, schedule::schedule};
+pub use self::{backfills::backfills, elector::elector, history::history, locker::locker, schedule::schedule};
 use crate::port::Backend;
 
 /// A store under test and the nodes that use it.
