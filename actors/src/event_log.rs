@@ -82,6 +82,9 @@ impl EventKind {
             | Self::JobUnparked { .. }
             | Self::JobRecovered { .. }
             | Self::JobUpdated { .. }
+            | Self::BackfillStarted { .. }
+            | Self::BackfillFinished { .. }
+            | Self::BackfillCancelled { .. }
             | Self::TickHeld { .. }
             | Self::RunRetried { .. }
             | Self::RunCancelled { .. }
@@ -188,6 +191,7 @@ pub(crate) mod tests {
         core::{alarm::Expectation, time::FireTime},
         event::{CancelReason, EventName, Outcome, StepDownReason},
         name::{By, FencingToken, LockKey, RunId, RunIds, Term},
+        core::backfill::BackfillId,
         port::Pause,
         port::{DivergedRun, GrantedRun},
     };
@@ -230,6 +234,15 @@ pub(crate) mod tests {
                 expectation: Expectation::AtLeast,
                 since: DateTime::UNIX_EPOCH,
             },
+            EventName::BackfillStarted => {
+                EventKind::BackfillStarted { job, backfill: BackfillId::new(run), ticks: 24, by }
+            }
+            EventName::BackfillFinished => {
+                EventKind::BackfillFinished { job, backfill: BackfillId::new(run), ticks: 24, failed: 1 }
+            }
+            EventName::BackfillCancelled => {
+                EventKind::BackfillCancelled { job, backfill: BackfillId::new(run), remaining: 7, by }
+            }
             EventName::TickHeld => {
                 let reason = SkipReason::Paused;
                 EventKind::TickHeld { job, fire_time, reason }

@@ -108,7 +108,7 @@ pub use crate::{
         FORGET_AFTER_DEFAULT, FORGET_AFTER_MIN, THREADS_MAX,
     },
     error::{
-        AddError, ErrorKind, ExplainError, FIRE_TIMES_MAX, Fault, Faults, NextFireTimesError, Over,
+        AddError, BackfillError, ErrorKind, ExplainError, FIRE_TIMES_MAX, Fault, Faults, NextFireTimesError, Over,
         PauseError, SelectError, StartError, TriggerError, UnknownRun, UpdateError,
     },
     event::{CancelReason, Event, EventKind, EventName, Outcome, StepDownReason},
@@ -136,14 +136,15 @@ pub use crate::{
         SUBSCRIBER_EVENT_BYTES_MAX, SUBSCRIBER_EVENTS_MAX,
     },
     message::{
-        AddJob, AddJobs, Added, AnnounceShutdown, CancelRun, CancelRuns, Health, JobAddress, JobDetails,
-        JobPage, ListJobs, NextFireTimes, PAGE_MAX, PauseJobs, RemoveJobs, RescheduleJob, Resign, ResumeJobs,
+        AddJob, AddJobs, Added, AnnounceShutdown, Backfill, BackfillPreview, BackfillStatus, CancelBackfill, CancelRun, CancelRuns, Health, JobAddress, JobDetails,
+        JobPage, ListBackfills, ListJobs, NextFireTimes, PAGE_MAX, PauseJobs, PreviewBackfill, RemoveJobs, RescheduleJob, Resign, ResumeJobs,
         Selector, Shutdown, ShutdownNow, TriggerJob, UpdateJob,
     },
     name::{By, FencingToken, JobName, LockKey, NAME_MAX, NodeId, RunId, RunIds, Tag, Term},
     permits::WhenFull,
     port::{
-        ATTEMPTS_RECORDED_MAX, AttemptRecord, DIVERGED_RUNS_MAX, Decision, DecisionPage, DecisionRecord,
+        ATTEMPTS_RECORDED_MAX, AttemptRecord, BACKFILL_CONCURRENT_MAX, BACKFILL_SPACING_MAX, BACKFILL_TICKS_MAX,
+        BACKFILLS_KEPT_MAX, BACKFILLS_OPEN_MAX, BackfillId, BackfillState, DIVERGED_RUNS_MAX, Decision, DecisionPage, DecisionRecord,
         Decisions, DivergedRun, EndedRun, FailedRun, HISTORY_PAGE_DEFAULT, HISTORY_PAGE_MAX, HistoryError,
         Holder, JobHistory, JobOperation, JobRecord, MEMORY_BYTES_MIN, MemoryBounds, OPEN_RUN_STALE,
         OperationPage, OperationRecord, Operations, PageStart, RETENTION_MAX, RETENTION_MIN, Retention,

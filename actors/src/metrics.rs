@@ -56,6 +56,7 @@ const JOB_FAILURES: &str = "callsheet_job_consecutive_failures";
 const JOB_STATE: &str = "callsheet_job_state";
 const JOB_PAUSED: &str = "callsheet_job_paused";
 const JOB_RUNNING_SINCE: &str = "callsheet_job_running_since_timestamp_seconds";
+const BACKFILL_REMAINING: &str = "callsheet_backfill_remaining";
 const JOB_INFO: &str = "callsheet_job_info";
 const WAITING_TICKS: &str = "callsheet_waiting_ticks";
 const OLDEST_UNDECIDED: &str = "callsheet_oldest_undecided_tick_seconds";
@@ -116,6 +117,11 @@ fn describe() {
         JOB_RUNNING_SINCE,
         Unit::Seconds,
         "When the first of the runs in progress on this node started, in seconds since the epoch; 0: none"
+    );
+    gauge!(
+        BACKFILL_REMAINING,
+        Unit::Count,
+        "Runs of backfills that have not ended, as the leader knows; 0 on other nodes"
     );
     gauge!(JOB_INFO, Unit::Count, "1 with the schedule of the job, 0 with a former one");
     gauge!(WAITING_TICKS, Unit::Count, "Ticks and triggers that wait on this node for their turn");
@@ -506,6 +512,12 @@ impl JobMeters {
             gauge!(JOB_STATE, "scope" => self.scope.clone(), "name" => self.label.clone(), "state" => state.as_str())
                 .set(f64::from(u8::from(facts.state == Some(state))));
         }
+    }
+
+    /// So many more runs of backfills have not ended, or less.
+    pub(crate) fn backfill_remaining(&self, change: f64) {
+        gauge!(BACKFILL_REMAINING, "scope" => self.scope.clone(), "name" => self.label.clone())
+            .increment(change);
     }
 
     /// Shows that the job has this schedule, or has it no more.

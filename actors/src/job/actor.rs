@@ -7,6 +7,7 @@ use chrono::{DateTime, Utc};
 use tokio::{sync::oneshot, time::Instant};
 
 use super::{
+    backfilled::fire_times_in,
     context::JobContext,
     explain::{TickViews, count_fire_times},
     former_keys::FormerKeys,
@@ -24,7 +25,7 @@ use crate::{
     contained::unharmed,
     core::{
         alarm::{Paused, Standing},
-        job::{Effects, Farewell, Input, JobMachine, Lifecycle, OverdueMark, Progress},
+        job::{Effects, Farewell, Input, JobMachine, Lifecycle, OverdueMark, Progress, Refusal},
         seldom::Seldom,
     },
     definition::Definition,
@@ -58,6 +59,8 @@ pub struct JobActor {
     pub(super) unfinished: Seldom<Unfinished>,
     /// Who waits to hear what became of a trigger.
     pub(super) triggers: Seldom<(RunId, oneshot::Sender<Result<TriggeredRun, TriggerError>>)>,
+    /// The leader, who waits to hear what became of runs of backfills.
+    pub(super) backfills: Seldom<(RunId, oneshot::Sender<Result<TriggeredRun, Refusal>>)>,
     /// Who triggered runs, and what they name; only of those that say so.
     pub(super) origins: Seldom<(RunId, Origin)>,
     /// Who may wait to hear how a triggered run ended.
@@ -98,6 +101,7 @@ impl JobActor {
             former_keys,
             unfinished,
             triggers: Seldom::default(),
+            backfills: Seldom::default(),
             origins,
             ends,
             overdue: None,
@@ -409,6 +413,11 @@ impl Handler<Envelope> for JobActor {
             Some(JobMessage::Drain { drain, fires }) => self.on_drain(drain, fires, ctx),
             Some(JobMessage::Redefine(job)) => self.redefine(job, ctx),
             Some(JobMessage::Trigger { origin, reply }) => self.trigger(origin, reply, ctx),
+            Some(JobMessage::Backfill { run, origin, reply }) => self.backfill(run, origin, reply, ctx),
+            Some(JobMessage::FireTimesIn { range, max, reply }) => {
+                let found = unharmed(|| fire_times_in(&*self.job.definition.schedule, range, max));
+                let _ = found.map(|found| reply.send(found));
+            }
             Some(JobMessage::CancelAll { reply }) => drop(reply.send(self.cancel_all(ctx))),
             Some(JobMessage::CancelRun { run, reply }) if self.machine.knows(run) => {
                 self.step(Input::Cancel { run: Some(run), why: CancelReason::Requested }, ctx);

@@ -271,22 +271,30 @@ impl JobActor {
     }
 
     fn answer(&mut self, run: RunId, answer: Result<TriggerAnswer, Refusal>) {
+        if let Some(at) = self.backfills.iter().position(|(asked, _)| *asked == run) {
+            let (_, reply) = self.backfills.list_mut().swap_remove(at);
+            // The leader may have stepped down; the run is recorded all the same.
+            let _ = reply.send(answer.map(|answer| self.triggered(run, answer)));
+            return;
+        }
         let job = &self.job.definition.name;
-        let answer = match answer {
-            Ok(TriggerAnswer::Started) => Ok(Triggered::Started(run)),
-            Ok(TriggerAnswer::Queued) => Ok(Triggered::Queued(run)),
-            Err(refusal) => Err(not_triggered(job, refusal)),
-        };
+        let answer = answer.map_err(|refusal| not_triggered(job, refusal));
         answer.as_ref().err().iter().for_each(|error| self.record_refused(run, error));
         if let Some(at) = self.triggers.iter().position(|(asked, _)| *asked == run) {
             let (_, reply) = self.triggers.list_mut().swap_remove(at);
-            let answer = answer.map(|triggered| {
-                let (ended, end) = oneshot::channel();
-                self.ends.list_mut().push((run, ended));
-                TriggeredRun::new(triggered, end, self.node().over.clone())
-            });
             // Whoever triggered may have given up; the run is recorded all the same.
-            let _ = reply.send(answer);
+            let _ = reply.send(answer.map(|answer| self.triggered(run, answer)));
         }
+    }
+
+    /// A run whose end can be waited for.
+    fn triggered(&mut self, run: RunId, answer: TriggerAnswer) -> TriggeredRun {
+        let triggered = match answer {
+            TriggerAnswer::Started => Triggered::Started(run),
+            TriggerAnswer::Queued => Triggered::Queued(run),
+        };
+        let (ended, end) = oneshot::channel();
+        self.ends.list_mut().push((run, ended));
+        TriggeredRun::new(triggered, end, self.node().over.clone())
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use actix::{dev::channel::AddressReceiver, prelude::*};
+use chrono::{DateTime, Utc};
 use tokio::sync::oneshot;
 
 use super::{
@@ -10,7 +11,10 @@ use super::{
     triggered::TriggeredRun,
 };
 use crate::{
-    core::{job::Input, time::FireTime},
+    core::{
+        job::{Input, Refusal},
+        time::FireTime,
+    },
     drain::Drain,
     error::TriggerError,
     explain::When,
@@ -41,6 +45,15 @@ pub(crate) enum JobMessage {
         /// Who, and the fire time that it names; `None` if neither is said.
         origin: Option<Origin>,
         reply: oneshot::Sender<Result<TriggeredRun, TriggerError>>,
+    },
+    /// The leader wants this run of a backfill.
+    Backfill { run: RunId, origin: Origin, reply: oneshot::Sender<Result<TriggeredRun, Refusal>> },
+    /// Asks for the fire times of a range, its ends included; no more than one beyond `max`. `None` if the
+    /// schedule breaks its contract.
+    FireTimesIn {
+        range: (DateTime<Utc>, DateTime<Utc>),
+        max: usize,
+        reply: oneshot::Sender<Option<Vec<FireTime>>>,
     },
     /// The runs in progress are to stop. Answers which they are.
     CancelAll { reply: oneshot::Sender<Vec<RunId>> },

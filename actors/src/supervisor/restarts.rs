@@ -162,6 +162,8 @@ impl SupervisorActor {
                 message @ (JobMessage::Granted { .. }
                 | JobMessage::Drain { .. }
                 | JobMessage::Trigger { .. }
+                | JobMessage::Backfill { .. }
+                | JobMessage::FireTimesIn { .. }
                 | JobMessage::CancelAll { .. }
                 | JobMessage::CancelRun { .. }
                 | JobMessage::PauseLocal { .. }
@@ -176,6 +178,8 @@ impl SupervisorActor {
             (
                 JobMessage::Drain { .. }
                 | JobMessage::Trigger { .. }
+                | JobMessage::Backfill { .. }
+                | JobMessage::FireTimesIn { .. }
                 | JobMessage::CancelAll { .. }
                 | JobMessage::CancelRun { .. }
                 | JobMessage::PauseLocal { .. }

@@ -21,6 +21,8 @@ pub(crate) enum BackfillInput {
     WakeUp,
     /// The row was read again.
     Read(StoredBackfill),
+    /// The store answered that it is not running any more.
+    Gone,
     /// What the store answered to [`BackfillEffect::Move`].
     Moved(Moved),
     /// What the job answered to [`BackfillEffect::Ask`].
@@ -156,7 +158,8 @@ impl BackfillMachine {
         match input {
             BackfillInput::WakeUp => {}
             // The answer that is awaited says what the row is.
-            BackfillInput::Read(_) if matches!(self.moving, Move::Asked(_)) => {}
+            BackfillInput::Read(_) | BackfillInput::Gone if matches!(self.moving, Move::Asked(_)) => {}
+            BackfillInput::Gone => self.stop(&mut effects),
             BackfillInput::Read(row) => self.adopt(now, row),
             BackfillInput::Moved(moved) => self.on_moved(now, moved, &mut effects),
             BackfillInput::Asked { nth, answer } => self.on_asked(now, nth, answer),
@@ -192,11 +195,14 @@ impl BackfillMachine {
                 self.adopt(now, row);
             }
             Moved::Elsewhere(Some(row)) => self.adopt(now, *row),
-            Moved::Elsewhere(None) | Moved::Deposed => {
-                self.is_over = true;
-                effects.push(BackfillEffect::Stop);
-            }
+            Moved::Elsewhere(None) | Moved::Deposed => self.stop(effects),
             Moved::Unknown => self.moving = Move::Again(now.saturating_add(self.move_again.failed())),
+        }
+    }
+
+    fn stop(&mut self, effects: &mut Vec<BackfillEffect>) {
+        if !std::mem::replace(&mut self.is_over, true) {
+            effects.push(BackfillEffect::Stop);
         }
     }
 
@@ -508,6 +514,17 @@ mod tests {
             [BackfillEffect::Over(BackfillState::Cancelled)]
         );
         assert_eq!(machine.step(NOW, BackfillInput::WakeUp), []);
+    }
+
+    #[test]
+    fn one_that_is_gone_is_let_go_unless_its_last_change_is_under_way() {
+        let mut machine = machine(row(1));
+        machine.step(NOW, BackfillInput::WakeUp);
+        assert_eq!(machine.step(NOW, BackfillInput::Gone), [], "the answer will say what became of it");
+        machine.step(NOW, BackfillInput::Moved(Moved::Done));
+
+        assert_eq!(machine.step(NOW, BackfillInput::Gone), [BackfillEffect::Stop]);
+        assert_eq!(machine.step(NOW, BackfillInput::Gone), []);
     }
 
     #[test]

@@ -120,6 +120,11 @@ impl StoredBackfill {
         u32::try_from(self.fire_times.len()).unwrap_or(u32::MAX)
     }
 
+    /// How many of its runs have not ended.
+    pub fn remaining(&self) -> u32 {
+        self.ticks().saturating_sub(self.progress.done())
+    }
+
     /// It goes on.
     pub fn is_running(&self) -> bool {
         self.progress.state == BackfillState::Running

@@ -293,7 +293,7 @@ CREATE TABLE history_runs (
     job text COLLATE "C" NOT NULL,
     key text COLLATE "C" NOT NULL,
     slot integer NOT NULL,
-    -- tick, trigger, unknown
+    -- tick, trigger, backfill, unknown
     origin text NOT NULL,
     asked_by text,
     node uuid NOT NULL,

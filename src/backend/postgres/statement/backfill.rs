@@ -67,7 +67,7 @@ WITH term AS MATERIALIZED (
     SELECT epoch FROM leader WHERE scope = $1 AND epoch = $2 AND expires_at > clock_timestamp() FOR SHARE
 ), moved AS (
     UPDATE backfills SET revision = $4, state = $5, taken = $6, in_flight = $7, failed = $8
-    WHERE scope = $1 AND backfill = $3 AND state = 'running' AND revision = $4 - 1 AND EXISTS (SELECT FROM term)
+    WHERE scope = $1 AND backfill = $3 AND state = 'running' AND revision = $4::int8 - 1 AND EXISTS (SELECT FROM term)
     RETURNING backfill
 )
 SELECT EXISTS (SELECT FROM term) AS leads, EXISTS (SELECT FROM moved) AS moved";
