@@ -97,6 +97,7 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod backend;
+mod backfills;
 mod builder;
 mod config;
 mod error;
@@ -115,9 +116,11 @@ pub use actix_web;
 pub use callsheet_actors::testkit;
 pub use callsheet_actors::{
     ALLOW_MAX, ATTEMPTS_RECORDED_MAX, ActiveRunStatus, ActorGone, AddError, AddJob, AddJobs, Added,
-    AnnounceShutdown, Answer, AttemptRecord, BLOCKING_THREADS_DEFAULT, Bodiless, BodyThreads, By,
-    CALL_DEADLINE, CATCH_UP_PACE, CLOCK_OFFSET_MAX_DEFAULT, CONNECT_TIMEOUT_DEFAULT, CancelItsRuns,
-    CancelReason, CancelRun, CancelRuns, Candidacy, DIVERGED_RUNS_MAX, Decision, DecisionPage,
+    AnnounceShutdown, Answer, AttemptRecord, BACKFILL_CONCURRENT_MAX, BACKFILL_SPACING_MAX,
+    BACKFILL_TICKS_MAX, BACKFILLS_KEPT_MAX, BACKFILLS_OPEN_MAX, BLOCKING_THREADS_DEFAULT, Backfill,
+    BackfillError, BackfillId, BackfillPreview, BackfillState, BackfillStatus, Bodiless, BodyThreads, By,
+    CALL_DEADLINE, CATCH_UP_PACE, CLOCK_OFFSET_MAX_DEFAULT, CONNECT_TIMEOUT_DEFAULT, CancelBackfill,
+    CancelItsRuns, CancelReason, CancelRun, CancelRuns, Candidacy, DIVERGED_RUNS_MAX, Decision, DecisionPage,
     DecisionRecord, Decisions, Delay, DivergedRun, ERROR_BYTES_DEFAULT, ERROR_BYTES_MAX, ERROR_BYTES_MIN,
     EVENT_BUFFER_DEFAULT, EVENT_BYTES_MAX, EVENTS_MAX, EXPECT_MAX, EXPECT_MIN, EXPECT_RUN_MIN, EXPLAINED_MAX,
     EndedRun, ErrorKind, Event, EventFilter, EventKind, EventName, EventStream, Events, Evidence,
@@ -127,16 +130,17 @@ pub use callsheet_actors::{
     HOOK_CALL_BYTES_MAX, HOOK_CALLS_MAX, HOOK_TIMEOUT_DEFAULT, HOOK_TIMEOUT_MAX, Health, HealthReport,
     HeldStatus, HistoryError, HistoryOptions, Holder, HowDrained, IntoRecipient, IntoRunResult,
     JOB_LINES_MAX, JOBS_LOGGED_MAX, Job, JobActor, JobAddress, JobContext, JobDetails, JobHistory, JobName,
-    JobOperation, JobPage, JobRecord, JobState, JobStatus, LOSSES_MAX, LastRunStatus, ListJobs, Listen,
-    ListenTo, LockKey, MAY_LEAD_TIMEOUT, MEASURES_MAX, MEMORY_BYTES_MIN, MISFIRE_ALL_MAX, MISFIRE_WITHIN_MAX,
-    MISFIRE_WITHIN_MIN, Measure, MemoryBounds, Misfire, NAME_MAX, NODE_HOOK_CALL_BYTES_MAX, NextFireTimes,
-    NextFireTimesError, NodeId, NotDecided, NotKnown, OPEN_RUN_STALE, OnLost, Operation, OperationPage,
-    OperationRecord, Operations, Origin, Outcome, Over, OverdueAlarm, OverdueJob, Overlap, PAGE_MAX,
-    PAUSE_NOTE_MAX, PENDING_RETRIES_MAX, PROBLEM_JOBS_MAX, PROGRESS_PACE, PageStart, Part, Pause, PauseError,
-    PauseJobs, Policies, PolicyConfig, Problem, ProblemJobs, QUEUE_MAX, REPORT_CHARS_MAX, REPORTED_BYTES_MAX,
-    REPORTED_RUNS_MAX, RESIGN_PAUSE_DEFAULT, RESIGN_PAUSE_MIN, RESTART_PERIOD, RESTARTS_MAX, RETENTION_MAX,
-    RETENTION_MIN, RemoveJobs, Reported, RescheduleJob, Resign, ResumeJobs, Retention, Retry, Run, RunError,
-    RunHistory, RunId, RunOrigin, RunPage, RunPhase, RunRecord, RunResult, SHUTDOWN_ABORT_AFTER_DEFAULT,
+    JobOperation, JobPage, JobRecord, JobState, JobStatus, LOSSES_MAX, LastRunStatus, ListBackfills,
+    ListJobs, Listen, ListenTo, LockKey, MAY_LEAD_TIMEOUT, MEASURES_MAX, MEMORY_BYTES_MIN, MISFIRE_ALL_MAX,
+    MISFIRE_WITHIN_MAX, MISFIRE_WITHIN_MIN, Measure, MemoryBounds, Misfire, NAME_MAX,
+    NODE_HOOK_CALL_BYTES_MAX, NextFireTimes, NextFireTimesError, NodeId, NotDecided, NotKnown,
+    OPEN_RUN_STALE, OnLost, Operation, OperationPage, OperationRecord, Operations, Origin, Outcome, Over,
+    OverdueAlarm, OverdueJob, Overlap, PAGE_MAX, PAUSE_NOTE_MAX, PENDING_RETRIES_MAX, PROBLEM_JOBS_MAX,
+    PROGRESS_PACE, PageStart, Part, Pause, PauseError, PauseJobs, Policies, PolicyConfig, PreviewBackfill,
+    Problem, ProblemJobs, QUEUE_MAX, REPORT_CHARS_MAX, REPORTED_BYTES_MAX, REPORTED_RUNS_MAX,
+    RESIGN_PAUSE_DEFAULT, RESIGN_PAUSE_MIN, RESTART_PERIOD, RESTARTS_MAX, RETENTION_MAX, RETENTION_MIN,
+    RemoveJobs, Reported, RescheduleJob, Resign, ResumeJobs, Retention, Retry, Run, RunError, RunHistory,
+    RunId, RunOrigin, RunPage, RunPhase, RunRecord, RunResult, SHUTDOWN_ABORT_AFTER_DEFAULT,
     SHUTDOWN_END_MAX, STALL_MAX, SUBSCRIBER_EVENT_BYTES_MAX, SUBSCRIBER_EVENTS_MAX, Scheduled, SelectError,
     Selector, Shutdown, ShutdownNow, ShutdownReport, SkipReason, SkippedTicks, StartError, StepDownReason,
     SupervisorActor, TEXT_MAX, Tag, Term, TriggerError, TriggerJob, Triggered, TriggeredRun, UnknownRun,

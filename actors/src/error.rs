@@ -464,13 +464,17 @@ pub enum BackfillError {
     #[error("{0}")]
     Invalid(Faults),
     /// As many backfills are running as may.
-    #[error("{max} backfills of the scope are running, and no more may; wait for one to finish, or cancel one")]
+    #[error(
+        "{max} backfills of the scope are running, and no more may; wait for one to finish, or cancel one"
+    )]
     TooMany {
         /// So many.
         max: usize,
     },
     /// The store keeps no backfills.
-    #[error("the {backend} store keeps no backfills; trigger the job for one fire time after the other (TriggerJob::fire_time), or use another store")]
+    #[error(
+        "the {backend} store keeps no backfills; trigger the job for one fire time after the other (TriggerJob::fire_time), or use another store"
+    )]
     NotKept {
         /// What the store is called.
         backend: &'static str,

@@ -188,10 +188,10 @@ pub(crate) mod tests {
 
     use super::*;
     use crate::{
+        core::backfill::BackfillId,
         core::{alarm::Expectation, time::FireTime},
         event::{CancelReason, EventName, Outcome, StepDownReason},
         name::{By, FencingToken, LockKey, RunId, RunIds, Term},
-        core::backfill::BackfillId,
         port::Pause,
         port::{DivergedRun, GrantedRun},
     };

@@ -431,8 +431,8 @@ impl JobMeters {
     }
 
     /// A share of the gauge of held ticks, zero at first.
-    pub(crate) fn held_ticks(&self) -> HeldTicks {
-        HeldTicks { gauge: self.of_rest().ticks_held.clone(), count: 0 }
+    pub(crate) fn held_ticks(&self) -> GaugeShare {
+        GaugeShare { gauge: self.of_rest().ticks_held.clone(), count: 0 }
     }
 
     /// Counts a tick that another node claimed before.
@@ -514,10 +514,10 @@ impl JobMeters {
         }
     }
 
-    /// So many more runs of backfills have not ended, or less.
-    pub(crate) fn backfill_remaining(&self, change: f64) {
-        gauge!(BACKFILL_REMAINING, "scope" => self.scope.clone(), "name" => self.label.clone())
-            .increment(change);
+    /// A share of the gauge of runs of backfills that have not ended, zero at first.
+    pub(crate) fn backfill_remaining(&self) -> GaugeShare {
+        let gauge = gauge!(BACKFILL_REMAINING, "scope" => self.scope.clone(), "name" => self.label.clone());
+        GaugeShare { gauge, count: 0 }
     }
 
     /// Shows that the job has this schedule, or has it no more.
@@ -528,13 +528,13 @@ impl JobMeters {
     }
 }
 
-/// How many held ticks one job adds to the gauge; none once it is dropped.
-pub(crate) struct HeldTicks {
+/// How much one job, or backfill, adds to a gauge; nothing once it is dropped.
+pub(crate) struct GaugeShare {
     gauge: Gauge,
     count: usize,
 }
 
-impl HeldTicks {
+impl GaugeShare {
     pub(crate) fn set(&mut self, count: usize) {
         let before = std::mem::replace(&mut self.count, count);
         if count != before {
@@ -543,7 +543,7 @@ impl HeldTicks {
     }
 }
 
-impl Drop for HeldTicks {
+impl Drop for GaugeShare {
     fn drop(&mut self) {
         self.set(0);
     }

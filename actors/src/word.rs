@@ -41,7 +41,7 @@ mod tests {
     use crate::{
         BodyThreads, ErrorKind, Event, EventName, Expectation, FailingJob, Fault, Faults, FireTime, JobName,
         NodeId, Operation, OverdueJob, Part, ProblemJobs, RunError, RunIds, Scheduled, ShutdownReport,
-        core::contract::Breach,
+        core::{backfill::BackfillId, contract::Breach},
         error::Over,
         event_log::tests::sample,
         explain::{Answer, Delay, Evidence, Explanation, Explanations, NotDecided, NotKnown},
@@ -145,6 +145,7 @@ mod tests {
         shown.are_words([FireTime::new(at)]);
         shown.are_words([node]);
         shown.are_words([RunIds::of(node).next(at)]);
+        shown.are_words([BackfillId::new(RunIds::of(node).next(at))]);
         shown.are_words(EventName::ALL.iter().copied());
         add_explanations(&mut shown);
 

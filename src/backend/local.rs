@@ -13,10 +13,10 @@ use callsheet_actors::{
     adapter::{Ledger, MemoryHistory},
     metrics::SCOPE_LABEL_LOCAL,
     port::{
-        Advanced, AtOnce, BackfillId, BackfillMoved, BackfillProgress, BackfillPut, Backend, Backfills, Campaign, ClaimRequest, Clock, ClosedRuns, Completed, Completion,
-        CursorAdvance, ElectError, Elector, Enrolled, Enrolment, Forgotten, Grant, History, Inquiry,
-        LeaderView, LockError, Locker, MemoryBounds, Notification, Observation, Pause, PendingRetryOfJob,
-        Renewal, Session, StoredBackfill, Verdict,
+        Advanced, AtOnce, Backend, BackfillId, BackfillMoved, BackfillProgress, BackfillPut, Backfills,
+        Campaign, ClaimRequest, Clock, ClosedRuns, Completed, Completion, CursorAdvance, ElectError, Elector,
+        Enrolled, Enrolment, Forgotten, Grant, History, Inquiry, LeaderView, LockError, Locker, MemoryBounds,
+        Notification, Observation, Pause, PendingRetryOfJob, Renewal, Session, StoredBackfill, Verdict,
     },
 };
 use chrono::{DateTime, Utc};

@@ -98,7 +98,12 @@ pub(crate) const LAYERS: &[Layer] = &[
     // Only the supervisor knows everybody.
     Layer {
         name: "supervisor",
-        files: &["actors/src/message.rs", "actors/src/message/*.rs", "actors/src/supervisor.rs", "actors/src/supervisor/*.rs"],
+        files: &[
+            "actors/src/message.rs",
+            "actors/src/message/*.rs",
+            "actors/src/supervisor.rs",
+            "actors/src/supervisor/*.rs",
+        ],
         chapters: &[&["actors/src/supervisor.rs", "actors/src/supervisor/*.rs"]],
         never: &[],
     },

@@ -16,11 +16,11 @@ mod row;
 #[cfg(test)]
 mod walk;
 
+pub(crate) use self::machine::{Asked, BackfillEffect, BackfillInput, BackfillMachine, Moved};
 pub use self::{
     id::BackfillId,
     row::{BackfillMoved, BackfillProgress, BackfillPut, BackfillState, StoredBackfill},
 };
-pub(crate) use self::machine::{Asked, BackfillEffect, BackfillInput, BackfillMachine, Moved};
 
 use std::time::Duration;
 

@@ -18,21 +18,21 @@ use super::{
     snapshot::JobSnapshot,
     status::JobStatus,
     told::{AnswerAtOnce, Told},
-    triggered::TriggeredRun,
+    triggered::{TriggerReply, TriggeredRun},
 };
 use crate::{
     alarm::JobAlarm,
     contained::unharmed,
     core::{
         alarm::{Paused, Standing},
-        job::{Effects, Farewell, Input, JobMachine, Lifecycle, OverdueMark, Progress, Refusal},
+        job::{Effects, Farewell, Input, JobMachine, Lifecycle, OverdueMark, Progress},
         seldom::Seldom,
     },
     definition::Definition,
     drain::Drain,
     error::TriggerError,
     event::{CancelReason, Outcome},
-    metrics::HeldTicks,
+    metrics::GaugeShare,
     name::{LockKey, RunId},
     node::Node,
     overdue::Mark,
@@ -58,9 +58,7 @@ pub struct JobActor {
     /// What is kept of runs in progress beyond the end of an attempt.
     pub(super) unfinished: Seldom<Unfinished>,
     /// Who waits to hear what became of a trigger.
-    pub(super) triggers: Seldom<(RunId, oneshot::Sender<Result<TriggeredRun, TriggerError>>)>,
-    /// The leader, who waits to hear what became of runs of backfills.
-    pub(super) backfills: Seldom<(RunId, oneshot::Sender<Result<TriggeredRun, Refusal>>)>,
+    pub(super) triggers: Seldom<(RunId, TriggerReply)>,
     /// Who triggered runs, and what they name; only of those that say so.
     pub(super) origins: Seldom<(RunId, Origin)>,
     /// Who may wait to hear how a triggered run ended.
@@ -73,7 +71,7 @@ pub struct JobActor {
     /// How far it is on the way to its end.
     lifecycle: Lifecycle,
     /// How many ticks the pause holds, as the metrics show it; `None` if it holds none.
-    held: Option<Box<HeldTicks>>,
+    held: Option<Box<GaugeShare>>,
     /// To which the newest grant was given: what an earlier one was granted is not started any more, since
     /// the job hears of its loss before it hears of a grant to another one.
     pub(super) session: Option<Session>,
@@ -101,7 +99,6 @@ impl JobActor {
             former_keys,
             unfinished,
             triggers: Seldom::default(),
-            backfills: Seldom::default(),
             origins,
             ends,
             overdue: None,
@@ -323,7 +320,7 @@ impl JobActor {
         if let Some(origin) = origin {
             self.origins.list_mut().push((reading.now.spare, origin));
         }
-        self.triggers.list_mut().push((reading.now.spare, reply));
+        self.triggers.list_mut().push((reading.now.spare, TriggerReply::Caller(reply)));
         self.step_at(reading, Input::Trigger, ctx);
     }
 

@@ -3,7 +3,12 @@
 use chrono::{DateTime, Utc};
 use tokio::sync::oneshot;
 
-use super::{actor::JobActor, context::JobContext, explain::before, triggered::TriggeredRun};
+use super::{
+    actor::JobActor,
+    context::JobContext,
+    explain::before,
+    triggered::{TriggerReply, TriggeredRun},
+};
 use crate::{
     core::{
         contract::next_after,
@@ -27,7 +32,7 @@ impl JobActor {
         if !self.machine.knows(run) {
             self.origins.list_mut().push((run, origin));
         }
-        self.backfills.list_mut().push((run, reply));
+        self.triggers.list_mut().push((run, TriggerReply::Leader(reply)));
         self.step(Input::Backfill { run }, ctx);
     }
 }

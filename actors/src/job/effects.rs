@@ -15,7 +15,7 @@ use super::{
     run_span,
     run_task::RunTask,
     told::{AnswerAtOnce, Told},
-    triggered::{Triggered, TriggeredRun, not_triggered},
+    triggered::{TriggerReply, Triggered, TriggeredRun, not_triggered},
 };
 use crate::{
     body_queue::Begin,
@@ -26,6 +26,7 @@ use crate::{
         time::FireTime,
     },
     drain::HowDrained,
+    error::TriggerError,
     event::{CancelReason, EventKind, Outcome},
     hooks::SkippedTicks,
     name::{JobName, RunId},
@@ -271,20 +272,32 @@ impl JobActor {
     }
 
     fn answer(&mut self, run: RunId, answer: Result<TriggerAnswer, Refusal>) {
-        if let Some(at) = self.backfills.iter().position(|(asked, _)| *asked == run) {
-            let (_, reply) = self.backfills.list_mut().swap_remove(at);
-            // The leader may have stepped down; the run is recorded all the same.
-            let _ = reply.send(answer.map(|answer| self.triggered(run, answer)));
-            return;
+        let at = self.triggers.iter().position(|(asked, _)| *asked == run);
+        let reply = at.map(|at| self.triggers.list_mut().swap_remove(at).1);
+        // Whoever asked may have given up; the run is recorded all the same.
+        match reply {
+            Some(TriggerReply::Leader(reply)) => {
+                let _ = reply.send(answer.map(|answer| self.triggered(run, answer)));
+            }
+            Some(TriggerReply::Caller(reply)) => {
+                let answer = self.told(run, answer).map(|answer| self.triggered(run, answer));
+                let _ = reply.send(answer);
+            }
+            None => drop(self.told(run, answer)),
         }
-        let job = &self.job.definition.name;
-        let answer = answer.map_err(|refusal| not_triggered(job, refusal));
-        answer.as_ref().err().iter().for_each(|error| self.record_refused(run, error));
-        if let Some(at) = self.triggers.iter().position(|(asked, _)| *asked == run) {
-            let (_, reply) = self.triggers.list_mut().swap_remove(at);
-            // Whoever triggered may have given up; the run is recorded all the same.
-            let _ = reply.send(answer.map(|answer| self.triggered(run, answer)));
-        }
+    }
+
+    /// As a caller is told of it; what started nothing is recorded.
+    fn told(
+        &self,
+        run: RunId,
+        answer: Result<TriggerAnswer, Refusal>,
+    ) -> Result<TriggerAnswer, TriggerError> {
+        answer.map_err(|refusal| {
+            let error = not_triggered(&self.job.definition.name, refusal);
+            self.record_refused(run, &error);
+            error
+        })
     }
 
     /// A run whose end can be waited for.

@@ -72,6 +72,14 @@ impl TriggeredRun {
     }
 }
 
+/// Who waits to hear what became of a run.
+pub(super) enum TriggerReply {
+    /// Whoever triggered the job.
+    Caller(oneshot::Sender<Result<TriggeredRun, TriggerError>>),
+    /// The leader, of a run of a backfill.
+    Leader(oneshot::Sender<Result<TriggeredRun, Refusal>>),
+}
+
 /// What became of a manual trigger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "state", content = "run", rename_all = "snake_case")]

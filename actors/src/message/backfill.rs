@@ -110,6 +110,11 @@ impl Backfill {
     pub fn by(self, by: impl Into<Option<By>>) -> Self {
         Self { by: by.into(), ..self }
     }
+
+    /// Who asks, if it says so.
+    pub fn asked_by(&self) -> Option<&By> {
+        self.by.as_ref()
+    }
 }
 
 /// Answers what a [`Backfill`] would run, and runs nothing: a dry run.

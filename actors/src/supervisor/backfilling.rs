@@ -29,9 +29,7 @@ use crate::{
     history::Recorder,
     job::{JobHandle, JobMessage},
     message::{Backfill, BackfillPreview, BackfillStatus, PreviewBackfill},
-    port::{
-        BackfillPut, Backfills, HISTORY_PAGE_MAX, Retention, RunHistory, RunOrigin, RunRecord,
-    },
+    port::{BackfillPut, Backfills, HISTORY_PAGE_MAX, Retention, RunHistory, RunOrigin, RunRecord},
 };
 
 /// The most pages of runs that are read to find out which fire times had one: as many runs as are kept of a
@@ -168,7 +166,8 @@ impl Asking {
 
     fn not_known(&self, why: &str) -> BackfillError {
         let value = format!("{} to {}", text(self.asked.from), text(self.asked.to));
-        let rule = format!("fire times that had a run are left out, and it is not known which had one: {why}");
+        let rule =
+            format!("fire times that had a run are left out, and it is not known which had one: {why}");
         let cure = "ask for a later range, or with again(true) for all of them";
         invalid(Fault::new("range", value, rule, cure))
     }

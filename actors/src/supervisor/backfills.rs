@@ -19,8 +19,8 @@ use crate::{
     contained::caught,
     core::{
         backfill::{
-            Asked, BackfillEffect, BackfillId, BackfillInput, BackfillMachine, BackfillState, Moved,
-            StoredBackfill,
+            Asked, BackfillEffect, BackfillId, BackfillInput, BackfillMachine, BackfillProgress,
+            BackfillState, Moved, StoredBackfill,
         },
         backoff::Backoff,
         job::Refusal,
@@ -33,7 +33,8 @@ use crate::{
     event::EventKind,
     job::{JobHandle, JobMessage, TriggeredRun},
     message::{BackfillStatus, CancelBackfill, ListBackfills},
-    name::{JobName, RunId, Term},
+    metrics::GaugeShare,
+    name::{By, RunId, Term},
     port::{BackfillMoved, Backfills, JobOperation, LockError},
     run::Origin,
 };
@@ -64,8 +65,8 @@ struct Driven {
     /// Which one of all machines: an answer that was asked for by another one is not for this.
     number: u64,
     timer: Option<SpawnHandle>,
-    /// Which jobs' gauge shows it, and how much.
-    shown: u32,
+    /// How many of its runs have not ended, as the metrics show it.
+    remaining: GaugeShare,
 }
 
 impl Driving {
@@ -91,22 +92,12 @@ pub(super) async fn call<T>(called: impl Future<Output = Result<T, LockError>>) 
 }
 
 impl SupervisorActor {
-    /// This node leads from now on, or has a new session.
-    pub(super) fn drive_backfills(&mut self, ctx: &mut Context<Self>) {
-        self.look_at_backfills(ctx);
-    }
-
     /// This node leads no more, or shuts down: the next leader goes on.
     pub(super) fn leave_backfills(&mut self, ctx: &mut Context<Self>) {
-        for (id, driven) in std::mem::take(&mut self.driving.driven) {
-            self.let_go(id, driven, ctx);
+        for (_, driven) in std::mem::take(&mut self.driving.driven) {
+            driven.timer.map(|timer| ctx.cancel_future(timer));
         }
         self.driving.next_look.take().map(|timer| ctx.cancel_future(timer));
-    }
-
-    fn let_go(&mut self, _: BackfillId, mut driven: Driven, ctx: &mut Context<Self>) {
-        driven.timer.take().map(|timer| ctx.cancel_future(timer));
-        self.show_remaining(&driven.machine.stored().job.clone(), driven.shown, 0);
     }
 
     /// Asks which backfills are to be driven, if this node leads.
@@ -162,7 +153,11 @@ impl SupervisorActor {
             let number = self.driving.count;
             let now = self.node().clock.elapsed();
             let machine = BackfillMachine::new(row, now, self.node().seed() ^ number);
-            self.driving.driven.insert(id, Driven { machine, number, timer: None, shown: 0 });
+            let remaining = match self.jobs.get(&machine.stored().job) {
+                Some(entry) => entry.job.meters.backfill_remaining(),
+                None => self.node().meters.of_stranger(&machine.stored().job).backfill_remaining(),
+            };
+            self.driving.driven.insert(id, Driven { machine, number, timer: None, remaining });
             self.drive(id, BackfillInput::WakeUp, ctx);
         }
     }
@@ -190,9 +185,7 @@ impl SupervisorActor {
         let Some(driven) = self.driving.driven.get_mut(&id) else { return };
         driven.timer.take().map(|timer| ctx.cancel_future(timer));
         let wait = driven.machine.wakes_at();
-        let (job, remaining) = (driven.machine.stored().job.clone(), driven.machine.stored().remaining());
-        let shown = std::mem::replace(&mut driven.shown, remaining);
-        self.show_remaining(&job, shown, remaining);
+        driven.remaining.set(usize::try_from(driven.machine.stored().remaining()).unwrap_or(usize::MAX));
         let now = self.node().clock.elapsed();
         let timer = wait.map(|at| {
             ctx.run_later(at.saturating_sub(now), move |actor, ctx| {
@@ -216,7 +209,7 @@ impl SupervisorActor {
         id: BackfillId,
         number: u64,
         term: Term,
-        progress: crate::core::backfill::BackfillProgress,
+        progress: BackfillProgress,
         ctx: &mut Context<Self>,
     ) {
         let Some(store) = self.parts.backfills.clone() else { return };
@@ -271,42 +264,19 @@ impl SupervisorActor {
         None
     }
 
-    fn await_end(
-        &self,
-        driven: (BackfillId, u64),
-        nth: u32,
-        started: TriggeredRun,
-        ctx: &mut Context<Self>,
-    ) {
+    fn await_end(&self, driven: (BackfillId, u64), nth: u32, started: TriggeredRun, ctx: &mut Context<Self>) {
         ctx.spawn(started.finished().into_actor(self).map(move |outcome, actor, ctx| {
             actor.drive_if(driven, BackfillInput::Ended { nth, outcome }, ctx);
         }));
     }
 
-    fn on_backfill_over(
-        &mut self,
-        id: BackfillId,
-        state: Option<BackfillState>,
-        ctx: &mut Context<Self>,
-    ) {
+    fn on_backfill_over(&mut self, id: BackfillId, state: Option<BackfillState>, ctx: &mut Context<Self>) {
         let Some(driven) = self.driving.driven.remove(&id) else { return };
         let (job, ticks) = (driven.machine.stored().job.clone(), driven.machine.stored().ticks());
         let failed = driven.machine.stored().progress.failed;
-        self.let_go(id, driven, ctx);
+        driven.timer.map(|timer| ctx.cancel_future(timer));
         if state == Some(BackfillState::Finished) {
             self.publish(|| EventKind::BackfillFinished { job, backfill: id, ticks, failed });
-        }
-    }
-
-    /// How many runs the backfills of a job still have, as the metrics show it.
-    fn show_remaining(&self, job: &JobName, before: u32, now: u32) {
-        if before == now {
-            return;
-        }
-        let change = f64::from(now) - f64::from(before);
-        match self.jobs.get(job) {
-            Some(entry) => entry.job.meters.backfill_remaining(change),
-            None => self.node().meters.of_stranger(job).backfill_remaining(change),
         }
     }
 
@@ -320,12 +290,7 @@ impl SupervisorActor {
         self.look_at_backfills(ctx);
     }
 
-    fn on_backfill_cancelled(
-        &mut self,
-        left: &StoredBackfill,
-        by: Option<crate::name::By>,
-        ctx: &mut Context<Self>,
-    ) {
+    fn on_backfill_cancelled(&mut self, left: &StoredBackfill, by: Option<By>, ctx: &mut Context<Self>) {
         let (job, backfill, remaining) = (left.job.clone(), left.id, left.remaining());
         operations::record(self.node(), &job, JobOperation::BackfillCancelled, by.as_ref(), || {
             Some(format!("backfill {backfill}, {remaining} fire times left").into())

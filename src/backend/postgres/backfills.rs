@@ -4,9 +4,7 @@ use std::sync::Arc;
 
 use callsheet_actors::{
     By, JobName, Term,
-    port::{
-        BackfillId, BackfillMoved, BackfillProgress, BackfillPut, Backfills, LockError, StoredBackfill,
-    },
+    port::{BackfillId, BackfillMoved, BackfillProgress, BackfillPut, Backfills, LockError, StoredBackfill},
 };
 use futures_util::{FutureExt, future::BoxFuture};
 

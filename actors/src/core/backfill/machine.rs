@@ -315,9 +315,8 @@ impl BackfillMachine {
     fn has_room(&self, progress: &BackfillProgress) -> bool {
         let in_flight = u32::try_from(progress.in_flight.len()).unwrap_or(u32::MAX);
         // Who spaces starts waits for each: those that waited for one key would start together.
-        let all_started = |nth: &u32| {
-            self.in_flight.get(nth).is_some_and(|one| matches!(one.stage, Stage::Started))
-        };
+        let all_started =
+            |nth: &u32| self.in_flight.get(nth).is_some_and(|one| matches!(one.stage, Stage::Started));
         progress.taken < self.stored.ticks()
             && in_flight < self.stored.max_concurrent
             && (self.stored.spacing.is_zero() || progress.in_flight.iter().all(all_started))
@@ -343,7 +342,12 @@ mod tests {
         let id = BackfillId::new(RunIds::of(NodeId::numbered(1)).next(from));
         let fire_times: Arc<_> =
             (0..ticks).map(|nth| FireTime::new(from + TimeDelta::hours(nth))).collect::<Vec<_>>().into();
-        StoredBackfill::new(id, JobName::new("job").unwrap(), (from, from + TimeDelta::hours(ticks)), fire_times)
+        StoredBackfill::new(
+            id,
+            JobName::new("job").unwrap(),
+            (from, from + TimeDelta::hours(ticks)),
+            fire_times,
+        )
     }
 
     fn machine(row: StoredBackfill) -> BackfillMachine {
@@ -387,16 +391,9 @@ mod tests {
         assert_eq!(next, [BackfillEffect::Move(failed.clone())], "the end and the next in one change");
         machine.step(NOW, BackfillInput::Moved(Moved::Done));
         machine.step(NOW, started(1));
-        let finished = BackfillProgress {
-            revision: 3,
-            in_flight: Vec::new(),
-            state: BackfillState::Finished,
-            ..failed
-        };
-        assert_eq!(
-            machine.step(NOW, ended(1, Outcome::Succeeded)),
-            [BackfillEffect::Move(finished)],
-        );
+        let finished =
+            BackfillProgress { revision: 3, in_flight: Vec::new(), state: BackfillState::Finished, ..failed };
+        assert_eq!(machine.step(NOW, ended(1, Outcome::Succeeded)), [BackfillEffect::Move(finished)],);
         assert_eq!(
             machine.step(NOW, BackfillInput::Moved(Moved::Done)),
             [BackfillEffect::Over(BackfillState::Finished)]
@@ -467,11 +464,8 @@ mod tests {
             let later = machine.wakes_at().unwrap();
             assert_eq!(machine.step(later, BackfillInput::WakeUp), [ask(&machine, 0)]);
             let before = BackfillInput::Asked { nth: 0, answer: Asked::RanBefore };
-            let finished = BackfillProgress {
-                state: BackfillState::Finished,
-                failed: 1,
-                ..progress(2, 1, &[])
-            };
+            let finished =
+                BackfillProgress { state: BackfillState::Finished, failed: 1, ..progress(2, 1, &[]) };
             assert_eq!(machine.step(later, before), [BackfillEffect::Move(finished)], "{outcome}");
         }
     }

@@ -9,8 +9,8 @@ use std::{
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::{
-    Asked, BackfillEffect, BackfillId, BackfillInput, BackfillMachine, BackfillProgress, BackfillState, Moved,
-    StoredBackfill,
+    Asked, BackfillEffect, BackfillId, BackfillInput, BackfillMachine, BackfillProgress, BackfillState,
+    Moved, StoredBackfill,
 };
 use crate::{
     core::{outcome::Outcome, time::FireTime},

@@ -10,9 +10,9 @@ use crate::{
     event::Outcome,
     name::{By, FencingToken, JobName, LockKey, NodeId, RunId, RunIds, Term},
     port::{
-        BACKFILL_TICKS_MAX, BACKFILLS_KEPT_MAX, BACKFILLS_OPEN_MAX, Backend, BackfillId, BackfillMoved,
-        BackfillProgress, BackfillPut, BackfillState, Backfills, Campaign, ClaimRequest, Completed, Completion,
-        Locker, Notification, Session, StoredBackfill, Verdict,
+        BACKFILL_TICKS_MAX, BACKFILLS_KEPT_MAX, BACKFILLS_OPEN_MAX, BackfillId, BackfillMoved,
+        BackfillProgress, BackfillPut, BackfillState, Backfills, Campaign, ClaimRequest, Completed,
+        Completion, Locker, Notification, Session, StoredBackfill, Verdict,
     },
 };
 
@@ -243,12 +243,8 @@ impl Check {
         victim.open().await.expect("a session opens");
         let backfill = self.backfill("taken", 3);
         self.kept(&backfill).await;
-        let in_flight = BackfillProgress {
-            revision: 1,
-            taken: 3,
-            in_flight: vec![0, 1, 2],
-            ..BackfillProgress::new()
-        };
+        let in_flight =
+            BackfillProgress { revision: 1, taken: 3, in_flight: vec![0, 1, 2], ..BackfillProgress::new() };
         assert_eq!(self.advance(backfill.id, &in_flight).await, BackfillMoved::Done);
         let runs = [0, 1, 2].map(|nth| ClaimRequest {
             key: LockKey::new(format!("taken-{nth}")).expect("a good name"),
@@ -258,10 +254,7 @@ impl Check {
             panic!("it is granted");
         };
         let ClaimRequest { job, key, run, .. } = runs[0].clone();
-        victim
-            .complete(&[Completion::new(job, key, run, token, Outcome::Failed)])
-            .await
-            .expect("an answer");
+        victim.complete(&[Completion::new(job, key, run, token, Outcome::Failed)]).await.expect("an answer");
         assert!(matches!(claim_on(&*victim, &runs[1]).await, Verdict::Granted { .. }));
         let of_the_living = claim_on(&*self.locker, &runs[1]).await;
         assert_eq!(of_the_living, Verdict::GrantedBefore, "it goes on there");

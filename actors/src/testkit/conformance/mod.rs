@@ -21,7 +21,9 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use futures_util::future::BoxFuture;
 
-pub use self::{backfills::backfills, elector::elector, history::history, locker::locker, schedule::schedule};
+pub use self::{
+    backfills::backfills, elector::elector, history::history, locker::locker, schedule::schedule,
+};
 use crate::port::Backend;
 
 /// A store under test and the nodes that use it.

@@ -20,7 +20,10 @@ use crate::{
     core::{duration::DurationText, operation::Operation},
     error,
     name::NodeId,
-    port::{Backend, Backfills, Clock, ElectError, Elector, History, Lease, LockError, Locker, MemoryBounds, Session},
+    port::{
+        Backend, Backfills, Clock, ElectError, Elector, History, Lease, LockError, Locker, MemoryBounds,
+        Session,
+    },
     testkit::VirtualClock,
 };
 

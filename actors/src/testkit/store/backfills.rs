@@ -6,9 +6,7 @@ use super::backend::StoreBackend;
 use crate::{
     core::operation::Operation,
     name::{By, JobName, Term},
-    port::{
-        BackfillId, BackfillMoved, BackfillProgress, BackfillPut, Backfills, LockError, StoredBackfill,
-    },
+    port::{BackfillId, BackfillMoved, BackfillProgress, BackfillPut, Backfills, LockError, StoredBackfill},
 };
 
 impl Backfills for StoreBackend {

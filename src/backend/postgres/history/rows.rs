@@ -6,8 +6,8 @@ use std::{sync::Arc, time::Duration};
 use callsheet_actors::{
     By, FencingToken, FireTime, JobName, LockKey, NodeId, Outcome, RunId, Term,
     port::{
-        BackfillId, DecisionRecord, EndedRun, FailedRun, Holder, JobOperation, JobRecord, OperationRecord, PageStart,
-        RunOrigin, RunRecord,
+        BackfillId, DecisionRecord, EndedRun, FailedRun, Holder, JobOperation, JobRecord, OperationRecord,
+        PageStart, RunOrigin, RunRecord,
     },
 };
 use chrono::{DateTime, Utc};

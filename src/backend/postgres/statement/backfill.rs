@@ -247,8 +247,7 @@ pub(in super::super) fn stored(row: &Row) -> Result<Option<StoredBackfill>, Erro
     progress.failed = number("failed")?;
     let id = BackfillId::from(row.try_get::<_, Uuid>("backfill")?);
     let range = (row.try_get("range_from")?, row.try_get("range_to")?);
-    let mut stored =
-        StoredBackfill::new(id, job, range, fire_times.into_iter().map(FireTime::new).collect());
+    let mut stored = StoredBackfill::new(id, job, range, fire_times.into_iter().map(FireTime::new).collect());
     stored.max_concurrent = number("max_concurrent")?;
     stored.spacing = Duration::from_millis(row.try_get::<_, i64>("spacing_millis")?.unsigned_abs());
     stored.again = row.try_get("again")?;
