@@ -129,7 +129,7 @@ pub(crate) const LAYERS: &[Layer] = &[
         name: "backends",
         files: &["src/backend/**"],
         chapters: &[
-            &["src/backend/postgres/{mod,locker,elector}.rs"],
+            &["src/backend/postgres/{mod,locker,elector,backfills}.rs"],
             // A session, and what it does beside what it is asked.
             &["src/backend/postgres/{session,sessions,forget,lost_runs}.rs"],
             // The calls of a round.
