@@ -36,7 +36,7 @@ const DEADLINE: Duration = Duration::from_secs(60);
 const TICKS: usize = 300;
 
 /// What bodies did, written by each through a connection of its own.
-const WORK: &str = "CREATE TABLE IF NOT EXISTS backfill_work (scope text, run uuid, fire_time timestamptz, of_backfill uuid)";
+const WORK: &str = "SELECT pg_advisory_xact_lock(7); CREATE TABLE IF NOT EXISTS backfill_work (scope text, run uuid, fire_time timestamptz, of_backfill uuid)";
 
 /// A job whose body writes what it sees.
 async fn job(scope: &str, url: &str) -> Job {
@@ -62,7 +62,7 @@ async fn node(scope: &str, url: &str, may_lead: bool) -> Callsheet {
     let builder = Callsheet::builder()
         .backend(Postgres::new(scope, url).lease(Duration::from_secs(2)))
         .job(job(scope, url).await);
-    let builder = if may_lead { builder } else { builder.may_lead(async || Ok(false)) };
+    let builder = if may_lead { builder } else { builder.may_lead(async || false) };
     builder.start().await.expect("it starts")
 }
 

@@ -58,8 +58,12 @@ fn text(at: DateTime<Utc>) -> String {
     at.to_rfc3339_opts(SecondsFormat::AutoSi, true)
 }
 
-fn invalid(fault: Fault) -> BackfillError {
-    BackfillError::Invalid(fault.into())
+fn invalid(job: &JobHandle, fault: Fault) -> BackfillError {
+    BackfillError::Invalid(of_job(job, fault).into())
+}
+
+fn of_job(job: &JobHandle, fault: Fault) -> Fault {
+    fault.within(&format!("job {:?}", job.definition.name.as_str()))
 }
 
 /// What is wrong with a backfill, whatever the job.
@@ -122,7 +126,7 @@ impl Asking {
             let value = format!("{} to {}", text(from), text(to));
             let rule = format!("the range has at most {max_ticks} fire times (max_ticks), and this has more");
             let cure = "ask for a shorter range, and for the next one when it is finished";
-            return Err(invalid(Fault::new("range", value, rule, cure)));
+            return Err(invalid(&self.job, Fault::new("range", value, rule, cure)));
         }
         if again || fire_times.is_empty() {
             return Ok(Found { fire_times, left_out: Vec::new() });
@@ -169,7 +173,7 @@ impl Asking {
         let rule =
             format!("fire times that had a run are left out, and it is not known which had one: {why}");
         let cure = "ask for a later range, or with again(true) for all of them";
-        invalid(Fault::new("range", value, rule, cure))
+        invalid(&self.job, Fault::new("range", value, rule, cure))
     }
 
     async fn put(self, store: Arc<dyn Backfills>) -> Result<StoredBackfill, BackfillError> {
@@ -182,7 +186,7 @@ impl Asking {
                 left_out.len()
             );
             let cure = "ask for another range, or with again(true)";
-            return Err(invalid(Fault::new("range", value, rule, cure)));
+            return Err(invalid(&job, Fault::new("range", value, rule, cure)));
         }
         let id = BackfillId::new(job.now().spare);
         let name = job.definition.name.clone();
@@ -217,9 +221,8 @@ impl SupervisorActor {
         let (job, now) = (entry.job.clone(), entry.job.wall());
         let mut faults = faults(&asked, now);
         faults.extend(job_fault(&job));
-        let name = job.definition.name.as_str();
-        Faults::check(faults.into_iter().map(|fault| fault.within(&format!("job {name:?}"))).collect())
-            .map_err(BackfillError::Invalid)?;
+        let faults = faults.into_iter().map(|fault| of_job(&job, fault)).collect();
+        Faults::check(faults).map_err(BackfillError::Invalid)?;
         let (recorder, retention) = (self.node().recorder.clone(), self.parts.retention);
         Ok(Asking { job, asked, recorder, retention, now })
     }
