@@ -39,8 +39,10 @@ impl Callsheet {
     ///
     /// Dropping the future may or may not start the backfill: [`backfills`](Self::backfills) lists it then.
     pub async fn backfill(&self, backfill: Backfill) -> Result<BackfillStatus, Error> {
-        let by = backfill.asked_by().cloned().or_else(|| self.by.clone());
-        Ok(self.ask(backfill.by(by)).await??)
+        // Who asks, and why, is what this handle says, if it says so.
+        let backfill = if self.by.is_some() { backfill.by(self.by.clone()) } else { backfill };
+        let backfill = if self.note.is_some() { backfill.note(self.note.clone()) } else { backfill };
+        Ok(self.ask(backfill).await??)
     }
 
     /// What a backfill would run: a dry run, which starts nothing.
@@ -80,6 +82,6 @@ impl Callsheet {
     ///
     /// Dropping the future may or may not cancel it.
     pub async fn cancel_backfill(&self, backfill: BackfillId) -> Result<BackfillStatus, Error> {
-        Ok(self.ask(CancelBackfill::new(backfill).by(self.by.clone())).await??)
+        Ok(self.ask(CancelBackfill::new(backfill).by(self.by.clone()).note(self.note.clone())).await??)
     }
 }

@@ -13,6 +13,7 @@ use crate::{
     },
     error::BackfillError,
     name::{By, JobName},
+    note::{Attribution, Note},
 };
 
 /// Runs a job for each fire time of a past range, once: what it missed, or what it is to do over.
@@ -56,6 +57,8 @@ pub struct Backfill {
     pub(crate) max_ticks: usize,
     #[serde(skip)]
     pub(crate) by: Option<By>,
+    #[serde(skip)]
+    pub(crate) note: Option<Note>,
 }
 
 fn one() -> u32 {
@@ -71,8 +74,8 @@ impl Backfill {
     /// has passed.
     pub fn new(job: impl Into<String>, from: DateTime<Utc>, to: DateTime<Utc>) -> Self {
         let (max_concurrent, max_ticks) = (one(), ticks_max());
-        let (spacing, again, by) = (Duration::ZERO, false, None);
-        Self { job: job.into(), from, to, max_concurrent, spacing, again, max_ticks, by }
+        let (spacing, again) = (Duration::ZERO, false);
+        Self { job: job.into(), from, to, max_concurrent, spacing, again, max_ticks, by: None, note: None }
     }
 
     /// Sets how many of its runs may be in progress at a time, 1 to
@@ -111,9 +114,10 @@ impl Backfill {
         Self { by: by.into(), ..self }
     }
 
-    /// Who asks, if it says so.
-    pub fn asked_by(&self) -> Option<&By> {
-        self.by.as_ref()
+    /// Says why. The operation in the history keeps it.
+    #[must_use]
+    pub fn note(self, note: impl Into<Option<Note>>) -> Self {
+        Self { note: note.into(), ..self }
     }
 }
 
@@ -164,19 +168,27 @@ pub struct ListBackfills {
 #[rtype(result = "Result<BackfillStatus, BackfillError>")]
 pub struct CancelBackfill {
     pub(crate) backfill: BackfillId,
-    pub(crate) by: Option<By>,
+    pub(crate) asked: Attribution,
 }
 
 impl CancelBackfill {
     /// This backfill.
     pub fn new(backfill: BackfillId) -> Self {
-        Self { backfill, by: None }
+        Self { backfill, asked: Attribution::default() }
     }
 
     /// Says who asks.
     #[must_use]
-    pub fn by(self, by: impl Into<Option<By>>) -> Self {
-        Self { by: by.into(), ..self }
+    pub fn by(mut self, by: impl Into<Option<By>>) -> Self {
+        self.asked.by = by.into();
+        self
+    }
+
+    /// Says why.
+    #[must_use]
+    pub fn note(mut self, note: impl Into<Option<Note>>) -> Self {
+        self.asked.note = note.into();
+        self
     }
 }
 

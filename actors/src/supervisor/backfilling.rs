@@ -232,14 +232,15 @@ impl Handler<Backfill> for SupervisorActor {
     type Result = ResponseActFuture<Self, Result<BackfillStatus, BackfillError>>;
 
     fn handle(&mut self, asked: Backfill, _: &mut Self::Context) -> Self::Result {
+        let note = asked.note.clone();
         let ready_to_ask = self.backfill_store().and_then(|store| Ok((store, self.ask_backfill(asked)?)));
         let put = async move {
             let (store, asking) = ready_to_ask?;
             asking.put(store).await
         };
-        Box::pin(put.into_actor(self).map(|kept, actor, ctx| {
+        Box::pin(put.into_actor(self).map(move |kept, actor, ctx| {
             let kept = kept?;
-            actor.on_backfill_kept(&kept, ctx);
+            actor.on_backfill_kept(&kept, note, ctx);
             Ok(BackfillStatus::from(&kept))
         }))
     }

@@ -13,7 +13,7 @@ use actix::prelude::*;
 use futures_util::FutureExt;
 use tokio::time::timeout;
 
-use super::{Entry, Phase, SupervisorActor, operations};
+use super::{Entry, Phase, SupervisorActor};
 use crate::{
     CALL_DEADLINE,
     contained::caught,
@@ -31,10 +31,11 @@ use crate::{
     },
     error::BackfillError,
     event::EventKind,
-    job::{JobHandle, JobMessage, TriggeredRun},
+    job::{JobHandle, JobMessage, TriggeredRun, record_operation},
     message::{BackfillStatus, CancelBackfill, ListBackfills},
     metrics::GaugeShare,
-    name::{By, RunId, Term},
+    name::{RunId, Term},
+    note::{Attribution, Note},
     port::{BackfillMoved, Backfills, JobOperation, LockError},
     run::Origin,
 };
@@ -281,20 +282,27 @@ impl SupervisorActor {
     }
 
     /// Says that a backfill was kept, and drives it if this node leads.
-    pub(super) fn on_backfill_kept(&mut self, kept: &StoredBackfill, ctx: &mut Context<Self>) {
+    pub(super) fn on_backfill_kept(
+        &mut self,
+        kept: &StoredBackfill,
+        note: Option<Note>,
+        ctx: &mut Context<Self>,
+    ) {
         let (job, backfill, by, ticks) = (kept.job.clone(), kept.id, kept.by.clone(), kept.ticks());
-        operations::record(self.node(), &job, JobOperation::Backfilled, by.as_ref(), || {
+        let asked = Attribution { by: by.clone(), note };
+        record_operation(self.node(), &job, JobOperation::Backfilled, &asked, || {
             Some(format!("backfill {backfill}, {ticks} fire times from {} to {}", kept.from, kept.to).into())
         });
         self.publish(|| EventKind::BackfillStarted { job, backfill, ticks, by });
         self.look_at_backfills(ctx);
     }
 
-    fn on_backfill_cancelled(&mut self, left: &StoredBackfill, by: Option<By>, ctx: &mut Context<Self>) {
+    fn on_backfill_cancelled(&mut self, left: &StoredBackfill, asked: Attribution, ctx: &mut Context<Self>) {
         let (job, backfill, remaining) = (left.job.clone(), left.id, left.remaining());
-        operations::record(self.node(), &job, JobOperation::BackfillCancelled, by.as_ref(), || {
+        record_operation(self.node(), &job, JobOperation::BackfillCancelled, &asked, || {
             Some(format!("backfill {backfill}, {remaining} fire times left").into())
         });
+        let by = asked.by;
         self.publish(|| EventKind::BackfillCancelled { job, backfill, remaining, by });
         self.drive(backfill, BackfillInput::Gone, ctx);
     }
@@ -339,15 +347,15 @@ impl Handler<CancelBackfill> for SupervisorActor {
     type Result = ResponseActFuture<Self, Result<BackfillStatus, BackfillError>>;
 
     fn handle(&mut self, asked: CancelBackfill, _: &mut Self::Context) -> Self::Result {
-        let CancelBackfill { backfill, by } = asked;
-        let (store, asks) = (self.backfill_store(), by.clone());
+        let CancelBackfill { backfill, asked } = asked;
+        let (store, by) = (self.backfill_store(), asked.by.clone());
         let cancelled = async move {
-            let left = call(store?.cancel(backfill, asks.as_ref())).await.map_err(unavailable)?;
+            let left = call(store?.cancel(backfill, by.as_ref())).await.map_err(unavailable)?;
             left.ok_or(BackfillError::UnknownBackfill { backfill })
         };
         Box::pin(cancelled.into_actor(self).map(move |left, actor, ctx| {
             let left = left?;
-            actor.on_backfill_cancelled(&left, by, ctx);
+            actor.on_backfill_cancelled(&left, asked, ctx);
             Ok(BackfillStatus::from(&left))
         }))
     }

@@ -4,6 +4,8 @@
 //! on it. Each check uses jobs and keys of its own, so one store serves a whole suite. A check that fails
 //! panics and names itself.
 //!
+//! The tests of a store of [`Records`](crate::port::Records) implement [`RecordStore`] and run [`records()`].
+//!
 //! The tests of a [`History`](crate::port::History) run [`history()`] on an empty one.
 //!
 //! A backend that keeps [`Backfills`](crate::port::Backfills) runs [`backfills()`] as well.
@@ -14,6 +16,7 @@ mod backfills;
 mod elector;
 mod history;
 mod locker;
+mod records;
 mod schedule;
 
 use std::sync::Arc;
@@ -22,7 +25,12 @@ use chrono::{DateTime, Utc};
 use futures_util::future::BoxFuture;
 
 pub use self::{
-    backfills::backfills, elector::elector, history::history, locker::locker, schedule::schedule,
+    backfills::backfills,
+    elector::elector,
+    history::history,
+    locker::locker,
+    records::{RecordStore, records},
+    schedule::schedule,
 };
 use crate::port::Backend;
 

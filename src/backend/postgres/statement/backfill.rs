@@ -257,3 +257,15 @@ pub(in super::super) fn stored(row: &Row) -> Result<Option<StoredBackfill>, Erro
     stored.progress = progress;
     Ok(Some(stored))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_state_is_written_as_it_is_read() {
+        let states = [BackfillState::Running, BackfillState::Finished, BackfillState::Cancelled];
+        assert_eq!(State::WORDS, states.map(BackfillState::as_str));
+        assert!(CANCEL.contains("state = 'cancelled'") && ADVANCE.contains("state = 'running'"));
+    }
+}
