@@ -155,7 +155,7 @@ impl Check {
         assert_eq!(self.advance(backfill.id, &first).await, BackfillMoved::Done);
 
         let moved = StoredBackfill { progress: first.clone(), ..backfill.clone() };
-        assert_eq!(self.list("moves", true).await, [moved.clone()]);
+        assert_eq!(self.list("moves", true).await, std::slice::from_ref(&moved));
         let elsewhere = BackfillMoved::Elsewhere(Some(Box::new(moved)));
         assert_eq!(self.advance(backfill.id, &first).await, elsewhere, "it is moved once");
         let beyond = BackfillProgress { revision: 3, ..first.clone() };
@@ -170,7 +170,7 @@ impl Check {
         assert_eq!(self.advance(backfill.id, &finished).await, BackfillMoved::Done);
         assert_eq!(self.list("moves", true).await, [], "it runs no more");
         let kept = StoredBackfill { progress: finished.clone(), ..backfill };
-        assert_eq!(self.list("moves", false).await, [kept.clone()]);
+        assert_eq!(self.list("moves", false).await, std::slice::from_ref(&kept));
         let again = BackfillProgress { revision: 4, state: BackfillState::Running, ..finished };
         let elsewhere = BackfillMoved::Elsewhere(Some(Box::new(kept)));
         assert_eq!(self.advance(self.list("moves", false).await[0].id, &again).await, elsewhere);
