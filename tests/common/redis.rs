@@ -10,7 +10,7 @@
 use std::{
     fs,
     io::{BufRead, BufReader, Read, Write},
-    net::{Ipv4Addr, TcpStream},
+    net::{Ipv4Addr, Shutdown, TcpStream},
     path::{Path, PathBuf},
     process::{Child, ChildStdin, ChildStdout, Stdio},
     sync::{
@@ -213,7 +213,9 @@ impl Server {
             let mut connection = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port))?;
             connection.set_read_timeout(Some(ANSWER_MAX))?;
             // A Sentinel has no password: its error comes first, and does no harm.
-            write!(connection, "AUTH {PASSWORD}\r\n{command}\r\nQUIT\r\n")?;
+            write!(connection, "AUTH {PASSWORD}\r\n{command}\r\n")?;
+            // It ends the connection once it has answered.
+            connection.shutdown(Shutdown::Write)?;
             let mut answer = String::new();
             connection.read_to_string(&mut answer)?;
             std::io::Result::Ok(answer)

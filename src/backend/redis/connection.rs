@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use callsheet_actors::{DurationText, port::records::RecordsError};
+use callsheet_actors::{DurationText, Faults, port::RecordsError};
 use redis::{
     AsyncConnectionConfig, Cmd, PushInfo, RedisConnectionInfo, RedisError, RedisResult, Value,
     aio::MultiplexedConnection,
@@ -60,11 +60,6 @@ impl Connection {
         self.commands.clone().send_packed_command(command).await.and_then(Value::extract_error)
     }
 
-    /// Asks the server several things at one instant.
-    pub(super) async fn ask_at_once(&self, commands: &redis::Pipeline) -> RedisResult<Vec<Value>> {
-        commands.query_async(&mut self.commands.clone()).await
-    }
-
     /// Has what is said on a channel pushed to this connection.
     pub(super) async fn subscribe(&self, channel: &str) -> RedisResult<()> {
         self.commands.clone().subscribe(channel).await
@@ -100,6 +95,7 @@ impl Drop for Ends {
 /// Connects to the primary.
 pub(super) async fn connect(settings: &Settings, on_push: Option<OnPush>) -> Result<Connection, RecordsError> {
     let connecting = async {
+        Faults::check(settings.faults()).map_err(|faults| refused(faults.to_string()))?;
         let address = settings.address().map_err(|fault| refused(fault.to_string()))?;
         let tls = settings.tls().map_err(|fault| refused(fault.to_string()))?;
         let attempt = Attempt { settings, address, tls: tls.map(Arc::new), on_push };
@@ -264,7 +260,7 @@ impl Attempt<'_> {
                 None => Err(asked(&error)),
             };
         }
-        // Nobody hears it: whoever listens ignores what is empty. But the right to say it is needed.
+        // It is no hint, and whoever listens ignores it. But the right to say something is needed.
         let mut publish = redis::cmd("PUBLISH");
         publish.arg(format!("{prefix}hints")).arg("");
         connection.ask(&publish).await.map_err(|error| asked(&error))?;

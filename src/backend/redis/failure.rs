@@ -1,6 +1,6 @@
 //! What went wrong, in words with a cure, without passwords or URLs.
 
-use callsheet_actors::{adapter::one_line, port::records::RecordsError};
+use callsheet_actors::{adapter::one_line, port::RecordsError};
 use redis::{ErrorKind, RedisError};
 
 /// The longest message of the server that is quoted, in bytes.
@@ -56,6 +56,8 @@ pub(super) fn told(error: &RedisError) -> String {
 }
 
 fn refusal(text: &str) -> Option<(&'static str, &'static str)> {
+    // As Redis 7.0 tells it of what a script may not do.
+    let text = if text.contains("The user executing the script can't") { "NOPERM" } else { text };
     let mut words = text.split(|character: char| !character.is_ascii_uppercase());
     words.find_map(|word| REFUSALS.into_iter().find(|(code, _)| *code == word))
 }
@@ -113,6 +115,7 @@ mod tests {
             ),
             ("READONLY You can't write against a read only script. script: 8b, on @user_script:74.", "READONLY"),
             ("ERR user_script:3: WRONGTYPE Operation against a key", "WRONGTYPE"),
+            ("ERR The user executing the script can't run this command or subcommand script: e6, on @user_script:7.", "NOPERM"),
             ("BUSY Redis is busy running a script.", "BUSY"),
         ];
         for (text, code) in cases {

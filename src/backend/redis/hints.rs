@@ -7,7 +7,7 @@ use std::{
 
 use callsheet_actors::{
     adapter::Backoff,
-    port::records::{HINTS_WAITING_MAX, Heard, HintStream, RecordsError},
+    port::{HINTS_WAITING_MAX, Heard, HintStream, RecordsError},
 };
 use futures_util::{StreamExt, stream};
 use redis::{PushInfo, PushKind, Value};
@@ -24,6 +24,8 @@ use super::{
     settings::Settings,
 };
 
+/// The first byte of what is published, if it is a hint.
+pub(super) const HINT: u8 = b'h';
 /// How often the server is asked whether the connection still stands.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
@@ -124,11 +126,11 @@ impl Reader {
         let on_push: OnPush = Arc::new(move |push: PushInfo| match push.kind {
             PushKind::Message => {
                 // The channel, and what was said.
-                if let Some(Value::BulkString(said)) = push.data.into_iter().nth(1)
-                    && !said.is_empty()
+                if let Some(Value::BulkString(said)) = push.data.get(1)
+                    && let Some((&HINT, hint)) = said.split_first()
                 {
                     // An error: nobody listens.
-                    let _ = heard.send(Heard::Hint(said.into()));
+                    let _ = heard.send(Heard::Hint(hint.into()));
                 }
             }
             PushKind::Disconnection => closed.notify_one(),

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use callsheet_actors::{DurationText, adapter::Backoff, port::records::RecordsError};
+use callsheet_actors::{DurationText, adapter::Backoff, port::RecordsError};
 use futures_util::{FutureExt, future::Shared};
 use redis::{RedisResult, Value};
 use tokio::{

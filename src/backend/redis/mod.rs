@@ -24,7 +24,7 @@ use std::{
     time::Duration,
 };
 
-use callsheet_actors::{Fault, port::records::Records};
+use callsheet_actors::{Fault, port::Records};
 
 use self::{records::RedisRecords, settings::Settings};
 
@@ -60,7 +60,7 @@ const URL_VARIABLE: &str = "CALLSHEET_REDIS_URL";
 ///
 /// A user of an access control list needs the keys `~callsheet:{scope}:*`, the channel
 /// `&callsheet:{scope}:hints`, and the commands `+@connection +info +time +exists +get +set +del +pexpire +hget
-/// +hmget +hset +hdel +zadd +zrem +zcard +zrangebylex +eval +evalsha +script|load +multi +exec +publish
+/// +hmget +hset +hdel +zadd +zrem +zcard +zrangebylex +eval +evalsha +script|load +publish
 /// +subscribe`.
 ///
 /// # Connecting

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use callsheet_actors::port::records::{
+use callsheet_actors::port::{
     Change, Commit, Committed, HintStream, ListedRecord, RecordChange, RecordKind, RecordLimits, RecordName, RecordPage,
     RecordSession, RecordSnapshot, RecordTraits, Records, RecordsError, StoredRecord, Unit, UnitAnswer, Version,
 };
@@ -20,7 +20,7 @@ use uuid::Uuid;
 
 use super::{
     failure::{not_understood, refused},
-    hints::Hints,
+    hints::{HINT, Hints},
     link::{Link, ask},
     script::{Script, run},
     settings::Settings,
@@ -115,7 +115,7 @@ fn write_version(command: &mut Cmd, version: Version) {
     }
 }
 
-/// Writes the arguments of a commit, as `commit.lua` has them.
+/// Writes the arguments of a commit, as `commit.lua` has them. All is written into memory, so that no error can be.
 fn write_commit(command: &mut Cmd, keys: &Keys, commit: &Commit, made: Version) {
     command.arg(2 + commit.alive.len()).arg(&keys.records).arg(&keys.names);
     for session in &commit.alive {
@@ -142,14 +142,14 @@ fn write_commit(command: &mut Cmd, keys: &Keys, commit: &Commit, made: Version) 
         match &record.change {
             Change::Put(bytes) => {
                 let mut argument = command.writer_for_next_arg();
-                // An error cannot be: it is written into memory.
                 let _ = argument.write_all(&made.0.to_be_bytes()).and_then(|()| argument.write_all(bytes));
             }
             Change::Keep | Change::Delete => command.write_arg(b""),
         }
     }
     for hint in commit.units.iter().flat_map(|unit| &unit.hints) {
-        command.write_arg(hint);
+        let mut argument = command.writer_for_next_arg();
+        let _ = argument.write_all(&[HINT]).and_then(|()| argument.write_all(hint));
     }
 }
 
@@ -213,23 +213,15 @@ fn read_record(value: Value) -> Option<StoredRecord> {
     }
 }
 
-/// The answers of the commands of [`Records::read`].
-fn read_snapshot(answers: Vec<Value>, names: usize) -> Option<RecordSnapshot> {
-    let mut answers = answers.into_iter();
-    let Some(Value::Array(time)) = answers.next() else { return None };
-    let time = Some(read_time(&time)?);
-    let records = if names == 0 {
-        Vec::new()
-    } else {
-        let Some(Value::Array(records)) = answers.next() else { return None };
-        records.into_iter().map(read_record).collect::<Option<Vec<_>>>()?
-    };
-    let alive = |answer| match answer {
-        Value::Int(alive) => Some(alive == 1),
-        _ => None,
-    };
-    let alive = answers.map(alive).collect::<Option<_>>()?;
-    (records.len() == names).then_some(RecordSnapshot { records, alive, time })
+/// The answer of `read.lua`.
+fn read_snapshot(answer: Value, names: usize, sessions: usize) -> Option<RecordSnapshot> {
+    let Value::Array(mut answer) = answer else { return None };
+    let (Value::Array(records), Value::BulkString(alive)) = (answer.pop()?, answer.pop()?) else { return None };
+    let time = Some(read_time(&answer)?);
+    let records = records.into_iter().map(read_record).collect::<Option<Vec<_>>>()?;
+    let alive: Vec<_> = alive.into_iter().map(|digit| digit == b'1').collect();
+    let complete = records.len() == names && alive.len() == sessions;
+    complete.then_some(RecordSnapshot { records, alive, time })
 }
 
 /// The answer of `list.lua`.
@@ -307,19 +299,15 @@ impl Records for RedisRecords {
     ) -> BoxFuture<'a, Result<RecordSnapshot, RecordsError>> {
         async move {
             check_reads(names.len() + sessions.len())?;
-            let mut commands = redis::pipe();
-            commands.atomic().cmd("TIME");
-            if !names.is_empty() {
-                let mut read = redis::cmd("HMGET");
-                read.arg(&self.keys.records);
-                names.iter().for_each(|name| read.write_arg_fmt(name));
-                commands.add_command(read);
-            }
-            for session in sessions {
-                commands.cmd("EXISTS").arg(self.keys.session(*session));
-            }
-            let answers = self.link.call(async |connection| connection.ask_at_once(&commands).await).await?;
-            read_snapshot(answers, names.len()).ok_or_else(|| not_understood("a read"))
+            let write = |command: &mut Cmd| {
+                command.arg(1 + sessions.len()).arg(&self.keys.records);
+                for session in sessions {
+                    command.arg(self.keys.session(*session));
+                }
+                names.iter().for_each(|name| command.write_arg_fmt(name));
+            };
+            let answer = self.link.call(async |connection| run(connection, Script::Read, write).await).await?;
+            read_snapshot(answer, names.len(), sessions.len()).ok_or_else(|| not_understood("a read"))
         }
         .boxed()
     }

@@ -9,16 +9,18 @@ use super::connection::Connection;
 pub(super) enum Script {
     Commit,
     List,
+    Read,
     Renew,
 }
 
 impl Script {
-    const ALL: [Self; 3] = [Self::Commit, Self::List, Self::Renew];
+    const ALL: [Self; 4] = [Self::Commit, Self::List, Self::Read, Self::Renew];
 
     const fn text(self) -> &'static str {
         match self {
             Self::Commit => include_str!("commit.lua"),
             Self::List => include_str!("list.lua"),
+            Self::Read => include_str!("read.lua"),
             Self::Renew => include_str!("renew.lua"),
         }
     }
@@ -26,7 +28,7 @@ impl Script {
 
 /// What the server calls the scripts.
 #[derive(Default)]
-pub(super) struct Scripts([String; 3]);
+pub(super) struct Scripts([String; 4]);
 
 impl Scripts {
     /// Makes the scripts known to the server.
