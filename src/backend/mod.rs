@@ -8,8 +8,8 @@ pub(crate) mod postgres;
 #[cfg(feature = "redis")]
 pub(crate) mod redis;
 
+#[cfg(feature = "redis")]
+pub use self::redis::Redis;
 pub use local::Local;
 #[cfg(feature = "postgres")]
 pub use postgres::Postgres;
-#[cfg(feature = "redis")]
-pub use self::redis::Redis;

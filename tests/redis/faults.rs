@@ -56,7 +56,8 @@ async fn whoever_listens_is_told_that_hints_were_missed_while_the_connection_was
         let unit = Unit { records: Vec::new(), hints: vec![what.as_bytes().into()] };
         tells.commit(&Commit { units: vec![unit], ..Commit::default() }).await.expect("an answer");
     };
-    let mut heard = async || tokio::time::timeout(SOON, hints.next()).await.expect("soon").expect("it goes on");
+    let mut heard =
+        async || tokio::time::timeout(SOON, hints.next()).await.expect("soon").expect("it goes on");
 
     tell("before").await;
     assert_eq!(heard().await, Heard::Hint(b"before".as_slice().into()));

@@ -16,8 +16,8 @@ use std::{sync::Arc, time::Duration};
 use callsheet::{
     backend::Redis,
     port::{
-        Change, Commit, Committed, RecordChange, RecordKind, RecordName, RecordSession, Records, Unit, UnitAnswer,
-        Version,
+        Change, Commit, Committed, RecordChange, RecordKind, RecordName, RecordSession, Records, Unit,
+        UnitAnswer, Version,
     },
 };
 

@@ -70,9 +70,11 @@ async fn a_record_that_was_deleted_and_written_again_is_another_one() {
 #[tokio::test]
 async fn a_renewal_that_waited_across_the_expiry_revives_nothing() {
     let records = client(&harness::scope("revived"));
-    let session = records.open(Duration::from_millis(300)).await.expect("it opens");
+    let session = records.open(Duration::from_millis(500)).await.expect("it opens");
     // The server does nothing else meanwhile, and the renewal waits until that is over.
-    let blocked = std::thread::spawn(|| harness::server().ask("EVAL \"local t = redis.call('TIME') local until_ = t[1] * 1000 + t[2] / 1000 + 600 repeat t = redis.call('TIME') until t[1] * 1000 + t[2] / 1000 > until_\" 0"));
+    let blocked = std::thread::spawn(|| {
+        harness::server().ask("EVAL \"local t = redis.call('TIME') local until_ = t[1] * 1000 + t[2] / 1000 + 800 repeat t = redis.call('TIME') until t[1] * 1000 + t[2] / 1000 > until_\" 0")
+    });
     tokio::time::sleep(Duration::from_millis(100)).await;
 
     let renewed = records.renew(session).await.expect("an answer");

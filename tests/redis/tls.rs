@@ -37,7 +37,8 @@ impl Authority {
 fn server(authority: &Authority, name: &str, clients: &str) -> (Server, u16, Files) {
     let (certificate, key) = authority.certify(name);
     let files = Files::new(&[("ca.pem", &authority.pem), ("cert.pem", &certificate), ("key.pem", &key)]);
-    let port = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port").local_addr().expect("one").port();
+    let port =
+        std::net::TcpListener::bind("127.0.0.1:0").expect("a free port").local_addr().expect("one").port();
     let path = |name: &str| files.path(name).display().to_string();
     let lines = format!(
         "tls-port {port}\ntls-ca-cert-file {}\ntls-cert-file {}\ntls-key-file {}\ntls-auth-clients {clients}",
@@ -84,7 +85,8 @@ async fn a_node_shows_a_certificate_of_its_own() {
 
     let without = reason(Redis::new("scope", &url).root_certificates(&authority.pem)).await;
     assert!(!without.is_empty());
-    let with = Redis::new("scope", &url).root_certificates(&authority.pem).client_certificate(certificate, key);
+    let with =
+        Redis::new("scope", &url).root_certificates(&authority.pem).client_certificate(certificate, key);
     with.records().open(5 * SECOND).await.expect("it opens");
 }
 

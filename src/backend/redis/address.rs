@@ -32,7 +32,10 @@ pub(super) enum Place {
     /// The first of them that is a primary.
     Hosts(Vec<Host>),
     /// The primary of this name, of which Sentinels say where it is.
-    Sentinels { name: String, hosts: Vec<Host> },
+    Sentinels {
+        name: String,
+        hosts: Vec<Host>,
+    },
     Socket(PathBuf),
 }
 
@@ -52,7 +55,10 @@ pub(super) fn read(url: &str) -> (Result<Address, Fault>, Certificates) {
 
 fn parse(url: &str, certificates: &mut Certificates) -> Result<Address, Fault> {
     if url.contains(char::is_whitespace) {
-        return Err(fault("it has no blank and no line break", "take them out; a blank within a value is %20"));
+        return Err(fault(
+            "it has no blank and no line break",
+            "take them out; a blank within a value is %20",
+        ));
     }
     let (scheme, rest) = url.split_once("://").ok_or_else(|| fault("it begins with a scheme", EXAMPLE))?;
     let (encrypted, socket) = match scheme {
@@ -113,7 +119,10 @@ impl Parameters {
                 // Its name is not shown: it may be a part of a password.
                 _ => {
                     let rule = "its parameters are among sentinel, db, sslrootcert, sslcert and sslkey";
-                    return Err(fault(rule, "correct its name, or leave it out; write a `?` of the password as %3F"));
+                    return Err(fault(
+                        rule,
+                        "correct its name, or leave it out; write a `?` of the password as %3F",
+                    ));
                 }
             }
         }
@@ -130,7 +139,10 @@ fn read_credentials(credentials: &str) -> Result<(Option<String>, Option<String>
     let user = Some(user).filter(|user| !user.is_empty());
     let password = password.filter(|password| !password.is_empty());
     if user.is_some() && password.is_none() {
-        return Err(fault("a user has a password", "write redis://user:password@host, or redis://:password@host"));
+        return Err(fault(
+            "a user has a password",
+            "write redis://user:password@host, or redis://:password@host",
+        ));
     }
     Ok((user, password))
 }
@@ -225,7 +237,10 @@ mod tests {
             ("redis://a,b:1,[::1]:2", Place::Hosts(vec![host("a", 6_379), host("b", 1), host("::1", 2)])),
             (
                 "redis://a,b:1?sentinel=my%20master",
-                Place::Sentinels { name: "my master".to_owned(), hosts: vec![host("a", 26_379), host("b", 1)] },
+                Place::Sentinels {
+                    name: "my master".to_owned(),
+                    hosts: vec![host("a", 26_379), host("b", 1)],
+                },
             ),
             ("unix:///run/redis.sock", socket("/run/redis.sock")),
             ("redis+unix://:pw@/run/redis.sock?db=2", socket("/run/redis.sock")),

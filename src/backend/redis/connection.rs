@@ -93,7 +93,10 @@ impl Drop for Ends {
 }
 
 /// Connects to the primary.
-pub(super) async fn connect(settings: &Settings, on_push: Option<OnPush>) -> Result<Connection, RecordsError> {
+pub(super) async fn connect(
+    settings: &Settings,
+    on_push: Option<OnPush>,
+) -> Result<Connection, RecordsError> {
     let connecting = async {
         Faults::check(settings.faults()).map_err(|faults| refused(faults.to_string()))?;
         let address = settings.address().map_err(|fault| refused(fault.to_string()))?;
@@ -139,7 +142,8 @@ impl Attempt<'_> {
                 let connection = self.handshake(host.as_ref(), &shown, true).await?;
                 self.inspect(connection, &shown).await
             };
-            let found = timeout(HOST_TIMEOUT, connecting).await.map_err(|_| silent(&shown, HOST_TIMEOUT))??;
+            let found =
+                timeout(HOST_TIMEOUT, connecting).await.map_err(|_| silent(&shown, HOST_TIMEOUT))??;
             match found {
                 Found::Primary(connection) => return Ok(connection),
                 Found::Moved(to) => host = Some(to),
@@ -169,8 +173,7 @@ impl Attempt<'_> {
                 login = login.set_password(password);
             }
         }
-        let mut config =
-            AsyncConnectionConfig::new().set_response_timeout(None).set_connection_timeout(None);
+        let mut config = AsyncConnectionConfig::new().set_response_timeout(None).set_connection_timeout(None);
         if let Some(on_push) = self.on_push.clone() {
             config = config.set_push_sender(move |push: PushInfo| {
                 on_push(push);
@@ -234,7 +237,9 @@ impl Attempt<'_> {
                         let cure = "check `sentinel` in the URL";
                         reason = refused(format!("{shown} watches no primary of that name; {cure}"));
                     }
-                    Err(_) => reason = refused(format!("{shown} is none; check the host and the port in the URL")),
+                    Err(_) => {
+                        reason = refused(format!("{shown} is none; check the host and the port in the URL"))
+                    }
                 },
                 Ok(Err(error)) => reason = error,
                 Err(_) => reason = silent(&shown, HOST_TIMEOUT),

@@ -19,7 +19,9 @@ pub(super) fn refused(reason: impl Into<String>) -> RecordsError {
 /// An answer that this version does not understand.
 pub(super) fn not_understood(what: &str) -> RecordsError {
     let cure = "check whether a proxy stands between, and whether the server is Redis 6 or newer";
-    RecordsError::NotDone { reason: format!("the server answered {what} in a form that is not known; {cure}") }
+    RecordsError::NotDone {
+        reason: format!("the server answered {what} in a form that is not known; {cure}"),
+    }
 }
 
 /// Words of the server by which it refuses something, and what mends it. A script's error holds them anywhere.
@@ -28,7 +30,10 @@ const REFUSALS: [(&str, &str); 15] = [
     ("WRONGPASS", "check the user and the password in the URL"),
     ("NOPERM", "give this user the rights that the documentation of Redis names"),
     ("OOM", "raise maxmemory, or delete what fills the memory"),
-    ("READONLY", "the server is a replica; name its primary in the URL, or ask Sentinels for it: ?sentinel=NAME"),
+    (
+        "READONLY",
+        "the server is a replica; name its primary in the URL, or ask Sentinels for it: ?sentinel=NAME",
+    ),
     ("NOREPLICAS", "bring replicas back, or lower min-replicas-to-write"),
     ("MISCONF", "the server cannot write to its disk; look at its log, and make room"),
     ("LOADING", "the server reads its data after a start; wait"),
@@ -38,7 +43,10 @@ const REFUSALS: [(&str, &str); 15] = [
     ("ASK", "the cluster moves the keys of this scope to another server; wait"),
     ("TRYAGAIN", "the cluster moves the keys of this scope to another server; wait"),
     ("CLUSTERDOWN", "the cluster is down; bring its servers back"),
-    ("WRONGTYPE", "a key of this scope is not what it should be; rename what somebody else keeps under callsheet:"),
+    (
+        "WRONGTYPE",
+        "a key of this scope is not what it should be; rename what somebody else keeps under callsheet:",
+    ),
 ];
 
 /// What the server says of itself when it refuses a call.
@@ -76,7 +84,8 @@ pub(super) fn is_answer(error: &RedisError) -> bool {
 /// Why a connection was not made, or is of no use. What the server says stays so until somebody changes it, except for
 /// what goes by.
 pub(super) fn of_connection(error: &RedisError, host: &str) -> RecordsError {
-    let passing = ["LOADING", "BUSY", "MASTERDOWN", "CLUSTERDOWN", "ASK", "TRYAGAIN", "OOM", "MISCONF", "NOREPLICAS"];
+    let passing =
+        ["LOADING", "BUSY", "MASTERDOWN", "CLUSTERDOWN", "ASK", "TRYAGAIN", "OOM", "MISCONF", "NOREPLICAS"];
     let text = text(error);
     match (error.kind(), refusal(&text)) {
         (ErrorKind::RESP3NotSupported, _) => refused(TOO_OLD),
@@ -86,11 +95,14 @@ pub(super) fn of_connection(error: &RedisError, host: &str) -> RecordsError {
             refused(format!("{text}; check the user and the password in the URL"))
         }
         (ErrorKind::InvalidClientConfig, None) => refused(text),
-        (_, None) => unavailable(format!("{host}: {text}; check the host and the port in the URL, and whether the server runs")),
+        (_, None) => unavailable(format!(
+            "{host}: {text}; check the host and the port in the URL, and whether the server runs"
+        )),
     }
 }
 
-pub(super) const TOO_OLD: &str = "the server is older than Redis 6, which is the oldest that is known to work; upgrade it";
+pub(super) const TOO_OLD: &str =
+    "the server is older than Redis 6, which is the oldest that is known to work; upgrade it";
 
 /// The error on one line, of bounded length.
 fn text(error: &RedisError) -> String {
@@ -113,9 +125,15 @@ mod tests {
                 "ERR Error running script (call to f_8b): @user_script:74: @user_script: 74: -OOM command not allowed",
                 "OOM",
             ),
-            ("READONLY You can't write against a read only script. script: 8b, on @user_script:74.", "READONLY"),
+            (
+                "READONLY You can't write against a read only script. script: 8b, on @user_script:74.",
+                "READONLY",
+            ),
             ("ERR user_script:3: WRONGTYPE Operation against a key", "WRONGTYPE"),
-            ("ERR The user executing the script can't run this command or subcommand script: e6, on @user_script:7.", "NOPERM"),
+            (
+                "ERR The user executing the script can't run this command or subcommand script: e6, on @user_script:7.",
+                "NOPERM",
+            ),
             ("BUSY Redis is busy running a script.", "BUSY"),
         ];
         for (text, code) in cases {

@@ -10,8 +10,9 @@ use std::{
 };
 
 use callsheet_actors::port::{
-    Change, Commit, Committed, HintStream, ListedRecord, RecordChange, RecordKind, RecordLimits, RecordName, RecordPage,
-    RecordSession, RecordSnapshot, RecordTraits, Records, RecordsError, StoredRecord, Unit, UnitAnswer, Version,
+    Change, Commit, Committed, HintStream, ListedRecord, RecordChange, RecordKind, RecordLimits, RecordName,
+    RecordPage, RecordSession, RecordSnapshot, RecordTraits, Records, RecordsError, StoredRecord, Unit,
+    UnitAnswer, Version,
 };
 use chrono::{DateTime, Utc};
 use futures_util::{FutureExt, future::BoxFuture};
@@ -19,7 +20,7 @@ use redis::{Cmd, RedisWrite, Value};
 use uuid::Uuid;
 
 use super::{
-    failure::{not_understood, refused},
+    failure::not_understood,
     hints::{HINT, Hints},
     link::{Link, ask},
     script::{Script, run},
@@ -35,7 +36,7 @@ const LIMITS: RecordLimits = RecordLimits {
     commit_records: 4_096,
     record_bytes: 64 * 1_024,
     commit_bytes: 4 * 1_024 * 1_024,
-    ttl: Duration::from_millis(50)..=Duration::from_hours(24),
+    ttl: Duration::from_millis(500)..=Duration::from_hours(24),
 };
 const TRAITS: RecordTraits =
     RecordTraits { name: "redis", time: true, hints: true, durable: true, expires_within: Duration::ZERO };
@@ -205,7 +206,8 @@ fn read_record(value: Value) -> Option<StoredRecord> {
     match value {
         Value::Nil => Some(StoredRecord::ABSENT),
         Value::BulkString(mut bytes) => {
-            let version = bytes.first_chunk::<VERSION_BYTES>().map(|bytes| Version(u64::from_be_bytes(*bytes)))?;
+            let version =
+                bytes.first_chunk::<VERSION_BYTES>().map(|bytes| Version(u64::from_be_bytes(*bytes)))?;
             bytes.drain(..VERSION_BYTES);
             Some(StoredRecord { version, bytes })
         }
@@ -216,7 +218,9 @@ fn read_record(value: Value) -> Option<StoredRecord> {
 /// The answer of `read.lua`.
 fn read_snapshot(answer: Value, names: usize, sessions: usize) -> Option<RecordSnapshot> {
     let Value::Array(mut answer) = answer else { return None };
-    let (Value::Array(records), Value::BulkString(alive)) = (answer.pop()?, answer.pop()?) else { return None };
+    let (Value::Array(records), Value::BulkString(alive)) = (answer.pop()?, answer.pop()?) else {
+        return None;
+    };
     let time = Some(read_time(&answer)?);
     let records = records.into_iter().map(read_record).collect::<Option<Vec<_>>>()?;
     let alive: Vec<_> = alive.into_iter().map(|digit| digit == b'1').collect();
@@ -249,10 +253,7 @@ impl Records for RedisRecords {
 
     fn open(&self, ttl: Duration) -> BoxFuture<'_, Result<RecordSession, RecordsError>> {
         async move {
-            if !LIMITS.ttl.contains(&ttl) {
-                let cure = "choose one from 50 ms to 24 h";
-                return Err(refused(format!("a session of {ttl:?} is not possible; {cure}")));
-            }
+            LIMITS.check_ttl(ttl)?;
             let millis = u64::try_from(ttl.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX);
             let session = RecordSession(random().max(1));
             let mut command = redis::cmd("SET");
@@ -273,7 +274,8 @@ impl Records for RedisRecords {
             let write = |command: &mut Cmd| {
                 command.arg(1).arg(&key);
             };
-            let answer = self.link.call(async |connection| run(connection, Script::Renew, write).await).await?;
+            let answer =
+                self.link.call(async |connection| run(connection, Script::Renew, write).await).await?;
             match answer {
                 Value::Int(alive) => Ok(alive == 1),
                 _ => Err(not_understood("a renewal")),
@@ -298,7 +300,7 @@ impl Records for RedisRecords {
         sessions: &'a [RecordSession],
     ) -> BoxFuture<'a, Result<RecordSnapshot, RecordsError>> {
         async move {
-            check_reads(names.len() + sessions.len())?;
+            LIMITS.check_reads(names, sessions)?;
             let write = |command: &mut Cmd| {
                 command.arg(1 + sessions.len()).arg(&self.keys.records);
                 for session in sessions {
@@ -306,7 +308,8 @@ impl Records for RedisRecords {
                 }
                 names.iter().for_each(|name| command.write_arg_fmt(name));
             };
-            let answer = self.link.call(async |connection| run(connection, Script::Read, write).await).await?;
+            let answer =
+                self.link.call(async |connection| run(connection, Script::Read, write).await).await?;
             read_snapshot(answer, names.len(), sessions.len()).ok_or_else(|| not_understood("a read"))
         }
         .boxed()
@@ -344,7 +347,8 @@ impl Records for RedisRecords {
                 command.arg(2).arg(&self.keys.records).arg(&self.keys.names);
                 command.arg(&from).arg(&to).arg(limit).arg(PAGE_BYTES);
             };
-            let answer = self.link.call(async |connection| run(connection, Script::List, write).await).await?;
+            let answer =
+                self.link.call(async |connection| run(connection, Script::List, write).await).await?;
             read_page(answer, kind).ok_or_else(|| not_understood("a list"))
         }
         .boxed()
@@ -353,12 +357,4 @@ impl Records for RedisRecords {
     fn subscribe(&self) -> BoxFuture<'_, Result<HintStream, RecordsError>> {
         self.hints.subscribe().boxed()
     }
-}
-
-fn check_reads(found: usize) -> Result<(), RecordsError> {
-    if found <= LIMITS.reads {
-        return Ok(());
-    }
-    let (found, most) = (found as u64, LIMITS.reads as u64);
-    Err(RecordsError::OverLimit { what: "records and sessions of a read", found, most })
 }

@@ -12,10 +12,8 @@ use crate::backend::certificates::Certificates;
 pub(super) const LEASE_DEFAULT: Duration = Duration::from_secs(5);
 const LEASE_MIN: Duration = Duration::from_secs(1);
 const LEASE_MAX: Duration = Duration::from_hours(1);
-/// The longest deadline unless given, and the part of the lease that it is at most: a call that was not answered
-/// can be repeated while the lease lasts.
+/// The longest deadline unless given.
 const DEADLINE_DEFAULT: Duration = Duration::from_secs(2);
-const DEADLINE_PERCENT: u32 = 40;
 const DEADLINE_MIN: Duration = Duration::from_millis(50);
 /// The longest scope, in bytes.
 const SCOPE_MAX: usize = 100;
@@ -49,9 +47,11 @@ impl Settings {
         self.deadline = Some(deadline);
     }
 
-    /// How long one call may take.
+    /// How long one call may take. One that was not answered can be repeated while the lease lasts.
     pub(super) fn deadline(&self) -> Duration {
-        self.deadline.unwrap_or_else(|| DEADLINE_DEFAULT.min(self.lease * DEADLINE_PERCENT / 100))
+        let deadline = self.deadline.unwrap_or_else(|| DEADLINE_DEFAULT.min(self.lease / 5 * 2));
+        // One that is out of range is refused.
+        deadline.clamp(DEADLINE_MIN, CALL_DEADLINE)
     }
 
     pub(super) fn address(&self) -> Result<&Address, Fault> {
@@ -105,7 +105,12 @@ impl Settings {
         match &self.address {
             Ok(address) if !address.encrypted && self.certificates.has_certificate() => {
                 let rule = "a connection that is not encrypted shows no certificate";
-                fault("url", address::NOT_SHOWN, rule, "begin it with rediss://, or leave the certificate out");
+                fault(
+                    "url",
+                    address::NOT_SHOWN,
+                    rule,
+                    "begin it with rediss://, or leave the certificate out",
+                );
             }
             Ok(address) if !address.encrypted && self.certificates.has_authority() => {
                 let rule = "a connection that is not encrypted verifies no certificate";
