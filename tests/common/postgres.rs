@@ -6,7 +6,7 @@
 //! included: it takes its orders from a pipe that only the test process holds.
 
 // Each test binary uses its own part of it.
-#![allow(dead_code)]
+#![allow(dead_code, unused_imports)]
 
 use std::{
     fs,
