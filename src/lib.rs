@@ -89,6 +89,7 @@
 //! # Features
 //!
 //! * `postgres` (default): `backend::Postgres`, coordination of several nodes on PostgreSQL.
+//! * `redis`: `backend::Redis`, the same on Redis 6 or newer, or Valkey.
 //! * `prometheus` (default): a recorder and its `/metrics` resource for actix-web.
 //! * `actix-web` (by `prometheus`): [`Error`] as the answer of a handler.
 //! * `testkit`: virtual clock, fakes, recorder, cluster rig and conformance suites.
@@ -115,8 +116,8 @@ pub use actix_web;
 #[cfg(feature = "testkit")]
 pub use callsheet_actors::testkit;
 pub use callsheet_actors::{
-    ALLOW_MAX, ATTEMPTS_RECORDED_MAX, ActiveRunStatus, ActorGone, AddError, AddJob, AddJobs, Added,
-    AnnounceShutdown, Answer, AttemptRecord, BACKFILL_CONCURRENT_MAX, BACKFILL_SPACING_MAX,
+    ALLOW_MAX, ATTEMPT_ERRORS_BYTES_MAX, ATTEMPTS_RECORDED_MAX, ActiveRunStatus, ActorGone, AddError, AddJob,
+    AddJobs, Added, AnnounceShutdown, Answer, AttemptRecord, BACKFILL_CONCURRENT_MAX, BACKFILL_SPACING_MAX,
     BACKFILL_TICKS_MAX, BACKFILLS_KEPT_MAX, BACKFILLS_OPEN_MAX, BLOCKING_THREADS_DEFAULT, Backfill,
     BackfillError, BackfillId, BackfillPreview, BackfillState, BackfillStatus, Bodiless, BodyThreads, By,
     CALL_DEADLINE, CATCH_UP_PACE, CLOCK_OFFSET_MAX_DEFAULT, CONNECT_TIMEOUT_DEFAULT, CancelBackfill,
