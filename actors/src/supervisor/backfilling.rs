@@ -150,9 +150,10 @@ impl Asking {
         let from = first.checked_sub_signed(BEFORE).unwrap_or(first).max(DateTime::UNIX_EPOCH);
         let job = self.job.definition.name.clone();
         let mut asked = RunHistory::new().job(job).from(from).limit(HISTORY_PAGE_MAX);
+        let reader = self.recorder.read().await;
         let (mut ran, mut succeeded) = (BTreeSet::new(), 0);
         for _ in 0..PAGES_MAX {
-            let page = self.recorder.runs(asked.clone()).await?;
+            let page = reader.runs(asked.clone()).await?;
             ran.extend(page.runs.iter().filter(|run| is_of_schedule(run)).filter_map(|run| run.fire_time));
             succeeded += page.runs.iter().filter(|run| run.outcome == Some(Outcome::Succeeded)).count();
             let Some(next) = page.next else {
