@@ -165,6 +165,7 @@ impl SupervisorActor {
                 | JobMessage::CancelAll { .. }
                 | JobMessage::CancelRun { .. }
                 | JobMessage::PauseLocal { .. }
+                | JobMessage::SkipMissed { .. }
                 | JobMessage::Upcoming { .. }
                 | JobMessage::Explain { .. }
                 | JobMessage::CountFireTimes { .. }
@@ -179,6 +180,7 @@ impl SupervisorActor {
                 | JobMessage::CancelAll { .. }
                 | JobMessage::CancelRun { .. }
                 | JobMessage::PauseLocal { .. }
+                | JobMessage::SkipMissed { .. }
                 | JobMessage::Upcoming { .. }
                 | JobMessage::Explain { .. }
                 | JobMessage::CountFireTimes { .. }
