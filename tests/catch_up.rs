@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use callsheet::{
     Builder, By, Callsheet, Decision, Decisions, EventKind, Explain, Fires, Health, Job, JobOperation,
-    Misfire, OnLost, Operations, PAUSE_NOTE_MAX, PauseJobs, ResumeJobs, Selector, SkipMissed,
-    SkipMissedError, SkipReason, When,
+    Misfire, Note, OnLost, Operations, PauseJobs, ResumeJobs, Selector, SkipMissed, SkipMissedError,
+    SkipReason, When,
     chrono::{DateTime, TimeDelta, Utc},
     schedule::{daily, every},
     testkit::{Rig, simulate},
@@ -143,8 +143,10 @@ fn ticks_on_time_wait_for_no_catch_up() {
             let late = started(rig).into_iter().filter(|(_, job)| job == "on-time");
             let late: Vec<_> = late.map(|(at, _)| at.timestamp_millis().rem_euclid(5_000)).collect();
             assert_eq!(late.len(), 5);
-            // A run in progress is not stopped: with permits one of them ends first.
-            assert!(late.iter().all(|late| *late <= permits.map_or(0, |_| 100)), "{permits:?}: {late:?}");
+            // The first is found when the node starts. A run in progress is not stopped: with permits one of them
+            // ends first.
+            let most = permits.map_or(1, |_| 100);
+            assert!(late[1..].iter().all(|late| *late <= most), "{permits:?}: {late:?}");
         });
     }
 }
@@ -227,8 +229,9 @@ fn an_operator_has_skipped_what_was_missed_and_it_is_told_who_and_why() {
         let ran = started(rig).len();
 
         let alice = By::new("alice").expect("a name");
-        let asked =
-            SkipMissed::new(Selector::Tag("mail".into())).by(alice.clone()).note("the mails are stale");
+        let asked = SkipMissed::new(Selector::Tag("mail".into()))
+            .by(alice.clone())
+            .note(Note::new("the mails are stale").expect("a note"));
         let skipped = rig.send(1, asked.clone()).await.expect("this node leads");
 
         assert_eq!(skipped.len(), 50);
@@ -336,17 +339,11 @@ fn a_lost_run_that_is_to_be_retried_is_not_skipped_with_what_was_missed() {
 }
 
 #[test]
-fn a_note_that_is_too_long_and_a_name_that_is_unknown_are_refused() {
+fn a_name_that_is_unknown_is_refused() {
     simulate(START, async |rig| {
         rig.node(node_with(hourly(1))).await;
 
         let refused = rig.send(0, SkipMissed::new("other")).await.expect_err("there is none");
         assert!(matches!(refused, SkipMissedError::Select(_)), "{refused}");
-        let note = "n".repeat(PAUSE_NOTE_MAX + 1);
-        let refused = rig.send(0, SkipMissed::new(Selector::All).note(note)).await.expect_err("it is long");
-        assert_eq!(
-            refused.to_string(),
-            "note \"1001 bytes\": the note of a skip has at most 1000 bytes; shorten it"
-        );
     });
 }

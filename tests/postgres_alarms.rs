@@ -7,7 +7,7 @@ mod harness;
 use std::time::{Duration, Instant};
 
 use callsheet::{
-    Event, EventFilter, EventKind, EventName, EventStream, Expectation, Problem,
+    Event, EventFilter, EventKind, EventName, EventStream, Expectation, JobName, Problem,
     backend::Postgres,
     port::{Clock, SystemClock},
     prelude::*,
@@ -137,7 +137,11 @@ async fn a_success_is_expected_from_the_last_one_before_the_restart_on() {
 
     let after = node(server(), &scope).job(report()).start().await.expect("it starts");
     let mut alarms = alarms(&after);
-    let record = after.history("report").await.expect("a history is kept").expect("it ran");
+    let record = after
+        .history(&JobName::new("report").expect("a name"))
+        .await
+        .expect("a history is kept")
+        .expect("it ran");
     let success = record.last_success.expect("it succeeded");
     let (expectation, since) = overdue(&mut alarms).await;
 

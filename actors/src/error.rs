@@ -285,9 +285,6 @@ pub enum SkipMissedError {
     /// There is no such job.
     #[error(transparent)]
     Select(#[from] SelectError),
-    /// What was asked breaks a rule.
-    #[error("{0}")]
-    Invalid(Faults),
     /// This node does not decide the ticks of these jobs. Nothing was skipped.
     #[error("this node does not decide the ticks of {jobs}; {}", there(*leader))]
     NotDecidedHere {
@@ -322,7 +319,6 @@ impl SkipMissedError {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Select(error) => error.kind(),
-            Self::Invalid(_) => ErrorKind::Invalid,
             Self::NotDecidedHere { .. } | Self::Unanswered { .. } => ErrorKind::Unavailable,
             Self::ShuttingDown => ErrorKind::Stopped,
         }

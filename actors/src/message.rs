@@ -17,6 +17,7 @@ use crate::{
     health::HealthReport,
     job::{JobActor, JobState, JobStatus, Scheduled, TriggeredRun},
     name::{By, JobName, RunId},
+    note::{Attribution, Note},
     port::{IntoSchedule, Pause, Schedule},
 };
 
@@ -43,13 +44,13 @@ pub const PAGE_MAX: usize = 1_024;
 #[rtype(result = "Result<Added, AddError>")]
 pub struct AddJob {
     pub(crate) job: Job,
-    pub(crate) by: Option<By>,
+    pub(crate) asked: Attribution,
 }
 
 impl AddJob {
     /// This job.
     pub fn new(job: Job) -> Self {
-        Self { job, by: None }
+        Self { job, asked: Attribution::default() }
     }
 }
 
@@ -58,13 +59,13 @@ impl AddJob {
 #[rtype(result = "Result<Vec<Added>, AddError>")]
 pub struct AddJobs {
     pub(crate) jobs: Vec<Job>,
-    pub(crate) by: Option<By>,
+    pub(crate) asked: Attribution,
 }
 
 impl AddJobs {
     /// These jobs.
     pub fn new(jobs: impl IntoIterator<Item = Job>) -> Self {
-        Self { jobs: jobs.into_iter().collect(), by: None }
+        Self { jobs: jobs.into_iter().collect(), asked: Attribution::default() }
     }
 }
 
@@ -128,13 +129,13 @@ impl From<&JobName> for Selector {
 #[rtype(result = "Result<Vec<JobName>, SelectError>")]
 pub struct RemoveJobs {
     pub(crate) jobs: Selector,
-    pub(crate) by: Option<By>,
+    pub(crate) asked: Attribution,
 }
 
 impl RemoveJobs {
     /// The selected jobs.
     pub fn new(jobs: impl Into<Selector>) -> Self {
-        Self { jobs: jobs.into(), by: None }
+        Self { jobs: jobs.into(), asked: Attribution::default() }
     }
 }
 
@@ -154,13 +155,13 @@ impl RemoveJobs {
 #[rtype(result = "Result<Added, UpdateError>")]
 pub struct UpdateJob {
     pub(crate) job: Job,
-    pub(crate) by: Option<By>,
+    pub(crate) asked: Attribution,
 }
 
 impl UpdateJob {
     /// The job as it is to be from now on.
     pub fn new(job: Job) -> Self {
-        Self { job, by: None }
+        Self { job, asked: Attribution::default() }
     }
 }
 
@@ -172,13 +173,13 @@ impl UpdateJob {
 pub struct RescheduleJob {
     pub(crate) job: String,
     pub(crate) schedule: Result<Arc<dyn Schedule>, Faults>,
-    pub(crate) by: Option<By>,
+    pub(crate) asked: Attribution,
 }
 
 impl RescheduleJob {
     /// What is wrong with the schedule is answered with the rest.
     pub fn new(job: impl Into<String>, schedule: impl IntoSchedule) -> Self {
-        Self { job: job.into(), schedule: schedule.into_schedule(), by: None }
+        Self { job: job.into(), schedule: schedule.into_schedule(), asked: Attribution::default() }
     }
 }
 
@@ -215,11 +216,11 @@ impl PauseJobs {
         Self { jobs: jobs.into(), until: None, note: None, by: None }
     }
 
-    /// As this pause says: until when, why, and who asks if it names somebody.
+    /// As this pause says: until when, why if it says so, and who asks if it names somebody.
     #[must_use]
     pub fn with(self, pause: Pause) -> Self {
         let Pause { until, note, by } = pause;
-        Self { until, note, by: by.or(self.by), ..self }
+        Self { until, note: note.or(self.note), by: by.or(self.by), ..self }
     }
 
     /// Until then; `None`: until they are resumed.
@@ -232,6 +233,12 @@ impl PauseJobs {
     #[must_use]
     pub fn note(self, note: impl Into<String>) -> Self {
         Self { note: Some(note.into()), ..self }
+    }
+
+    /// Says who asks.
+    #[must_use]
+    pub fn by(self, by: impl Into<Option<By>>) -> Self {
+        Self { by: by.into(), ..self }
     }
 }
 
@@ -248,13 +255,13 @@ impl PauseJobs {
 #[rtype(result = "Result<Vec<JobName>, PauseError>")]
 pub struct ResumeJobs {
     pub(crate) jobs: Selector,
-    pub(crate) by: Option<By>,
+    pub(crate) asked: Attribution,
 }
 
 impl ResumeJobs {
     /// The selected jobs.
     pub fn new(jobs: impl Into<Selector>) -> Self {
-        Self { jobs: jobs.into(), by: None }
+        Self { jobs: jobs.into(), asked: Attribution::default() }
     }
 }
 
@@ -274,27 +281,20 @@ impl ResumeJobs {
 ///
 /// # Errors
 ///
-/// [`SkipMissedError`](crate::SkipMissedError): a name was given, and no job of this node has it; the note is too
-/// long; another node decides the ticks of some of the jobs, and which one leads, if that is known: ask there. Nothing
+/// [`SkipMissedError`](crate::SkipMissedError): a name was given, and no job of this node has it; another node
+/// decides the ticks of some of the jobs, and which one leads, if that is known: ask there. Nothing
 /// was skipped then. Or some jobs, or the store, did not answer: the others were skipped; ask again, it does no harm.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<Vec<SkippedMissed>, SkipMissedError>")]
 pub struct SkipMissed {
     pub(crate) jobs: Selector,
-    pub(crate) note: Option<String>,
-    pub(crate) by: Option<By>,
+    pub(crate) asked: Attribution,
 }
 
 impl SkipMissed {
     /// What the selected jobs have missed.
     pub fn new(jobs: impl Into<Selector>) -> Self {
-        Self { jobs: jobs.into(), note: None, by: None }
-    }
-
-    /// Why, for those who wonder; at most [`PAUSE_NOTE_MAX`](crate::PAUSE_NOTE_MAX) bytes.
-    #[must_use]
-    pub fn note(self, note: impl Into<String>) -> Self {
-        Self { note: Some(note.into()), ..self }
+        Self { jobs: jobs.into(), asked: Attribution::default() }
     }
 }
 
@@ -324,13 +324,13 @@ pub struct SkippedMissed {
 pub struct TriggerJob {
     pub(crate) job: String,
     pub(crate) fire_time: Option<FireTime>,
-    pub(crate) by: Option<By>,
+    pub(crate) asked: Attribution,
 }
 
 impl TriggerJob {
     /// The job of this name.
     pub fn new(job: impl Into<String>) -> Self {
-        Self { job: job.into(), fire_time: None, by: None }
+        Self { job: job.into(), fire_time: None, asked: Attribution::default() }
     }
 
     /// Has the run *name* a fire time that has passed: "run last night's report again". The body reads it as
@@ -361,13 +361,13 @@ impl TriggerJob {
 #[rtype(result = "Result<Vec<(JobName, RunId)>, SelectError>")]
 pub struct CancelRuns {
     pub(crate) jobs: Selector,
-    pub(crate) by: Option<By>,
+    pub(crate) asked: Attribution,
 }
 
 impl CancelRuns {
     /// The runs of the selected jobs.
     pub fn new(jobs: impl Into<Selector>) -> Self {
-        Self { jobs: jobs.into(), by: None }
+        Self { jobs: jobs.into(), asked: Attribution::default() }
     }
 }
 
@@ -378,37 +378,45 @@ impl CancelRuns {
 #[rtype(result = "Result<JobName, UnknownRun>")]
 pub struct CancelRun {
     pub(crate) run: RunId,
-    pub(crate) by: Option<By>,
+    pub(crate) asked: Attribution,
 }
 
 impl CancelRun {
     /// This run.
     pub fn new(run: RunId) -> Self {
-        Self { run, by: None }
+        Self { run, asked: Attribution::default() }
     }
 }
 
-macro_rules! says_who {
+/// Who asks, and why: kept with the operation.
+macro_rules! says_who_and_why {
     ($($message:ident),*) => {
         $(
             impl $message {
                 /// Says who asks.
                 #[must_use]
-                pub fn by(self, by: impl Into<Option<By>>) -> Self {
-                    Self { by: by.into(), ..self }
+                pub fn by(mut self, by: impl Into<Option<By>>) -> Self {
+                    self.asked.by = by.into();
+                    self
+                }
+
+                /// Says why.
+                #[must_use]
+                pub fn note(mut self, note: impl Into<Option<Note>>) -> Self {
+                    self.asked.note = note.into();
+                    self
                 }
             }
         )*
     };
 }
 
-says_who!(
+says_who_and_why!(
     AddJob,
     AddJobs,
     RemoveJobs,
     UpdateJob,
     RescheduleJob,
-    PauseJobs,
     ResumeJobs,
     SkipMissed,
     TriggerJob,

@@ -12,7 +12,6 @@ fn options_out_of_range_are_refused_together() {
         .local_body_threads(0)
         .blocking_threads(0)
         .max_concurrent_runs(0)
-        .catch_up_per_second(0)
         .hook_timeout(Duration::ZERO)
         .connect_timeout(NANO)
         .clock_offset_max(Duration::ZERO)
@@ -28,7 +27,6 @@ fn options_out_of_range_are_refused_together() {
              local_body_threads \"0\": {range}\n\
              blocking_threads \"0\": {range}\n\
              max_concurrent_runs \"0\": it is at least 1; raise it, or leave it out for no bound\n\
-             catch_up_per_second \"0\": it is at least 1 and at most 1,000,000; choose a number in this range, or `None` for no bound\n\
              connect_timeout \"1ns\": it is at least 1ms; choose a longer time; 10s is the default\n\
              clock_offset_max \"0s\": it is at least 1ms; choose a longer time; 5m is the default\n\
              forget_after \"0s\": it is at least 1h; choose a longer time; 7d is the default\n\
@@ -41,13 +39,18 @@ fn options_out_of_range_are_refused_together() {
         .local_body_threads(257)
         .blocking_threads(usize::MAX)
         .hook_timeout(Duration::MAX)
-        .catch_up_per_second(1_000_001)
         .error_bytes_max(262_145);
     let refused = refused(too_much);
     assert_eq!(refused.matches("it is at least 1 and at most 256;").count(), 4);
     let quoted = "an error is quoted to at least 256 and at most 262,144 bytes; choose a number in this range; 16,384 is the \
                   default";
-    assert!(refused.contains("catch_up_per_second \"1,000,001\": "), "{refused}");
+    for (pace, shown) in [(0, "0"), (1_000_001, "1,000,001"), (u32::MAX, "4,294,967,295")] {
+        let checked = Callsheet::builder().catch_up_per_second(pace).check();
+        let cure = "choose a number in this range, or `None` for no bound";
+        let expected =
+            format!("catch_up_per_second \"{shown}\": it is at least 1 and at most 1,000,000; {cure}");
+        assert_eq!(checked.expect_err("out of range").to_string(), expected);
+    }
     assert!(refused.contains(&format!("error_bytes_max \"262,145\": {quoted}")), "{refused}");
     for (bytes, shown) in [(0, "0"), (255, "255"), (usize::MAX, "18,446,744,073,709,551,615")] {
         let checked = Callsheet::builder().error_bytes_max(bytes).check();

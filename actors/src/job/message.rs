@@ -18,7 +18,8 @@ use crate::{
     drain::Drain,
     error::TriggerError,
     explain::When,
-    name::{By, JobName, RunId},
+    name::{JobName, RunId},
+    note::Attribution,
     port::{Pause, Session, Verdict},
     run::Origin,
 };
@@ -78,8 +79,7 @@ pub(crate) enum JobMessage {
 pub(crate) struct SkipAsked {
     /// What was due by this instant.
     pub(crate) until: DateTime<Utc>,
-    pub(crate) by: Option<By>,
-    pub(crate) note: Option<Arc<str>>,
+    pub(crate) by: Attribution,
 }
 
 /// Why an actor stops.

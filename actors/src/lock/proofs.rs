@@ -115,17 +115,17 @@ impl LockActor {
     fn say_of_leader(&self) {
         let node = &self.node;
         let follows = node.leadership.term(node.clock.elapsed()).is_none();
-        let change = node.overdue.leader_changed(follows);
-        let Some(change) = change else { return };
-        node.meters.leader_overdue.set(if matches!(change, LeaderChange::Overdue { .. }) {
-            1.0
-        } else {
-            0.0
-        });
-        node.publisher.publish(|| match change {
-            LeaderChange::Overdue { since } => EventKind::LeaderOverdue { since },
-            LeaderChange::Recovered { since } => EventKind::LeaderRecovered { since },
-        });
+        match node.overdue.leader_changed(follows) {
+            Some(LeaderChange::Overdue { since }) => {
+                node.meters.leader_overdue.increment(1.0);
+                node.publisher.publish(|| EventKind::LeaderOverdue { since });
+            }
+            Some(LeaderChange::Recovered { since }) => {
+                node.meters.leader_overdue.decrement(1.0);
+                node.publisher.publish(|| EventKind::LeaderRecovered { since });
+            }
+            None => {}
+        }
     }
 
     /// The term in which this node leads, once it may say something of its jobs: all are enrolled, and since

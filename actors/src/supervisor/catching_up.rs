@@ -3,14 +3,20 @@
 //! Whose turn it is, and when, is decided by the [pacer](crate::core::pacer). Here is its timer. It is set while
 //! anybody waits, and only then.
 
-use actix::prelude::*;
+use std::time::Duration;
 
-use super::SupervisorActor;
+use actix::prelude::*;
+use chrono::{DateTime, Utc};
+
+use super::{SupervisorActor, alarms::after};
 use crate::{
     core::{job::Input, pacer::NextTurn},
     health::CatchingUp,
     job::JobHandle,
 };
+
+/// How long after its turn a tick is started, as a rule: then its alarm goes off.
+const STARTS_WITHIN: Duration = Duration::from_secs(1);
 
 impl SupervisorActor {
     /// Gives the turns that there are by now, and comes back for the next one.
@@ -39,12 +45,12 @@ impl SupervisorActor {
     pub(super) fn catching_up(&self) -> Option<CatchingUp> {
         let waiting = self.parts.jobs.catch_ups.waiting()?;
         let wait = waiting.until.saturating_sub(self.node().clock.elapsed());
-        Some(CatchingUp { jobs: waiting.count, until: super::alarms::after(self.node().store_time(), wait) })
+        Some(CatchingUp { jobs: waiting.count, until: after(self.node().store_time(), wait) })
     }
 
-    /// By when a job has its turn, if it waits for one.
-    pub(super) fn turn_by(&self, job: &JobHandle) -> Option<chrono::DateTime<chrono::Utc>> {
-        let by = self.parts.jobs.catch_ups.turn_by(job.instance)?;
-        Some(super::alarms::after(job.wall(), by.saturating_sub(self.node().clock.elapsed())))
+    /// By when a job starts that waits for its turn.
+    pub(super) fn turn_by(&self, job: &JobHandle) -> Option<DateTime<Utc>> {
+        let by = self.parts.jobs.catch_ups.turn_by(job.instance)? + STARTS_WITHIN;
+        Some(after(job.wall(), by.saturating_sub(self.node().clock.elapsed())))
     }
 }

@@ -9,20 +9,19 @@ use actix::prelude::*;
 use futures_util::future::join_all;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::{ANSWER_DEADLINE, Phase, SupervisorActor, operations::record};
+use super::{ANSWER_DEADLINE, Phase, SupervisorActor};
 use crate::{
     core::{
         job::{Missed, NotSkipped, Skipped},
         policy::Fires,
-        storable::storable,
     },
-    error::{Fault, Faults, SkipMissedError},
+    error::SkipMissedError,
     health::ProblemJobs,
-    job::{JobHandle, JobMessage, SkipAsked},
+    job::{JobHandle, JobMessage, SkipAsked, record_operation},
     message::{PAGE_MAX, SkipMissed, SkippedMissed},
     name::JobName,
     node::Node,
-    port::{JobOperation, PAUSE_NOTE_MAX},
+    port::JobOperation,
 };
 
 /// For how long a job is asked again whose ticks the store is being asked about.
@@ -51,16 +50,10 @@ impl Handler<SkipMissed> for SupervisorActor {
     type Result = ResponseFuture<Result<Vec<SkippedMissed>, SkipMissedError>>;
 
     fn handle(&mut self, asked: SkipMissed, _: &mut Self::Context) -> Self::Result {
-        let SkipMissed { jobs, note, by } = asked;
+        let SkipMissed { jobs, asked: by } = asked;
         let refused = |error| Box::pin(async move { Err(error) });
         if !matches!(self.phase, Phase::Running) {
             return refused(SkipMissedError::ShuttingDown);
-        }
-        let note = note.map(|note| storable(&note).into_owned());
-        if let Some(note) = note.as_ref().filter(|note| note.len() > PAUSE_NOTE_MAX) {
-            let rule = format!("the note of a skip has at most {PAUSE_NOTE_MAX} bytes");
-            let fault = Fault::new("note", format!("{} bytes", note.len()), rule, "shorten it");
-            return refused(SkipMissedError::Invalid(Faults::from(fault)));
         }
         let jobs = self.select(&jobs).map_err(SkipMissedError::from);
         let jobs = match jobs.and_then(|names| self.decided_here(&names)) {
@@ -68,7 +61,6 @@ impl Handler<SkipMissed> for SupervisorActor {
             Err(error) => return refused(error),
         };
         let node = self.node().clone();
-        let note: Option<Arc<str>> = note.map(Into::into);
         // Once for all of them, each by the clock that decides its ticks.
         let (in_store, here) = (node.store_time(), node.clock.now());
         Box::pin(async move {
@@ -76,7 +68,7 @@ impl Handler<SkipMissed> for SupervisorActor {
             for page in jobs.chunks(PAGE_MAX) {
                 let asked = page.iter().map(|job| {
                     let until = if job.definition.policies.fires == Fires::Local { here } else { in_store };
-                    let asked = SkipAsked { until, by: by.clone(), note: note.clone() };
+                    let asked = SkipAsked { until, by: by.clone() };
                     skip(&node, job.clone(), asked)
                 });
                 for (job, answer) in page.iter().zip(join_all(asked).await) {
@@ -106,9 +98,7 @@ async fn skip(node: &Node, job: Arc<JobHandle>, asked: SkipAsked) -> Option<Skip
             Ok(Skipped::Decided { in_vain }) => {
                 let all = all.filter(|_| !in_vain);
                 if all.is_some() {
-                    record(node, &name, JobOperation::SkippedMissed, asked.by.as_ref(), || {
-                        asked.note.clone()
-                    });
+                    record_operation(node, &name, JobOperation::SkippedMissed, &asked.by, || None);
                 }
                 let (count, at_least) = all.map_or((0, false), |all| (all.count, all.at_least));
                 return Some(SkippedMissed { job: name, count, at_least });
