@@ -107,13 +107,17 @@ async fn main() -> anyhow::Result<()> {
     let backup = Job::new("backup", every(Duration::from_millis(500)))
         .expect_success_within(Duration::from_secs(3))
         // It waits for nothing: a hook that fails would veto the run.
-        .before(move |_| ready(drop(starts.try_send(("/start", String::new())))))
+        .before(move |_| {
+            let _ = starts.try_send(("/start", String::new()));
+            ready(())
+        })
         .after_success(move |run| Notifier::ended(run, succeeded.clone()))
         .after_failure(move |run| Notifier::ended(run, failed.clone()))
         // Each node says so for itself: let the receiver group by the name of the job.
         .on_overdue(move |alarm: OverdueAlarm| {
             let what = format!("is overdue: {}, since {}", alarm.expectation, alarm.since);
-            ready(this.tell(alarm.job.as_str(), false, &what))
+            this.tell(alarm.job.as_str(), false, &what);
+            ready(())
         })
         .run_with(file, async |_, file| tokio::fs::read(file).await.map(drop));
     let jobs = Callsheet::builder().job(backup).start().await?;
