@@ -89,6 +89,7 @@
 //! # Features
 //!
 //! * `postgres` (default): `backend::Postgres`, coordination of several nodes on PostgreSQL.
+//! * `redis`: `backend::Redis`, the same on Redis 6 or newer, or Valkey.
 //! * `prometheus` (default): a recorder and its `/metrics` resource for actix-web.
 //! * `actix-web` (by `prometheus`): [`Error`] as the answer of a handler.
 //! * `testkit`: virtual clock, fakes, recorder, cluster rig and conformance suites.
@@ -114,9 +115,9 @@ pub use actix_web;
 #[cfg(feature = "testkit")]
 pub use callsheet_actors::testkit;
 pub use callsheet_actors::{
-    ALLOW_MAX, ATTEMPTS_RECORDED_MAX, ActiveRunStatus, ActorGone, AddError, AddJob, AddJobs, Added,
-    AnnounceShutdown, Answer, AttemptRecord, BLOCKING_THREADS_DEFAULT, Bodiless, BodyThreads, By,
-    CALL_DEADLINE, CATCH_UP_PACE, CATCH_UP_PER_SECOND_DEFAULT, CATCH_UP_PER_SECOND_MAX,
+    ALLOW_MAX, ATTEMPT_ERRORS_BYTES_MAX, ATTEMPTS_RECORDED_MAX, ActiveRunStatus, ActorGone, AddError, AddJob,
+    AddJobs, Added, AnnounceShutdown, Answer, AttemptRecord, BLOCKING_THREADS_DEFAULT, Bodiless, BodyThreads,
+    By, CALL_DEADLINE, CATCH_UP_PACE, CATCH_UP_PER_SECOND_DEFAULT, CATCH_UP_PER_SECOND_MAX,
     CLOCK_OFFSET_MAX_DEFAULT, CONNECT_TIMEOUT_DEFAULT, CancelItsRuns, CancelReason, CancelRun, CancelRuns,
     Candidacy, CatchingUp, DIVERGED_RUNS_MAX, Decision, DecisionPage, DecisionRecord, Decisions, Delay,
     DivergedRun, ERROR_BYTES_DEFAULT, ERROR_BYTES_MAX, ERROR_BYTES_MIN, EVENT_BUFFER_DEFAULT,
