@@ -1,8 +1,13 @@
 //! Why a call to the scheduler did nothing, and what a web server answers then.
 
 use callsheet_actors::{
+<<<<<<< HEAD
     AddError, BackfillError, ErrorKind, ExplainError, Fault, HistoryError, NextFireTimesError, PauseError,
     SelectError, TriggerError, UnknownRun, UpdateError,
+=======
+    AddError, ErrorKind, ExplainError, Fault, HistoryError, NextFireTimesError, PauseError, SelectError,
+    SkipMissedError, TriggerError, UnknownRun, UpdateError,
+>>>>>>> main
 };
 
 /// Why a call to the scheduler did nothing.
@@ -24,6 +29,9 @@ pub enum Error {
     /// Jobs were not paused or resumed.
     #[error(transparent)]
     Pause(#[from] PauseError),
+    /// What jobs had missed was not skipped.
+    #[error(transparent)]
+    SkipMissed(#[from] SkipMissedError),
     /// There are no fire times.
     #[error(transparent)]
     NextFireTimes(#[from] NextFireTimesError),
@@ -72,6 +80,7 @@ impl Error {
             Self::Select(error) => error.kind(),
             Self::Update(error) => error.kind(),
             Self::Pause(error) => error.kind(),
+            Self::SkipMissed(error) => error.kind(),
             Self::NextFireTimes(error) => error.kind(),
             Self::Trigger(error) => error.kind(),
             Self::Explain(error) => error.kind(),

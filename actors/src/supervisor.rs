@@ -7,9 +7,14 @@
 
 mod adding;
 mod alarms;
+<<<<<<< HEAD
 mod backfilling;
 mod backfills;
+=======
+mod asked_schedules;
+>>>>>>> main
 mod cancelling;
+mod catching_up;
 mod clock;
 mod enrolment;
 mod explaining;
@@ -29,6 +34,7 @@ mod removing;
 mod reports;
 mod restarts;
 mod shutdown;
+mod skipping;
 mod tags;
 mod updating;
 mod zone_data;
@@ -202,6 +208,8 @@ pub struct SupervisorActor {
     over: BTreeMap<JobName, DateTime<Utc>>,
     lint_log: LintLog,
     questions: WaitingQuestions,
+    /// The timer of the next turn to make up for a missed tick.
+    giving_turns: Option<SpawnHandle>,
     /// What is expected of jobs.
     watch: Watch,
     /// What is shown of jobs in the metrics.
@@ -260,6 +268,7 @@ impl SupervisorActor {
             over: BTreeMap::new(),
             lint_log: LintLog::default(),
             questions: WaitingQuestions::default(),
+            giving_turns: None,
             watch: Watch::default(),
             shows: Shows::default(),
             driving: Driving::new(seed),

@@ -168,6 +168,7 @@ impl SupervisorActor {
                 | JobMessage::CancelAll { .. }
                 | JobMessage::CancelRun { .. }
                 | JobMessage::PauseLocal { .. }
+                | JobMessage::SkipMissed { .. }
                 | JobMessage::Upcoming { .. }
                 | JobMessage::Explain { .. }
                 | JobMessage::CountFireTimes { .. }
@@ -184,6 +185,7 @@ impl SupervisorActor {
                 | JobMessage::CancelAll { .. }
                 | JobMessage::CancelRun { .. }
                 | JobMessage::PauseLocal { .. }
+                | JobMessage::SkipMissed { .. }
                 | JobMessage::Upcoming { .. }
                 | JobMessage::Explain { .. }
                 | JobMessage::CountFireTimes { .. }

@@ -34,11 +34,17 @@ pub enum JobOperation {
     Cancelled,
     /// It was removed from a node.
     Removed,
+    /// What it had missed was skipped.
+    SkippedMissed,
 }
 
 impl JobOperation {
     /// Every operation.
+<<<<<<< HEAD
     pub const ALL: [Self; 9] = [
+=======
+    pub const ALL: [Self; 8] = [
+>>>>>>> main
         Self::Added,
         Self::Changed,
         Self::Paused,
@@ -48,6 +54,7 @@ impl JobOperation {
         Self::BackfillCancelled,
         Self::Cancelled,
         Self::Removed,
+        Self::SkippedMissed,
     ];
 }
 
@@ -61,6 +68,7 @@ words!(JobOperation {
     BackfillCancelled: "backfill_cancelled",
     Cancelled: "cancelled",
     Removed: "removed",
+    SkippedMissed: "skipped_missed",
 });
 
 /// What somebody did to a job, and when.
