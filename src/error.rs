@@ -1,13 +1,8 @@
 //! Why a call to the scheduler did nothing, and what a web server answers then.
 
 use callsheet_actors::{
-<<<<<<< HEAD
     AddError, BackfillError, ErrorKind, ExplainError, Fault, HistoryError, NextFireTimesError, PauseError,
-    SelectError, TriggerError, UnknownRun, UpdateError,
-=======
-    AddError, ErrorKind, ExplainError, Fault, HistoryError, NextFireTimesError, PauseError, SelectError,
-    SkipMissedError, TriggerError, UnknownRun, UpdateError,
->>>>>>> main
+    SelectError, SkipMissedError, TriggerError, UnknownRun, UpdateError,
 };
 
 /// Why a call to the scheduler did nothing.

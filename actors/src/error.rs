@@ -6,17 +6,12 @@ use chrono::{DateTime, SecondsFormat, Utc};
 
 pub use crate::fault::{Fault, Faults};
 use crate::{
-<<<<<<< HEAD
     core::{
         backfill::BackfillId,
         text::{Grouped, bounded},
     },
-    name::{JobName, NAME_MAX, RunId},
-=======
-    core::text::{Grouped, bounded},
     health::ProblemJobs,
     name::{JobName, NAME_MAX, NodeId, RunId},
->>>>>>> main
     port::HistoryError,
 };
 

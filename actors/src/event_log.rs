@@ -235,7 +235,6 @@ pub(crate) mod tests {
                 expectation: Expectation::AtLeast,
                 since: DateTime::UNIX_EPOCH,
             },
-<<<<<<< HEAD
             EventName::BackfillStarted => {
                 EventKind::BackfillStarted { job, backfill: BackfillId::new(run), ticks: 24, by }
             }
@@ -245,10 +244,8 @@ pub(crate) mod tests {
             EventName::BackfillCancelled => {
                 EventKind::BackfillCancelled { job, backfill: BackfillId::new(run), remaining: 7, by }
             }
-=======
             EventName::LeaderOverdue => EventKind::LeaderOverdue { since: DateTime::UNIX_EPOCH },
             EventName::LeaderRecovered => EventKind::LeaderRecovered { since: DateTime::UNIX_EPOCH },
->>>>>>> main
             EventName::TickHeld => {
                 let reason = SkipReason::Paused;
                 EventKind::TickHeld { job, fire_time, reason }

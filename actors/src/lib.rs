@@ -112,13 +112,8 @@ pub use crate::{
         FORGET_AFTER_DEFAULT, FORGET_AFTER_MIN, THREADS_MAX,
     },
     error::{
-<<<<<<< HEAD
         AddError, BackfillError, ErrorKind, ExplainError, FIRE_TIMES_MAX, Fault, Faults, NextFireTimesError,
-        Over, PauseError, SelectError, StartError, TriggerError, UnknownRun, UpdateError,
-=======
-        AddError, ErrorKind, ExplainError, FIRE_TIMES_MAX, Fault, Faults, NextFireTimesError, Over,
-        PauseError, SelectError, SkipMissedError, StartError, TriggerError, UnknownRun, UpdateError,
->>>>>>> main
+        Over, PauseError, SelectError, SkipMissedError, StartError, TriggerError, UnknownRun, UpdateError,
     },
     event::{CancelReason, Event, EventKind, EventName, Outcome, StepDownReason},
     event_filter::EventFilter,
@@ -145,16 +140,10 @@ pub use crate::{
         SUBSCRIBER_EVENT_BYTES_MAX, SUBSCRIBER_EVENTS_MAX,
     },
     message::{
-<<<<<<< HEAD
         AddJob, AddJobs, Added, AnnounceShutdown, Backfill, BackfillPreview, BackfillStatus, CancelBackfill,
         CancelRun, CancelRuns, Health, JobAddress, JobDetails, JobPage, ListBackfills, ListJobs,
         NextFireTimes, PAGE_MAX, PauseJobs, PreviewBackfill, RemoveJobs, RescheduleJob, Resign, ResumeJobs,
-        Selector, Shutdown, ShutdownNow, TriggerJob, UpdateJob,
-=======
-        AddJob, AddJobs, Added, AnnounceShutdown, CancelRun, CancelRuns, Health, JobAddress, JobDetails,
-        JobPage, ListJobs, NextFireTimes, PAGE_MAX, PauseJobs, RemoveJobs, RescheduleJob, Resign, ResumeJobs,
         Selector, Shutdown, ShutdownNow, SkipMissed, SkippedMissed, TriggerJob, UpdateJob,
->>>>>>> main
     },
     name::{By, FencingToken, JobName, LockKey, NAME_MAX, NodeId, RunId, RunIds, Tag, Term},
     note::Note,

@@ -7,12 +7,9 @@
 
 mod adding;
 mod alarms;
-<<<<<<< HEAD
+mod asked_schedules;
 mod backfilling;
 mod backfills;
-=======
-mod asked_schedules;
->>>>>>> main
 mod cancelling;
 mod catching_up;
 mod clock;

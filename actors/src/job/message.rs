@@ -12,11 +12,7 @@ use super::{
 };
 use crate::{
     core::{
-<<<<<<< HEAD
-        job::{Input, Refusal},
-=======
-        job::{Input, NotSkipped, Skipped},
->>>>>>> main
+        job::{Input, NotSkipped, Refusal, Skipped},
         time::FireTime,
     },
     drain::Drain,

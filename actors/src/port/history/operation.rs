@@ -40,11 +40,7 @@ pub enum JobOperation {
 
 impl JobOperation {
     /// Every operation.
-<<<<<<< HEAD
-    pub const ALL: [Self; 9] = [
-=======
-    pub const ALL: [Self; 8] = [
->>>>>>> main
+    pub const ALL: [Self; 10] = [
         Self::Added,
         Self::Changed,
         Self::Paused,
