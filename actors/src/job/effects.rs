@@ -1,6 +1,6 @@
 //! What a job's actor does of what its machine says.
 
-use std::{future::poll_fn, sync::OnceLock};
+use std::{future::poll_fn, sync::OnceLock, time::Duration};
 
 use tokio::sync::oneshot;
 
@@ -55,7 +55,7 @@ impl JobActor {
                 Effect::Retried(retried) => self.retried(retried),
                 Effect::RunEnded(ended) => self.ended(ended, std::mem::take(&mut completes), told),
                 Effect::Skipped { first, newest, reason, count, at_least } => {
-                    self.skipped((first, newest), reason, count, at_least);
+                    self.skipped((first, newest), reason, (count, at_least), told.asked_at);
                 }
                 Effect::Held { fire_time, reason } => {
                     self.publish(|job| EventKind::TickHeld { job, fire_time, reason });
@@ -104,7 +104,14 @@ impl JobActor {
         }
     }
 
-    fn skipped(&self, (first, newest): (FireTime, FireTime), reason: SkipReason, count: u64, at_least: bool) {
+    /// `now` is what the monotonic clock read when the job decided it.
+    fn skipped(
+        &self,
+        (first, newest): (FireTime, FireTime),
+        reason: SkipReason,
+        (count, at_least): (u64, bool),
+        now: Duration,
+    ) {
         let kind = |job| EventKind::TickSkipped { job, fire_time: newest, reason, count, at_least };
         match reason {
             SkipReason::Misfire => self.publish(kind),
@@ -114,7 +121,7 @@ impl JobActor {
             | SkipReason::Parked
             | SkipReason::Removed => self.publish_routine(kind),
         }
-        self.record_skipped((first, newest), reason, count, at_least);
+        self.record_skipped((first, newest), reason, (count, at_least), now);
         if let Some(alarm) = self.job.definition.alarm().filter(|_| reason != SkipReason::Parked) {
             let is_to_be_asked = alarm.lock().skipped(newest);
             self.job.alarm_noted(is_to_be_asked);
