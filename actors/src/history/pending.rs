@@ -4,11 +4,14 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use foldhash::HashMap;
 
-use super::recorder::SHARDS;
 use crate::{name::JobName, port::DecisionRecord};
 
 /// How long equal decisions are counted together.
 pub(super) const COUNTED_FOR: Duration = Duration::from_mins(1);
+
+/// How many shards jobs are divided among: a multiple of the usual numbers of job threads, each of which then has
+/// its own.
+pub(super) const SHARDS: usize = 16;
 
 /// The most decisions that are counted at once, of the jobs of one shard: 32,768 of all. Of more, the one that
 /// is counted for longest is handed on.

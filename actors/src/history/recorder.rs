@@ -18,7 +18,7 @@ use super::{
     dropped::Dropped,
     open_runs::{OpenRun, OpenRuns, Which},
     options::HistoryOptions,
-    pending::Pending,
+    pending::{Pending, SHARDS},
     writer::{FLUSH_EVERY, Flushed, HistoryThread},
 };
 use crate::{
@@ -88,9 +88,6 @@ impl Shard {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
-
-/// How many shards there are: a multiple of the usual numbers of job threads, each of which then has its own.
-pub(super) const SHARDS: usize = 16;
 
 /// So many records are handed on together to a history that writes at once.
 const CHUNK: usize = 64;
