@@ -4,6 +4,7 @@
 #[path = "../common/redis.rs"]
 mod harness;
 
+mod cluster;
 mod faults;
 mod proxy;
 mod records;
