@@ -7,8 +7,8 @@ use super::{
     shared::{Shared, lock_error},
 };
 use crate::port::{
-    Change, Commit, Committed, LockError, OTHER_ZONE_DATA_MAX, OtherZoneData, RecordChange, RecordKind, RecordName,
-    RecordSession, RecordsError, Unit, UnitAnswer, Version,
+    Change, Commit, Committed, LockError, OTHER_ZONE_DATA_MAX, OtherZoneData, RecordChange, RecordKind,
+    RecordName, RecordSession, RecordsError, Unit, UnitAnswer, Version,
 };
 
 /// How many manifests are read at once.
@@ -88,7 +88,9 @@ impl Shared {
                     own.version = versions.first().copied();
                     return Ok(());
                 }
-                Err(LockError::NotDone { reason: "what the node says of itself was changed by others".to_owned() })
+                Err(LockError::NotDone {
+                    reason: "what the node says of itself was changed by others".to_owned(),
+                })
             }
             Committed::Dead(_) | Committed::LeaderMoved => Err(self.lost_session(own.session)),
         }
@@ -119,7 +121,8 @@ impl Shared {
     pub(super) async fn delete_manifests(&self, of: &[(RecordSession, Version)]) -> Result<(), RecordsError> {
         for part in of.chunks(self.records.limits().units.max(1)) {
             let delete = |(session, version): &(RecordSession, Version)| {
-                let change = RecordChange { name: manifest_name(*session), version: *version, change: Change::Delete };
+                let change =
+                    RecordChange { name: manifest_name(*session), version: *version, change: Change::Delete };
                 Unit { records: vec![change], hints: Vec::new() }
             };
             let units = part.iter().map(delete).collect();

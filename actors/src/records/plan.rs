@@ -13,8 +13,8 @@ use crate::{
     core::ledger::{FloorRow, NameRow},
     name::Term,
     port::{
-        Change, PendingRetry, RecordChange, RecordKind, RecordLimits, RecordName, RecordsError, Session, Unit,
-        Version,
+        Change, PendingRetry, RecordChange, RecordKind, RecordLimits, RecordName, RecordsError, Session,
+        Unit, Version,
     },
 };
 

@@ -22,8 +22,8 @@ use crate::{
         ledger::{FloorRow, NameRow},
     },
     port::{
-        Commit, Committed, LockError, RecordKind, RecordName, RecordSession, RecordsError, StoredRecord, UnitAnswer,
-        Version,
+        Commit, Committed, LockError, RecordKind, RecordName, RecordSession, RecordsError, StoredRecord,
+        UnitAnswer, Version,
     },
 };
 
@@ -46,7 +46,9 @@ pub(super) async fn ask(shared: &Arc<Shared>, requests: Vec<Request>) -> Result<
         let mut core = shared.core.lock().await;
         Round::new(&shared, &mut core, session, &requests).run().await
     });
-    asked.await.unwrap_or_else(|error| Err(LockError::NotDone { reason: format!("the call ended early: {error}") }))
+    asked
+        .await
+        .unwrap_or_else(|error| Err(LockError::NotDone { reason: format!("the call ended early: {error}") }))
 }
 
 pub(super) struct Round<'a> {
@@ -134,7 +136,9 @@ impl<'a> Round<'a> {
     /// The sessions of others on whose life the answer depends.
     fn sessions(&self, at: usize, into: &mut BTreeSet<u64>) {
         let known = |session: &u64| {
-            *session == self.session.0 || self.alive.contains(session) || self.core.cache.gone.contains(session)
+            *session == self.session.0
+                || self.alive.contains(session)
+                || self.core.cache.gone.contains(session)
         };
         let row = |key: &str| self.core.cache.names.get(key).map(|cached| &cached.row);
         if let Some(key) = self.requests[at].closes()
@@ -389,6 +393,10 @@ mod tests {
     fn what_does_not_fit_waits_and_so_does_what_comes_after_it() {
         let asked: [&[&str]; 5] = [&["a", "b"], &["c"], &["b", "c"], &["c"], &["d"]];
 
-        assert_eq!(grouped(&asked, 3), [vec![0], vec![1], vec![4]], "the third is too large, and the fourth is after it");
+        assert_eq!(
+            grouped(&asked, 3),
+            [vec![0], vec![1], vec![4]],
+            "the third is too large, and the fourth is after it"
+        );
     }
 }
