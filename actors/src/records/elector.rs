@@ -13,8 +13,8 @@ use crate::{
     deadline,
     name::{NodeId, Term},
     port::{
-        Campaign, Change, Commit, Committed, ElectError, Elector, Grant, LockError, Observation, RecordChange,
-        RecordKind, RecordName, RecordSession, RecordsError, Renewal, Unit, UnitAnswer,
+        Campaign, Change, Commit, Committed, ElectError, Elector, Grant, LockError, Observation,
+        RecordChange, RecordKind, RecordName, RecordSession, RecordsError, Renewal, Unit, UnitAnswer,
     },
 };
 
@@ -119,7 +119,8 @@ impl RecordsElector {
         let shared = &self.shared;
         let lives = shared.records.open(shared.lease).await.map_err(unavailable)?;
         let node: NodeId = shared.node;
-        let row = LeaderRow { term: former.term().0 + 1, node, lives: lives.0, zones: shared.zones().to_string() };
+        let row =
+            LeaderRow { term: former.term().0 + 1, node, lives: lives.0, zones: shared.zones().to_string() };
         let bytes = encode(&row).map_err(unavailable)?;
         let name = RecordName::only(RecordKind::Leader);
         let change = RecordChange { name, version: former.version, change: Change::Put(bytes) };

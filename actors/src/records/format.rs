@@ -100,7 +100,8 @@ mod tests {
 
     #[test]
     fn rows_are_read_as_they_were_written_and_fields_that_are_new_have_defaults() {
-        let leader = LeaderRow { term: 7, node: NodeId::numbered(1), lives: u64::MAX, zones: "2031a".to_owned() };
+        let leader =
+            LeaderRow { term: 7, node: NodeId::numbered(1), lives: u64::MAX, zones: "2031a".to_owned() };
         let bytes = encode(&leader).expect("it is encoded");
         assert_eq!(decode::<LeaderRow>(&bytes).expect("it is decoded"), leader);
 

@@ -13,9 +13,9 @@ use super::{
 use crate::{
     name::{JobName, LockKey, RunId, Term},
     port::{
-        Advanced, ClaimRequest, ClosedRuns, Completed, Completion, CursorAdvance, Declaration, Enrolled, Enrolment,
-        Forgotten, Inquiry, LeaderView, LockError, Locker, Notification, OtherZoneData, Pause, PendingRetryOfJob,
-        Proof, Proved, RoundAnswers, Session, Verdict,
+        Advanced, ClaimRequest, ClosedRuns, Completed, Completion, CursorAdvance, Declaration, Enrolled,
+        Enrolment, Forgotten, Inquiry, LeaderView, LockError, Locker, Notification, OtherZoneData, Pause,
+        PendingRetryOfJob, Proof, Proved, RoundAnswers, Session, Verdict,
     },
 };
 
@@ -128,7 +128,8 @@ impl Locker for RecordsLocker {
 
     fn release<'a>(&'a self, ends: &'a [Completion]) -> BoxFuture<'a, Result<Vec<Completed>, LockError>> {
         // Of the end itself nothing is kept.
-        let plain = |end: &Completion| Completion { pause_after: None, from_completion: false, ..end.clone() };
+        let plain =
+            |end: &Completion| Completion { pause_after: None, from_completion: false, ..end.clone() };
         self.all(ends.iter().map(move |end| Request::End(plain(end))), ended).boxed()
     }
 
@@ -170,7 +171,11 @@ impl Locker for RecordsLocker {
         self.shared.close_lost(limit).boxed()
     }
 
-    fn keep_names<'a>(&'a self, jobs: &'a [JobName], fresh: Duration) -> BoxFuture<'a, Result<(), LockError>> {
+    fn keep_names<'a>(
+        &'a self,
+        jobs: &'a [JobName],
+        fresh: Duration,
+    ) -> BoxFuture<'a, Result<(), LockError>> {
         // What others have changed all the time is left for the next time.
         let keep = jobs.iter().cloned().map(move |job| Request::Keep(job, fresh));
         self.all(keep, |_| Ok(())).map(|all| all.map(drop)).boxed()

@@ -7,8 +7,8 @@ use super::{
     shared::{Shared, lock_error},
 };
 use crate::port::{
-    Change, Commit, Committed, LockError, OTHER_ZONE_DATA_MAX, OtherZoneData, RecordChange, RecordKind, RecordName,
-    RecordSession, RecordsError, Unit, UnitAnswer, Version,
+    Change, Commit, Committed, LockError, OTHER_ZONE_DATA_MAX, OtherZoneData, RecordChange, RecordKind,
+    RecordName, RecordSession, RecordsError, Unit, UnitAnswer, Version,
 };
 
 /// How many manifests are read at once.
@@ -29,8 +29,13 @@ pub(super) struct Manifest {
     pub(super) row: ManifestRow,
 }
 
-fn manifest_name(session: RecordSession) -> RecordName {
+pub(super) fn manifest_name(session: RecordSession) -> RecordName {
     RecordName::new(RecordKind::Manifest, format!("{:016x}", session.0))
+}
+
+/// The session of the manifest with this id.
+pub(super) fn session_of_manifest(id: &str) -> Option<RecordSession> {
+    u64::from_str_radix(id, 16).ok().map(RecordSession)
 }
 
 impl Shared {
@@ -88,7 +93,9 @@ impl Shared {
                     own.version = versions.first().copied();
                     return Ok(());
                 }
-                Err(LockError::NotDone { reason: "what the node says of itself was changed by others".to_owned() })
+                Err(LockError::NotDone {
+                    reason: "what the node says of itself was changed by others".to_owned(),
+                })
             }
             Committed::Dead(_) | Committed::LeaderMoved => Err(self.lost_session(own.session)),
         }
@@ -101,9 +108,9 @@ impl Shared {
         loop {
             let page = self.records.list(RecordKind::Manifest, after.as_deref(), PAGE).await?;
             for listed in &page.records {
-                let Ok(session) = u64::from_str_radix(&listed.id, 16) else { continue };
+                let Some(session) = session_of_manifest(&listed.id) else { continue };
                 let row = decode(&listed.record.bytes)?;
-                all.push(Manifest { session: RecordSession(session), version: listed.record.version, row });
+                all.push(Manifest { session, version: listed.record.version, row });
             }
             match page.records.last().filter(|_| page.more) {
                 Some(last) => after = Some(last.id.clone()),
@@ -119,7 +126,8 @@ impl Shared {
     pub(super) async fn delete_manifests(&self, of: &[(RecordSession, Version)]) -> Result<(), RecordsError> {
         for part in of.chunks(self.records.limits().units.max(1)) {
             let delete = |(session, version): &(RecordSession, Version)| {
-                let change = RecordChange { name: manifest_name(*session), version: *version, change: Change::Delete };
+                let change =
+                    RecordChange { name: manifest_name(*session), version: *version, change: Change::Delete };
                 Unit { records: vec![change], hints: Vec::new() }
             };
             let units = part.iter().map(delete).collect();

@@ -7,11 +7,7 @@ use std::{
 };
 
 use futures_util::StreamExt;
-use tokio::{
-    sync::Notify,
-    task::AbortHandle,
-    time::sleep,
-};
+use tokio::{sync::Notify, task::AbortHandle, time::sleep};
 
 use super::{
     format::{Hint, PendingRow, decode, encode_hint},
@@ -21,8 +17,8 @@ use crate::{
     core::ledger::{NOTIFICATIONS_MAX, NameRow},
     name::{JobName, RunId},
     port::{
-        Heard, HintStream, Notification, PendingRetry, PendingRetryOfJob, RecordKind, RecordName, RecordSession,
-        RecordsError, Session,
+        Heard, HintStream, Notification, PendingRetry, PendingRetryOfJob, RecordKind, RecordName,
+        RecordSession, RecordsError, Session,
     },
 };
 
@@ -179,7 +175,9 @@ async fn hear(shared: std::sync::Weak<Shared>, mut stream: HintStream) {
                 shared.leader_changed.notify_waiters();
                 continue;
             }
-            Some(Hint::Stop(session, _)) if shared.session().ok() != Some(RecordSession(*session)) => continue,
+            Some(Hint::Stop(session, _)) if shared.session().ok() != Some(RecordSession(*session)) => {
+                continue;
+            }
             Some(Hint::Stop(..) | Hint::Pause(_) | Hint::Retry(..)) | None => {}
         }
         shared.notices.push(hint);
@@ -190,7 +188,9 @@ async fn hear(shared: std::sync::Weak<Shared>, mut stream: HintStream) {
 pub(super) fn hint_of(to: Option<Session>, notification: &Notification) -> Option<Arc<[u8]>> {
     let hint = match (notification, to) {
         (Notification::PauseChanged { job, .. }, _) => Hint::Pause(job.clone()),
-        (Notification::PendingRetry(PendingRetryOfJob { job, retry }), _) => Hint::Retry(job.clone(), retry.run),
+        (Notification::PendingRetry(PendingRetryOfJob { job, retry }), _) => {
+            Hint::Retry(job.clone(), retry.run)
+        }
         (Notification::Stop { run }, Some(Session(session))) => Hint::Stop(session, *run),
         (Notification::Stop { .. } | Notification::Lagged, _) => return None,
     };

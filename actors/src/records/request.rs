@@ -8,8 +8,8 @@ use crate::{
     core::ledger::Ledger,
     name::{JobName, LockKey, RunId, Term},
     port::{
-        Advanced, Authority, ClaimRequest, Completed, Completion, CursorAdvance, Enrolled, Enrolment, LostRun,
-        Pause, Session, Verdict,
+        Advanced, Authority, ClaimRequest, Completed, Completion, CursorAdvance, Enrolled, Enrolment,
+        LostRun, Pause, Session, Verdict,
     },
 };
 

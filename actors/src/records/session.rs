@@ -13,12 +13,12 @@ use super::{
     shared::{Shared, lock, session_of},
 };
 use crate::port::{
-    Change, Commit, Lease, LockError, RecordChange, RecordKind, RecordName, RecordSession, RecordsError, Session,
-    StoredRecord, Unit, Version,
+    Change, Commit, Lease, LockError, RecordChange, RecordKind, RecordName, RecordSession, RecordsError,
+    Session, StoredRecord, Unit, Version,
 };
 
-/// A session is renewed so often in a lease.
-const RENEWALS: u32 = 3;
+/// A session is renewed so often in a lease: a session that was ended is noticed within a quarter of it.
+const RENEWALS: u32 = 4;
 
 /// The session that is open.
 pub(super) struct Own {
@@ -65,17 +65,16 @@ impl Shared {
         let Lease { duration, margin } = self.terms();
         let (lost, _) = watch::channel(None);
         let keeper = tokio::spawn(keep_alive(Arc::downgrade(self), session, sent_at)).abort_handle();
-        *lock(&self.own) = Some(Own {
-            session,
-            trusted_until: sent_at + (duration - margin),
-            lost,
-            keeper,
-            term: None,
-        });
+        *lock(&self.own) =
+            Some(Own { session, trusted_until: sent_at + (duration - margin), lost, keeper, term: None });
         Ok(session_of(session))
     }
 
-    async fn end_both(&self, session: RecordSession, lives: Option<RecordSession>) -> Result<(), RecordsError> {
+    async fn end_both(
+        &self,
+        session: RecordSession,
+        lives: Option<RecordSession>,
+    ) -> Result<(), RecordsError> {
         if let Some(lives) = lives {
             self.end_term(lives).await?;
         }
@@ -101,7 +100,8 @@ impl Shared {
                 return Err(RecordsError::Refused { reason });
             }
             let bytes = encode(&FormatRow { format: FORMAT })?;
-            let change = RecordChange { name: name.clone(), version: Version::ABSENT, change: Change::Put(bytes) };
+            let change =
+                RecordChange { name: name.clone(), version: Version::ABSENT, change: Change::Put(bytes) };
             let units = vec![Unit { records: vec![change], hints: Vec::new() }];
             self.records.commit(&Commit { units, ..Commit::default() }).await?;
         }
@@ -152,7 +152,8 @@ async fn keep_alive(shared: std::sync::Weak<Shared>, session: RecordSession, ope
     let mut heard_at = opened_at;
     let mut next = None;
     loop {
-        let Some((lease, records)) = shared.upgrade().map(|shared| (shared.terms(), shared.records.clone())) else {
+        let Some((lease, records)) = shared.upgrade().map(|shared| (shared.terms(), shared.records.clone()))
+        else {
             return;
         };
         let every = lease.duration / RENEWALS;
@@ -183,7 +184,9 @@ fn open_error(error: RecordsError) -> LockError {
     match error {
         RecordsError::Timeout => LockError::Timeout,
         RecordsError::Refused { reason } => LockError::Refused { reason },
-        RecordsError::Unavailable { reason } | RecordsError::NotDone { reason } => LockError::Unavailable { reason },
+        RecordsError::Unavailable { reason } | RecordsError::NotDone { reason } => {
+            LockError::Unavailable { reason }
+        }
         RecordsError::OverLimit { .. } => LockError::Refused { reason: error.to_string() },
     }
 }

@@ -21,8 +21,8 @@ use crate::{
     core::ledger::Ledger,
     name::{NodeId, Term},
     port::{
-        Clock, Lease, LockError, RecordKind, RecordName, RecordSession, RecordSnapshot, Records, RecordsError,
-        Session, StoredRecord, SystemClock, Version,
+        Clock, Lease, LockError, RecordKind, RecordName, RecordSession, RecordSnapshot, Records,
+        RecordsError, Session, StoredRecord, SystemClock, Version,
     },
 };
 
@@ -140,7 +140,9 @@ impl Shared {
         for part in sessions.chunks(self.records.limits().reads.max(1)) {
             let asked: Vec<_> = part.iter().map(|session| RecordSession(*session)).collect();
             let snapshot = self.read(&[], &asked).await?;
-            alive.extend(part.iter().zip(snapshot.alive).filter(|(_, alive)| *alive).map(|(session, _)| *session));
+            alive.extend(
+                part.iter().zip(snapshot.alive).filter(|(_, alive)| *alive).map(|(session, _)| *session),
+            );
         }
         Ok(alive)
     }

@@ -18,8 +18,8 @@ use crate::{
     name::{JobName, LockKey, RunId, Term},
     port::{
         Change, ClosedRuns, Commit, Committed, Forgotten, ListedRecord, LockError, LostRun, PendingRetry,
-        PendingRetryOfJob, RecordChange, RecordKind, RecordName, RecordSession, RecordsError, StoredRecord, Unit,
-        UnitAnswer, Version,
+        PendingRetryOfJob, RecordChange, RecordKind, RecordName, RecordSession, RecordsError, StoredRecord,
+        Unit, UnitAnswer, Version,
     },
 };
 
@@ -62,14 +62,19 @@ impl Shared {
             if dead.is_empty() {
                 return Ok(ClosedRuns::default());
             }
-            let manifests: Vec<_> = dead.iter().map(|manifest| (manifest.session, manifest.version)).collect();
+            let manifests: Vec<_> =
+                dead.iter().map(|manifest| (manifest.session, manifest.version)).collect();
             let dead = manifests.iter().map(|(session, _)| session.0).collect();
             sweep.lost = Some(LostSearch { dead, manifests, after: None, left: false });
         }
         let Some(search) = &mut sweep.lost else { return Ok(ClosedRuns::default()) };
         let mut lost = Vec::new();
         for _ in 0..PAGES_MAX {
-            let page = self.records.list(RecordKind::Name, search.after.as_deref(), PAGE).await.map_err(lock_error)?;
+            let page = self
+                .records
+                .list(RecordKind::Name, search.after.as_deref(), PAGE)
+                .await
+                .map_err(lock_error)?;
             let found = search.found(&page.records, limit - lost.len())?;
             let full = found.len() == limit - lost.len();
             let closes: Vec<_> = found.into_iter().map(|(key, run)| Request::Close(key, run)).collect();
@@ -107,7 +112,9 @@ impl Shared {
             let page = self.records.list(RecordKind::Pending, from.as_deref(), PAGE).await?;
             for ListedRecord { id, record } in &page.records {
                 let row: PendingRow = decode(&record.bytes)?;
-                for retry in row.retries.iter().map(PendingRetry::from).filter(|retry| Some(retry.run) > after) {
+                for retry in
+                    row.retries.iter().map(PendingRetry::from).filter(|retry| Some(retry.run) > after)
+                {
                     found.insert(retry.run, PendingRetryOfJob { job: JobName::stored(id.clone()), retry });
                 }
                 while found.len() > limit {
@@ -122,7 +129,11 @@ impl Shared {
     }
 
     /// Forgets, as the leader of `term`, names that were out of use for so long.
-    pub(super) async fn forget(self: &Arc<Self>, term: Term, after: Duration) -> Result<Forgotten, LockError> {
+    pub(super) async fn forget(
+        self: &Arc<Self>,
+        term: Term,
+        after: Duration,
+    ) -> Result<Forgotten, LockError> {
         let session = self.session()?;
         let shared = self.clone();
         // As a round: whoever gives up waiting gives up no commit.
@@ -145,7 +156,11 @@ impl Shared {
         let pending = self.pending_jobs().await.map_err(lock_error)?;
         let mut names = 0;
         for _ in 0..PAGES_MAX {
-            let page = self.records.list(RecordKind::Name, search.after.as_deref(), PAGE).await.map_err(lock_error)?;
+            let page = self
+                .records
+                .list(RecordKind::Name, search.after.as_deref(), PAGE)
+                .await
+                .map_err(lock_error)?;
             search.after = page.records.last().map(|last| last.id.clone());
             if search.busy_known {
                 let old = search.old(&page.records, &pending)?;
@@ -221,11 +236,13 @@ impl Round<'_> {
         };
         let Some(lives) = leader.lives().filter(|_| leader.term() == term) else { return Ok(None) };
         let floor = self.read_floor(names).await.map_err(lock_error)?;
-        let needs = Needs { names: names.iter().map(|(name, _)| name.clone()).collect(), pending: Vec::new() };
+        let needs =
+            Needs { names: names.iter().map(|(name, _)| name.clone()).collect(), pending: Vec::new() };
         self.begin(&needs);
         let forgotten = self.core.ledger.forget(self.shared.clock.now(), term, after).names;
         let unit = self.forgetting_unit(&floor, after, names).map_err(lock_error)?;
-        let commit = Commit { alive: vec![self.session, lives], leader: Some(leader.version), units: vec![unit] };
+        let commit =
+            Commit { alive: vec![self.session, lives], leader: Some(leader.version), units: vec![unit] };
         // Whatever becomes of it, these are read again.
         self.core.cache.floor = None;
         names.iter().for_each(|(name, _)| self.core.cache.evict(name));
@@ -248,7 +265,10 @@ impl Round<'_> {
     }
 
     /// Reads the floor, and who of those that declare policies for these names is alive.
-    async fn read_floor(&mut self, names: &[(Arc<str>, Cached<NameRow>)]) -> Result<Cached<FloorRow>, RecordsError> {
+    async fn read_floor(
+        &mut self,
+        names: &[(Arc<str>, Cached<NameRow>)],
+    ) -> Result<Cached<FloorRow>, RecordsError> {
         let name = RecordName::only(RecordKind::Floor);
         let stored = self.shared.read(std::slice::from_ref(&name), &[]).await?.records;
         let StoredRecord { version, bytes } = stored.into_iter().next().unwrap_or(StoredRecord::ABSENT);

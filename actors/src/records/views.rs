@@ -30,7 +30,8 @@ impl Shared {
         let mut rows = Vec::new();
         let leader = self.ask_leader().await?;
         for part in names.chunks(self.records.limits().reads.max(1)) {
-            let asked: Vec<_> = part.iter().map(|name| RecordName::new(RecordKind::Name, name.clone())).collect();
+            let asked: Vec<_> =
+                part.iter().map(|name| RecordName::new(RecordKind::Name, name.clone())).collect();
             let stored = self.read(&asked, &[]).await?.records;
             for (name, StoredRecord { version, bytes }) in part.iter().zip(stored) {
                 if version.is_present() {
@@ -38,7 +39,8 @@ impl Shared {
                 }
             }
         }
-        let declarers: HashSet<u64> = rows.iter().flat_map(|(_, row)| row.declared_by()).map(|by| by.0).collect();
+        let declarers: HashSet<u64> =
+            rows.iter().flat_map(|(_, row)| row.declared_by()).map(|by| by.0).collect();
         let alive = self.alive(&declarers.into_iter().collect::<Vec<_>>()).await?;
         ledger.begin_cut(leader.term(), leader.alive, &FloorRow::default());
         ledger.load_live(session_of(session));

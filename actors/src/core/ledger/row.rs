@@ -146,7 +146,9 @@ mod identity {
         serializer: S,
     ) -> Result<S::Ok, S::Error> {
         // As a UUID, the sixteen bytes are sixteen bytes in every format.
-        identity.map(|identity| (identity.version(), Uuid::from_bytes(identity.digest()))).serialize(serializer)
+        identity
+            .map(|identity| (identity.version(), Uuid::from_bytes(identity.digest())))
+            .serialize(serializer)
     }
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(

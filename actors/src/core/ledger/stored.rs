@@ -183,7 +183,10 @@ pub(super) mod instant {
     use chrono::{DateTime, Utc};
     use serde::{Deserialize, Deserializer, Serializer, de::Error};
 
-    pub(crate) fn serialize<S: Serializer>(instant: &DateTime<Utc>, serializer: S) -> Result<S::Ok, S::Error> {
+    pub(crate) fn serialize<S: Serializer>(
+        instant: &DateTime<Utc>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
         serializer.serialize_i64(instant.timestamp_micros())
     }
 
@@ -218,11 +221,16 @@ mod fire_time {
 
     use super::FireTime;
 
-    pub(crate) fn serialize<S: Serializer>(tick: &Option<FireTime>, serializer: S) -> Result<S::Ok, S::Error> {
+    pub(crate) fn serialize<S: Serializer>(
+        tick: &Option<FireTime>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
         tick.map(|tick| tick.instant().timestamp_millis()).serialize(serializer)
     }
 
-    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<FireTime>, D::Error> {
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<FireTime>, D::Error> {
         let millis = Option::<i64>::deserialize(deserializer)?;
         Ok(millis.and_then(DateTime::from_timestamp_millis).map(FireTime::new))
     }
