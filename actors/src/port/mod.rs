@@ -2,7 +2,9 @@
 //! checks it.
 
 mod backend;
+mod backfills;
 mod body;
+mod capabilities;
 mod clock;
 mod divergence;
 mod elector;
@@ -21,7 +23,14 @@ pub use crate::core::{
     skip::{SkipReason, Skips},
 };
 pub use backend::{Backend, Role};
+pub use backfills::{
+    BACKFILL_CONCURRENT_MAX, BACKFILL_SPACING_MAX, BACKFILL_TICKS_MAX, BACKFILLS_KEPT_MAX,
+    BACKFILLS_OPEN_MAX, BackfillId, BackfillMoved, BackfillProgress, BackfillPut, BackfillState, Backfills,
+    StoredBackfill,
+};
 pub use body::Body;
+pub(crate) use capabilities::Able;
+pub use capabilities::{Capabilities, Capability};
 pub use clock::{CLOCK_LOOK_EVERY, Clock, SystemClock};
 pub use divergence::{
     DIVERGED_RUNS_MAX, DivergedRun, Divergence, GRANTED_RUNS_MAX, GrantedRun, KnownHistory,
