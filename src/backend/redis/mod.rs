@@ -27,7 +27,7 @@ use std::{
 use callsheet_actors::{
     Fault, NodeId,
     adapter::RecordsBackend,
-    port::{Backend, Clock, Elector, Locker, Records},
+    port::{Backend, Capabilities, Clock, Elector, Locker, Records},
 };
 
 use self::{records::RedisRecords, settings::Settings};
@@ -196,6 +196,10 @@ impl Backend for Redis {
 
     fn lease(&self) -> Duration {
         self.settings.lease
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.backend().capabilities()
     }
 }
 
