@@ -1,6 +1,6 @@
 //! What the store is asked about the ticks and the cursor of a job: one thing at a time.
 
-use std::time::Duration;
+use std::{cell::Cell, time::Duration};
 
 use super::{
     Advance,
@@ -10,7 +10,7 @@ use super::{
 use crate::{
     core::{backoff::doubled, time::FireTime},
     name::RunId,
-    port::TickClaim,
+    port::{SkipReason, TickClaim},
 };
 
 /// What the store is asked, and how often it was asked in vain.
@@ -19,6 +19,8 @@ pub(super) struct Asked {
     question: Option<Question>,
     /// How often in a row the store did not answer, or did not decide.
     unanswered: u32,
+    /// What somebody had skipped here last was decided by another node.
+    skipped_in_vain: bool,
 }
 
 /// Boxed, so that an idle job is small.
@@ -26,6 +28,12 @@ pub(super) struct Asked {
 enum Question {
     Claim(Box<TickAsked>),
     Advance(Box<Advance>),
+}
+
+thread_local! {
+    /// The memory of the last claim that was answered on this thread: a store in this process answers within the
+    /// step that asks it, and so one is enough for all jobs.
+    static ROOM: Cell<Option<Box<TickAsked>>> = const { Cell::new(None) };
 }
 
 /// The claim of a tick.
@@ -83,7 +91,15 @@ impl Asked {
     }
 
     pub(super) fn ask_claim(&mut self, asked: TickAsked) {
-        self.question = Some(Question::Claim(Box::new(asked)));
+        // A thread that ends keeps none.
+        let boxed = match ROOM.try_with(Cell::take).unwrap_or_default() {
+            Some(mut room) => {
+                *room = asked;
+                room
+            }
+            None => Box::new(asked),
+        };
+        self.question = Some(Question::Claim(boxed));
     }
 
     pub(super) fn ask_advance(&mut self, asked: Advance) {
@@ -92,12 +108,28 @@ impl Asked {
 
     /// The question is answered, or is asked no more.
     pub(super) fn close(&mut self) {
-        self.question = None;
+        if let Some(Question::Claim(room)) = self.question.take() {
+            let _ = ROOM.try_with(|kept| kept.set(Some(room)));
+        }
     }
 
     /// The store has not answered, or not decided, what it was asked last.
     pub(super) fn is_in_vain(&self) -> bool {
         self.unanswered > 0
+    }
+
+    /// Somebody has ticks skipped: whether another node decides them is to be seen.
+    pub(super) fn skips(&mut self) {
+        self.skipped_in_vain = false;
+    }
+
+    /// Another node has decided what the question was to decide.
+    pub(super) fn decided_elsewhere(&mut self, advance: &Advance) {
+        self.skipped_in_vain |= advance.skips.of(SkipReason::Operator) > 0;
+    }
+
+    pub(super) fn has_skipped_in_vain(&self) -> bool {
+        self.skipped_in_vain
     }
 
     /// The store decided something.
@@ -117,7 +149,7 @@ impl Asked {
 mod tests {
     use super::*;
     use crate::{
-        core::job::tests::at,
+        core::job::{backlog::CatchUpTurn, tests::at},
         name::{NodeId, RunIds},
         port::{Authority, Skips},
     };
@@ -128,8 +160,8 @@ mod tests {
         let (run, skips, authority) =
             (RunIds::of(NodeId::numbered(1)).next(wall), Skips::default(), Authority::Any);
         let claim = TickClaim { fire_time: tick, expected: wall, skips, authority };
-        let waiting =
-            Waiting { tick, skips, skipped_to: None, missed: None, window: Duration::ZERO, contended: false };
+        let (window, turn) = (Duration::ZERO, CatchUpTurn::NotNeeded);
+        let waiting = Waiting { tick, skips, skipped_to: None, missed: None, window, contended: false, turn };
         let (late_by, only_rechecks, doubtful, ends_pause) = (Duration::ZERO, false, false, false);
         let mut asked = Asked::default();
         assert_eq!((asked.is_nothing(), asked.tick()), (true, None));
