@@ -51,6 +51,13 @@ pub(crate) const LAYERS: &[Layer] = &[
             "actors/src/port/records/*.rs",
         ],
     ),
+    // A backend over any store of records.
+    Layer {
+        name: "records",
+        files: &["actors/src/records.rs", "actors/src/records/*.rs"],
+        chapters: &[&["actors/src/records.rs", "actors/src/records/*.rs"]],
+        never: &[],
+    },
     // What is no actor, and is used by several of them.
     Layer {
         name: "shared",
