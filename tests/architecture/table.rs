@@ -47,6 +47,7 @@ pub(crate) const LAYERS: &[Layer] = &[
             "actors/src/event/*.rs",
             "actors/src/port/*.rs",
             "actors/src/port/history/*.rs",
+            "actors/src/port/records/*.rs",
         ],
     ),
     // What is no actor, and is used by several of them.
