@@ -3,7 +3,7 @@
 //!
 //! * [`Ledger`]: the rules of a store, in memory. A store of one process wraps it; others compare themselves
 //!   with it.
-//! * [`MemoryHistory`]: a [history](crate::port::History) in memory.
+//! * [`MemoryHistory`]: a [history](crate::port::History) in memory. [`JobRow`]: what such a one keeps of a job.
 //! * [`Backoff`]: the pauses before something that failed is tried again.
 //! * [`RoundTrips`], [`LeaseFit`], [`lease_min`]: how long a round trip takes, and which lease that allows.
 //! * [`clock_origin`]: two clocks are compared by what each read at the same zero.
@@ -13,7 +13,7 @@
 //!
 //! Nothing here does any I/O or reads a clock.
 
-pub use crate::history::MemoryHistory;
+pub use crate::history::{JobRow, MemoryHistory};
 
 pub use crate::core::{
     backoff::Backoff,

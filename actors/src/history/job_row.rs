@@ -1,8 +1,9 @@
-//! The row of a job in a history in memory: what became of it so far.
+//! The row of a job in a history that counts by itself: what became of it so far.
 
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
 
 use crate::{
     FireTime,
@@ -11,9 +12,12 @@ use crate::{
     port::{DurationCounts, EndedRun, FailedRun, JobRecord, Pause, PauseChange, RunRecord},
 };
 
-/// The row of a job.
-#[derive(Default)]
-pub(super) struct JobRow {
+/// What a history knows of a job, for one whose store does not count: it is a value in memory, or in a file.
+///
+/// Runs and changes are taken in in the order in which they were made.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct JobRow {
     last_run: Option<EndedRun>,
     last_success: Option<DateTime<Utc>>,
     last_failure: Option<Box<FailedRun>>,
@@ -21,6 +25,7 @@ pub(super) struct JobRow {
     runs: u64,
     failures: u64,
     /// How long all bodies took, and how many there were.
+    #[serde(with = "crate::serde::duration")]
     took: Duration,
     timed: u64,
     counts: DurationCounts,
@@ -31,8 +36,8 @@ pub(super) struct JobRow {
 }
 
 impl JobRow {
-    /// Counts a run that ended.
-    pub(super) fn take_run(&mut self, run: &RunRecord) {
+    /// Counts a run that ended. Each is counted once, as the caller sees to.
+    pub fn take_run(&mut self, run: &RunRecord) {
         let (Some(outcome), Some(at)) = (run.outcome, run.ended_at) else { return };
         self.runs += 1;
         if self.last_run.is_none_or(|last| last.at <= at) {
@@ -61,7 +66,7 @@ impl JobRow {
     }
 
     /// Takes in that it was paused, or resumed.
-    pub(super) fn take_pause(&mut self, change: PauseChange) {
+    pub fn take_pause(&mut self, change: PauseChange) {
         let PauseChange { at, pause, .. } = change;
         if self.paused_at.is_some_and(|last| last > at) {
             return;
@@ -73,7 +78,8 @@ impl JobRow {
         }
     }
 
-    pub(super) fn record(&self, job: JobName) -> JobRecord {
+    /// What is answered of the job, without who holds it.
+    pub fn record(&self, job: JobName) -> JobRecord {
         let timed = u32::try_from(self.timed).unwrap_or(u32::MAX);
         JobRecord {
             last_run: self.last_run,
