@@ -9,7 +9,8 @@ use callsheet_actors::{
 };
 use rusqlite::{Error, ErrorCode};
 
-use super::NAME;
+/// What the store is called in health reports and errors.
+pub(super) const NAME: &str = "sqlite";
 
 /// The longest message of SQLite that is quoted, in bytes.
 const MESSAGE_MAX: usize = 512;

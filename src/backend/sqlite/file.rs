@@ -9,7 +9,11 @@ use std::{
 
 use rusqlite::{Connection, OpenFlags};
 
-use super::{Durability, failure::Trouble, migrations::migrate};
+use super::{
+    durability::Durability,
+    failure::Trouble,
+    migrations::{Format, migrate},
+};
 
 /// How long a statement waits for another program that has the file open.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
@@ -17,17 +21,6 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
 const LOG_KEPT_MAX: i64 = 16 * 1_024 * 1_024;
 /// How many prepared statements a connection keeps.
 const STATEMENTS_MAX: usize = 64;
-
-/// What is in a file.
-#[derive(Debug)]
-pub(super) struct Format {
-    /// Stands in the header of the file, so that it is told from those of others.
-    pub(super) application: i32,
-    /// What such a file is called.
-    pub(super) is: &'static str,
-    /// What makes it of an empty file, one step a version: version n has the first n of them.
-    pub(super) steps: &'static [&'static str],
-}
 
 /// Where a file is, and how it is opened.
 #[derive(Debug)]

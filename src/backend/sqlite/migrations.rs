@@ -6,7 +6,18 @@
 
 use rusqlite::{Connection, TransactionBehavior};
 
-use super::{failure::Trouble, file::Format};
+use super::failure::Trouble;
+
+/// What is in a file.
+#[derive(Debug)]
+pub(super) struct Format {
+    /// Stands in the header of the file, so that it is told from those of others.
+    pub(super) application: i32,
+    /// What such a file is called.
+    pub(super) is: &'static str,
+    /// What makes it of an empty file, one step a version: version n has the first n of them.
+    pub(super) steps: &'static [&'static str],
+}
 
 /// What the header of a file says.
 struct Header {

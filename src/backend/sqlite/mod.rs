@@ -5,6 +5,7 @@
 //! * `records`, `sessions`: the port on which the engine's rules run.
 //! * `history`: what happened, in a file of its own.
 
+mod durability;
 mod failure;
 mod file;
 mod history;
@@ -27,6 +28,7 @@ use callsheet_actors::{
 };
 use rusqlite::Connection;
 
+pub use self::durability::Durability;
 use self::{
     failure::Trouble,
     file::{Place, beside, checked},
@@ -36,23 +38,6 @@ use self::{
     thread::FileThread,
 };
 use super::Local;
-
-/// What it is called in health reports and errors.
-const NAME: &str = "sqlite";
-
-/// What a claim, an end or a pause that was answered survives.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-#[non_exhaustive]
-pub enum Durability {
-    /// The end of the process however it ends, and a loss of power: each transaction is on the disk before it is
-    /// answered. It takes as long as the disk takes for that: 0.1 to 10 ms. The default.
-    #[default]
-    PowerLoss,
-    /// The end of the process however it ends, `kill -9` too, but not that of the machine: after a loss of power,
-    /// or a crash of the kernel, what was answered in the seconds before may be forgotten, up to the last
-    /// checkpoint. Then a tick may run twice. The file is never damaged by it.
-    ProcessCrash,
-}
 
 /// A single node whose coordination and history outlive the process, without a server: made by [`Local::at`].
 ///

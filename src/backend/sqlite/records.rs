@@ -16,8 +16,8 @@ use rusqlite::{Connection, OptionalExtension, params};
 use tokio::sync::broadcast::{self, error::RecvError};
 
 use super::{
-    NAME,
-    file::Format,
+    failure::NAME,
+    migrations::Format,
     sessions::Sessions,
     thread::{Books, FileThread},
 };

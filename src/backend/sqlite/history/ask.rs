@@ -12,7 +12,7 @@ use rusqlite::{Connection, OptionalExtension, Row, ToSql, named_params};
 use serde::de::DeserializeOwned;
 
 use super::{
-    micros,
+    books::micros,
     write::{from_json, job_row, stale_before},
 };
 

@@ -3,9 +3,10 @@
 //!
 //! Records are kept as JSON, beside the columns by which they are asked for. Other programs may read the file.
 //!
-//! * `write`: records on their way in. `ask`: pages, and the row of a job. `prune`: what is deleted.
+//! * `books`: the file, and its thread. `write`: records on their way in. `ask`: pages, and the row of a job. `prune`: what is deleted.
 
 mod ask;
+mod books;
 mod prune;
 mod write;
 
@@ -19,95 +20,15 @@ use chrono::{DateTime, Utc};
 use futures_util::{FutureExt, future::BoxFuture};
 use rusqlite::Connection;
 
-use super::{
-    NAME,
-    file::Format,
-    thread::{Books, FileThread},
-};
+use super::{failure::NAME, thread::FileThread};
 
-/// The file of the history, "CShi" in its header.
-pub(super) const HISTORY: Format = Format {
-    application: 0x4353_6869,
-    is: "history of callsheet",
-    steps: &["
--- Instants are microseconds since 1970. Runs and nodes are the 16 bytes of their ids; those of runs grow with time.
-CREATE TABLE runs (
-    run BLOB PRIMARY KEY,
-    job TEXT NOT NULL,
-    -- None while it is in progress.
-    outcome TEXT,
-    -- When its node said last that it is in progress; of one that ended, when it was written.
-    written_at INTEGER NOT NULL,
-    -- JSON.
-    record TEXT NOT NULL
-) STRICT;
-CREATE INDEX runs_by_job ON runs (job, run);
-CREATE INDEX runs_by_outcome ON runs (outcome, run);
-CREATE INDEX runs_by_job_and_outcome ON runs (job, outcome, run);
--- One row for each job. It is never deleted.
-CREATE TABLE jobs (
-    job TEXT PRIMARY KEY,
-    -- JSON: what became of the job so far.
-    record TEXT NOT NULL,
-    -- How many runs were added since it was looked for too many.
-    unpruned INTEGER NOT NULL
-) STRICT, WITHOUT ROWID;
-CREATE INDEX jobs_by_unpruned ON jobs (unpruned) WHERE unpruned > 0;
-CREATE TABLE decisions (
-    nth INTEGER PRIMARY KEY AUTOINCREMENT,
-    at INTEGER NOT NULL,
-    node BLOB NOT NULL,
-    -- Empty if it is about all jobs.
-    job TEXT NOT NULL,
-    reason TEXT NOT NULL,
-    -- The run that was lost; empty if none was.
-    lost BLOB NOT NULL,
-    -- JSON.
-    record TEXT NOT NULL,
-    UNIQUE (at, node, job, reason, lost)
-) STRICT;
-CREATE INDEX decisions_by_time ON decisions (at, nth);
-CREATE INDEX decisions_by_job ON decisions (job, at, nth);
-CREATE TABLE operations (
-    nth INTEGER PRIMARY KEY AUTOINCREMENT,
-    at INTEGER NOT NULL,
-    node BLOB NOT NULL,
-    -- Which one it is of those that the node recorded.
-    number INTEGER NOT NULL,
-    job TEXT NOT NULL,
-    -- JSON.
-    record TEXT NOT NULL,
-    UNIQUE (at, node, number)
-) STRICT;
-CREATE INDEX operations_by_time ON operations (at, nth);
-CREATE INDEX operations_by_job ON operations (job, at, nth);"],
-};
+pub(super) use self::books::{HISTORY, HistoryBooks};
 
 /// The history of one file.
 pub(super) struct SqliteHistory {
     thread: FileThread<HistoryBooks>,
     /// How many times something was pruned: each kind of record in its turn.
     turn: AtomicUsize,
-}
-
-/// The thread of the history knows nothing but its file: what is not known to be written is written again.
-#[derive(Debug)]
-pub(super) struct HistoryBooks;
-
-impl Books for HistoryBooks {
-    fn opened(&mut self, _: &Connection) -> rusqlite::Result<()> {
-        Ok(())
-    }
-
-    fn before_commit(&mut self, _: &Connection) -> rusqlite::Result<()> {
-        Ok(())
-    }
-
-    fn is_committed(&self, _: &Connection) -> rusqlite::Result<bool> {
-        Ok(false)
-    }
-
-    fn ended(&mut self, _: bool) {}
 }
 
 impl SqliteHistory {
@@ -162,7 +83,7 @@ impl History for SqliteHistory {
         now: DateTime<Utc>,
         retention: &'a Retention,
     ) -> BoxFuture<'a, Result<bool, HistoryError>> {
-        prune::prune(self, now, retention).boxed()
+        prune::prune(&self.thread, &self.turn, now, retention).boxed()
     }
 }
 
@@ -170,9 +91,4 @@ impl fmt::Debug for SqliteHistory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("SqliteHistory").field(&self.thread).finish()
     }
-}
-
-/// An instant as it is kept.
-fn micros(at: DateTime<Utc>) -> i64 {
-    at.timestamp_micros()
 }

@@ -2,7 +2,7 @@
 //! freed in the file is used again; the file does not shrink.
 
 use std::{
-    sync::atomic::Ordering,
+    sync::atomic::{AtomicUsize, Ordering},
     time::{Duration, Instant},
 };
 
@@ -13,7 +13,11 @@ use callsheet_actors::{
 use chrono::{DateTime, TimeDelta, Utc};
 use rusqlite::{Connection, params};
 
-use super::{SqliteHistory, micros, write::stale_before};
+use super::{
+    super::thread::FileThread,
+    books::{HistoryBooks, micros},
+    write::stale_before,
+};
 
 /// The most rows that one statement deletes: records that come meanwhile wait for it.
 const PRUNE_MAX: usize = 1_000;
@@ -43,9 +47,11 @@ fn kinds() -> Vec<Kind> {
     ended.chain([Kind::Stale, Kind::Decisions, Kind::Operations, Kind::TooMany]).collect()
 }
 
-/// Deletes some of what is old at `now`, or too much. Answers whether there may be more.
+/// Deletes some of what is old at `now`, or too much. Answers whether there may be more. `turn`: how many times
+/// something was pruned.
 pub(super) async fn prune(
-    history: &SqliteHistory,
+    thread: &FileThread<HistoryBooks>,
+    turn: &AtomicUsize,
     now: DateTime<Utc>,
     retention: &Retention,
 ) -> Result<bool, HistoryError> {
@@ -54,8 +60,8 @@ pub(super) async fn prune(
     let mut done = 0;
     while done < kinds.len() {
         // The next time it is the turn of the next one, also if this one fails.
-        let kind = kinds[history.turn.fetch_add(1, Ordering::Relaxed) % kinds.len()];
-        let more = history.ask(move |connection| prune_kind(connection, kind, now, &retention)).await?;
+        let kind = kinds[turn.fetch_add(1, Ordering::Relaxed) % kinds.len()];
+        let more = thread.ask(move |connection, _| prune_kind(connection, kind, now, &retention)).await?;
         done = if more { 0 } else { done + 1 };
         if began.elapsed() >= PRUNE_FOR {
             return Ok(done < kinds.len());

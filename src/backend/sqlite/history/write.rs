@@ -11,7 +11,7 @@ use chrono::{DateTime, Utc};
 use rusqlite::{Connection, Error, OptionalExtension, params};
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::micros;
+use super::books::micros;
 
 /// Writes records, in the transaction of the caller.
 pub(super) fn write(connection: &Connection, batch: &Batch, now: DateTime<Utc>) -> rusqlite::Result<()> {
