@@ -89,6 +89,7 @@
 //! # Features
 //!
 //! * `postgres` (default): `backend::Postgres`, coordination of several nodes on PostgreSQL.
+//! * `redis`: `backend::Redis`, the same on Redis 6 or newer, or Valkey.
 //! * `prometheus` (default): a recorder and its `/metrics` resource for actix-web.
 //! * `actix-web` (by `prometheus`): [`Error`] as the answer of a handler.
 //! * `testkit`: virtual clock, fakes, recorder, cluster rig and conformance suites.
@@ -130,7 +131,7 @@ pub use callsheet_actors::{
     JobOperation, JobPage, JobRecord, JobState, JobStatus, LOSSES_MAX, LastRunStatus, ListJobs, Listen,
     ListenTo, LockKey, MAY_LEAD_TIMEOUT, MEASURES_MAX, MEMORY_BYTES_MIN, MISFIRE_ALL_MAX, MISFIRE_WITHIN_MAX,
     MISFIRE_WITHIN_MIN, Measure, MemoryBounds, Misfire, NAME_MAX, NODE_HOOK_CALL_BYTES_MAX, NextFireTimes,
-    NextFireTimesError, NodeId, NotDecided, NotKnown, OPEN_RUN_STALE, OnLost, Operation, OperationPage,
+    NextFireTimesError, NodeId, NotDecided, NotKnown, Note, OPEN_RUN_STALE, OnLost, Operation, OperationPage,
     OperationRecord, Operations, Origin, Outcome, Over, OverdueAlarm, OverdueJob, Overlap, PAGE_MAX,
     PAUSE_NOTE_MAX, PENDING_RETRIES_MAX, PROBLEM_JOBS_MAX, PROGRESS_PACE, PageStart, Part, Pause, PauseError,
     PauseJobs, Policies, PolicyConfig, Problem, ProblemJobs, QUEUE_MAX, REPORT_CHARS_MAX, REPORTED_BYTES_MAX,

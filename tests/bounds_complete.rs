@@ -92,6 +92,7 @@ const TAKES: &[(&str, &str)] = &[
     ("job_config.rs: limit", "policies_at_their_ends_work"),
     ("job_config.rs: pause_after", "policies_at_their_ends_work"),
     ("job_config.rs: priority", "policies_at_their_ends_work"),
+    ("mod.rs: deadline", "the_deadline_of_redis_is_50_ms_to_5_s_and_at_most_half_of_the_lease"),
     ("mod.rs: lease", "the_lease_of_postgres_is_a_second_to_an_hour"),
     ("query.rs: limit", "a_page_of_history_of_any_length_says_whether_there_is_more"),
     ("history.rs: runs_for", "the_history_at_its_ends_works"),

@@ -60,12 +60,14 @@ mod message;
 pub mod metrics;
 mod name;
 mod node;
+mod note;
 mod overdue;
 mod own_threads;
 mod permits;
 mod placement;
 pub mod port;
 mod recipient;
+mod records;
 mod run;
 pub mod serde;
 mod signal;
@@ -141,6 +143,7 @@ pub use crate::{
         Selector, Shutdown, ShutdownNow, TriggerJob, UpdateJob,
     },
     name::{By, FencingToken, JobName, LockKey, NAME_MAX, NodeId, RunId, RunIds, Tag, Term},
+    note::Note,
     permits::WhenFull,
     port::{
         ATTEMPTS_RECORDED_MAX, AttemptRecord, DIVERGED_RUNS_MAX, Decision, DecisionPage, DecisionRecord,

@@ -21,7 +21,7 @@ pub(crate) const LAYERS: &[Layer] = &[
     layer(
         "words",
         &[
-            "actors/src/{word,fault,name,deadline,serde}.rs",
+            "actors/src/{word,fault,name,note,deadline,serde}.rs",
             "actors/src/serde/duration.rs",
             "actors/src/core/{text,duration,storable,seldom,time,outcome,step_down,skip,pause,operation,policy}.rs",
             "actors/src/port/{schedule,schedule_identity,not_due,zone_data,obstacle}.rs",
@@ -50,6 +50,13 @@ pub(crate) const LAYERS: &[Layer] = &[
             "actors/src/port/records/*.rs",
         ],
     ),
+    // A backend over any store of records.
+    Layer {
+        name: "records",
+        files: &["actors/src/records.rs", "actors/src/records/*.rs"],
+        chapters: &[&["actors/src/records.rs", "actors/src/records/*.rs"]],
+        never: &[],
+    },
     // What is no actor, and is used by several of them.
     Layer {
         name: "shared",
@@ -133,6 +140,8 @@ pub(crate) const LAYERS: &[Layer] = &[
             // To end a process of the server takes another connection.
             &["src/backend/postgres/{connection,former_connections}.rs"],
             &["src/backend/postgres/{settings,credentials,failure,cure}.rs"],
+            // A connection knows its scripts, which run on it.
+            &["src/backend/redis/{connection,script}.rs"],
         ],
         never: &["job", "lock", "election", "listener", "supervisor", "engine", "schedules"],
     },

@@ -316,6 +316,37 @@ fn the_lease_of_postgres_is_a_second_to_an_hour() {
     }
 }
 
+#[cfg(feature = "redis")]
+#[tokio::test]
+async fn the_deadline_of_redis_is_50_ms_to_5_s_and_at_most_half_of_the_lease() {
+    use callsheet::{backend::Redis, port::RecordsError};
+
+    // Nobody listens there.
+    let redis = || Redis::new("bounds", "redis://127.0.0.1:1");
+    let refused = async |redis: Redis| match redis.records().open(secs(5)).await {
+        Err(RecordsError::Refused { reason }) => reason,
+        _ => String::new(),
+    };
+    for lease in [secs(1), hours(1)] {
+        assert_eq!(refused(redis().lease(lease)).await, "");
+    }
+    for lease in [Duration::ZERO, secs(1) - NANO, hours(1) + NANO, Duration::MAX] {
+        assert!(
+            refused(redis().lease(lease)).await.contains("a lease is at least 1 s and at most 1 h"),
+            "{lease:?}"
+        );
+    }
+    for (deadline, lease) in [(Duration::from_millis(50), 5), (secs(5), 10), (secs(1), 2)] {
+        assert_eq!(refused(redis().lease(secs(lease)).deadline(deadline)).await, "");
+    }
+    let rule = "a deadline is at least 50 ms, at most 5 s, and at most half of the lease";
+    for (deadline, lease) in
+        [(Duration::ZERO, 5), (secs(5) + NANO, 60), (secs(1) + NANO, 2), (Duration::MAX, 3_600)]
+    {
+        assert!(refused(redis().lease(secs(lease)).deadline(deadline)).await.contains(rule), "{deadline:?}");
+    }
+}
+
 #[tokio::test]
 async fn the_history_at_its_ends_works() {
     let mut least = HistoryOptions::default();

@@ -1,13 +1,16 @@
 //! The rules of claims, as a value in memory: cursors, keys, tokens and open runs.
 //!
 //! The embedded backend is this behind a mutex; the shared store of the test kit adds sessions that die,
-//! terms that change hands, and faults. An adapter to a database enforces the same rules in its statements.
+//! terms that change hands, and faults. A store of records is loaded into it part by part: see `cut`. An adapter to
+//! a database enforces the same rules in its statements.
 
 mod claims;
+mod cut;
 mod ends;
 mod enrolments;
 mod record;
 mod row;
+mod stored;
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -20,13 +23,15 @@ use foldhash::HashMap;
 pub use self::record::Record;
 #[cfg(any(test, feature = "testkit"))]
 pub(crate) use self::row::ROW_BYTES;
+pub(crate) use self::stored::{FloorRow, NameRow, RetryRow};
 use self::{
+    cut::Happened,
     enrolments::Declared,
     row::{JobRow, is_same, lasts},
 };
 use crate::{
     core::time::FireTime,
-    name::{FencingToken, JobName, LockKey, RunId, Term},
+    name::{FencingToken, JobName, LockKey, NodeId, RunId, Term},
     port::{Authority, Notification, Pause, Session},
 };
 
@@ -68,6 +73,8 @@ pub struct Ledger {
     /// Somebody is to be told something new.
     told: bool,
     sessions: u64,
+    /// Whose sessions they are, dead ones too, as far as it was said.
+    nodes: HashMap<Session, NodeId>,
     /// In boxes: a map has room for twice as many as there are, and that of a row is large.
     jobs: HashMap<JobName, Box<JobRow>>,
     withdrawn: VecDeque<JobName>,
@@ -88,6 +95,8 @@ pub struct Ledger {
     /// The runs that were lost last.
     lost: VecDeque<RunId>,
     records: Option<Vec<Record>>,
+    /// What happened, if it holds a part of a store only.
+    cut: Option<Box<Happened>>,
 }
 
 impl Ledger {
@@ -106,6 +115,13 @@ impl Ledger {
         self.sessions += 1;
         let session = Session(self.sessions);
         self.live.insert(session, VecDeque::new());
+        session
+    }
+
+    /// Opens a session of a node, which its lost runs name.
+    pub fn open_session_of(&mut self, node: NodeId) -> Session {
+        let session = self.open_session();
+        self.nodes.insert(session, node);
         session
     }
 
@@ -180,6 +196,10 @@ impl Ledger {
     }
 
     fn tell_all(&mut self, notification: &Notification) {
+        if let Some(cut) = &mut self.cut {
+            cut.told.push((None, notification.clone()));
+            return;
+        }
         self.told = true;
         self.live.values_mut().for_each(|told| tell(told, notification.clone()));
     }

@@ -16,7 +16,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use tokio::sync::broadcast::{self, error::RecvError};
 
 use super::{
-    failure::NAME,
+    failure::{Failure, NAME},
     migrations::Format,
     sessions::Sessions,
     thread::{Books, FileThread},
@@ -56,9 +56,13 @@ CREATE TABLE records (
 /// One client. Each clone is another one.
 #[derive(Debug, Clone)]
 pub(super) struct SqliteRecords {
-    thread: Arc<FileThread<RecordBooks>>,
-    hints: broadcast::Sender<Arc<[u8]>>,
+    /// Why there is none, if the file could not be opened.
+    thread: Result<Arc<FileThread<RecordBooks>>, String>,
+    hints: Hints,
 }
+
+/// Where the hints of a store go.
+pub(super) type Hints = broadcast::Sender<Arc<[u8]>>;
 
 /// What the thread of the records knows besides what is in their file.
 #[derive(Debug)]
@@ -69,31 +73,35 @@ pub(super) struct RecordBooks {
     sessions: Sessions,
     /// What is told once the transaction is committed.
     told: Vec<Arc<[u8]>>,
-    hints: broadcast::Sender<Arc<[u8]>>,
+    hints: Hints,
 }
 
 impl SqliteRecords {
     /// Whoever asks that thread, whose books have these hints.
-    pub(super) fn new(thread: FileThread<RecordBooks>, hints: broadcast::Sender<Arc<[u8]>>) -> Self {
-        Self { thread: Arc::new(thread), hints }
+    pub(super) fn new(thread: Result<Arc<FileThread<RecordBooks>>, String>, hints: Hints) -> Self {
+        Self { thread, hints }
     }
 
     /// The way to the thread.
     #[cfg(test)]
     pub(super) fn thread(&self) -> &FileThread<RecordBooks> {
-        &self.thread
+        self.thread.as_ref().expect("it is open")
     }
 
     fn ask<'a, T: Send + 'static>(
         &'a self,
         work: impl FnMut(&Connection, &mut RecordBooks) -> rusqlite::Result<T> + Send + 'static,
     ) -> BoxFuture<'a, Result<T, RecordsError>> {
-        self.thread.ask(work).map(|answer| answer.map_err(RecordsError::from)).boxed()
+        async move {
+            let thread = self.thread.as_ref().map_err(|reason| Failure::Refused(reason.clone()))?;
+            Ok(thread.ask(work).await?)
+        }
+        .boxed()
     }
 }
 
 impl RecordBooks {
-    pub(super) fn new(hints: broadcast::Sender<Arc<[u8]>>) -> Self {
+    pub(super) fn new(hints: Hints) -> Self {
         Self { version: 0, stored: 0, sessions: Sessions::default(), told: Vec::new(), hints }
     }
 
@@ -107,7 +115,7 @@ impl RecordBooks {
     }
 
     /// Where the hints go that it tells.
-    pub(super) fn hints(&self) -> broadcast::Sender<Arc<[u8]>> {
+    pub(super) fn hints(&self) -> Hints {
         self.hints.clone()
     }
 
@@ -341,7 +349,7 @@ impl Records for SqliteRecords {
     }
 }
 
-/// Where the hints of a store go.
-pub(super) fn hints() -> broadcast::Sender<Arc<[u8]>> {
+/// Those of a store of which nobody has a subscription yet.
+pub(super) fn hints() -> Hints {
     broadcast::Sender::new(HINTS_WAITING_MAX)
 }

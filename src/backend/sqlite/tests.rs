@@ -29,7 +29,7 @@ fn store(directory: &tempfile::TempDir) -> SqliteRecords {
     let (connection, books) = open_records(&place).expect("it opens");
     let hints = books.hints();
     let thread = FileThread::start("test", place, Some(connection), books, ()).expect("a thread");
-    SqliteRecords::new(thread, hints)
+    SqliteRecords::new(Ok(Arc::new(thread)), hints)
 }
 
 #[tokio::test]

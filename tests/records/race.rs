@@ -1,0 +1,1 @@
+//! Three nodes over records that lose answers.
