@@ -115,9 +115,9 @@ pub use actix_web;
 #[cfg(feature = "testkit")]
 pub use callsheet_actors::testkit;
 pub use callsheet_actors::{
-    ALLOW_MAX, ATTEMPTS_RECORDED_MAX, ActiveRunStatus, ActorGone, AddError, AddJob, AddJobs, Added,
-    AnnounceShutdown, Answer, AttemptRecord, BLOCKING_THREADS_DEFAULT, Bodiless, BodyThreads, By,
-    CALL_DEADLINE, CATCH_UP_PACE, CLOCK_OFFSET_MAX_DEFAULT, CONNECT_TIMEOUT_DEFAULT, CancelItsRuns,
+    ALLOW_MAX, ATTEMPT_ERRORS_BYTES_MAX, ATTEMPTS_RECORDED_MAX, ActiveRunStatus, ActorGone, AddError, AddJob,
+    AddJobs, Added, AnnounceShutdown, Answer, AttemptRecord, BLOCKING_THREADS_DEFAULT, Bodiless, BodyThreads,
+    By, CALL_DEADLINE, CATCH_UP_PACE, CLOCK_OFFSET_MAX_DEFAULT, CONNECT_TIMEOUT_DEFAULT, CancelItsRuns,
     CancelReason, CancelRun, CancelRuns, Candidacy, DIVERGED_RUNS_MAX, Decision, DecisionPage,
     DecisionRecord, Decisions, Delay, DivergedRun, ERROR_BYTES_DEFAULT, ERROR_BYTES_MAX, ERROR_BYTES_MIN,
     EVENT_BUFFER_DEFAULT, EVENT_BYTES_MAX, EVENTS_MAX, EXPECT_MAX, EXPECT_MIN, EXPECT_RUN_MIN, EXPLAINED_MAX,

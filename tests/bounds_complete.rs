@@ -185,6 +185,7 @@ const GIVES: &[&str] = &[
     "query.rs: of",
     "query.rs: admits",
     "query.rs: nth",
+    "query.rs: unread",
 ];
 
 const NUMBERS: [&str; 13] =

@@ -123,7 +123,7 @@ pub use crate::{
         FAILING_RUNS_MIN, FailingJob, HealthReport, OverdueJob, PROBLEM_JOBS_MAX, Part, Problem, ProblemJobs,
         STALL_MAX,
     },
-    history::{HISTORY_QUEUE_MIN, HistoryOptions},
+    history::{ATTEMPT_ERRORS_BYTES_MAX, HISTORY_QUEUE_MIN, HistoryOptions},
     hooks::{
         FinishedRun, HOOK_CALL_BYTES_MAX, HOOK_CALLS_MAX, HOOK_TIMEOUT_DEFAULT, HOOK_TIMEOUT_MAX, HookList,
         Hooks, NODE_HOOK_CALL_BYTES_MAX, OverdueAlarm, SkippedTicks,

@@ -8,15 +8,17 @@ use std::{path::PathBuf, sync::Arc};
 
 use callsheet::{
     backend::{Durability, Local, LocalFile},
-    port::Records,
-    testkit::conformance::{self, RecordStore},
+    port::{Backend, History, MemoryBounds, Records},
+    testkit::conformance::{self, Cluster, RecordStore},
 };
+use chrono::{DateTime, Utc};
 use futures_util::{FutureExt, future::BoxFuture};
 use tempfile::TempDir;
 
 mod disk;
 mod kills;
 mod paths;
+mod restarts;
 
 /// A directory of a test, and a file in it.
 fn place() -> (TempDir, PathBuf) {
@@ -51,9 +53,54 @@ async fn a_file_is_a_store_of_records() {
     conformance::records(&mut Files { _directory: directory, own: quick(own), other }).await;
 }
 
+/// The history of a file.
+fn history(file: &LocalFile) -> Arc<dyn History> {
+    Backend::history(file, MemoryBounds::default()).expect("it opens")
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_file_is_a_history() {
     let (_directory, path) = place();
-    let history = Local::at(path).history().expect("it opens");
-    conformance::history(&*history).await;
+    conformance::history(&*history(&Local::at(path))).await;
+}
+
+/// The one node that a file has.
+struct OneNode {
+    _directory: TempDir,
+    file: Arc<LocalFile>,
+}
+
+impl Cluster for OneNode {
+    fn nodes_max(&self) -> usize {
+        1
+    }
+
+    fn node(&mut self) -> BoxFuture<'_, Arc<dyn Backend>> {
+        async { self.file.clone() as Arc<dyn Backend> }.boxed()
+    }
+
+    fn kill(&mut self, _: &Arc<dyn Backend>) -> BoxFuture<'_, ()> {
+        unreachable!("there is one node")
+    }
+
+    fn now(&self) -> DateTime<Utc> {
+        Utc::now()
+    }
+}
+
+fn one_node() -> OneNode {
+    let (directory, path) = place();
+    let file = Local::at(path).durability(Durability::ProcessCrash);
+    assert!(file.single_node() && file.faults().is_empty());
+    OneNode { _directory: directory, file: Arc::new(file) }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_is_an_elector() {
+    conformance::elector(&mut one_node()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_is_a_locker() {
+    conformance::locker(&mut one_node()).await;
 }

@@ -15,7 +15,7 @@ use callsheet::{
     port::{Batch, History, HistoryError, JobHistory, RecordKind},
 };
 
-use crate::{place, process::Process};
+use crate::{history, place, process::Process};
 
 fn refused(path: impl AsRef<Path>) -> Fault {
     let fault = Local::at(&path).records().err().unwrap_or_else(|| panic!("{:?} is taken", path.as_ref()));
@@ -138,7 +138,7 @@ async fn new_files_are_for_their_user_alone() {
     let (directory, path) = place();
     let file = Local::at(&path);
     let _records = file.records().expect("it opens");
-    file.history().expect("it opens").write(&Batch::default()).await.expect("it is written");
+    history(&file).write(&Batch::default()).await.expect("it is written");
 
     let mut names = Vec::new();
     for entry in fs::read_dir(directory.path()).expect("it is there") {
@@ -160,8 +160,8 @@ async fn a_history_that_is_damaged_harms_nothing_else() {
 
     let records = file.records().expect("the jobs need no history");
     records.list(RecordKind::Name, None, 1).await.expect("an answer");
-    let history = file.history().expect("it says so when it is asked");
-    let error = asked(&*history).await.expect_err("it is damaged");
+    let history = history(&file);
+    let error = asked(&*history).await.expect_err("it says so when it is asked");
     let HistoryError::Unavailable { reason, .. } = error else { panic!("{error:?}") };
     assert!(reason.contains("callsheet.db-history: it is no SQLite database; name another path"), "{reason}");
     fs::remove_file(path.with_extension("db-history")).expect("it is there");

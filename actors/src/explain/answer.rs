@@ -110,6 +110,11 @@ pub enum Answer {
         /// It is to go on with another attempt.
         is_retried: bool,
     },
+    /// It does not run: the job has had as many runs as its [limit](crate::Job::limit) allows.
+    Exhausted {
+        /// How many.
+        limit: u64,
+    },
     /// It is not decided yet.
     NotDecided {
         /// Why.
@@ -157,8 +162,8 @@ pub enum Delay {
         /// The attempt that is meant, from 1.
         attempt: u32,
     },
-    /// Nothing else is recorded, and the node runs at most so many bodies at once: it waited for one of these
-    /// slots, or for processor time.
+    /// Nothing else is recorded, and the node runs at most so many bodies at once: probably it waited
+    /// for one of these slots.
     Slot,
     /// Nothing is recorded that would explain it: no node was there, or the machine had no time.
     NotRecorded,
@@ -194,6 +199,14 @@ pub enum NotKnown {
         /// Since when this node holds it with its schedule.
         since: DateTime<Utc>,
     },
+    /// Its run began, and its end is not recorded: its node is dead and nobody has closed the run, or the node could
+    /// not write it.
+    NoEnd {
+        /// The run.
+        run: RunId,
+        /// The node.
+        node: NodeId,
+    },
     /// What was recorded then is not kept any more.
     Pruned {
         /// What is older is not kept.
@@ -211,6 +224,11 @@ pub enum NotKnown {
         first: FireTime,
         /// The last of them.
         last: FireTime,
+    },
+    /// A newer version recorded it, in words that this one does not know.
+    NewerVersion {
+        /// How its run ended, if it had one.
+        outcome: Option<Arc<str>>,
     },
     /// No history is kept.
     NoHistory,

@@ -58,6 +58,10 @@ fn by_run(view: &TickView, known: &Known, evidence: &mut Vec<Evidence>) -> Optio
     let RunRecord { run, node, started_at, lateness: late, .. } = *record;
     let because = |evidence: &mut Vec<Evidence>| late::delays(view, record, known, evidence);
     Some(match record.outcome {
+        None if record.unknown_outcome.is_some() => {
+            Answer::NotKnown { because: NotKnown::NewerVersion { outcome: record.unknown_outcome.clone() } }
+        }
+        None if record.is_stale => Answer::NotKnown { because: NotKnown::NoEnd { run, node } },
         None => Answer::Running { run, node, started_at, late, because: because(evidence) },
         Some(Outcome::Lost) => {
             let lost = known
@@ -192,6 +196,9 @@ fn by_schedule(view: &TickView, known: &Known, evidence: &mut Vec<Evidence>) -> 
 /// Nothing is recorded of it.
 fn undecided(now: DateTime<Utc>, view: &TickView, known: &Known, evidence: &mut Vec<Evidence>) -> Answer {
     let not_decided = |because| Answer::NotDecided { because };
+    if let Some(limit) = view.used_up.filter(|_| view.at > view.cursor) {
+        return Answer::Exhausted { limit };
+    }
     if view.at > now {
         return not_decided(NotDecided::Time);
     }
@@ -209,6 +216,7 @@ fn undecided(now: DateTime<Utc>, view: &TickView, known: &Known, evidence: &mut 
     Answer::NotKnown {
         because: match known.kept_since {
             _ if !known.is_kept => NotKnown::NoHistory,
+            _ if known.has_unread => NotKnown::NewerVersion { outcome: None },
             Some(kept_since) if view.at < kept_since => NotKnown::Pruned { kept_since },
             Some(_) | None if !known.was_there && view.at < known.held_since => {
                 NotKnown::BeforeJob { since: known.held_since }

@@ -32,6 +32,8 @@ pub(crate) struct TickView {
     pub(crate) waits: bool,
     /// The node bounds how many bodies it runs at once.
     pub(crate) has_slots: bool,
+    /// So many runs is what the job's [limit](crate::Job::limit) allows, and they were made.
+    pub(crate) used_up: Option<u64>,
 }
 
 /// What is recorded about an instant, and beside it.
@@ -45,6 +47,8 @@ pub(crate) struct Known {
     pub(crate) counted: Vec<(FireTime, FireTime, u64)>,
     /// What was done to the job, the newest first.
     pub(crate) operations: Vec<OperationRecord>,
+    /// There are decisions about it, or beside it, that a newer version wrote and this one cannot read.
+    pub(crate) has_unread: bool,
     /// There is a history.
     pub(crate) is_kept: bool,
     /// What is older is not kept any more.

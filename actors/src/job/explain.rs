@@ -119,6 +119,7 @@ impl Asked<'_> {
             waits: matches!(policies.overlap, Overlap::Queue(_) | Overlap::Replace)
                 || matches!(policies.misfire, Misfire::All { .. }),
             has_slots,
+            used_up: policies.limit.filter(|_| machine.is_exhausted()),
         }
     }
 }

@@ -242,7 +242,7 @@ impl SupervisorActor {
         self.watch.asking += 1;
         let (recorder, job) = (self.node().recorder.clone(), name.clone());
         let said = async move {
-            let record = recorder.job(job.clone()).await;
+            let record = recorder.read().await.job(job.clone()).await;
             let decided = if record.is_ok() { newest_decided(&recorder, job).await } else { None };
             Said { record, decided }
         };
@@ -309,11 +309,12 @@ struct Said {
 
 /// The newest tick of a job that was started, or skipped by a policy, as the history says.
 async fn newest_decided(recorder: &Recorder, job: JobName) -> Option<DateTime<Utc>> {
-    let runs = recorder.runs(RunHistory::new().job(job.clone()).limit(NEWEST)).await.unwrap_or_default().runs;
+    let reader = recorder.read().await;
+    let runs = reader.runs(RunHistory::new().job(job.clone()).limit(NEWEST)).await.unwrap_or_default().runs;
     let started = runs.into_iter().filter(|run| run.origin == RunOrigin::Tick && run.started_at.is_some());
     let started = started.filter_map(|run| run.fire_time).max();
     let asked = Decisions { job: Some(job), limit: NEWEST, ..Decisions::default() };
-    let decisions = recorder.decisions(asked).await.unwrap_or_default().decisions;
+    let decisions = reader.decisions(asked).await.unwrap_or_default().decisions;
     let skipped = decisions.into_iter().filter(|decision| match &decision.decision {
         Decision::Skipped { reason, .. } => *reason != SkipReason::Parked,
         Decision::Vetoed { .. }

@@ -154,7 +154,8 @@ impl SupervisorActor {
 
 /// What the history says of jobs.
 async fn records(recorder: Recorder, jobs: Vec<JobName>) -> Vec<JobRecord> {
-    let records = jobs.into_iter().map(|job| recorder.job(job));
+    let reader = recorder.read().await;
+    let records = jobs.into_iter().map(|job| reader.job(job));
     join_all(records).await.into_iter().filter_map(|record| record.ok()?).collect()
 }
 

@@ -3,17 +3,16 @@
 use callsheet_actors::{
     JobName, Outcome, RunId,
     port::{
-        DecisionPage, Decisions, Holder, JobRecord, OperationPage, Operations, PageStart, RunHistory,
-        RunPage, RunRecord,
+        DecisionPage, Decisions, Holder, JobRecord, OperationPage, Operations, PageStart, RunHistory, RunPage,
     },
 };
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, Days, Utc};
 use rusqlite::{Connection, OptionalExtension, Row, ToSql, named_params};
 use serde::de::DeserializeOwned;
 
 use super::{
     books::micros,
-    write::{from_json, job_row, stale_before},
+    write::{from_json, job_row, run_from_json, stale_before},
 };
 
 /// One more than a page has, to see whether there is a next one.
@@ -29,7 +28,10 @@ pub(super) fn runs(
     // A condition that is not asked for is not there, so that each text has an index of its own.
     let mut text = "SELECT record, written_at FROM runs WHERE run >= :from AND run < :to".to_owned();
     let (job, outcome) = (asked.job.as_ref().map(JobName::as_str), asked.outcome.map(Outcome::as_str));
-    let from = asked.from.map_or([0; 16], |from| *RunId::first_at(from).as_uuid().as_bytes());
+    // No run of a tick is asked for before its time, by clocks that agree within a day.
+    let of_ticks = asked.fire_from.map(|from| from.checked_sub_days(Days::new(1)).unwrap_or(from));
+    let from = asked.from.max(of_ticks);
+    let from = from.map_or([0; 16], |from| *RunId::first_at(from).as_uuid().as_bytes());
     let to = asked.to.map(RunId::first_at).into_iter().chain(asked.before).min();
     // No run has the greatest id: it is none of a version.
     let to = to.map_or([u8::MAX; 16], |to| *to.as_uuid().as_bytes());
@@ -43,6 +45,11 @@ pub(super) fn runs(
         text += " AND outcome = :outcome";
         parameters.push((":outcome", outcome));
     }
+    let (fire_from, fire_to) = (asked.fire_from.map(micros), asked.fire_to.map(micros));
+    if fire_from.is_some() || fire_to.is_some() {
+        text += " AND fire_time >= coalesce(:fire_from, fire_time) AND fire_time < coalesce(:fire_to, fire_time + 1)";
+        parameters.extend([(":fire_from", &fire_from as &dyn ToSql), (":fire_to", &fire_to)]);
+    }
     text += " ORDER BY run DESC LIMIT :limit";
     let mut read = connection.prepare_cached(&text)?;
     let stale = stale_before(now);
@@ -50,8 +57,11 @@ pub(super) fn runs(
     let mut runs = Vec::new();
     for row in rows {
         let (record, written_at) = row?;
-        let Some(mut run) = from_json::<RunRecord>(&record) else { continue };
-        run.is_stale = run.outcome.is_none() && run.ended_at.is_none() && written_at < stale;
+        let Some(mut run) = run_from_json(&record) else { continue };
+        run.is_stale = run.outcome.is_none()
+            && run.unknown_outcome.is_none()
+            && run.ended_at.is_none()
+            && written_at < stale;
         runs.push(run);
     }
     Ok(RunPage::of(runs, asked.page_limit()))
@@ -64,13 +74,15 @@ pub(super) fn job(
 ) -> rusqlite::Result<Option<JobRecord>> {
     let Some(row) = job_row(connection, job)? else { return Ok(None) };
     let mut record = row.record(job.clone());
+    let mut pruned = connection.prepare_cached("SELECT pruned_to FROM jobs WHERE job = ?1")?;
+    let pruned_to: Option<i64> = pruned.query_row([job.as_str()], |row| row.get(0))?;
+    record.pruned_to = pruned_to.and_then(DateTime::from_timestamp_micros);
     let mut open = connection.prepare_cached(
         "SELECT record FROM runs WHERE job = ?1 AND outcome IS NULL AND written_at >= ?2 ORDER BY run DESC LIMIT 1",
     )?;
     let open = open.query_row((job.as_str(), stale_before(now)), |row| row.get::<_, String>(0)).optional()?;
-    record.holder = open
-        .and_then(|open| from_json::<RunRecord>(&open))
-        .map(|open| Holder { run: open.run, node: open.node });
+    record.holder =
+        open.and_then(|open| run_from_json(&open)).map(|open| Holder { run: open.run, node: open.node });
     Ok(Some(record))
 }
 
@@ -122,13 +134,17 @@ impl<'a> TimedPage<'a> {
         }
     }
 
-    /// The records of a page, and where it ends if it is not the last: of a row that cannot be read there is no
-    /// record, but it counts.
-    fn page<T: DeserializeOwned>(&self, mut rows: Vec<(PageStart, String)>) -> (Vec<T>, Option<PageStart>) {
+    /// The records of a page, how many more rows cannot be read, and where it ends if it is not the last.
+    fn page<T: DeserializeOwned>(
+        &self,
+        mut rows: Vec<(PageStart, String)>,
+    ) -> (Vec<T>, usize, Option<PageStart>) {
         let more = rows.len() > self.limit;
         rows.truncate(self.limit);
         let next = rows.last().map(|(start, _)| *start).filter(|_| more);
-        (rows.iter().filter_map(|(_, record)| from_json(record)).collect(), next)
+        let records: Vec<T> = rows.iter().filter_map(|(_, record)| from_json(record)).collect();
+        let unread = rows.len() - records.len();
+        (records, unread, next)
     }
 }
 
@@ -146,7 +162,7 @@ pub(super) fn decisions(connection: &Connection, asked: &Decisions) -> rusqlite:
     };
     let rows = page.rows(connection, text)?;
     let mut answer = DecisionPage::default();
-    (answer.decisions, answer.next) = page.page(rows);
+    (answer.decisions, answer.unread, answer.next) = page.page(rows);
     Ok(answer)
 }
 
@@ -159,6 +175,6 @@ pub(super) fn operations(connection: &Connection, asked: &Operations) -> rusqlit
     };
     let rows = page.rows(connection, text)?;
     let mut answer = OperationPage::default();
-    (answer.operations, answer.next) = page.page(rows);
+    (answer.operations, answer.unread, answer.next) = page.page(rows);
     Ok(answer)
 }

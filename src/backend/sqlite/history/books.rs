@@ -18,6 +18,8 @@ CREATE TABLE runs (
     outcome TEXT,
     -- When its node said last that it is in progress; of one that ended, when it was written.
     written_at INTEGER NOT NULL,
+    fire_time INTEGER,
+    ended_at INTEGER,
     -- JSON.
     record TEXT NOT NULL
 ) STRICT;
@@ -30,7 +32,9 @@ CREATE TABLE jobs (
     -- JSON: what became of the job so far.
     record TEXT NOT NULL,
     -- How many runs were added since it was looked for too many.
-    unpruned INTEGER NOT NULL
+    unpruned INTEGER NOT NULL,
+    -- When the newest of those had ended that were deleted since there were too many.
+    pruned_to INTEGER
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX jobs_by_unpruned ON jobs (unpruned) WHERE unpruned > 0;
 CREATE TABLE decisions (

@@ -150,7 +150,15 @@ fn delete_beyond(
         "DELETE FROM runs WHERE run IN (
              SELECT run FROM runs WHERE job = ?1 AND outcome = ?2
                AND run <= (SELECT run FROM runs WHERE job = ?1 AND outcome = ?2 ORDER BY run DESC LIMIT 1 OFFSET ?3)
-             ORDER BY run LIMIT ?4)",
+             ORDER BY run LIMIT ?4) RETURNING ended_at",
     )?;
-    delete.execute(params![job, outcome.as_str(), most, i64::try_from(left).unwrap_or(i64::MAX)])
+    let left = i64::try_from(left).unwrap_or(i64::MAX);
+    let deleted = delete.query_map(params![job, outcome.as_str(), most, left], |row| row.get(0))?;
+    let deleted: Vec<Option<i64>> = deleted.collect::<Result<_, _>>()?;
+    if let Some(to) = deleted.iter().max() {
+        let text =
+            "UPDATE jobs SET pruned_to = max(coalesce(pruned_to, ?2), ?2) WHERE job = ?1 AND ?2 IS NOT NULL";
+        connection.prepare_cached(text)?.execute(params![job, to])?;
+    }
+    Ok(deleted.len())
 }

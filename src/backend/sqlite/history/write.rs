@@ -10,6 +10,7 @@ use callsheet_actors::{
 use chrono::{DateTime, Utc};
 use rusqlite::{Connection, Error, OptionalExtension, params};
 use serde::{Serialize, de::DeserializeOwned};
+use serde_json::Value;
 
 use super::books::micros;
 
@@ -40,7 +41,7 @@ fn write_run(
     let id = run.run.as_uuid();
     let mut read = connection.prepare_cached("SELECT record FROM runs WHERE run = ?1")?;
     let former: Option<String> = read.query_row([id.as_bytes()], |row| row.get(0)).optional()?;
-    let former: Option<RunRecord> = former.and_then(|former| from_json(&former));
+    let former = former.and_then(|former| run_from_json(&former));
     let mut run = run.clone();
     if let Some(former) = &former {
         if !takes_the_place(&run, former) {
@@ -50,15 +51,18 @@ fn write_run(
     }
     connection
         .prepare_cached(
-            "INSERT INTO runs (run, job, outcome, written_at, record) VALUES (?1, ?2, ?3, ?4, ?5)
+            "INSERT INTO runs (run, job, outcome, written_at, fire_time, ended_at, record)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
              ON CONFLICT (run) DO UPDATE SET outcome = excluded.outcome, written_at = excluded.written_at,
-                 record = excluded.record",
+                 fire_time = excluded.fire_time, ended_at = excluded.ended_at, record = excluded.record",
         )?
         .execute(params![
             id.as_bytes(),
             run.job.as_str(),
             run.outcome.map(Outcome::as_str),
             micros(now),
+            run.fire_time.map(|fire_time| micros(fire_time.instant())),
+            run.ended_at.map(micros),
             to_json(&run)?
         ])?;
     Ok(run.outcome.is_some().then_some(run))
@@ -66,6 +70,9 @@ fn write_run(
 
 /// Whether a record says more of a run than the one that is there.
 fn takes_the_place(run: &RunRecord, former: &RunRecord) -> bool {
+    if former.unknown_outcome.is_some() {
+        return false;
+    }
     let is_lost = former.outcome == Some(Outcome::Lost);
     match (run.outcome, former.outcome) {
         // That it goes on is said by whoever has the newest grant.
@@ -164,7 +171,40 @@ fn to_json<T: Serialize>(value: &T) -> rusqlite::Result<String> {
     serde_json::to_string(value).map_err(|error| Error::ToSqlConversionFailure(error.into()))
 }
 
+/// A run as it was recorded. Of one that ended in a way that only a newer version knows, the word for it is kept.
+pub(super) fn run_from_json(text: &str) -> Option<RunRecord> {
+    if let Some(run) = from_json(text) {
+        return Some(run);
+    }
+    let mut record: Value = from_json(text)?;
+    let word = record.get_mut("outcome")?.take();
+    let mut run: RunRecord = serde_json::from_value(record).ok()?;
+    run.unknown_outcome = Some(word.as_str()?.into());
+    Some(run)
+}
+
 /// What another program wrote, or a newer version, and this one cannot read, is left out.
 pub(super) fn from_json<T: DeserializeOwned>(text: &str) -> Option<T> {
     serde_json::from_str(text).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use callsheet_actors::{NodeId, RunId};
+
+    use super::*;
+
+    #[test]
+    fn a_run_that_ended_in_a_way_that_a_newer_version_knows_keeps_its_word() {
+        let run = RunId::first_at("2026-03-01T10:00:00Z".parse().expect("an instant"));
+        let mut known = RunRecord::new(JobName::new("job").expect("a name"), run, NodeId::numbered(1));
+        known.outcome = Some(Outcome::Failed);
+        let text = to_json(&known).expect("it is JSON");
+
+        assert_eq!(run_from_json(&text).as_ref(), Some(&known));
+        let newer = run_from_json(&text.replace("\"failed\"", "\"deferred\"")).expect("it is read");
+        (known.outcome, known.unknown_outcome) = (None, Some("deferred".into()));
+        assert_eq!(newer, known);
+        assert_eq!(run_from_json("{}"), None);
+    }
 }
