@@ -20,9 +20,9 @@ use tokio::time::sleep;
 
 use crate::{history, place, process::Process};
 
-/// How often the process is killed.
-const KILLS: u64 = 6;
-/// It is killed after so many runs have started, and a while.
+/// How often the process is killed: as often as a run goes on that is lost each time.
+const KILLS: u32 = LOSSES_MAX as u32;
+/// It is killed when so many runs have started, and the long one, and a while later.
 const STARTS: usize = 6;
 /// From tick to tick. What was missed is made up for at ten ticks a second.
 const PERIOD: Duration = Duration::from_millis(250);
@@ -53,7 +53,7 @@ fn jobs() -> Vec<Job> {
     vec![
         Job::new("steady", often()).misfire(all).run(steady),
         Job::new("paused", often()).run(async |run: Run| say(&format!("never {}", tick(&run)))),
-        Job::new("failing", seldom()).pause_after(3).run(async |_| {
+        Job::new("failing", seldom()).pause_after(FAILURES).run(async |_| {
             say("failed");
             Err::<(), _>("no paper")
         }),
@@ -68,40 +68,53 @@ async fn start(path: &Path) -> Callsheet {
     Callsheet::builder().backend(Local::at(path)).jobs(jobs()).start().await.expect("it starts")
 }
 
-/// What a child does until it is killed. The first one pauses a job, and starts a run that never ends; each starts one
-/// that fails, unless that is paused.
+/// Which child it is, from 0.
+const WHICH: &str = "CALLSHEET_TEST_SQLITE_WHICH";
+/// So many failures pause a job, each in another process.
+const FAILURES: u32 = 3;
+
+/// What a child does until it is killed. The first one pauses a job, and starts a run that never ends; each of the
+/// first ones starts one that fails.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_child_runs_jobs_until_it_is_killed() {
     let Ok(path) = env::var(CHILD) else { return };
     let jobs = start(Path::new(&path)).await;
-    if jobs.details("paused").await.expect("it is there").state != JobState::Paused {
+    let which: u32 = env::var(WHICH).expect("a number").parse().expect("a number");
+    if which == 0 {
         jobs.pause("paused").await.expect("it is paused");
         jobs.trigger("long").await.expect("it starts");
     }
-    if jobs.details("failing").await.expect("it is there").state != JobState::Paused {
+    if which < FAILURES {
         jobs.trigger("failing").await.expect("it starts").finished().await;
     }
     sleep(Duration::from_hours(1)).await;
 }
 
-fn child(path: &Path) -> Process {
+fn child(path: &Path, which: u32) -> Process {
     let mut command = Command::new(env::current_exe().expect("a path"));
     let test = "restarts::a_child_runs_jobs_until_it_is_killed";
-    command.args(["--exact", test, "--nocapture", "--test-threads=2"]).env(CHILD, path);
+    command
+        .args(["--exact", test, "--nocapture", "--test-threads=2"])
+        .env(CHILD, path)
+        .env(WHICH, which.to_string());
     Process::start(&mut command)
 }
 
 /// Starts a process, kills it in the middle of things, and answers what it said.
-fn killed(path: &Path, kill: u64) -> Vec<String> {
-    let mut process = child(path);
-    for _ in 0..STARTS {
+fn killed(path: &Path, kill: u32) -> Vec<String> {
+    let mut process = child(path, kill);
+    let count = |lines: &[String], what: &str| lines.iter().filter(|line| line.starts_with(what)).count();
+    if count(&process.seen, "long ") == 0 {
+        process.wait_for("long ");
+    }
+    while count(&process.seen, "started ") < STARTS {
         process.wait_for("started ");
     }
     // At another place within the period of the job each time.
-    thread::sleep(PERIOD / 5 * u32::try_from(kill % 5).expect("few"));
+    thread::sleep(PERIOD / 5 * (kill % 5));
     process.signal(Signal::KILL);
-    process.end();
-    process.seen.clone()
+    let (_, rest) = process.end();
+    process.seen.iter().cloned().chain(rest).collect()
 }
 
 /// What all processes said, together.
@@ -112,7 +125,7 @@ struct Said {
     ended: BTreeSet<i64>,
     /// Attempts of the long run, in order.
     long: Vec<(String, u32)>,
-    failed: usize,
+    failed: u32,
     never: usize,
 }
 
@@ -145,10 +158,10 @@ async fn an_engine_that_is_killed_goes_on_where_it_was() {
         said.hear(&killed(&path, kill));
     }
     let jobs = start(&path).await;
-    let failing = jobs.details("failing").await.expect("it is there");
-    let paused = jobs.details("paused").await.expect("it is there");
     // Runs of this process are said to nobody: they are asked for.
     sleep(PERIOD * 8).await;
+    let failing = jobs.details("failing").await.expect("it is there");
+    let paused = jobs.details("paused").await.expect("it is there");
     jobs.shutdown(Duration::from_secs(20)).await;
 
     assert!(said.started.len() >= STARTS * KILLS as usize);
@@ -172,11 +185,14 @@ async fn an_engine_that_is_killed_goes_on_where_it_was() {
 
     assert_eq!(said.never, 0, "a pause outlives a kill");
     assert_eq!((paused.state, failing.state), (JobState::Paused, JobState::Paused));
-    assert_eq!(said.failed, 3, "failures are counted across kills, and the pause that follows is kept");
+    assert_eq!(
+        said.failed, FAILURES,
+        "failures are counted across kills, and the pause that follows is kept"
+    );
     let runs: BTreeSet<_> = said.long.iter().map(|(run, _)| run).collect();
     let attempts: Vec<_> = said.long.iter().map(|(_, attempt)| *attempt).collect();
     assert_eq!(runs.len(), 1, "it is one run");
-    assert_eq!(attempts, (1..=KILLS as u32).collect::<Vec<_>>(), "a lost run goes on as its next attempt");
+    assert_eq!(attempts, (1..=KILLS).collect::<Vec<_>>(), "a lost run goes on as its next attempt");
 }
 
 /// The ticks of the steady job whose runs were lost, as the history says.
