@@ -11,7 +11,8 @@ use std::{
 };
 
 use callsheet::{
-    Callsheet, Decisions, JobHistory, JobName, JobState, OnLost, Operations, Outcome, Run, RunHistory,
+    Callsheet, Decisions, JobHistory, JobName, JobState, LOSSES_MAX, OnLost, Operations, Outcome, Run,
+    RunHistory,
     backend::{Local, LocalFile},
     prelude::*,
 };
@@ -21,7 +22,7 @@ use tokio::time::sleep;
 use crate::{history, place, process::Process};
 
 /// How often the process is killed: as often as a run goes on that is lost each time.
-const KILLS: u32 = LOSSES_MAX as u32;
+const KILLS: u32 = LOSSES_MAX;
 /// It is killed when so many runs have started, and the long one, and a while later.
 const STARTS: usize = 6;
 /// From tick to tick. What was missed is made up for at ten ticks a second.
