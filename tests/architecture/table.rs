@@ -65,7 +65,7 @@ pub(crate) const LAYERS: &[Layer] = &[
             "actors/src/{recipient,definition,job_config,job_state,error,drain,candidacy,health,failure_log,failing,overdue,alarm}.rs",
             "actors/src/explain.rs",
             "actors/src/explain/*.rs",
-            "actors/src/{permits,placement,body_queue,body_watch,node,history}.rs",
+            "actors/src/{permits,catch_ups,placement,body_queue,body_watch,node,history}.rs",
             "actors/src/listener/{publisher,stream,subscriber}.rs",
             "actors/src/{node,definition,health,history}/*.rs",
         ],

@@ -44,6 +44,13 @@ fn options_out_of_range_are_refused_together() {
     assert_eq!(refused.matches("it is at least 1 and at most 256;").count(), 4);
     let quoted = "an error is quoted to at least 256 and at most 262,144 bytes; choose a number in this range; 16,384 is the \
                   default";
+    for (pace, shown) in [(0, "0"), (1_000_001, "1,000,001"), (u32::MAX, "4,294,967,295")] {
+        let checked = Callsheet::builder().catch_up_per_second(pace).check();
+        let cure = "choose a number in this range, or `None` for no bound";
+        let expected =
+            format!("catch_up_per_second \"{shown}\": it is at least 1 and at most 1,000,000; {cure}");
+        assert_eq!(checked.expect_err("out of range").to_string(), expected);
+    }
     assert!(refused.contains(&format!("error_bytes_max \"262,145\": {quoted}")), "{refused}");
     for (bytes, shown) in [(0, "0"), (255, "255"), (usize::MAX, "18,446,744,073,709,551,615")] {
         let checked = Callsheet::builder().error_bytes_max(bytes).check();
@@ -59,6 +66,7 @@ fn options_at_their_ends_work() {
             .hook_timeout(MILLI)
             .job_labels_max(0)
             .max_concurrent_runs(1)
+            .catch_up_per_second(1)
             .connect_timeout(mins(1))
             .clock_offset_max(MILLI)
             .forget_after(hours(1))
@@ -71,6 +79,7 @@ fn options_at_their_ends_work() {
             .hook_timeout(hours(1))
             .job_labels_max(usize::MAX)
             .max_concurrent_runs(usize::MAX)
+            .catch_up_per_second(1_000_000)
             .when_full(WhenFull::Skip)
             .connect_timeout(Duration::MAX)
             .clock_offset_max(Duration::MAX)

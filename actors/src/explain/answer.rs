@@ -87,9 +87,10 @@ pub enum Answer {
     Skipped {
         /// Why.
         reason: SkipReason,
-        /// The note of the pause, or what the store says that refuses the job, if it is recorded of this tick.
+        /// The note of the pause, or of whoever had it skipped, or what the store says that refuses the job, if it
+        /// is recorded of this tick.
         text: Option<Arc<str>>,
-        /// Who had paused it, if somebody did who is known.
+        /// Who had paused it, or had it skipped, if somebody did who is known.
         by: Option<By>,
         /// The run with which it overlapped, if it is known.
         run: Option<RunId>,
@@ -183,6 +184,9 @@ pub enum NotDecided {
         /// That run.
         run: RunId,
     },
+    /// Its turn: it was missed, and so were ticks of other jobs, which are made up for at a
+    /// [pace](crate::EngineOptions::catch_up_per_second).
+    Turn,
     /// The store, or a leader: it is due.
     Store,
     /// Another node: it decides, and nothing is recorded yet. Skips of a minute are recorded together.

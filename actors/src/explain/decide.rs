@@ -157,6 +157,15 @@ fn skipped(tick: FireTime, span: &SkippedSpan<'_>, known: &Known, evidence: &mut
         return Answer::Skipped { reason, text: None, by: None, run: None };
     };
     let is_own = tick == last;
+    if reason == SkipReason::Operator {
+        let is_it = |one: &&OperationRecord| {
+            one.operation == JobOperation::SkippedMissed && one.by == *by && one.note == *text
+        };
+        // It is recorded once the store knows the decision.
+        let mut since = known.operations.iter().rev().filter(|one| one.at >= record.at);
+        evidence.extend(since.find(is_it).map(|one| Evidence::Operation(Box::new(one.clone()))));
+        return Answer::Skipped { reason, text: text.clone(), by: by.clone(), run: None };
+    }
     if reason != SkipReason::Paused {
         let (text, run) = (text.clone().filter(|_| is_own), run.filter(|_| is_own));
         return Answer::Skipped { reason, text, by: None, run };
@@ -209,6 +218,7 @@ fn undecided(now: DateTime<Utc>, view: &TickView, known: &Known, evidence: &mut 
         return not_decided(match (&view.held_by, view.run) {
             (Some(pause), _) => NotDecided::Pause(pause.clone()),
             (None, Some(run)) => NotDecided::Run { run },
+            (None, None) if view.waits_for_turn => NotDecided::Turn,
             (None, None) if view.fires => NotDecided::Store,
             (None, None) => NotDecided::OtherNode,
         });

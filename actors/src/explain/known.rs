@@ -26,6 +26,8 @@ pub(crate) struct TickView {
     pub(crate) fires: bool,
     /// The pause that holds it.
     pub(crate) held_by: Option<Pause>,
+    /// It waits for its turn to be made up for.
+    pub(crate) waits_for_turn: bool,
     /// The oldest run in progress.
     pub(crate) run: Option<RunId>,
     /// Ticks of the job wait for the end of its runs.

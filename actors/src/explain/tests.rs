@@ -49,6 +49,7 @@ fn view() -> TickView {
         run: None,
         waits: false,
         has_slots: false,
+        waits_for_turn: false,
         used_up: None,
     }
 }
@@ -84,7 +85,7 @@ fn decided(time: &str, decision: Decision) -> DecisionRecord {
 
 fn skipped(reason: SkipReason, text: Option<&str>, run: Option<RunId>) -> DecisionRecord {
     let text = text.map(Into::into);
-    let by = By::new("alice").ok().filter(|_| reason == SkipReason::Paused);
+    let by = By::new("alice").ok().filter(|_| matches!(reason, SkipReason::Paused | SkipReason::Operator));
     let decision = Decision::Skipped { reason, count: 1, at_least: false, text, by, run };
     DecisionRecord { first: Some(tick()), fire_time: Some(tick()), ..decided("03:00:00.004", decision) }
 }
@@ -214,6 +215,10 @@ fn a_skipped_tick_says_why() {
         (
             skipped(SkipReason::Removed, None, None),
             "the job was removed, or got another schedule, before it was decided",
+        ),
+        (
+            skipped(SkipReason::Operator, Some("the mails are stale"), None),
+            "what was missed was skipped by alice: the mails are stale",
         ),
     ] {
         let operations = vec![

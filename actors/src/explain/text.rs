@@ -87,6 +87,10 @@ impl fmt::Display for Answer {
                     SkipReason::Removed => {
                         f.write_str("the job was removed, or got another schedule, before it was decided")
                     }
+                    SkipReason::Operator => {
+                        let (who, why) = (by(who.as_ref()), said(text.as_deref()));
+                        write!(f, "what was missed was skipped{who}{why}")
+                    }
                 }
             }
             Self::Vetoed { run, text } => {
@@ -180,6 +184,7 @@ impl fmt::Display for NotDecided {
             }
             Self::Run { run } => write!(f, "run {run} of the job is in progress"),
             Self::OtherNode => f.write_str("another node decides it, and has recorded nothing yet"),
+            Self::Turn => f.write_str("it was missed, and waits for its turn to be made up for"),
             Self::Store => f.write_str("it is due, and waits for a leader or for the store"),
         }
     }

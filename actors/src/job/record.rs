@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use super::{actor::JobActor, handle::JobHandle};
+use super::{actor::JobActor, handle::JobHandle, message::SkipAsked};
 use crate::{
     core::{
         end_text::EndText,
-        job::{BodyEnd, Retried, RunEnded},
+        job::{BodyEnd, Missed, Retried, RunEnded},
         reported::Reported,
         text::{TEXT_MAX, bounded},
         time::FireTime,
@@ -107,17 +107,13 @@ impl JobActor {
     }
 
     /// Records ticks that were skipped.
-    pub(super) fn record_skipped(
-        &self,
-        (first, newest): (FireTime, FireTime),
-        reason: SkipReason,
-        count: u64,
-        at_least: bool,
-    ) {
+    pub(super) fn record_skipped(&self, ticks: Missed, reason: SkipReason, asked: Option<&SkipAsked>) {
+        let Missed { first, newest, count, at_least } = ticks;
         self.node().recorder.decision(|| {
             let pause = self.machine.pause().filter(|_| reason == SkipReason::Paused);
             let text = pause.and_then(|pause| Some(pause.note.as_deref()?.into()));
-            let by = pause.and_then(|pause| pause.by.clone());
+            let text = text.or_else(|| Some(asked?.by.note.clone()?.into()));
+            let by = pause.and_then(|pause| pause.by.clone()).or_else(|| asked?.by.by.clone());
             let overlaps = reason == SkipReason::Overlap;
             let run = self.machine.active_runs().next().filter(|_| overlaps).map(|run| run.run);
             let decision = Decision::Skipped { reason, count, at_least, text, by, run };
