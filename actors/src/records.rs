@@ -31,7 +31,7 @@ use crate::{
     core::duration::DurationText,
     error::Fault,
     name::NodeId,
-    port::{Backend, Clock, Elector, Locker, Records},
+    port::{Backend, Capabilities, Capability, Clock, Elector, Locker, RecordTraits, Records},
 };
 
 /// Coordination over a store of [records](crate::port::Records): what an adapter to such a system wraps.
@@ -93,5 +93,15 @@ impl Backend for RecordsBackend {
 
     fn lease(&self) -> Duration {
         self.shared.lease
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        let RecordTraits { time, hints, durable, .. } = self.shared.records.traits();
+        [Capability::Fencing, Capability::ClusterOverlap, Capability::Pauses, Capability::PendingRetries]
+            .into_iter()
+            .fold(Capabilities::NONE, Capabilities::with)
+            .with_if(durable, Capability::DurableCursor)
+            .with_if(time, Capability::StoreTime)
+            .with_if(hints, Capability::Notifications)
     }
 }

@@ -13,10 +13,10 @@ use callsheet_actors::{
     adapter::{Ledger, MemoryHistory},
     metrics::SCOPE_LABEL_LOCAL,
     port::{
-        Advanced, AtOnce, Backend, Campaign, ClaimRequest, Clock, ClosedRuns, Completed, Completion,
-        CursorAdvance, ElectError, Elector, Enrolled, Enrolment, Forgotten, Grant, History, Inquiry,
-        LeaderView, LockError, Locker, MemoryBounds, Notification, Observation, Pause, PendingRetryOfJob,
-        Renewal, Session, Verdict,
+        Advanced, AtOnce, Backend, Campaign, Capabilities, Capability, ClaimRequest, Clock, ClosedRuns,
+        Completed, Completion, CursorAdvance, ElectError, Elector, Enrolled, Enrolment, Forgotten, Grant,
+        History, Inquiry, LeaderView, LockError, Locker, MemoryBounds, Notification, Observation, Pause,
+        PendingRetryOfJob, Renewal, Session, Verdict,
     },
 };
 use chrono::{DateTime, Utc};
@@ -113,6 +113,11 @@ impl Backend for Local {
 
     fn single_node(&self) -> bool {
         true
+    }
+
+    /// All but that anything outlives the process.
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::ALL.without(Capability::DurableCursor)
     }
 }
 

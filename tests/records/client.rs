@@ -1,6 +1,7 @@
 //! A client of records in memory: it remembers its sessions, takes less at once, and loses answers.
 
 use std::{
+    collections::HashSet,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -34,17 +35,31 @@ pub(crate) struct Client {
     /// What goes wrong, by chance.
     chance: Option<Mutex<Chance>>,
     broken: Broken,
+    /// The sessions that were ended.
+    dead: Arc<Mutex<HashSet<u64>>>,
 }
 
 impl Client {
     pub(crate) fn new(store: MemoryRecords, limits: Option<RecordLimits>) -> Self {
-        Self { store, limits, opened: Mutex::default(), chance: None, broken: Broken::Nothing }
+        Self {
+            store,
+            limits,
+            opened: Mutex::default(),
+            chance: None,
+            broken: Broken::Nothing,
+            dead: Arc::default(),
+        }
     }
 
     /// One that loses answers, and is slow.
-    pub(crate) fn faulty(store: MemoryRecords, seed: u64, broken: Broken) -> Self {
+    pub(crate) fn faulty(
+        store: MemoryRecords,
+        seed: u64,
+        broken: Broken,
+        dead: Arc<Mutex<HashSet<u64>>>,
+    ) -> Self {
         let chance = Some(Mutex::new(Chance(seed)));
-        Self { chance, broken, ..Self::new(store, None) }
+        Self { chance, broken, dead, ..Self::new(store, None) }
     }
 
     /// All sessions so far.
@@ -123,6 +138,7 @@ impl Records for Client {
     }
 
     fn end(&self, session: RecordSession) -> BoxFuture<'_, Result<(), RecordsError>> {
+        self.dead.lock().expect("nobody panicked").insert(session.0);
         self.store.end(session)
     }
 
@@ -176,11 +192,5 @@ impl Records for Client {
 
     fn subscribe(&self) -> BoxFuture<'_, Result<HintStream, RecordsError>> {
         self.store.subscribe()
-    }
-}
-
-impl Client {
-    pub(crate) fn shared(self) -> Arc<Self> {
-        Arc::new(self)
     }
 }

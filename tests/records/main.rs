@@ -7,7 +7,12 @@ mod race;
 use std::{sync::Arc, time::Duration};
 
 use callsheet::{
-    port::{Backend, Clock, RecordLimits},
+    Callsheet, Job,
+    port::{
+        Backend, Change, Clock, Commit, LockError, RecordChange, RecordKind, RecordLimits, RecordName,
+        Records, SystemClock, Unit, Version,
+    },
+    schedule::every,
     testkit::{
         MemoryRecords, VirtualClock,
         conformance::{self, Cluster},
@@ -74,6 +79,45 @@ fn least() -> Option<RecordLimits> {
         commit_bytes: 64 * 1_024,
         ttl: Duration::from_secs(1)..=Duration::from_secs(60),
     })
+}
+
+fn memory() -> MemoryRecords {
+    MemoryRecords::new(Arc::new(SystemClock::default()))
+}
+
+#[tokio::test(start_paused = true)]
+async fn records_of_a_newer_format_are_refused_by_its_number() {
+    let store = memory();
+    // A map of one entry, `format`, with the number 2, in MessagePack.
+    let bytes = b"\x81\xa6format\x02".to_vec();
+    let name = RecordName::only(RecordKind::Format);
+    let records = vec![RecordChange { name, version: Version::ABSENT, change: Change::Put(bytes) }];
+    let newer = Commit { units: vec![Unit { records, hints: Vec::new() }], ..Commit::default() };
+    store.commit(&newer).await.expect("it is written");
+
+    let opened = RecordsBackend::new(Arc::new(store), "records", LEASE).locker().open().await;
+
+    let Err(LockError::Refused { reason }) = opened else { panic!("{opened:?}") };
+    assert!(reason.contains("format 2") && reason.contains("run the newer version"), "{reason}");
+}
+
+#[tokio::test]
+async fn a_job_that_needs_what_the_backend_lacks_is_refused_with_policy_backend_and_cure() {
+    // They end with the process.
+    let backend = || RecordsBackend::new(Arc::new(memory()), "records", LEASE);
+    let limited = || Job::new("limited", every("1h")).limit(3).run(async |_| {});
+    let words = ["job \"limited\": limit", "durable_cursor", "\"memory\"", "choose another policy"];
+
+    let Err(error) = Callsheet::builder().backend(backend()).job(limited()).start().await else {
+        panic!("it started")
+    };
+    words.iter().for_each(|word| assert!(error.to_string().contains(word), "{word}: {error}"));
+
+    let jobs = Callsheet::builder().backend(backend()).start().await.expect("it starts");
+    let error = jobs.add(limited()).await.expect_err("it is refused");
+    words.iter().for_each(|word| assert!(error.to_string().contains(word), "{word}: {error}"));
+    jobs.add(Job::new("limited", every("1h")).run(async |_| {})).await.expect("it needs nothing");
+    jobs.shutdown(Duration::from_secs(5)).await;
 }
 
 #[tokio::test(start_paused = true)]

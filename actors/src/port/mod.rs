@@ -3,6 +3,7 @@
 
 mod backend;
 mod body;
+mod capabilities;
 mod clock;
 mod divergence;
 mod elector;
@@ -22,6 +23,8 @@ pub use crate::core::{
 };
 pub use backend::{Backend, Role};
 pub use body::Body;
+pub(crate) use capabilities::Able;
+pub use capabilities::{Capabilities, Capability};
 pub use clock::{CLOCK_LOOK_EVERY, Clock, SystemClock};
 pub use divergence::{
     DIVERGED_RUNS_MAX, DivergedRun, Divergence, GRANTED_RUNS_MAX, GrantedRun, KnownHistory,

@@ -7,6 +7,7 @@ use foldhash::{HashMap, HashMapExt};
 use super::format::PendingRow;
 use crate::{
     core::ledger::{FloorRow, NameRow},
+    name::NodeId,
     port::Version,
 };
 
@@ -30,6 +31,8 @@ pub(super) struct Cache {
     pub(super) floor: Option<Cached<FloorRow>>,
     /// Sessions that are gone, for good.
     pub(super) gone: HashSet<u64>,
+    /// Of whom sessions are that are gone and hold something; `None`: it is not known.
+    pub(super) nodes: HashMap<u64, Option<NodeId>>,
     /// The names of which it is unknown whether the last commit was made, or yet will be. They are written at the
     /// next one even if nothing changes, so that the former one is not made any more.
     pub(super) doubtful: HashSet<Arc<str>>,
@@ -41,6 +44,7 @@ impl Cache {
         // Which ones is found out again.
         if self.gone.len() >= GONE_MAX {
             self.gone.clear();
+            self.nodes.clear();
         }
         self.gone.insert(session);
     }

@@ -29,8 +29,13 @@ pub(super) struct Manifest {
     pub(super) row: ManifestRow,
 }
 
-fn manifest_name(session: RecordSession) -> RecordName {
+pub(super) fn manifest_name(session: RecordSession) -> RecordName {
     RecordName::new(RecordKind::Manifest, format!("{:016x}", session.0))
+}
+
+/// The session of the manifest with this id.
+pub(super) fn session_of_manifest(id: &str) -> Option<RecordSession> {
+    u64::from_str_radix(id, 16).ok().map(RecordSession)
 }
 
 impl Shared {
@@ -103,9 +108,9 @@ impl Shared {
         loop {
             let page = self.records.list(RecordKind::Manifest, after.as_deref(), PAGE).await?;
             for listed in &page.records {
-                let Ok(session) = u64::from_str_radix(&listed.id, 16) else { continue };
+                let Some(session) = session_of_manifest(&listed.id) else { continue };
                 let row = decode(&listed.record.bytes)?;
-                all.push(Manifest { session: RecordSession(session), version: listed.record.version, row });
+                all.push(Manifest { session, version: listed.record.version, row });
             }
             match page.records.last().filter(|_| page.more) {
                 Some(last) => after = Some(last.id.clone()),

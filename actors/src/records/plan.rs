@@ -118,6 +118,11 @@ impl Round<'_> {
             let Some(cached) = cache.names.get(&**name) else { continue };
             ledger.load(name, &cached.row);
             let holder = cached.row.holder(name).map(|(session, ..)| session);
+            if let Some(holder) = holder
+                && let Some(Some(node)) = cache.nodes.get(&holder.0)
+            {
+                ledger.load_node(holder, *node);
+            }
             for Session(session) in holder.into_iter().chain(cached.row.declared_by()) {
                 if self.alive.contains(&session) {
                     ledger.load_live(Session(session));

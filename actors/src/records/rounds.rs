@@ -11,7 +11,8 @@ use tokio::time::{Instant, sleep};
 
 use super::{
     cache::Cached,
-    format::{PendingRow, decode, encode},
+    format::{ManifestRow, PendingRow, decode, encode},
+    manifests::{manifest_name, session_of_manifest},
     plan::{Planned, chunks},
     request::{Answer, Needs, Request},
     shared::{Core, Shared, lock_error},
@@ -68,6 +69,8 @@ struct Missing {
     names: BTreeSet<Arc<str>>,
     pending: BTreeSet<Arc<str>>,
     sessions: BTreeSet<u64>,
+    /// Those of sessions that are gone and hold something.
+    manifests: BTreeSet<u64>,
     leader: bool,
     floor: bool,
 }
@@ -77,6 +80,7 @@ impl Missing {
         self.names.is_empty()
             && self.pending.is_empty()
             && self.sessions.is_empty()
+            && self.manifests.is_empty()
             && !self.leader
             && !self.floor
     }
@@ -133,8 +137,10 @@ impl<'a> Round<'a> {
         needs
     }
 
-    /// The sessions of others on whose life the answer depends.
-    fn sessions(&self, at: usize, into: &mut BTreeSet<u64>) {
+    /// The sessions of others on whose life the answer depends, and the dead ones of which it is not known whose they
+    /// were.
+    fn sessions(&self, at: usize, missing: &mut Missing) {
+        let into = &mut missing.sessions;
         let known = |session: &u64| {
             *session == self.session.0
                 || self.alive.contains(session)
@@ -145,6 +151,9 @@ impl<'a> Round<'a> {
             && let Some((session, ..)) = row(key.as_str()).and_then(|row| row.holder(key.as_str()))
         {
             into.extend(Some(session.0).filter(|session| !known(session)));
+            let cache = &self.core.cache;
+            let of_whom = cache.gone.contains(&session.0) && !cache.nodes.contains_key(&session.0);
+            missing.manifests.extend(of_whom.then_some(session.0));
         }
         if let Some(row) = self.requests[at].declares().and_then(|key| row(key.as_str())) {
             into.extend(row.declared_by().map(|session| session.0).filter(|session| !known(session)));
@@ -158,7 +167,7 @@ impl<'a> Round<'a> {
             let cache = &mut self.core.cache;
             missing.names.extend(names.into_iter().filter(|name| !cache.names.touch(&**name)));
             missing.pending.extend(pending.into_iter().filter(|job| !cache.pending.touch(&**job)));
-            self.sessions(*at, &mut missing.sessions);
+            self.sessions(*at, &mut missing);
             missing.leader |= self.requests[*at].asks_leader();
         }
         missing.leader &= self.shared.leader().is_none();
@@ -180,10 +189,11 @@ impl<'a> Round<'a> {
     }
 
     async fn read(&mut self, missing: Missing) -> Result<(), RecordsError> {
-        let Missing { names, pending, sessions, floor, .. } = missing;
+        let Missing { names, pending, sessions, manifests, floor, leader: _ } = missing;
         let named = |kind| move |id: Arc<str>| RecordName::new(kind, id);
         let mut asked: Vec<RecordName> = names.into_iter().map(named(RecordKind::Name)).collect();
         asked.extend(pending.into_iter().map(named(RecordKind::Pending)));
+        asked.extend(manifests.into_iter().map(|session| manifest_name(RecordSession(session))));
         asked.extend(floor.then(|| RecordName::only(RecordKind::Floor)));
         let mut sessions: Vec<_> = sessions.into_iter().map(RecordSession).collect();
         let reads = self.shared.records.limits().reads;
@@ -223,7 +233,13 @@ impl<'a> Round<'a> {
                 let row = if there { decode(&bytes)? } else { FloorRow::default() };
                 cache.floor = Some(Cached { version, row });
             }
-            RecordKind::Format | RecordKind::Leader | RecordKind::Decided | RecordKind::Manifest => {}
+            RecordKind::Manifest => {
+                let row: Option<ManifestRow> = if there { Some(decode(&bytes)?) } else { None };
+                if let Some(session) = session_of_manifest(&name.id) {
+                    cache.nodes.insert(session.0, row.map(|row| row.node));
+                }
+            }
+            RecordKind::Format | RecordKind::Leader | RecordKind::Decided => {}
         }
         Ok(())
     }

@@ -28,6 +28,9 @@ const PAGE: usize = 512;
 /// How many pages one call reads at most.
 const PAGES_MAX: usize = 32;
 
+/// A name, and what stands under it.
+type Named = (Arc<str>, Cached<NameRow>);
+
 /// How far the searches have come.
 #[derive(Default)]
 pub(super) struct Sweep {
@@ -203,7 +206,7 @@ impl Shared {
         session: RecordSession,
         term: Term,
         after: Duration,
-        names: Vec<(Arc<str>, Cached<NameRow>)>,
+        names: Vec<Named>,
     ) -> Result<Option<usize>, LockError> {
         let mut core = self.core.lock().await;
         let mut round = Round::new(self, &mut core, session, &[]);
@@ -228,7 +231,7 @@ impl Round<'_> {
         &mut self,
         term: Term,
         after: Duration,
-        names: &[(Arc<str>, Cached<NameRow>)],
+        names: &[Named],
     ) -> Result<Option<usize>, LockError> {
         let leader = match self.shared.leader() {
             Some(leader) => leader,
@@ -265,10 +268,7 @@ impl Round<'_> {
     }
 
     /// Reads the floor, and who of those that declare policies for these names is alive.
-    async fn read_floor(
-        &mut self,
-        names: &[(Arc<str>, Cached<NameRow>)],
-    ) -> Result<Cached<FloorRow>, RecordsError> {
+    async fn read_floor(&mut self, names: &[Named]) -> Result<Cached<FloorRow>, RecordsError> {
         let name = RecordName::only(RecordKind::Floor);
         let stored = self.shared.read(std::slice::from_ref(&name), &[]).await?.records;
         let StoredRecord { version, bytes } = stored.into_iter().next().unwrap_or(StoredRecord::ABSENT);
@@ -290,7 +290,7 @@ impl Round<'_> {
         &self,
         floor: &Cached<FloorRow>,
         after: Duration,
-        names: &[(Arc<str>, Cached<NameRow>)],
+        names: &[Named],
     ) -> Result<Unit, RecordsError> {
         let ledger = &self.core.ledger;
         let mut records = Vec::new();
@@ -345,11 +345,7 @@ impl IdleSearch {
     }
 
     /// The names that may be out of use.
-    fn old(
-        &self,
-        page: &[ListedRecord],
-        pending: &HashSet<Arc<str>>,
-    ) -> Result<Vec<(Arc<str>, Cached<NameRow>)>, LockError> {
+    fn old(&self, page: &[ListedRecord], pending: &HashSet<Arc<str>>) -> Result<Vec<Named>, LockError> {
         let mut old = Vec::new();
         for ListedRecord { id, record } in page {
             let row: NameRow = decode(&record.bytes).map_err(lock_error)?;

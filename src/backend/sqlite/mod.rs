@@ -28,7 +28,7 @@ use callsheet_actors::{
     Fault, NodeId,
     adapter::RecordsBackend,
     metrics::SCOPE_LABEL_LOCAL,
-    port::{Backend, Clock, Elector, History, Locker, MemoryBounds, Records},
+    port::{Backend, Capabilities, Capability, Clock, Elector, History, Locker, MemoryBounds, Records},
 };
 use rusqlite::Connection;
 
@@ -172,6 +172,11 @@ impl Backend for LocalFile {
 
     fn single_node(&self) -> bool {
         true
+    }
+
+    /// All: the node's time is that of its only node.
+    fn capabilities(&self) -> Capabilities {
+        self.store().backend.capabilities().with(Capability::StoreTime)
     }
 }
 

@@ -12,7 +12,8 @@ use super::{
     stored::{ENDED_MAX, FloorRow, LOST_MAX, NameRow, OpenRow, PolicyRow, millis, token},
 };
 use crate::{
-    name::{FencingToken, JobName, LockKey, RunId, Term},
+    core::seldom::Seldom,
+    name::{FencingToken, JobName, LockKey, NodeId, RunId, Term},
     port::{Notification, PendingRetry, Session},
 };
 
@@ -38,6 +39,7 @@ impl Ledger {
         (self.tokens, self.cursor_bound) = (floor.token, floor.cursor);
         (self.age, self.aged_at) = (floor.age(), floor.aged_at);
         self.live.clear();
+        self.nodes.clear();
         self.jobs.clear();
         self.keys.clear();
         self.declared.clear();
@@ -51,6 +53,11 @@ impl Ledger {
     /// A session is alive.
     pub(crate) fn load_live(&mut self, session: Session) {
         self.live.entry(session).or_default();
+    }
+
+    /// Of whom a session was that is gone.
+    pub(crate) fn load_node(&mut self, session: Session, node: NodeId) {
+        self.nodes.insert(session, node);
     }
 
     /// What stands under a name.
@@ -100,8 +107,13 @@ impl Ledger {
             tick: open.fire_time,
             losses: open.losses,
         });
+        let mut job = self.jobs.get(&**name).cloned();
+        if let Some(job) = &mut job {
+            // They are stored elsewhere.
+            job.pending_retries = Seldom::default();
+        }
         let mut row = NameRow {
-            job: self.jobs.get(&**name).cloned(),
+            job,
             lost: before.lost.clone(),
             token: open.as_ref().map_or(before.token, |open| open.token.max(before.token)),
             ended: before.ended.clone(),

@@ -185,8 +185,7 @@ impl Ledger {
 
     /// As [`keep_name`](Self::keep_name), unless it was held within the last `fresh` of the ledger's age.
     pub(crate) fn keep_name_unless_fresh(&mut self, job: &JobName, fresh: Duration) {
-        let stale = |row: &Box<JobRow>| self.age.saturating_sub(row.held) > fresh;
-        if self.jobs.get(job).is_some_and(stale) {
+        if self.jobs.get(job).is_some_and(|row| self.age.saturating_sub(row.held) > fresh) {
             self.keep_name(job);
         }
     }

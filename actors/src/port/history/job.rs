@@ -225,7 +225,7 @@ mod tests {
     #[test]
     fn counts_are_written_without_the_places_that_are_empty() {
         let mut counts = DurationCounts::default();
-        [64, 65, 200].map(|micros| counts.add(Duration::from_micros(micros)));
+        [64, 65, 200].into_iter().for_each(|micros| counts.add(Duration::from_micros(micros)));
 
         let json = serde_json::to_string(&counts).expect("it is JSON");
         assert_eq!(json, "[0,2,0,1]");
