@@ -59,7 +59,7 @@ impl Trouble {
     }
 
     pub(super) fn of(error: &Error) -> Self {
-        let rule = bounded(&error.to_string(), MESSAGE_MAX);
+        let rule = bounded(error.to_string(), MESSAGE_MAX);
         match error.sqlite_error_code() {
             Some(ErrorCode::DiskFull) => Self::new(rule, FULL_CURE),
             Some(ErrorCode::NotADatabase) => Self::staying(
