@@ -220,6 +220,7 @@ impl JobMachine {
             }
             Input::WakeUp => self.on_wake_up(now, effects),
             Input::Trigger => self.on_trigger(now, effects),
+            Input::Backfill { run } => self.on_backfill(now, run, effects),
             Input::Claimed { run, verdict } => self.on_claimed(now, run, verdict, effects),
             Input::ClaimRefused { run, reason } => self.on_claim_refused(now, run, reason, effects),
             Input::Advanced(moved) => self.on_advanced(now, moved, effects),
@@ -242,8 +243,15 @@ impl JobMachine {
     pub(crate) fn decide(&mut self, now: Now, effects: &mut Effects) {
         self.decide_due(now, effects);
         self.say_held(now, effects);
-        effects.extend(self.permit.balance(self.policies.priority));
-        effects.extend(self.balance_turn());
+        if let Some(effect) = self.permit.balance(self.policies.priority) {
+            effects.push(effect);
+        }
+        // Nearly always there is nothing to balance.
+        if !self.turn.is_idle()
+            && let Some(effect) = self.balance_turn()
+        {
+            effects.push(effect);
+        }
     }
 
     fn on_wake_up(&mut self, now: Now, effects: &mut Effects) {

@@ -4,6 +4,7 @@
 //! terms that change hands, and faults. A store of records is loaded into it part by part: see `cut`. An adapter to
 //! a database enforces the same rules in its statements.
 
+mod backfills;
 mod claims;
 mod cut;
 mod ends;
@@ -25,6 +26,7 @@ pub use self::record::Record;
 pub(crate) use self::row::ROW_BYTES;
 pub(crate) use self::stored::{FloorRow, NameRow, RetryRow};
 use self::{
+    backfills::BackfillRows,
     cut::Happened,
     enrolments::Declared,
     row::{JobRow, is_same, lasts},
@@ -94,6 +96,7 @@ pub struct Ledger {
     closed: VecDeque<(RunId, FencingToken)>,
     /// The runs that were lost last.
     lost: VecDeque<RunId>,
+    backfills: BackfillRows,
     records: Option<Vec<Record>>,
     /// What happened, if it holds a part of a store only.
     cut: Option<Box<Happened>>,

@@ -192,7 +192,10 @@ pub(super) fn hint_of(to: Option<Session>, notification: &Notification) -> Optio
             Hint::Retry(job.clone(), retry.run)
         }
         (Notification::Stop { run }, Some(Session(session))) => Hint::Stop(session, *run),
-        (Notification::Stop { .. } | Notification::Lagged, _) => return None,
+        // Backfills are not kept over records.
+        (Notification::Stop { .. } | Notification::Lagged | Notification::BackfillsChanged, _) => {
+            return None;
+        }
     };
     encode_hint(&hint)
 }

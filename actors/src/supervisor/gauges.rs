@@ -50,9 +50,24 @@ struct Show {
     state: Option<JobState>,
     /// The schedule, as it is shown.
     schedule: Option<Arc<str>>,
-    record: Option<JobRecord>,
+    /// What the history said, if it knew the job.
+    recorded: Option<Box<Recorded>>,
     /// When the history was asked.
     asked_at: Option<Duration>,
+}
+
+/// What is shown of what the history says of a job.
+struct Recorded {
+    last_success: Option<DateTime<Utc>>,
+    last_run: Option<DateTime<Utc>>,
+    failures: u64,
+}
+
+impl Recorded {
+    fn of(record: &JobRecord) -> Self {
+        let last_run = record.last_run.map(|last| last.at);
+        Self { last_success: record.last_success, last_run, failures: record.consecutive_failures }
+    }
 }
 
 impl SupervisorActor {
@@ -109,6 +124,8 @@ impl SupervisorActor {
         let page: Vec<_> = self.shows.sweep.next_page(&self.shows.jobs, PAGE, |_| true);
         let names: Vec<_> = page.into_iter().map(|(name, _)| name.clone()).collect();
         let (mut asked, mut statuses) = (Vec::new(), Vec::new());
+        let host = self.parts.jobs.clone();
+        let held = host.placement.hold();
         for name in names {
             let Some(entry) = self.jobs.get(&name) else { continue };
             // Not by its actor: a schedule that panics would bring it down.
@@ -120,14 +137,15 @@ impl SupervisorActor {
                 asked.push(name);
             }
         }
+        drop(held);
         if statuses.is_empty() {
             return;
         }
-        let answered = join(join_all(statuses), records(recorder, asked));
+        let answered = join(all_of(statuses), records(recorder, asked));
         ctx.spawn(answered.into_actor(self).map(|(statuses, records), actor, _| {
             for record in records {
                 if let Some(show) = actor.shows.jobs.get_mut(&record.job) {
-                    show.record = Some(record);
+                    show.recorded = Some(Box::new(Recorded::of(&record)));
                 }
             }
             statuses.iter().for_each(|status| actor.show_status(status));
@@ -137,7 +155,7 @@ impl SupervisorActor {
     fn show_status(&mut self, status: &JobStatus) {
         let name = &status.name;
         let Some((entry, show)) = self.jobs.get(name).zip(self.shows.jobs.get(name)) else { return };
-        let mut facts = facts_of(status, show.record.as_ref(), self.fires_here(entry));
+        let mut facts = facts_of(status, show.recorded.as_deref(), self.fires_here(entry));
         // A schedule that may block would hold up this actor.
         let may_ask = status.broken.is_none() && !entry.job.definition.may_block;
         if facts.next_fire_time.is_none() && !self.fires_here(entry) && may_ask {
@@ -154,6 +172,19 @@ impl SupervisorActor {
     }
 }
 
+/// The answers of jobs that were all asked.
+///
+/// The last one is waited for first: the others of its thread are there by then, so that this is not woken up for
+/// each of them.
+async fn all_of(statuses: Vec<impl Future<Output = JobStatus>>) -> Vec<JobStatus> {
+    let mut answers = Vec::with_capacity(statuses.len());
+    for status in statuses.into_iter().rev() {
+        answers.push(status.await);
+    }
+    answers.reverse();
+    answers
+}
+
 /// What the history says of jobs.
 async fn records(recorder: Recorder, jobs: Vec<JobName>) -> Vec<JobRecord> {
     let reader = recorder.read().await;
@@ -162,7 +193,7 @@ async fn records(recorder: Recorder, jobs: Vec<JobName>) -> Vec<JobRecord> {
 }
 
 /// What is shown of a job. Of the runs of this node it knows itself, of others the history.
-fn facts_of(status: &JobStatus, record: Option<&JobRecord>, fires: bool) -> JobFacts {
+fn facts_of(status: &JobStatus, recorded: Option<&Recorded>, fires: bool) -> JobFacts {
     let ends = status.last_runs.iter().map(|run| {
         let took = TimeDelta::from_std(run.took).unwrap_or_default();
         (run.outcome, run.started_at.checked_add_signed(took).unwrap_or(run.started_at))
@@ -170,10 +201,10 @@ fn facts_of(status: &JobStatus, record: Option<&JobRecord>, fires: bool) -> JobF
     let newest = |ends: &mut dyn Iterator<Item = (Outcome, DateTime<Utc>)>| ends.map(|(_, at)| at).max();
     let success = newest(&mut ends.clone().filter(|(outcome, _)| *outcome == Outcome::Succeeded));
     let failures = u64::from(status.failures);
-    let known = record.map_or(0, |record| record.consecutive_failures);
+    let known = recorded.map_or(0, |recorded| recorded.failures);
     JobFacts {
-        last_success: success.max(record.and_then(|record| record.last_success)),
-        last_run: newest(&mut ends.clone()).max(record.and_then(|record| Some(record.last_run?.at))),
+        last_success: success.max(recorded.and_then(|recorded| recorded.last_success)),
+        last_run: newest(&mut ends.clone()).max(recorded.and_then(|recorded| recorded.last_run)),
         next_fire_time: status.next_fire_time.map(|next| next.instant()),
         failures: if fires { failures } else { failures.max(known) },
         state: Some(status.state),
