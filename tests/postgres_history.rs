@@ -19,7 +19,7 @@ use callsheet::{
     backend::Postgres,
     deadpool_postgres::{Manager, Pool, Runtime},
     metrics::Prometheus,
-    port::{Backend, Batch, History},
+    port::{Backend, Batch, History, LAST_ENDS_MAX},
     schedule::every,
 };
 use chrono::{DateTime, TimeDelta, Utc};
@@ -434,6 +434,8 @@ async fn every_question_finds_its_rows_by_an_index() {
         history.operations(&operations.clone().before(page.next).from(one)).await.expect("an answer");
     }
     history.job(&JobHistory(name("job-7"))).await.expect("an answer").expect("it is known");
+    let names: Vec<_> = (0..LAST_ENDS_MAX).map(|nth| name(&format!("job-{nth}"))).collect();
+    assert!(history.last_ends(&names).await.expect("an answer").len() > LAST_ENDS_MAX / 2);
     let run = history.runs(&of_job()).await.expect("an answer").runs.remove(0);
     let again: RunRecord = run;
     let mut batch = Batch::default();

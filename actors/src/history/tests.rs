@@ -21,8 +21,8 @@ use crate::{
     event::Outcome,
     name::{JobName, NodeId, RunIds},
     port::{
-        Batch, DecisionPage, Decisions, History, HistoryError, JobHistory, JobRecord, OperationPage,
-        Operations, Retention, RunHistory, RunPage, RunRecord,
+        Batch, DecisionPage, Decisions, History, HistoryError, JobHistory, JobRecord, LastEnds,
+        OperationPage, Operations, Retention, RunHistory, RunPage, RunRecord,
     },
     testkit::{VirtualClock, fakes::Period, simulate},
 };
@@ -99,6 +99,10 @@ impl History for Fake {
 
     fn job<'a>(&'a self, _: &'a JobHistory) -> BoxFuture<'a, Result<Option<JobRecord>, HistoryError>> {
         async { Ok(None) }.boxed()
+    }
+
+    fn last_ends<'a>(&'a self, _: &'a [JobName]) -> BoxFuture<'a, Result<Vec<LastEnds>, HistoryError>> {
+        async { Ok(Vec::new()) }.boxed()
     }
 
     fn decisions<'a>(&'a self, _: &'a Decisions) -> BoxFuture<'a, Result<DecisionPage, HistoryError>> {

@@ -25,8 +25,8 @@ use crate::{
     },
     name::JobName,
     port::{
-        Backend, Batch, DecisionPage, Decisions, History, HistoryError, JobHistory, JobRecord, OperationPage,
-        Operations, Retention, RunHistory, RunPage,
+        Backend, Batch, DecisionPage, Decisions, History, HistoryError, JobHistory, JobRecord, LastEnds,
+        OperationPage, Operations, Retention, RunHistory, RunPage,
     },
 };
 
@@ -169,6 +169,12 @@ impl Recorder {
 
     pub(crate) async fn job(&self, job: JobName) -> Result<Option<JobRecord>, HistoryError> {
         self.ask(|history| async move { history.job(&JobHistory(job)).await }).await
+    }
+
+    /// When runs of these jobs ended last. What was recorded here just now may be missing: nothing is written
+    /// for this question.
+    pub(crate) async fn last_ends(&self, jobs: Vec<JobName>) -> Result<Vec<LastEnds>, HistoryError> {
+        self.call(|history| async move { history.last_ends(&jobs).await }).await
     }
 
     pub(crate) async fn decisions(&self, asked: Decisions) -> Result<DecisionPage, HistoryError> {
