@@ -23,6 +23,10 @@ CREATE TABLE leader (
     zone_data text NOT NULL DEFAULT ''
 );
 
+-- Makes the epoch a part of a key: who changes it locks the row for update, whoever changes something else does not. Claims of a term
+-- lock the row for key share: they wait for the next term, and it for them, but not for renewals.
+CREATE UNIQUE INDEX leader_by_epoch ON leader (scope, epoch);
+
 -- What the nodes of a scope share and nobody else may know: the channel of their notifications. Anybody who may
 -- connect can notify any channel, if he knows its name.
 CREATE TABLE scopes (
