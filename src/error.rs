@@ -39,6 +39,9 @@ pub enum Error {
     /// The name of [who asks](crate::Callsheet::by) breaks a rule.
     #[error("{0}")]
     By(Fault),
+    /// The [note](crate::Callsheet::note) breaks a rule.
+    #[error("{0}")]
+    Note(Fault),
     /// The scheduler has stopped.
     #[error("the scheduler has stopped; start another one")]
     Stopped,
@@ -71,7 +74,7 @@ impl Error {
             Self::Explain(error) => error.kind(),
             Self::CancelRun(error) => error.kind(),
             Self::History(error) => error.kind(),
-            Self::By(_) => ErrorKind::Invalid,
+            Self::By(_) | Self::Note(_) => ErrorKind::Invalid,
             Self::Stopped => ErrorKind::Stopped,
         }
     }

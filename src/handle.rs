@@ -7,8 +7,8 @@ use callsheet_actors::{
     AddJob, AddJobs, Added, By, CancelRun, CancelRuns, DecisionPage, Decisions, Engine, Event, EventFilter,
     EventStream, Explain, Explanations, FireTime, Health, HealthReport, IntoRecipient, Job, JobActor,
     JobAddress, JobDetails, JobHistory, JobName, JobPage, JobRecord, JobStatus, ListJobs, Listen, ListenTo,
-    NAME_MAX, NextFireTimes, OperationPage, Operations, Pause, PauseJobs, RemoveJobs, RescheduleJob, Resign,
-    ResumeJobs, RunHistory, RunId, RunPage, SelectError, Selector, ShutdownReport, SupervisorActor,
+    NAME_MAX, NextFireTimes, Note, OperationPage, Operations, Pause, PauseJobs, RemoveJobs, RescheduleJob,
+    Resign, ResumeJobs, RunHistory, RunId, RunPage, SelectError, Selector, ShutdownReport, SupervisorActor,
     TriggerJob, TriggeredRun, UpdateJob, When, adapter::bounded, port::IntoSchedule,
 };
 use chrono::{DateTime, Utc};
@@ -23,7 +23,7 @@ use crate::{builder::Builder, error::Error};
 /// |---|---|---|
 /// | add, change and remove jobs | [`add`](Self::add), [`add_all`](Self::add_all), [`update`](Self::update), [`reschedule`](Self::reschedule), [`remove`](Self::remove) | [`AddJob`], [`AddJobs`], [`UpdateJob`], [`RescheduleJob`], [`RemoveJobs`] |
 /// | pause and resume them, on all nodes | [`pause`](Self::pause), [`pause_with`](Self::pause_with), [`resume`](Self::resume) | [`PauseJobs`], [`ResumeJobs`] |
-/// | say who asks | [`by`](Self::by) | `by` of each of these |
+/// | say who asks, and why | [`by`](Self::by), [`note`](Self::note) | `by` and `note` of each of these |
 /// | run a job now; stop runs | [`trigger`](Self::trigger), [`trigger_for`](Self::trigger_for), [`cancel_runs`](Self::cancel_runs), [`cancel_run`](Self::cancel_run) | [`TriggerJob`], [`CancelRuns`], [`CancelRun`] |
 /// | see what jobs do | [`details`](Self::details), [`list`](Self::list), [`next_fire_times`](Self::next_fire_times), [`explain`](Self::explain) | [`JobDetails`], [`ListJobs`], [`NextFireTimes`], [`Explain`] |
 /// | talk to the actor of a job itself | [`job_address`](Self::job_address) | [`JobAddress`] |
@@ -39,6 +39,8 @@ pub struct Callsheet {
     pub(crate) engine: Engine,
     /// Who asks.
     by: Option<By>,
+    /// Why.
+    note: Option<Note>,
 }
 
 impl Callsheet {
@@ -48,7 +50,7 @@ impl Callsheet {
     }
 
     pub(crate) fn new(engine: Engine) -> Self {
-        Self { engine, by: None }
+        Self { engine, by: None, note: None }
     }
 
     /// The handle of a node of a rig, for functions of an application that take one: everything works as it
@@ -95,6 +97,35 @@ impl Callsheet {
         Ok(Self { by: Some(by), ..self.clone() })
     }
 
+    /// A handle of the same scheduler that says why: the history keeps this note with each job that is added,
+    /// changed, paused, resumed, triggered, cancelled or removed by it. It is the note of a pause that has none
+    /// of its own.
+    ///
+    /// ```
+    /// use callsheet::{Operations, prelude::*, schedule::every};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let job = Job::new("sweep", every(std::time::Duration::from_mins(5))).run(async |_| {});
+    /// let jobs = Callsheet::builder().job(job).start().await?;
+    ///
+    /// jobs.by("alice")?.note("the report is wrong")?.trigger("sweep").await?;
+    ///
+    /// let newest = &jobs.operations(Operations::new()).await?.operations[0];
+    /// assert_eq!(newest.note.as_deref(), Some("the report is wrong"));
+    /// # jobs.shutdown(std::time::Duration::from_secs(5)).await;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Note`] if the note is empty or longer than [`PAUSE_NOTE_MAX`](crate::PAUSE_NOTE_MAX) bytes.
+    pub fn note(&self, note: impl AsRef<str>) -> Result<Self, Error> {
+        let note = Note::new(note).map_err(Error::Note)?;
+        Ok(Self { note: Some(note), ..self.clone() })
+    }
+
     /// Adds a job to this node, and answers who fires it: see [`Scheduled`](crate::Scheduled).
     ///
     /// # Errors
@@ -107,7 +138,7 @@ impl Callsheet {
     ///
     /// Dropping the future may or may not add the job.
     pub async fn add(&self, job: Job) -> Result<Added, Error> {
-        Ok(self.ask(AddJob::new(job).by(self.by.clone())).await??)
+        Ok(self.ask(AddJob::new(job).by(self.by.clone()).note(self.note.clone())).await??)
     }
 
     /// Adds all of the jobs, or none.
@@ -121,7 +152,7 @@ impl Callsheet {
     ///
     /// Dropping the future may or may not add them, all or none.
     pub async fn add_all(&self, jobs: impl IntoIterator<Item = Job>) -> Result<Vec<Added>, Error> {
-        Ok(self.ask(AddJobs::new(jobs).by(self.by.clone())).await??)
+        Ok(self.ask(AddJobs::new(jobs).by(self.by.clone()).note(self.note.clone())).await??)
     }
 
     /// Removes the selected jobs from this node and answers their names. A run in progress goes on to its
@@ -135,7 +166,7 @@ impl Callsheet {
     ///
     /// Dropping the future may or may not remove them.
     pub async fn remove(&self, jobs: impl Into<Selector>) -> Result<Vec<JobName>, Error> {
-        Ok(self.ask(RemoveJobs::new(jobs).by(self.by.clone())).await??)
+        Ok(self.ask(RemoveJobs::new(jobs).by(self.by.clone()).note(self.note.clone())).await??)
     }
 
     /// Gives a job another definition: see [`UpdateJob`].
@@ -149,7 +180,7 @@ impl Callsheet {
     ///
     /// Dropping the future may or may not change it.
     pub async fn update(&self, job: Job) -> Result<Added, Error> {
-        Ok(self.ask(UpdateJob::new(job).by(self.by.clone())).await??)
+        Ok(self.ask(UpdateJob::new(job).by(self.by.clone()).note(self.note.clone())).await??)
     }
 
     /// Gives a job another schedule, and leaves the rest of its definition as it is: see [`RescheduleJob`].
@@ -186,7 +217,7 @@ impl Callsheet {
         job: impl Into<String>,
         schedule: impl IntoSchedule,
     ) -> Result<Added, Error> {
-        Ok(self.ask(RescheduleJob::new(job, schedule).by(self.by.clone())).await??)
+        Ok(self.ask(RescheduleJob::new(job, schedule).by(self.by.clone()).note(self.note.clone())).await??)
     }
 
     /// Pauses the selected jobs on all nodes until they are resumed, and answers those that were not paused
@@ -201,7 +232,7 @@ impl Callsheet {
     ///
     /// Dropping the future may or may not pause them.
     pub async fn pause(&self, jobs: impl Into<Selector>) -> Result<Vec<JobName>, Error> {
-        Ok(self.ask(PauseJobs::new(jobs).by(self.by.clone())).await??)
+        Ok(self.ask(self.pausing(jobs)).await??)
     }
 
     /// Pauses the selected jobs on all nodes, perhaps until an instant, perhaps with a note, and answers
@@ -233,7 +264,7 @@ impl Callsheet {
     ///
     /// Dropping the future may or may not pause them.
     pub async fn pause_with(&self, jobs: impl Into<Selector>, pause: Pause) -> Result<Vec<JobName>, Error> {
-        Ok(self.ask(PauseJobs::new(jobs).by(self.by.clone()).with(pause)).await??)
+        Ok(self.ask(self.pausing(jobs).with(pause)).await??)
     }
 
     /// Resumes the selected jobs on all nodes, and answers those that were paused.
@@ -246,7 +277,7 @@ impl Callsheet {
     ///
     /// Dropping the future may or may not resume them.
     pub async fn resume(&self, jobs: impl Into<Selector>) -> Result<Vec<JobName>, Error> {
-        Ok(self.ask(ResumeJobs::new(jobs).by(self.by.clone())).await??)
+        Ok(self.ask(ResumeJobs::new(jobs).by(self.by.clone()).note(self.note.clone())).await??)
     }
 
     /// Starts a run now, on this node, under the job's lock key, without moving its schedule. Answers what
@@ -275,7 +306,7 @@ impl Callsheet {
     ///
     /// Dropping the future may or may not start a run.
     pub async fn trigger(&self, job: impl Into<String>) -> Result<TriggeredRun, Error> {
-        Ok(self.ask(TriggerJob::new(job).by(self.by.clone())).await??)
+        Ok(self.ask(TriggerJob::new(job).by(self.by.clone()).note(self.note.clone())).await??)
     }
 
     /// As [`trigger`](Self::trigger), with a run that *names* a fire time which has passed: "run last night's
@@ -311,7 +342,9 @@ impl Callsheet {
         job: impl Into<String>,
         fire_time: impl Into<FireTime>,
     ) -> Result<TriggeredRun, Error> {
-        Ok(self.ask(TriggerJob::new(job).fire_time(fire_time).by(self.by.clone())).await??)
+        Ok(self
+            .ask(TriggerJob::new(job).fire_time(fire_time).by(self.by.clone()).note(self.note.clone()))
+            .await??)
     }
 
     /// Asks the runs of the selected jobs that are in progress on this node to stop, and answers which they
@@ -325,7 +358,7 @@ impl Callsheet {
     ///
     /// Dropping the future may or may not cancel them.
     pub async fn cancel_runs(&self, jobs: impl Into<Selector>) -> Result<Vec<(JobName, RunId)>, Error> {
-        Ok(self.ask(CancelRuns::new(jobs).by(self.by.clone())).await??)
+        Ok(self.ask(CancelRuns::new(jobs).by(self.by.clone()).note(self.note.clone())).await??)
     }
 
     /// Asks one run to stop that is in progress on this node, or waits here for its turn, also if its job was
@@ -356,7 +389,7 @@ impl Callsheet {
     ///
     /// Dropping the future may or may not cancel it.
     pub async fn cancel_run(&self, run: RunId) -> Result<JobName, Error> {
-        Ok(self.ask(CancelRun::new(run).by(self.by.clone())).await??)
+        Ok(self.ask(CancelRun::new(run).by(self.by.clone()).note(self.note.clone())).await??)
     }
 
     /// Answers the next `count` fire times of a job, 1,000 at most; fewer if its schedule is exhausted.
@@ -655,6 +688,12 @@ impl Callsheet {
     /// Dropping the future does not stop the shutdown.
     pub async fn shutdown_now(&self) -> ShutdownReport {
         self.engine.shutdown_now().await
+    }
+
+    /// Why is said in the pause itself, which all nodes see.
+    fn pausing(&self, jobs: impl Into<Selector>) -> PauseJobs {
+        let pause = PauseJobs::new(jobs).by(self.by.clone());
+        self.note.clone().into_iter().fold(pause, |pause, note| pause.note(note))
     }
 
     pub(crate) async fn ask<M>(&self, message: M) -> Result<M::Result, Error>

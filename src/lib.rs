@@ -130,7 +130,7 @@ pub use callsheet_actors::{
     JobOperation, JobPage, JobRecord, JobState, JobStatus, LOSSES_MAX, LastRunStatus, ListJobs, Listen,
     ListenTo, LockKey, MAY_LEAD_TIMEOUT, MEASURES_MAX, MEMORY_BYTES_MIN, MISFIRE_ALL_MAX, MISFIRE_WITHIN_MAX,
     MISFIRE_WITHIN_MIN, Measure, MemoryBounds, Misfire, NAME_MAX, NODE_HOOK_CALL_BYTES_MAX, NextFireTimes,
-    NextFireTimesError, NodeId, NotDecided, NotKnown, OPEN_RUN_STALE, OnLost, Operation, OperationPage,
+    NextFireTimesError, NodeId, NotDecided, NotKnown, Note, OPEN_RUN_STALE, OnLost, Operation, OperationPage,
     OperationRecord, Operations, Origin, Outcome, Over, OverdueAlarm, OverdueJob, Overlap, PAGE_MAX,
     PAUSE_NOTE_MAX, PENDING_RETRIES_MAX, PROBLEM_JOBS_MAX, PROGRESS_PACE, PageStart, Part, Pause, PauseError,
     PauseJobs, Policies, PolicyConfig, Problem, ProblemJobs, QUEUE_MAX, REPORT_CHARS_MAX, REPORTED_BYTES_MAX,

@@ -5,15 +5,15 @@ use std::sync::Arc;
 use callsheet::{
     FencingToken, NodeId,
     backend::Local,
-    port::{Backend, ClaimRequest, Clock, SystemClock, Verdict},
+    port::{Backend, ClaimRequest, Clock, Records, SystemClock, Verdict},
     schedule::{
         Definition, Fold, Gap, Schedule,
         Weekday::{Mon, Sun, Thu},
         any, at, calendar, cron, custom, daily, every, monthly, random, weekly,
     },
     testkit::{
-        SharedStore, VirtualClock,
-        conformance::{self, Cluster},
+        MemoryRecords, SharedStore, VirtualClock,
+        conformance::{self, Cluster, RecordStore},
         fakes::Period,
     },
 };
@@ -151,6 +151,30 @@ impl Cluster for StoreCluster {
     }
 }
 
+/// Records in memory, of two scopes.
+struct RecordsInMemory {
+    own: MemoryRecords,
+    other: MemoryRecords,
+}
+
+impl RecordsInMemory {
+    fn new(clock: Arc<dyn Clock>) -> Self {
+        Self { own: MemoryRecords::new(clock.clone()), other: MemoryRecords::new(clock) }
+    }
+}
+
+impl RecordStore for RecordsInMemory {
+    fn client(&mut self) -> BoxFuture<'_, Arc<dyn Records>> {
+        let client = Arc::new(self.own.clone());
+        async move { client as _ }.boxed()
+    }
+
+    fn stranger(&mut self) -> BoxFuture<'_, Arc<dyn Records>> {
+        let client = Arc::new(self.other.clone());
+        async move { client as _ }.boxed()
+    }
+}
+
 fn clock() -> VirtualClock {
     VirtualClock::starting_at("2026-01-01T00:00:00Z".parse().expect("an instant"))
 }
@@ -184,6 +208,16 @@ async fn the_shared_store_is_an_elector() {
 #[tokio::test(start_paused = true)]
 async fn the_shared_store_is_a_locker() {
     conformance::locker(&mut shared()).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn records_in_memory_are_records() {
+    conformance::records(&mut RecordsInMemory::new(Arc::new(clock()))).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn records_in_memory_are_records_for_several_threads() {
+    conformance::records(&mut RecordsInMemory::new(Arc::new(SystemClock::default()))).await;
 }
 
 #[tokio::test]

@@ -1,5 +1,7 @@
 //! Why a job ran late, or not at all: stories on the rig, each explained by the node that is asked.
 
+use std::time::Duration;
+
 use callsheet::{
     Answer, By, Callsheet, Delay, Error, EventKind, Explain, ExplainError, Explanation, Fires, Job, JobName,
     JobOperation, Misfire, NotDecided, NotKnown, OnLost, Operations, Outcome, Overlap, PauseJobs, ResumeJobs,
@@ -189,8 +191,25 @@ fn a_lost_run_names_its_node_and_whether_it_goes_on() {
 
         let lost = answer(rig, follower, "long", "00:10:00").await;
 
-        let Answer::Lost { is_retried, .. } = lost else { panic!("{lost:?}") };
-        assert!(!is_retried, "{lost:?} {dead}");
+        let Answer::Lost { node, is_retried, .. } = lost else { panic!("{lost:?}") };
+        assert_eq!((node, is_retried), (dead, false));
+    });
+}
+
+#[test]
+fn a_run_that_was_lost_before_it_was_recorded_names_the_node_that_ran_it() {
+    simulate(START, async |rig| {
+        let long = || Job::new("long", at([instant("00:10:00")])).run_with(mins(30), obedient);
+        let leader = rig.node(node_with([long()])).await;
+        let follower = rig.node(node_with([long()])).await;
+        rig.advance(mins(10) + Duration::from_millis(100)).await;
+        let dead = rig.id(leader);
+        rig.kill(leader);
+        rig.advance(mins(5)).await;
+
+        let lost = answer(rig, follower, "long", "00:10:00").await;
+
+        assert!(matches!(lost, Answer::Lost { node, .. } if node == dead), "{lost:?}, {dead}");
     });
 }
 
@@ -321,8 +340,7 @@ fn the_tick_that_runs_after_a_downtime_leaves_those_before_it_explained() {
 #[test]
 fn of_a_minute_of_overlaps_what_ran_and_what_did_not_are_told_apart() {
     simulate(START, async |rig| {
-        let often =
-            Job::new("often", every(secs(1))).run_with(std::time::Duration::from_millis(1_500), obedient);
+        let often = Job::new("often", every(secs(1))).run_with(Duration::from_millis(1_500), obedient);
         let node = rig.node(node_with([often])).await;
         rig.advance(mins(3)).await;
 

@@ -3,9 +3,9 @@
 use std::sync::{Arc, Mutex};
 
 use callsheet::{
-    By, Callsheet, CancelRuns, Error, ErrorKind, EventKind, Fires, Job, NAME_MAX, Origin, Pause, PauseJobs,
-    RemoveJobs, RescheduleJob, ResumeJobs, Run, TriggerError, TriggerJob, UpdateJob, schedule::every,
-    testkit::simulate,
+    By, Callsheet, CancelRun, CancelRuns, Error, ErrorKind, EventKind, Fires, Job, JobOperation, NAME_MAX,
+    Note, Operations, Origin, Pause, PauseJobs, RemoveJobs, RescheduleJob, ResumeJobs, Run, TriggerError,
+    TriggerJob, UpdateJob, schedule::every, testkit::simulate,
 };
 use chrono::{DateTime, TimeDelta, Utc};
 
@@ -174,4 +174,78 @@ async fn a_handle_says_who_asks_in_each_of_its_methods() {
     assert!(matches!(error, Error::By(_)), "{error:?}");
     assert_eq!(error.kind(), ErrorKind::Invalid);
     jobs.shutdown(secs(5)).await;
+}
+
+#[test]
+fn the_history_keeps_why_each_operation_was_done() {
+    simulate(START, async |rig| {
+        let node = rig.node(node_with([])).await;
+        let why = |number: u32| Note::new(format!("why {number}")).expect("a good note");
+
+        let asked = callsheet::AddJob::new(job("a")).note(why(1));
+        rig.send(node, asked).await.expect("it is right");
+        let asked = UpdateJob::new(job("a").tag("changed")).note(why(2));
+        rig.send(node, asked).await.expect("it is right");
+        let asked = RescheduleJob::new("a", every(hours(2))).note(why(3));
+        rig.send(node, asked).await.expect("it is right");
+        rig.send(node, PauseJobs::new("a").note("why 4")).await.expect("it is there");
+        rig.advance(secs(1)).await;
+        rig.send(node, ResumeJobs::new("a").note(why(5))).await.expect("it is there");
+        let long = Job::new("long", every(hours(1))).run_with(hours(1), obedient);
+        rig.send(node, callsheet::AddJobs::new([long]).note(why(6))).await.expect("it is right");
+        for number in [7, 8] {
+            let run = rig.send(node, TriggerJob::new("long").note(why(number))).await.expect("nothing runs");
+            rig.advance(secs(1)).await;
+            if number == 7 {
+                rig.send(node, CancelRuns::new("long").note(why(70))).await.expect("it is there");
+            } else {
+                rig.send(node, CancelRun::new(run.run()).note(why(80))).await.expect("it runs");
+            }
+            rig.advance(secs(1)).await;
+        }
+        rig.send(node, RemoveJobs::new("a").note(why(9))).await.expect("it is there");
+        rig.advance(secs(1)).await;
+
+        let asked = rig.send(node, Operations::new()).await.expect("it is kept");
+        let mut kept: Vec<_> =
+            asked.operations.iter().map(|one| (one.operation.as_str(), one.note.as_deref())).collect();
+        kept.reverse();
+        let expected = [
+            ("added", "why 1"),
+            ("changed", "why 2"),
+            ("changed", "why 3"),
+            ("paused", "why 4"),
+            ("resumed", "why 5"),
+            ("added", "why 6"),
+            ("triggered", "why 7"),
+            ("cancelled", "why 70"),
+            ("triggered", "why 8"),
+            ("cancelled", "why 80"),
+            ("removed", "why 9"),
+        ];
+        assert_eq!(kept, expected.map(|(operation, note)| (operation, Some(note))));
+    });
+}
+
+#[tokio::test]
+async fn a_handle_with_a_note_gives_it_to_what_it_does_and_refuses_one_that_is_too_long() {
+    let jobs = Callsheet::builder().job(job("a")).start().await.expect("it starts");
+    let because = jobs.by("alice").expect("a good name").note("the disk is full").expect("a good note");
+
+    because.pause("a").await.expect("it is there");
+    let own = Pause::until_resumed().note("its own");
+    because.pause_with("a", own).await.expect("it is there");
+    because.resume("a").await.expect("it is paused");
+
+    let kept = jobs.operations(Operations::new()).await.expect("it is kept").operations;
+    let kept: Vec<_> = kept.iter().map(|one| (one.operation, one.note.as_deref())).collect();
+    let expected = [
+        (JobOperation::Resumed, Some("the disk is full")),
+        (JobOperation::Paused, Some("its own")),
+        (JobOperation::Paused, Some("the disk is full")),
+    ];
+    assert_eq!(kept, expected);
+    let refused = jobs.note("x".repeat(1_001)).map(|_| ()).expect_err("it is too long");
+    assert_eq!(refused.to_string(), "note \"1001 bytes\": a note has at most 1000 bytes; shorten it");
+    jobs.shutdown(secs(1)).await;
 }

@@ -60,7 +60,7 @@ pub(crate) use self::{
     hook_calls::{HookCalls, overdue},
     host::JobHost,
     message::{AsksSchedule, FirstReply, JobMessage, Retirement},
-    record::{record_cancelled, record_own_pause},
+    record::{record_cancelled, record_operation, record_own_pause, record_paused},
     report::{JobReport, Report},
     snapshot::JobSnapshot,
     status::breach_of,

@@ -60,6 +60,7 @@ mod message;
 pub mod metrics;
 mod name;
 mod node;
+mod note;
 mod overdue;
 mod own_threads;
 mod permits;
@@ -141,6 +142,7 @@ pub use crate::{
         Selector, Shutdown, ShutdownNow, TriggerJob, UpdateJob,
     },
     name::{By, FencingToken, JobName, LockKey, NAME_MAX, NodeId, RunId, RunIds, Tag, Term},
+    note::Note,
     permits::WhenFull,
     port::{
         ATTEMPTS_RECORDED_MAX, AttemptRecord, DIVERGED_RUNS_MAX, Decision, DecisionPage, DecisionRecord,

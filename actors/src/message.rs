@@ -16,6 +16,7 @@ use crate::{
     health::HealthReport,
     job::{JobActor, JobState, JobStatus, Scheduled, TriggeredRun},
     name::{By, JobName, RunId},
+    note::{Attribution, Note},
     port::{IntoSchedule, Pause, Schedule},
 };
 
@@ -42,13 +43,13 @@ pub const PAGE_MAX: usize = 1_024;
 #[rtype(result = "Result<Added, AddError>")]
 pub struct AddJob {
     pub(crate) job: Job,
-    pub(crate) by: Option<By>,
+    pub(crate) asked: Attribution,
 }
 
 impl AddJob {
     /// This job.
     pub fn new(job: Job) -> Self {
-        Self { job, by: None }
+        Self { job, asked: Attribution::default() }
     }
 }
 
@@ -57,13 +58,13 @@ impl AddJob {
 #[rtype(result = "Result<Vec<Added>, AddError>")]
 pub struct AddJobs {
     pub(crate) jobs: Vec<Job>,
-    pub(crate) by: Option<By>,
+    pub(crate) asked: Attribution,
 }
 
 impl AddJobs {
     /// These jobs.
     pub fn new(jobs: impl IntoIterator<Item = Job>) -> Self {
-        Self { jobs: jobs.into_iter().collect(), by: None }
+        Self { jobs: jobs.into_iter().collect(), asked: Attribution::default() }
     }
 }
 
@@ -127,13 +128,13 @@ impl From<&JobName> for Selector {
 #[rtype(result = "Result<Vec<JobName>, SelectError>")]
 pub struct RemoveJobs {
     pub(crate) jobs: Selector,
-    pub(crate) by: Option<By>,
+    pub(crate) asked: Attribution,
 }
 
 impl RemoveJobs {
     /// The selected jobs.
     pub fn new(jobs: impl Into<Selector>) -> Self {
-        Self { jobs: jobs.into(), by: None }
+        Self { jobs: jobs.into(), asked: Attribution::default() }
     }
 }
 
@@ -153,13 +154,13 @@ impl RemoveJobs {
 #[rtype(result = "Result<Added, UpdateError>")]
 pub struct UpdateJob {
     pub(crate) job: Job,
-    pub(crate) by: Option<By>,
+    pub(crate) asked: Attribution,
 }
 
 impl UpdateJob {
     /// The job as it is to be from now on.
     pub fn new(job: Job) -> Self {
-        Self { job, by: None }
+        Self { job, asked: Attribution::default() }
     }
 }
 
@@ -171,13 +172,13 @@ impl UpdateJob {
 pub struct RescheduleJob {
     pub(crate) job: String,
     pub(crate) schedule: Result<Arc<dyn Schedule>, Faults>,
-    pub(crate) by: Option<By>,
+    pub(crate) asked: Attribution,
 }
 
 impl RescheduleJob {
     /// What is wrong with the schedule is answered with the rest.
     pub fn new(job: impl Into<String>, schedule: impl IntoSchedule) -> Self {
-        Self { job: job.into(), schedule: schedule.into_schedule(), by: None }
+        Self { job: job.into(), schedule: schedule.into_schedule(), asked: Attribution::default() }
     }
 }
 
@@ -214,11 +215,11 @@ impl PauseJobs {
         Self { jobs: jobs.into(), until: None, note: None, by: None }
     }
 
-    /// As this pause says: until when, why, and who asks if it names somebody.
+    /// As this pause says: until when, why if it says so, and who asks if it names somebody.
     #[must_use]
     pub fn with(self, pause: Pause) -> Self {
         let Pause { until, note, by } = pause;
-        Self { until, note, by: by.or(self.by), ..self }
+        Self { until, note: note.or(self.note), by: by.or(self.by), ..self }
     }
 
     /// Until then; `None`: until they are resumed.
@@ -231,6 +232,12 @@ impl PauseJobs {
     #[must_use]
     pub fn note(self, note: impl Into<String>) -> Self {
         Self { note: Some(note.into()), ..self }
+    }
+
+    /// Says who asks.
+    #[must_use]
+    pub fn by(self, by: impl Into<Option<By>>) -> Self {
+        Self { by: by.into(), ..self }
     }
 }
 
@@ -247,13 +254,13 @@ impl PauseJobs {
 #[rtype(result = "Result<Vec<JobName>, PauseError>")]
 pub struct ResumeJobs {
     pub(crate) jobs: Selector,
-    pub(crate) by: Option<By>,
+    pub(crate) asked: Attribution,
 }
 
 impl ResumeJobs {
     /// The selected jobs.
     pub fn new(jobs: impl Into<Selector>) -> Self {
-        Self { jobs: jobs.into(), by: None }
+        Self { jobs: jobs.into(), asked: Attribution::default() }
     }
 }
 
@@ -271,13 +278,13 @@ impl ResumeJobs {
 pub struct TriggerJob {
     pub(crate) job: String,
     pub(crate) fire_time: Option<FireTime>,
-    pub(crate) by: Option<By>,
+    pub(crate) asked: Attribution,
 }
 
 impl TriggerJob {
     /// The job of this name.
     pub fn new(job: impl Into<String>) -> Self {
-        Self { job: job.into(), fire_time: None, by: None }
+        Self { job: job.into(), fire_time: None, asked: Attribution::default() }
     }
 
     /// Has the run *name* a fire time that has passed: "run last night's report again". The body reads it as
@@ -308,13 +315,13 @@ impl TriggerJob {
 #[rtype(result = "Result<Vec<(JobName, RunId)>, SelectError>")]
 pub struct CancelRuns {
     pub(crate) jobs: Selector,
-    pub(crate) by: Option<By>,
+    pub(crate) asked: Attribution,
 }
 
 impl CancelRuns {
     /// The runs of the selected jobs.
     pub fn new(jobs: impl Into<Selector>) -> Self {
-        Self { jobs: jobs.into(), by: None }
+        Self { jobs: jobs.into(), asked: Attribution::default() }
     }
 }
 
@@ -325,37 +332,45 @@ impl CancelRuns {
 #[rtype(result = "Result<JobName, UnknownRun>")]
 pub struct CancelRun {
     pub(crate) run: RunId,
-    pub(crate) by: Option<By>,
+    pub(crate) asked: Attribution,
 }
 
 impl CancelRun {
     /// This run.
     pub fn new(run: RunId) -> Self {
-        Self { run, by: None }
+        Self { run, asked: Attribution::default() }
     }
 }
 
-macro_rules! says_who {
+/// Who asks, and why: kept with the operation.
+macro_rules! says_who_and_why {
     ($($message:ident),*) => {
         $(
             impl $message {
                 /// Says who asks.
                 #[must_use]
-                pub fn by(self, by: impl Into<Option<By>>) -> Self {
-                    Self { by: by.into(), ..self }
+                pub fn by(mut self, by: impl Into<Option<By>>) -> Self {
+                    self.asked.by = by.into();
+                    self
+                }
+
+                /// Says why.
+                #[must_use]
+                pub fn note(mut self, note: impl Into<Option<Note>>) -> Self {
+                    self.asked.note = note.into();
+                    self
                 }
             }
         )*
     };
 }
 
-says_who!(
+says_who_and_why!(
     AddJob,
     AddJobs,
     RemoveJobs,
     UpdateJob,
     RescheduleJob,
-    PauseJobs,
     ResumeJobs,
     TriggerJob,
     CancelRuns,

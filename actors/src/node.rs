@@ -23,15 +23,19 @@ use crate::{
     body_watch::BodyWatch,
     candidacy::Candidacy,
     core::time::Now,
+    event::EventKind,
+    event_log::Level,
     failing::Failing,
     failure_log::FailureLog,
+    fault::Fault,
     history::Recorder,
     listener::Publisher,
     metrics::Meters,
-    name::{NodeId, RunIds},
+    name::{JobName, NodeId, RunId, RunIds},
     overdue::Overdue,
     placement::JobThreads,
     port::{Clock, Locker, Spawner},
+    run::ReportOutlet,
 };
 
 /// What the actors of one node share.
@@ -65,6 +69,22 @@ pub(crate) struct Node {
     pub(crate) over: CancellationToken,
     /// The runtime of the supervisor, whose timer bounds what runs on threads that may have none.
     pub(crate) timers: runtime::Handle,
+}
+
+/// What bodies say of their runs is recorded, and told to whoever listens.
+impl ReportOutlet for Arc<Node> {
+    fn said(&self) {
+        self.recorder.has_news();
+    }
+
+    fn progressed(&self, job: &JobName, run: RunId, progress: f64) {
+        self.publisher.publish_routine(|| EventKind::RunProgressed { job: job.clone(), run, progress });
+    }
+
+    fn refused(&self, job: &JobName, run: RunId, fault: &Fault) {
+        let line = format_args!("something that {job} said of its run {run} is left out: {fault}");
+        self.publisher.log("report refused", Level::Warn, job, &line);
+    }
 }
 
 impl Node {

@@ -232,6 +232,9 @@ pub(crate) struct SharedParts {
 
 /// Hears what bodies say of their runs.
 pub(crate) trait ReportOutlet: Send + Sync {
+    /// A run has said something.
+    fn said(&self);
+
     /// How far a run is, from 0 to 1: at most once in [`PROGRESS_PACE`](crate::PROGRESS_PACE).
     fn progressed(&self, job: &JobName, run: RunId, progress: f64);
 
@@ -409,8 +412,8 @@ impl Run {
 
     /// Says how far the run is: `run.progress(0.4)`, from 0 to 1; what lies outside counts as the nearer end.
     ///
-    /// Kept and shown as a [report](Self::report), and published as
-    /// [`RunProgressed`](crate::EventKind::RunProgressed) at most once a second. Left out, and said in the
+    /// Kept and shown as a [report](Self::report), published as
+    /// [`RunProgressed`](crate::EventKind::RunProgressed) and written to the history, each at most once a second. Left out, and said in the
     /// log: what is not a number.
     pub fn progress(&self, progress: f64) {
         let mut published = None;
@@ -429,14 +432,26 @@ impl Run {
         said.map(|said| said.lock().unwrap_or_else(PoisonError::into_inner).reported()).unwrap_or_default()
     }
 
+    /// How often the body said something in this attempt.
+    pub(crate) fn said(&self) -> u32 {
+        let said = self.0.reporting.get();
+        said.map_or(0, |said| said.lock().unwrap_or_else(PoisonError::into_inner).said())
+    }
+
     fn say(&self, say: impl FnOnce(&mut Reporting) -> Result<(), Fault>) {
         let mut said =
             self.0.reporting.get_or_init(Box::default).lock().unwrap_or_else(PoisonError::into_inner);
-        if let Err(fault) = say(&mut said)
-            && said.is_first_refused()
-        {
-            drop(said);
-            self.0.shared.outlet.refused(self.job(), self.id(), &fault);
+        match say(&mut said) {
+            Ok(()) => {
+                said.count();
+                drop(said);
+                self.0.shared.outlet.said();
+            }
+            Err(fault) if said.is_first_refused() => {
+                drop(said);
+                self.0.shared.outlet.refused(self.job(), self.id(), &fault);
+            }
+            Err(_) => {}
         }
     }
 

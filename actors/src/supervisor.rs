@@ -19,7 +19,6 @@ mod key_policies;
 mod leaderless;
 mod leading;
 mod lost_runs;
-mod operations;
 mod outlook;
 mod parking;
 mod pausing;
@@ -81,7 +80,10 @@ use crate::{
     event_log::Level,
     explain::triggered_for,
     health::Part,
-    job::{Beginning, HookCalls, JobHandle, JobHost, JobMessage, OnTrial, TriggeredRun, WakeTime},
+    job::{
+        Beginning, HookCalls, JobHandle, JobHost, JobMessage, OnTrial, TriggeredRun, WakeTime,
+        record_operation,
+    },
     labels::{JOB_LABEL_OTHER, Labelled},
     listener::{EventStream, Events, Listen, ListenTo, ListenerActor},
     lock::LockActor,
@@ -379,7 +381,7 @@ impl Handler<TriggerJob> for SupervisorActor {
     type Result = ResponseFuture<Result<TriggeredRun, TriggerError>>;
 
     fn handle(&mut self, asked: TriggerJob, _: &mut Self::Context) -> Self::Result {
-        let TriggerJob { job: name, fire_time, by } = asked;
+        let TriggerJob { job: name, fire_time, asked } = asked;
         let refused = |error| Box::pin(async move { Err(error) });
         if !matches!(self.phase, Phase::Running) {
             return refused(TriggerError::ShuttingDown);
@@ -406,9 +408,10 @@ impl Handler<TriggerJob> for SupervisorActor {
             let fault = Fault::new("fire_time", fire_time.to_string(), rule, cure);
             return refused(TriggerError::Invalid(fault.within(&format!("job {:?}", job.as_str())).into()));
         }
-        operations::record(self.node(), &job, JobOperation::Triggered, by.as_ref(), || {
+        record_operation(self.node(), &job, JobOperation::Triggered, &asked, || {
             fire_time.map(|fire_time| triggered_for(fire_time).into())
         });
+        let by = asked.by;
         let says = by.is_some() || fire_time.is_some();
         let origin = says.then_some(Origin::Trigger { by, fire_time });
         let answer = entry.job.ask(|reply| JobMessage::Trigger { origin, reply });

@@ -21,7 +21,7 @@ pub(crate) const LAYERS: &[Layer] = &[
     layer(
         "words",
         &[
-            "actors/src/{word,fault,name,deadline,serde}.rs",
+            "actors/src/{word,fault,name,note,deadline,serde}.rs",
             "actors/src/serde/duration.rs",
             "actors/src/core/{text,duration,storable,seldom,time,outcome,step_down,skip,pause,operation,policy}.rs",
             "actors/src/port/{schedule,schedule_identity,not_due,zone_data,obstacle}.rs",
@@ -47,6 +47,7 @@ pub(crate) const LAYERS: &[Layer] = &[
             "actors/src/event/*.rs",
             "actors/src/port/*.rs",
             "actors/src/port/history/*.rs",
+            "actors/src/port/records/*.rs",
         ],
     ),
     // What is no actor, and is used by several of them.

@@ -125,13 +125,8 @@ async fn a_node_goes_on_with_another_server_once_its_former_one_is_gone() {
 #[tokio::test]
 async fn a_session_opened_again_ends_the_former_one_without_a_connection() {
     Log::keep();
-    let (store, runs, tries) = (Waiting::start().await, Runs::default(), Arc::new(AtomicUsize::new(0)));
-    let counted = tries.clone();
-    let backend = store.backend("frugal").password_from(move || {
-        counted.fetch_add(1, Ordering::SeqCst);
-        async { Ok::<_, std::io::Error>(PASSWORD.to_owned()) }
-    });
-    let jobs = node(backend, &runs).await;
+    let (store, runs) = (Waiting::start().await, Runs::default());
+    let (jobs, tries) = counted_node(store.backend("frugal"), &runs).await;
     runs.go_on().await;
     let former = store.backends().await;
     let before = tries.load(Ordering::SeqCst);
@@ -160,13 +155,8 @@ async fn a_session_opened_again_ends_the_former_one_without_a_connection() {
 #[tokio::test]
 async fn a_node_that_has_ended_connects_no_more_whatever_is_left_of_it() {
     Log::keep();
-    let (store, runs, tries) = (Waiting::start().await, Runs::default(), Arc::new(AtomicUsize::new(0)));
-    let counted = tries.clone();
-    let backend = store.backend("ended").password_from(move || {
-        counted.fetch_add(1, Ordering::SeqCst);
-        async { Ok::<_, std::io::Error>(PASSWORD.to_owned()) }
-    });
-    let jobs = node(backend, &runs).await;
+    let (store, runs) = (Waiting::start().await, Runs::default());
+    let (jobs, tries) = counted_node(store.backend("ended"), &runs).await;
     runs.go_on().await;
     let mut stopped = Frozen::default();
     for pid in store.asked().await {

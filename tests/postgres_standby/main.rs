@@ -2,7 +2,7 @@
 //! their clients are gone.
 
 use callsheet::{
-    Callsheet, HealthReport, Job, JobName, LockKey, NodeId, Outcome, Problem, RunId,
+    Callsheet, HealthReport, HistoryOptions, Job, JobName, LockKey, NodeId, Outcome, Problem, RunId,
     backend::Postgres,
     port::{Backend, Campaign, ClaimRequest, Completion, Verdict},
     schedule::every,
@@ -175,6 +175,19 @@ impl Runs {
 
 async fn node(backend: Postgres, runs: &Runs) -> Callsheet {
     Callsheet::builder().backend(backend).job(runs.job()).start().await.expect("it starts")
+}
+
+/// A node that asks for a password for its coordinating connections only, since it keeps no history, and how often it
+/// has.
+async fn counted_node(backend: Postgres, runs: &Runs) -> (Callsheet, Arc<AtomicUsize>) {
+    let tries = Arc::new(AtomicUsize::new(0));
+    let counted = tries.clone();
+    let backend = backend.password_from(move || {
+        counted.fetch_add(1, Ordering::SeqCst);
+        async { Ok::<_, std::io::Error>(PASSWORD.to_owned()) }
+    });
+    let node = Callsheet::builder().backend(backend).history(HistoryOptions::off()).job(runs.job());
+    (node.start().await.expect("it starts"), tries)
 }
 
 /// Whatever serves a node stands still, until the node says that it opens no more. Answers the processes, and

@@ -26,7 +26,7 @@ use self::{
 };
 use crate::{
     core::time::FireTime,
-    name::{FencingToken, JobName, LockKey, RunId, Term},
+    name::{FencingToken, JobName, LockKey, NodeId, RunId, Term},
     port::{Authority, Notification, Pause, Session},
 };
 
@@ -68,6 +68,8 @@ pub struct Ledger {
     /// Somebody is to be told something new.
     told: bool,
     sessions: u64,
+    /// Whose sessions they are, dead ones too, as far as it was said.
+    nodes: HashMap<Session, NodeId>,
     /// In boxes: a map has room for twice as many as there are, and that of a row is large.
     jobs: HashMap<JobName, Box<JobRow>>,
     withdrawn: VecDeque<JobName>,
@@ -106,6 +108,13 @@ impl Ledger {
         self.sessions += 1;
         let session = Session(self.sessions);
         self.live.insert(session, VecDeque::new());
+        session
+    }
+
+    /// Opens a session of a node, which its lost runs name.
+    pub fn open_session_of(&mut self, node: NodeId) -> Session {
+        let session = self.open_session();
+        self.nodes.insert(session, node);
         session
     }
 

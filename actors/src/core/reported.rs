@@ -75,6 +75,8 @@ impl Reported {
 #[derive(Debug, Default)]
 pub(crate) struct Reporting {
     reported: Reported,
+    /// How often something was said.
+    said: u32,
     /// Of the report.
     report_charge: Option<Charge>,
     /// Of the names of the measures.
@@ -88,6 +90,16 @@ pub(crate) struct Reporting {
 impl Reporting {
     pub(crate) fn reported(&self) -> Reported {
         self.reported.clone()
+    }
+
+    /// How often something was said: it differs once something else was.
+    pub(crate) fn said(&self) -> u32 {
+        self.said
+    }
+
+    /// Something was said.
+    pub(crate) fn count(&mut self) {
+        self.said = self.said.wrapping_add(1);
     }
 
     /// Whether this is the first thing that is refused of the run.

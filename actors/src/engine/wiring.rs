@@ -166,7 +166,7 @@ pub(super) async fn start_actors(
             own_threads: threads.own_threads,
             extension: backend.run_extension(),
             reported_bytes: ByteBudget::new(REPORTED_BYTES_MAX),
-            outlet: Box::new(publisher.clone()),
+            outlet: Box::new(node.clone()),
         }),
         hooks,
         end_texts: EndTexts::new(error_bytes_max),

@@ -36,14 +36,14 @@ pub(crate) fn decide(job: &JobName, now: DateTime<Utc>, view: &TickView, known: 
 
 /// What asked for runs that name it, without being its tick.
 fn triggers_for(view: &TickView, known: &Known) -> impl Iterator<Item = Evidence> {
-    let note = triggered_for(FireTime::new(view.at));
+    let detail = triggered_for(FireTime::new(view.at));
     let asked = move |operation: &&OperationRecord| {
-        operation.operation == JobOperation::Triggered && operation.note.as_deref() == Some(&*note)
+        operation.operation == JobOperation::Triggered && operation.detail.as_deref() == Some(&*detail)
     };
     known.operations.iter().filter(asked).map(|operation| Evidence::Operation(Box::new(operation.clone())))
 }
 
-/// The note of an operation that asks for a run which names a fire time.
+/// The detail of an operation that asks for a run which names a fire time.
 pub(crate) fn triggered_for(fire_time: FireTime) -> String {
     format!("for {fire_time}")
 }

@@ -389,7 +389,11 @@ fn a_run_that_only_names_the_fire_time_is_evidence_and_no_answer() {
     let origin = RunOrigin::Trigger { by: By::new("alice").ok() };
     let named = RunRecord { run: run_id(3), origin, ..ran(Some(Outcome::Succeeded)) };
     let asked = operation("04:00:00", JobOperation::Triggered, "alice");
-    let asked = OperationRecord { note: Some("for 2026-01-05T03:00:00Z".into()), ..asked };
+    let asked = OperationRecord {
+        detail: Some("for 2026-01-05T03:00:00Z".into()),
+        note: Some("once more".into()),
+        ..asked
+    };
     let misfire = with_decision(skipped(SkipReason::Misfire, None, None));
     let known = Known { runs: vec![named], operations: vec![asked], ..misfire };
 
@@ -401,7 +405,7 @@ fn a_run_that_only_names_the_fire_time_is_evidence_and_no_answer() {
         format!(
             "report at 2026-01-05T03:00:00Z: skipped: it was too late for its misfire policy\n  \
              schedule: cron 0 3 * * *: fires then\n  \
-             operation: triggered at 2026-01-05T04:00:00Z by alice: for 2026-01-05T03:00:00Z\n  \
+             operation: triggered at 2026-01-05T04:00:00Z by alice: for 2026-01-05T03:00:00Z: once more\n  \
              decision: at 2026-01-05T03:00:00.004Z on node {NODE}: skipped 1 for misfire, 2026-01-05T03:00:00Z"
         )
     );

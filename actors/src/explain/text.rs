@@ -217,12 +217,13 @@ impl fmt::Display for Evidence {
             Self::Run(run) => write_run(f, run),
             Self::Decision(decision) => write_decision(f, decision),
             Self::Operation(operation) => {
-                let OperationRecord { at, by: who, operation, note, .. } = &**operation;
+                let OperationRecord { at, by: who, operation, note, detail, .. } = &**operation;
                 write!(
                     f,
-                    "operation: {operation} at {}{}{}",
+                    "operation: {operation} at {}{}{}{}",
                     text(*at),
                     by(who.as_ref()),
+                    said(detail.as_deref()),
                     said(note.as_deref())
                 )
             }

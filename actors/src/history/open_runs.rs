@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 
 use super::{recorder::Outlet, writer::FLUSH_EVERY};
 use crate::{
-    core::reported::Reported,
+    core::reported::{PROGRESS_PACE, Reported},
     name::NodeId,
     port::{RunOrigin, RunRecord},
     run::{Origin, Run},
@@ -31,7 +31,8 @@ struct Open {
 struct Recorded {
     /// When, by the monotonic clock.
     at: Duration,
-    said: Reported,
+    /// How often it had said something by then.
+    said: u32,
 }
 
 /// How often it is recorded again that a run is in progress, with what it has said by then. A history takes
@@ -41,7 +42,8 @@ pub(super) const REFRESH_EVERY: Duration = Duration::from_mins(1);
 /// Which runs in progress are to be recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Which {
-    /// Those that last longer than from one look to the next, and then once each [`REFRESH_EVERY`].
+    /// Those that last longer than from one look to the next, and then once each [`REFRESH_EVERY`]; those that
+    /// have said something since at most once each [`PROGRESS_PACE`].
     Long,
     /// Also those that are new or have said something since, since somebody asks.
     All,
@@ -82,22 +84,36 @@ impl OpenRuns {
         looks.min()
     }
 
-    /// Looks at them at the monotonic reading `now`.
-    pub(super) fn look(&mut self, which: Which, now: Duration, node: NodeId, to: &mut Vec<RunRecord>) {
+    /// Looks at them at the monotonic reading `now`. Answers whether one has said something that is to be
+    /// recorded later.
+    pub(super) fn look(
+        &mut self,
+        which: Which,
+        now: Duration,
+        node: NodeId,
+        to: &mut Vec<RunRecord>,
+    ) -> bool {
+        let mut has_news = false;
         for open in self.places.iter_mut().flatten() {
             open.seen = open.seen.saturating_add(1);
             let is_asked_for = which == Which::All;
+            let said = open.run.said();
             let is_due = match &open.recorded {
                 None => is_asked_for || open.seen >= 2,
-                Some(recorded) if now.saturating_sub(recorded.at) >= REFRESH_EVERY => true,
-                Some(recorded) => is_asked_for && recorded.said != open.run.reported(),
+                Some(recorded) => {
+                    let age = now.saturating_sub(recorded.at);
+                    let is_new = said != recorded.said;
+                    let is_due = is_new && (is_asked_for || age >= PROGRESS_PACE);
+                    has_news |= is_new && !is_due;
+                    is_due || age >= REFRESH_EVERY
+                }
             };
             if is_due {
-                let said = open.run.reported();
-                to.push(open.record(node, said.clone()));
+                to.push(open.record(node, open.run.reported()));
                 open.recorded = Some(Recorded { at: now, said });
             }
         }
+        has_news
     }
 }
 

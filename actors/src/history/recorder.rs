@@ -53,6 +53,8 @@ pub(super) struct Outlet {
     bytes_max: usize,
     /// There is something to write.
     pub(super) wake: Notify,
+    /// A run in progress said something that may not be recorded yet.
+    has_news: AtomicBool,
     /// How to have all of it written, and where the history is asked; empty until the writer is started.
     pub(super) flush: OnceLock<(mpsc::UnboundedSender<Flushed>, HistoryThread)>,
     /// Nothing is taken any more.
@@ -116,6 +118,7 @@ impl Recorder {
                 max: options.queue,
                 bytes_max: options.queue_bytes,
                 wake: Notify::new(),
+                has_news: AtomicBool::new(false),
                 flush: OnceLock::new(),
                 is_closed: AtomicBool::new(false),
                 dropped: Dropped::new(dropped),
@@ -144,6 +147,17 @@ impl Recorder {
         let place = outlet.shards[shard].lock().open.add(run.clone(), started_at);
         outlet.wake_writer();
         Some(OpenRun { outlet, shard, place })
+    }
+
+    /// A run in progress has said something.
+    pub(crate) fn has_news(&self) {
+        if let Some(outlet) = &self.outlet
+            && !outlet.writes_now
+            && !outlet.has_news.load(Ordering::Relaxed)
+            && !outlet.has_news.swap(true, Ordering::AcqRel)
+        {
+            outlet.wake.notify_one();
+        }
     }
 
     /// Records a decision that started nothing.
@@ -262,10 +276,16 @@ impl Outlet {
     pub(super) fn collect(&self, which: Which) -> Collected {
         let now = self.clock.elapsed();
         let (mut ended, mut runs) = (Vec::new(), Vec::new());
+        // Before the look: what is said from now on is news again.
+        self.has_news.store(false, Ordering::Release);
+        let mut has_news = false;
         for shard in &self.shards {
             let mut shard = shard.lock();
             ended.append(&mut shard.ended);
-            shard.open.look(which, now, self.node, &mut runs);
+            has_news |= shard.open.look(which, now, self.node, &mut runs);
+        }
+        if has_news {
+            self.has_news.store(true, Ordering::Release);
         }
         let mut counted = Vec::new();
         let mut rest = self.rest();
@@ -295,6 +315,9 @@ impl Outlet {
         if self.waiting() > 0 {
             // It came while others were written, and woke nobody: see `has_room`.
             return Some(Duration::ZERO);
+        }
+        if self.has_news.load(Ordering::Relaxed) {
+            return Some(FLUSH_EVERY);
         }
         let counted = (!self.rest().pending.is_empty()).then_some(FLUSH_EVERY);
         let open = self.shards.iter().filter_map(|shard| shard.lock().open.next_look());

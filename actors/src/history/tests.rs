@@ -24,6 +24,7 @@ use crate::{
         Batch, DecisionPage, Decisions, History, HistoryError, JobHistory, JobRecord, LastEnds,
         OperationPage, Operations, Retention, RunHistory, RunPage, RunRecord,
     },
+    run::Run,
     testkit::{VirtualClock, fakes::Period, simulate},
 };
 
@@ -306,5 +307,35 @@ fn a_run_in_progress_is_recorded_again_each_minute_and_not_when_somebody_asks() 
         }
 
         assert!(recorded() <= before + 1, "{} after {before}", recorded());
+    });
+}
+
+#[test]
+fn progress_is_written_within_two_seconds_and_at_most_once_a_second() {
+    simulate("2026-01-05T00:00:00Z", async |rig| {
+        let history = Fake::new(|_, _| async { Ok(()) }.boxed());
+        let clock = VirtualClock::starting_at(DateTime::UNIX_EPOCH);
+        let mut options = EngineOptions::new(Arc::new(rig.store().backend(NodeId::numbered(9), clock)));
+        options.history.store = Some(history.clone());
+        let body = async |run: Run| {
+            sleep(Duration::from_secs(10)).await;
+            for nth in 0..100 {
+                run.progress(f64::from(nth) / 100.0);
+                sleep(Duration::from_millis(100)).await;
+            }
+            sleep(Duration::from_mins(30)).await;
+        };
+        options.jobs.push(Job::new("long", Period::hours(1)).run(body));
+        rig.node(options).await;
+        rig.advance(Duration::from_hours(1) + Duration::from_millis(10_100)).await;
+        let recorded = || history.written.borrow().iter().filter_map(|run| run.progress).collect::<Vec<_>>();
+        rig.advance(Duration::from_secs(2)).await;
+        assert!(!recorded().is_empty(), "its first words are written soon");
+
+        rig.advance(Duration::from_secs(10)).await;
+
+        let written = recorded();
+        assert!((5..=12).contains(&written.len()), "{written:?}");
+        assert_eq!(written.last(), Some(&0.99), "the last that it said");
     });
 }

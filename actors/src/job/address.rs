@@ -23,6 +23,7 @@ use crate::{
     core::time::FireTime,
     error::FIRE_TIMES_MAX,
     name::{By, RunId},
+    note::{Attribution, Note},
 };
 
 /// How many messages an address takes before `send` and `try_send` have to wait, as that of any actor.
@@ -42,7 +43,7 @@ pub struct FireTimes(pub usize);
 #[derive(Debug, Clone, Default, Message)]
 #[rtype(result = "Vec<RunId>")]
 pub struct CancelItsRuns {
-    by: Option<By>,
+    asked: Attribution,
 }
 
 impl CancelItsRuns {
@@ -53,8 +54,16 @@ impl CancelItsRuns {
 
     /// Says who asks: the history keeps it, and the log says it.
     #[must_use]
-    pub fn by(self, by: impl Into<Option<By>>) -> Self {
-        Self { by: by.into() }
+    pub fn by(mut self, by: impl Into<Option<By>>) -> Self {
+        self.asked.by = by.into();
+        self
+    }
+
+    /// Says why: the history keeps it.
+    #[must_use]
+    pub fn note(mut self, note: impl Into<Option<Note>>) -> Self {
+        self.asked.note = note.into();
+        self
     }
 }
 
@@ -73,10 +82,10 @@ impl Handler<FireTimes> for JobActor {
 impl Handler<CancelItsRuns> for JobActor {
     type Result = Vec<RunId>;
 
-    fn handle(&mut self, CancelItsRuns { by }: CancelItsRuns, ctx: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, CancelItsRuns { asked }: CancelItsRuns, ctx: &mut Self::Context) -> Self::Result {
         let runs = self.cancel_all(ctx);
         let (node, job) = (self.node(), &self.job.definition.name);
-        runs.iter().for_each(|run| record_cancelled(node, job, *run, by.as_ref()));
+        runs.iter().for_each(|run| record_cancelled(node, job, *run, &asked));
         runs
     }
 }

@@ -1,5 +1,7 @@
 //! What the history is told of a job: runs that ended, and decisions that started nothing.
 
+use std::sync::Arc;
+
 use super::{actor::JobActor, handle::JobHandle};
 use crate::{
     core::{
@@ -14,6 +16,7 @@ use crate::{
     event_log::Level,
     name::{By, JobName, LockKey, RunId},
     node::Node,
+    note::Attribution,
     port::{
         ATTEMPTS_RECORDED_MAX, AttemptRecord, Decision, DecisionRecord, JobOperation, OperationRecord, Pause,
         RunOrigin, RunRecord, SkipReason,
@@ -149,25 +152,41 @@ fn decided(job: &JobHandle, decision: Decision) -> DecisionRecord {
 
 /// Records that a run was asked to stop, and logs by whom if it is known: the event of its end does not say
 /// so.
-pub(crate) fn record_cancelled(node: &Node, job: &JobName, run: RunId, by: Option<&By>) {
-    node.recorder.operation(|| {
-        let record = OperationRecord::new(job.clone(), JobOperation::Cancelled, node.store_time(), node.id);
-        OperationRecord { by: by.cloned(), note: Some(format!("run {run}").into()), ..record }
-    });
-    if let Some(by) = by {
+pub(crate) fn record_cancelled(node: &Node, job: &JobName, run: RunId, asked: &Attribution) {
+    record_operation(node, job, JobOperation::Cancelled, asked, || Some(format!("run {run}").into()));
+    if let Some(by) = &asked.by {
         let line = format_args!("run {run} of {job} was asked to stop by {by}");
         node.publisher.log("asked to stop", Level::Info, job, &line);
     }
+}
+
+/// Records what somebody did to a job. `detail`: what exactly, if the operation alone does not say it.
+pub(crate) fn record_operation(
+    node: &Node,
+    job: &JobName,
+    operation: JobOperation,
+    asked: &Attribution,
+    detail: impl FnOnce() -> Option<Arc<str>>,
+) {
+    node.recorder.operation(|| {
+        let Attribution { by, note } = asked.clone();
+        let record = OperationRecord::new(job.clone(), operation, node.store_time(), node.id);
+        OperationRecord { by, note: note.map(Into::into), detail: detail(), ..record }
+    });
 }
 
 /// Records that a job has paused itself: its policies did, or its body.
 pub(crate) fn record_own_pause(job: &JobHandle, pause: &Pause) {
     let (node, name) = (job.node(), &job.definition.name);
     node.recorder.paused(name, node.store_time(), Some(pause));
+    record_paused(node, name, pause);
+}
+
+/// Records the operation that a job was paused.
+pub(crate) fn record_paused(node: &Node, job: &JobName, pause: &Pause) {
     node.recorder.operation(|| {
-        let note = pause.note.as_deref().map(Into::into);
-        let record = OperationRecord::new(name.clone(), JobOperation::Paused, node.store_time(), node.id);
-        OperationRecord { note, ..record }
+        let record = OperationRecord::new(job.clone(), JobOperation::Paused, node.store_time(), node.id);
+        OperationRecord { by: pause.by.clone(), note: pause.note.as_deref().map(Into::into), ..record }
     });
 }
 

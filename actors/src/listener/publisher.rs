@@ -18,11 +18,9 @@ use crate::{
     event::{Event, EventKind},
     event_filter::Kinds,
     event_log::{EventLog, Level},
-    fault::Fault,
     metrics::Meters,
-    name::{JobName, NodeId, RunId},
+    name::{JobName, NodeId},
     port::Clock,
-    run::ReportOutlet,
 };
 
 /// Events that may wait for the listener actor itself.
@@ -174,17 +172,6 @@ impl Publisher {
 
     pub(super) fn forget_the_gone(&self) {
         self.0.forget_the_gone();
-    }
-}
-
-impl ReportOutlet for Publisher {
-    fn progressed(&self, job: &JobName, run: RunId, progress: f64) {
-        self.publish_routine(|| EventKind::RunProgressed { job: job.clone(), run, progress });
-    }
-
-    fn refused(&self, job: &JobName, run: RunId, fault: &Fault) {
-        let line = format_args!("something that {job} said of its run {run} is left out: {fault}");
-        self.log("report refused", Level::Warn, job, &line);
     }
 }
 

@@ -367,7 +367,7 @@ impl Handler<AsksWait> for LockActor {
 
 /// Publishes and records a run that was closed because its session is dead.
 pub(crate) fn publish_lost(node: &Node, lost: &LostRun) {
-    let LostRun { job, run, fire_time, retry } = lost.clone();
+    let LostRun { job, run, node: ran_on, fire_time, retry } = lost.clone();
     node.recorder.decision(|| {
         let decision = Decision::RunLost { run, is_retried: retry.is_some() };
         let (at, term) = (node.store_time(), node.leadership.term(node.clock.elapsed()));
@@ -377,7 +377,7 @@ pub(crate) fn publish_lost(node: &Node, lost: &LostRun) {
     if node.recorder.is_on() {
         let origin = if fire_time.is_some() { RunOrigin::Tick } else { RunOrigin::Trigger { by: None } };
         let (ended_at, outcome) = (Some(node.store_time()), Some(Outcome::Lost));
-        let record = RunRecord::new(job.clone(), run, node.id);
+        let record = RunRecord::new(job.clone(), run, ran_on.unwrap_or(node.id));
         node.recorder.run(0, RunRecord { origin, fire_time, ended_at, outcome, ..record });
     }
     node.publisher.publish(|| EventKind::RunLost { job, run, fire_time });

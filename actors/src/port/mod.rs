@@ -10,6 +10,7 @@ mod history;
 mod locker;
 mod not_due;
 mod obstacle;
+mod records;
 mod schedule;
 mod schedule_identity;
 mod spawner;
@@ -41,6 +42,11 @@ pub use locker::{
 };
 pub use not_due::NotDue;
 pub use obstacle::{OBSTACLES_MAX, Obstacle};
+pub use records::{
+    Change, Commit, Committed, HINT_BYTES_MAX, HINTS_WAITING_MAX, Heard, HintStream, ListedRecord,
+    RECORD_ID_MAX, RecordChange, RecordKind, RecordLimits, RecordName, RecordPage, RecordSession,
+    RecordSnapshot, RecordTraits, Records, RecordsError, StoredRecord, Unit, UnitAnswer, Version,
+};
 pub use schedule::{IntoSchedule, Schedule};
 pub use schedule_identity::ScheduleIdentity;
 pub use spawner::{RuntimeSpawner, Spawner};

@@ -24,10 +24,11 @@ use crate::{
     definition::{Definition, Job},
     error::{AddError, Fault, Faults},
     event::EventKind,
-    job::{Beginning, JobHandle, Scheduled},
+    job::{Beginning, JobHandle, Scheduled, record_operation},
     lock::{InquireJobs, InquiryPurpose},
     message::{AddJob, AddJobs, Added, PAGE_MAX},
     name::{By, JobName},
+    note::Attribution,
     port::{Inquiry, JobOperation},
 };
 
@@ -128,7 +129,7 @@ impl SupervisorActor {
     fn add_and_inquire(
         &mut self,
         jobs: Vec<Job>,
-        by: Option<By>,
+        asked: Attribution,
         ctx: &mut Context<Self>,
     ) -> ResponseActFuture<Self, Result<Vec<Added>, AddError>> {
         let (definitions, faults) = define_all(jobs, self.node().clock.now());
@@ -136,12 +137,12 @@ impl SupervisorActor {
             return Box::pin(ready(Err(error)).into_actor(self));
         }
         let Some(contradicted) = self.contradicted(&definitions) else {
-            return self.added(definitions, by, ctx);
+            return self.added(definitions, asked, ctx);
         };
         Box::pin(contradicted.into_actor(self).then(|faults, actor, ctx| {
             // Much may have happened meanwhile.
             match actor.check_new(&definitions, faults) {
-                Ok(()) => actor.added(definitions, by, ctx),
+                Ok(()) => actor.added(definitions, asked, ctx),
                 Err(error) => Box::pin(ready(Err(error)).into_actor(actor)),
             }
         }))
@@ -150,11 +151,13 @@ impl SupervisorActor {
     fn added(
         &mut self,
         definitions: Vec<Definition>,
-        by: Option<By>,
+        asked: Attribution,
         ctx: &mut Context<Self>,
     ) -> ResponseActFuture<Self, Result<Vec<Added>, AddError>> {
-        let added = self.add(definitions, by.clone(), ctx);
-        added.iter().for_each(|job| self.record(&job.definition.name, JobOperation::Added, by.as_ref()));
+        let added = self.add(definitions, asked.by.clone(), ctx);
+        for job in &added {
+            record_operation(self.node(), &job.definition.name, JobOperation::Added, &asked, || None);
+        }
         Box::pin(self.scheduled(added).map(|added, _, _| Ok(added)))
     }
 
@@ -264,8 +267,8 @@ impl Handler<AddFirstJobs> for SupervisorActor {
 impl Handler<AddJob> for SupervisorActor {
     type Result = ResponseActFuture<Self, Result<Added, AddError>>;
 
-    fn handle(&mut self, AddJob { job, by }: AddJob, ctx: &mut Self::Context) -> Self::Result {
-        let added = self.add_and_inquire(vec![job], by, ctx);
+    fn handle(&mut self, AddJob { job, asked }: AddJob, ctx: &mut Self::Context) -> Self::Result {
+        let added = self.add_and_inquire(vec![job], asked, ctx);
         Box::pin(added.map(|added, _, _| Ok(added?.pop().expect("invariant: one job, one answer"))))
     }
 }
@@ -273,7 +276,7 @@ impl Handler<AddJob> for SupervisorActor {
 impl Handler<AddJobs> for SupervisorActor {
     type Result = ResponseActFuture<Self, Result<Vec<Added>, AddError>>;
 
-    fn handle(&mut self, AddJobs { jobs, by }: AddJobs, ctx: &mut Self::Context) -> Self::Result {
-        self.add_and_inquire(jobs, by, ctx)
+    fn handle(&mut self, AddJobs { jobs, asked }: AddJobs, ctx: &mut Self::Context) -> Self::Result {
+        self.add_and_inquire(jobs, asked, ctx)
     }
 }

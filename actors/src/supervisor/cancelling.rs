@@ -75,7 +75,7 @@ impl Handler<CancelRuns> for SupervisorActor {
 
     fn handle(
         &mut self,
-        CancelRuns { jobs: selector, by }: CancelRuns,
+        CancelRuns { jobs: selector, asked: attribution }: CancelRuns,
         _: &mut Self::Context,
     ) -> Self::Result {
         let selected = self.select_with_removed(&selector);
@@ -95,7 +95,7 @@ impl Handler<CancelRuns> for SupervisorActor {
         });
         Box::pin(async move {
             let runs: Vec<_> = asked?.await.into_iter().flatten().flatten().collect();
-            runs.iter().for_each(|(job, run)| record_cancelled(&node, job, *run, by.as_ref()));
+            runs.iter().for_each(|(job, run)| record_cancelled(&node, job, *run, &attribution));
             match selector {
                 // It was removed, and had nothing left to cancel.
                 Selector::Name(name) if held.is_empty() && runs.is_empty() => {
@@ -112,7 +112,7 @@ impl Handler<CancelRun> for SupervisorActor {
 
     /// The lock actor knows whose run it is if the store granted it. Others are looked for: those of local
     /// jobs, and what waits for its turn.
-    fn handle(&mut self, CancelRun { run, by }: CancelRun, _: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, CancelRun { run, asked }: CancelRun, _: &mut Self::Context) -> Self::Result {
         let holder = self.parts.lock.send(FindHolder(run));
         let holder = timeout(ANSWER_DEADLINE, holder);
         Box::pin(holder.into_actor(self).then(move |holder, actor, _| {
@@ -121,7 +121,7 @@ impl Handler<CancelRun> for SupervisorActor {
             let cancelled = actor.cancel_run(run, first, Bound::Unbounded);
             Box::pin(cancelled.map(move |job, actor, _| {
                 if let Ok(job) = &job {
-                    record_cancelled(actor.node(), job, run, by.as_ref());
+                    record_cancelled(actor.node(), job, run, &asked);
                 }
                 job
             }))

@@ -21,11 +21,12 @@ use crate::{
     },
     error::{Fault, Faults, PauseError},
     event::EventKind,
-    job::{JobHandle, JobMessage},
+    job::{JobHandle, JobMessage, record_operation, record_paused},
     lock::{LockActor, PauseInStore},
     message::{PAGE_MAX, PauseJobs, ResumeJobs, Selector},
-    name::{By, JobName},
-    port::{JobOperation, LockError, OperationRecord, PAUSE_NOTE_MAX, Pause},
+    name::JobName,
+    note::Attribution,
+    port::{JobOperation, LockError, PAUSE_NOTE_MAX, Pause},
 };
 
 /// The store has paused, or resumed, these jobs for this node. They are told, after all that was sent to the
@@ -89,7 +90,7 @@ impl SupervisorActor {
         &mut self,
         selector: &Selector,
         pause: Option<Pause>,
-        by: Option<By>,
+        asked: Attribution,
         ctx: &Context<Self>,
     ) -> ResponseActFuture<Self, Result<Vec<JobName>, PauseError>> {
         let names = match self.select(selector) {
@@ -107,14 +108,14 @@ impl SupervisorActor {
             for job in changed {
                 let name = job.definition.name.clone();
                 names.push(name.clone());
-                actor.record_pause(&name, pause.as_ref(), by.as_ref());
+                actor.record_pause(&name, pause.as_ref(), &asked);
                 if pause.is_none() {
                     // Its failures are counted anew.
                     actor.node().failing.well(&name);
                 }
                 actor.publish(|| match &pause {
                     Some(pause) => EventKind::JobPaused { job: name, pause: pause.clone() },
-                    None => EventKind::JobResumed { job: name, by: by.clone() },
+                    None => EventKind::JobResumed { job: name, by: asked.by.clone() },
                 });
             }
             names.sort();
@@ -129,19 +130,13 @@ impl SupervisorActor {
 
 impl SupervisorActor {
     /// Records that a job is paused from now on, or is not.
-    fn record_pause(&self, job: &JobName, pause: Option<&Pause>, by: Option<&By>) {
+    fn record_pause(&self, job: &JobName, pause: Option<&Pause>, asked: &Attribution) {
         let node = self.node();
         node.recorder.paused(job, node.store_time(), pause);
-        node.recorder.operation(|| {
-            let operation = if pause.is_some() { JobOperation::Paused } else { JobOperation::Resumed };
-            let note = pause.and_then(|pause| Some(pause.note.as_deref()?.into()));
-            let by = by.or_else(|| pause?.by.as_ref()).cloned();
-            OperationRecord {
-                by,
-                note,
-                ..OperationRecord::new(job.clone(), operation, node.store_time(), node.id)
-            }
-        });
+        match pause {
+            Some(pause) => record_paused(node, job, pause),
+            None => record_operation(node, job, JobOperation::Resumed, asked, || None),
+        }
     }
 }
 
@@ -210,7 +205,7 @@ impl Handler<PauseJobs> for SupervisorActor {
         if let Err(faults) = Faults::check(faults) {
             return Box::pin(async move { Err(PauseError::Invalid(faults)) }.into_actor(self));
         }
-        self.pause(&jobs, Some(Pause { until, note, by }), None, ctx)
+        self.pause(&jobs, Some(Pause { until, note, by }), Attribution::default(), ctx)
     }
 }
 
@@ -218,10 +213,10 @@ impl Handler<ResumeJobs> for SupervisorActor {
     type Result = ResponseActFuture<Self, Result<Vec<JobName>, PauseError>>;
 
     fn handle(&mut self, asked: ResumeJobs, ctx: &mut Self::Context) -> Self::Result {
-        let ResumeJobs { jobs, by } = asked;
+        let ResumeJobs { jobs, asked } = asked;
         let mut revived = self.select(&jobs).unwrap_or_default();
         revived.retain(|name| self.revive(name, ctx));
-        let resumed = self.pause(&jobs, None, by, ctx);
+        let resumed = self.pause(&jobs, None, asked, ctx);
         Box::pin(resumed.map(move |resumed, _, _| {
             let mut names = resumed?;
             names.extend(revived);
@@ -238,7 +233,7 @@ impl Handler<StopJob> for SupervisorActor {
     /// Until the store knows, this node's machine keeps the job from firing. If the store refuses it for its
     /// data, that is all that does: it is not told once more.
     fn handle(&mut self, StopJob { job, pause, mut again }: StopJob, ctx: &mut Self::Context) {
-        let paused = self.pause(&Selector::from(&job), Some(pause.clone()), None, ctx);
+        let paused = self.pause(&Selector::from(&job), Some(pause.clone()), Attribution::default(), ctx);
         ctx.spawn(paused.map(move |paused, actor, ctx| {
             if let Err(PauseError::BadData { reason, .. }) = &paused {
                 tracing::error!(target: "callsheet", job = %job, "a job stops on this node only, as the store refuses its pause: {reason}");

@@ -14,10 +14,11 @@ use crate::{
     core::policy::Fires,
     error::SelectError,
     event::EventKind,
-    job::{JobMessage, Retirement},
+    job::{JobMessage, Retirement, record_operation},
     lock::WithdrawJobs,
     message::{PAGE_MAX, RemoveJobs, Selector},
-    name::{By, JobName},
+    name::JobName,
+    note::Attribution,
     port::JobOperation,
 };
 
@@ -33,7 +34,7 @@ impl SupervisorActor {
     pub(super) fn remove(
         &mut self,
         selector: &Selector,
-        by: Option<&By>,
+        asked: &Attribution,
         ctx: &mut Context<Self>,
     ) -> Result<Vec<JobName>, SelectError> {
         let names = self.select(selector)?;
@@ -61,10 +62,10 @@ impl SupervisorActor {
             }
             self.retiring.insert((name.clone(), generation), entry.job.clone());
             entry.job.post(JobMessage::Retire { why: Retirement::Removed });
-            self.record(name, JobOperation::Removed, by);
+            record_operation(self.node(), name, JobOperation::Removed, asked, || None);
             self.node()
                 .publisher
-                .publish_routine(|| EventKind::JobRemoved { job: name.clone(), by: by.cloned() });
+                .publish_routine(|| EventKind::JobRemoved { job: name.clone(), by: asked.by.clone() });
         }
         self.node().meters.jobs.set(self.jobs.len() as f64);
         self.withdraw(&withdrawn, ctx);
@@ -135,7 +136,7 @@ impl SupervisorActor {
 impl Handler<RemoveJobs> for SupervisorActor {
     type Result = Result<Vec<JobName>, SelectError>;
 
-    fn handle(&mut self, RemoveJobs { jobs, by }: RemoveJobs, ctx: &mut Self::Context) -> Self::Result {
-        self.remove(&jobs, by.as_ref(), ctx)
+    fn handle(&mut self, RemoveJobs { jobs, asked }: RemoveJobs, ctx: &mut Self::Context) -> Self::Result {
+        self.remove(&jobs, &asked, ctx)
     }
 }

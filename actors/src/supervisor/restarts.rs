@@ -22,6 +22,7 @@ use crate::{
     job::{Beginning, JobHandle, JobMessage, JobSnapshot, breach_of},
     message::Selector,
     name::JobName,
+    note::Attribution,
 };
 
 /// The deaths of a job's actor.
@@ -214,7 +215,7 @@ impl SupervisorActor {
         let name = &job.definition.name;
         if matches!(self.phase, Phase::Running) && self.jobs.get(name).filter(same).is_some() {
             // It is there.
-            let _ = self.remove(&Selector::from(name), None, ctx);
+            let _ = self.remove(&Selector::from(name), &Attribution::default(), ctx);
         }
     }
 }

@@ -12,17 +12,18 @@ use std::{
 use actix::prelude::*;
 use futures_util::future::ready;
 
-use super::{Phase, SupervisorActor, operations, outlook::Hopeless};
+use super::{Phase, SupervisorActor, outlook::Hopeless};
 use crate::{
     core::{key_policies::conflicts, policy::Fires},
     definition::Definition,
     error::{Fault, Faults, UpdateError, given_name},
     event::EventKind,
-    job::{JobHandle, JobMessage, OnTrial, WakeTime},
+    job::{JobHandle, JobMessage, OnTrial, WakeTime, record_operation},
     labels::Labelled,
     message::{Added, RescheduleJob, UpdateJob},
     metrics::JobMeters,
     name::By,
+    note::Attribution,
     port::JobOperation,
 };
 
@@ -142,15 +143,15 @@ impl SupervisorActor {
     fn updated(
         &mut self,
         definition: Definition,
-        by: Option<By>,
+        asked: Attribution,
         ctx: &mut Context<Self>,
     ) -> ResponseActFuture<Self, Result<Added, UpdateError>> {
-        let job = match self.update(definition, by.clone(), ctx) {
+        let job = match self.update(definition, asked.by.clone(), ctx) {
             Ok(job) => job,
             Err(error) => return Box::pin(ready(Err(error)).into_actor(self)),
         };
         let definition = &job.definition;
-        operations::record(self.node(), &definition.name, JobOperation::Changed, by.as_ref(), || {
+        record_operation(self.node(), &definition.name, JobOperation::Changed, &asked, || {
             Some(definition.description())
         });
         let scheduled = self.scheduled(vec![job]);
@@ -160,7 +161,7 @@ impl SupervisorActor {
 
 impl SupervisorActor {
     fn rescheduled(&self, asked: RescheduleJob) -> Result<Definition, UpdateError> {
-        let RescheduleJob { job, schedule, by: _ } = asked;
+        let RescheduleJob { job, schedule, asked: _ } = asked;
         let Some(entry) = self.jobs.get(job.as_str()) else {
             return Err(UpdateError::UnknownJob { name: given_name(&job) });
         };
@@ -182,9 +183,9 @@ impl Handler<RescheduleJob> for SupervisorActor {
 
     /// Its key and its policies are as they were: nobody contradicts them who did not before.
     fn handle(&mut self, asked: RescheduleJob, ctx: &mut Self::Context) -> Self::Result {
-        let by = asked.by.clone();
+        let attribution = asked.asked.clone();
         match self.rescheduled(asked) {
-            Ok(definition) => self.updated(definition, by, ctx),
+            Ok(definition) => self.updated(definition, attribution, ctx),
             Err(error) => Box::pin(ready(Err(error)).into_actor(self)),
         }
     }
@@ -193,7 +194,7 @@ impl Handler<RescheduleJob> for SupervisorActor {
 impl Handler<UpdateJob> for SupervisorActor {
     type Result = ResponseActFuture<Self, Result<Added, UpdateError>>;
 
-    fn handle(&mut self, UpdateJob { job, by }: UpdateJob, ctx: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, UpdateJob { job, asked }: UpdateJob, ctx: &mut Self::Context) -> Self::Result {
         let definition = job.define(self.node().clock.now(), &mut None).map_err(UpdateError::Invalid);
         let checked = definition.and_then(|definition| {
             self.check_update(&definition, Vec::new())?;
@@ -204,12 +205,12 @@ impl Handler<UpdateJob> for SupervisorActor {
             Err(error) => return Box::pin(ready(Err(error)).into_actor(self)),
         };
         let Some(contradicted) = self.contradicted(slice::from_ref(&definition)) else {
-            return self.updated(definition, by, ctx);
+            return self.updated(definition, asked, ctx);
         };
         Box::pin(contradicted.into_actor(self).then(|faults, actor, ctx| {
             // Much may have happened meanwhile.
             match actor.check_update(&definition, faults) {
-                Ok(()) => actor.updated(definition, by, ctx),
+                Ok(()) => actor.updated(definition, asked, ctx),
                 Err(error) => Box::pin(ready(Err(error)).into_actor(actor)),
             }
         }))

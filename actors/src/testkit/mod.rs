@@ -4,7 +4,8 @@
 //!   terms, cursors, tokens, sessions that die, and faults. Nothing in it waits in real time.
 //! * [`fakes`] are schedules and bodies that misbehave on purpose.
 //! * [`conformance`] checks every implementation of the [`Elector`](crate::port::Elector),
-//!   [`Locker`](crate::port::Locker) and [`Schedule`](crate::port::Schedule) ports.
+//!   [`Locker`](crate::port::Locker), [`Records`](crate::port::Records) and [`Schedule`](crate::port::Schedule) ports.
+//! * [`MemoryRecords`] is a store of records in memory.
 
 mod audit;
 mod clock;
@@ -12,6 +13,7 @@ pub mod conformance;
 mod definitions;
 pub mod fakes;
 mod recorder;
+mod records;
 mod rig;
 mod sizes;
 mod store;
@@ -20,6 +22,7 @@ pub(crate) use self::definitions::Definitions;
 pub use self::{
     clock::{VIRTUAL_TIME_MAX, VirtualClock},
     recorder::{Recorded, Recorder},
+    records::MemoryRecords,
     rig::{Awaited, MakeOptions, NodeIndex, Rig, simulate},
     sizes::sizes,
     store::{BadData, CallFault, SharedStore, StoreBackend},

@@ -106,7 +106,8 @@ impl Ledger {
     }
 
     pub(super) fn close_as_lost(&mut self, now: DateTime<Utc>, run: RunId, anchors: bool) -> Option<LostRun> {
-        let OpenRun { job, fire_time, losses, .. } = self.close(run, Outcome::Lost)?;
+        let OpenRun { session, job, fire_time, losses, .. } = self.close(run, Outcome::Lost)?;
+        let node = self.nodes.get(&session).copied();
         self.lost.push_back(run);
         if self.lost.len() > CLOSED_MAX {
             self.lost.pop_front();
@@ -125,7 +126,7 @@ impl Ledger {
         if anchors {
             self.anchor(&job, now);
         }
-        Some(LostRun { job, run, fire_time, retry })
+        Some(LostRun { job, run, node, fire_time, retry })
     }
 
     fn close(&mut self, run: RunId, outcome: Outcome) -> Option<OpenRun> {

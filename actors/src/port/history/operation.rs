@@ -71,6 +71,9 @@ pub struct OperationRecord {
     pub job: JobName,
     /// Why, in the words of whoever did it.
     pub note: Option<Arc<str>>,
+    /// What exactly: the run that was told to stop, the fire time that a trigger names, the new definition.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<Arc<str>>,
     /// Which one it is of those that the node recorded, from 1: it tells two of one instant apart.
     #[serde(default)]
     pub number: u64,
@@ -79,12 +82,12 @@ pub struct OperationRecord {
 impl OperationRecord {
     /// An operation of nobody who is known, without a note.
     pub fn new(job: JobName, operation: JobOperation, at: DateTime<Utc>, node: NodeId) -> Self {
-        Self { at, node, by: None, operation, job, note: None, number: 0 }
+        Self { at, node, by: None, operation, job, note: None, detail: None, number: 0 }
     }
 
     /// How many bytes its texts take.
     pub fn text_bytes(&self) -> usize {
-        self.note.as_ref().map_or(0, |note| note.len())
+        [&self.note, &self.detail].into_iter().flatten().map(|text| text.len()).sum()
     }
 }
 

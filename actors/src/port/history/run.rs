@@ -120,7 +120,7 @@ pub struct RunRecord {
 pub const ATTEMPTS_RECORDED_MAX: usize = 20;
 
 /// For how long a node may not say that a run is in progress before it is not known whether it is. It says so
-/// each minute.
+/// each minute, and when its body has said something, at most once a second.
 pub const OPEN_RUN_STALE: Duration = Duration::from_mins(5);
 
 impl RunRecord {

@@ -4,6 +4,8 @@
 //! on it. Each check uses jobs and keys of its own, so one store serves a whole suite. A check that fails
 //! panics and names itself.
 //!
+//! The tests of a store of [`Records`](crate::port::Records) implement [`RecordStore`] and run [`records()`].
+//!
 //! The tests of a [`History`](crate::port::History) run [`history()`] on an empty one.
 //!
 //! The tests of a [`Schedule`](crate::port::Schedule) run [`schedule()`] on it.
@@ -11,6 +13,7 @@
 mod elector;
 mod history;
 mod locker;
+mod records;
 mod schedule;
 
 use std::sync::Arc;
@@ -18,7 +21,13 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use futures_util::future::BoxFuture;
 
-pub use self::{elector::elector, history::history, locker::locker, schedule::schedule};
+pub use self::{
+    elector::elector,
+    history::history,
+    locker::locker,
+    records::{RecordStore, records},
+    schedule::schedule,
+};
 use crate::port::Backend;
 
 /// A store under test and the nodes that use it.

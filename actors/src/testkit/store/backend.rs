@@ -253,6 +253,10 @@ impl Backend for StoreBackend {
         Arc::new(self.clone())
     }
 
+    fn node(&self) -> Option<NodeId> {
+        Some(self.node)
+    }
+
     fn locker(&self) -> Arc<dyn Locker> {
         Arc::new(self.clone())
     }

@@ -46,7 +46,7 @@ impl Locker for StoreBackend {
                     state.ledger.end_session(own.session);
                 }
                 state.changed_at = now;
-                let session = state.ledger.open_session();
+                let session = state.ledger.open_session_of(node);
                 let expires_at = now + lease.duration;
                 state.sessions.insert(node, OwnSession { session, expires_at, zone_data, stands: true });
                 Ok((session, now))

@@ -247,6 +247,7 @@ pub(super) struct OperationColumns<'a> {
     operation: Vec<&'static str>,
     asked_by: Vec<Option<&'a str>>,
     note: Vec<Option<Text<'a>>>,
+    detail: Vec<Option<Text<'a>>>,
 }
 
 impl<'a> OperationColumns<'a> {
@@ -259,10 +260,11 @@ impl<'a> OperationColumns<'a> {
             operation: all.iter().map(|one| one.operation.as_str()).collect(),
             asked_by: all.iter().map(|one| one.by.as_ref().map(|by| by.as_str())).collect(),
             note: all.iter().map(|one| one.note.as_deref().map(Text::of)).collect(),
+            detail: all.iter().map(|one| one.detail.as_deref().map(Text::of)).collect(),
         }
     }
 
-    pub(super) fn parameters<'b>(&'b self, scope: &'b String) -> [Parameter<'b>; 8] {
+    pub(super) fn parameters<'b>(&'b self, scope: &'b String) -> [Parameter<'b>; 9] {
         [
             (scope, Type::TEXT),
             (&self.at, Type::TIMESTAMPTZ_ARRAY),
@@ -272,6 +274,7 @@ impl<'a> OperationColumns<'a> {
             (&self.operation, Type::TEXT_ARRAY),
             (&self.asked_by, Type::TEXT_ARRAY),
             (&self.note, Type::TEXT_ARRAY),
+            (&self.detail, Type::TEXT_ARRAY),
         ]
     }
 }

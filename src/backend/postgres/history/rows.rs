@@ -101,6 +101,7 @@ pub(super) fn operation(row: &Row) -> Result<Option<OperationRecord>, Error> {
     record.number = row.try_get::<_, i64>("number")?.unsigned_abs();
     record.by = by(row)?;
     record.note = text(row, "note")?;
+    record.detail = text(row, "detail")?;
     Ok(Some(record))
 }
 

@@ -40,7 +40,7 @@ pub(super) struct Statements {
     pub(super) write_runs: String,
     /// $1 scope, $2 at, $3 node, $4 job, $5 reason, $6 lost, $7 first, $8 fire time, $9 term, $10 decision.
     pub(super) write_decisions: String,
-    /// $1 scope, $2 at, $3 node, $4 number, $5 job, $6 operation, $7 by, $8 note.
+    /// $1 scope, $2 at, $3 node, $4 number, $5 job, $6 operation, $7 by, $8 note, $9 detail.
     pub(super) write_operations: String,
     /// $1 scope, $2 jobs (each once), $3 at, $4 pauses (none: resumed), $5 until.
     pub(super) write_pauses: String,
@@ -182,9 +182,9 @@ ON CONFLICT (scope, at, node, job, reason, lost) DO UPDATE
 SET first = excluded.first, fire_time = excluded.fire_time, term = excluded.term, decision = excluded.decision";
 
 const WRITE_OPERATIONS: &str = "
-INSERT INTO {s}.history_operations (scope, at, node, number, job, operation, asked_by, note)
-SELECT $1, g.* FROM unnest($2::timestamptz[], $3::uuid[], $4::int8[], $5::text[], $6::text[], $7::text[], $8::text[])
-    AS g (at, node, number, job, operation, asked_by, note)
+INSERT INTO {s}.history_operations (scope, at, node, number, job, operation, asked_by, note, detail)
+SELECT $1, g.* FROM unnest($2::timestamptz[], $3::uuid[], $4::int8[], $5::text[], $6::text[], $7::text[], $8::text[],
+                           $9::text[]) AS g (at, node, number, job, operation, asked_by, note, detail)
 ON CONFLICT DO NOTHING";
 
 /// A change that was made before another one changes nothing. A pause stays while it lasts.

@@ -365,7 +365,10 @@ CREATE TABLE history_operations (
     -- Which one it is of those that the node recorded: it may do two within a microsecond.
     number bigint NOT NULL,
     asked_by text,
+    -- Why, in the words of whoever did it.
     note text,
+    -- What exactly, if the operation alone does not say it.
+    detail text,
     PRIMARY KEY (scope, at, node, number)
 );
 CREATE INDEX history_operations_by_time ON history_operations (scope, at, nth);

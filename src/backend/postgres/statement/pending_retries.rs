@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use callsheet_actors::{
-    FireTime, JobName, LOSSES_MAX, PENDING_RETRIES_MAX, RunId,
+    FireTime, JobName, LOSSES_MAX, NodeId, PENDING_RETRIES_MAX, RunId,
     adapter::one_line,
     port::{LostRun, PendingRetry, PendingRetryOfJob},
 };
@@ -61,9 +61,9 @@ macro_rules! owing {
     FROM (
         SELECT ",
             $numbers,
-            ", token, holder, run_job, run_fire_time, run_losses + 1 AS losses, owes, false AS former FROM owing
+            ", token, holder, run_job, run_fire_time, run_node, run_losses + 1 AS losses, owes, false AS former FROM owing
         UNION ALL
-        SELECT NULL, NULL, NULL, d.run, d.job, NULL, NULL, true, true
+        SELECT NULL, NULL, NULL, d.run, d.job, NULL, NULL, NULL, true, true
         FROM (SELECT DISTINCT run_job FROM owing WHERE owes) AS o
         CROSS JOIN LATERAL (SELECT run, job FROM debts WHERE scope = $1 AND job = o.run_job) AS d
         WHERE d.run NOT IN (",
@@ -174,9 +174,10 @@ pub(in super::super) fn lost_run(row: &Row) -> Result<Option<LostRun>, Error> {
     };
     let fire_time: Option<DateTime<Utc>> = row.try_get("lost_fire_time")?;
     let (run, fire_time) = (RunId::from(run), fire_time.map(FireTime::new));
+    let node = row.try_get::<_, Option<Uuid>>("lost_node")?.map(|node| NodeId::numbered(node.as_u128()));
     let losses: Option<i32> = row.try_get("losses")?;
     let retry = losses.map(|losses| PendingRetry { run, fire_time, losses: losses.unsigned_abs() });
-    Ok(stored_job(job).map(|job| LostRun { job, run, fire_time, retry }))
+    Ok(stored_job(job).map(|job| LostRun { job, run, node, fire_time, retry }))
 }
 
 #[cfg(test)]

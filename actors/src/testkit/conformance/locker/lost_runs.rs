@@ -69,6 +69,11 @@ impl Suite {
         self.victim = Some(backend);
     }
 
+    /// The node of the runs that were lost.
+    fn victim_node(&self) -> Option<NodeId> {
+        self.victim.as_ref().and_then(|victim| victim.node())
+    }
+
     async fn closed(&self) -> Vec<LostRun> {
         self.locker.close_lost(100).await.expect("an answer").lost
     }
@@ -86,7 +91,8 @@ impl Suite {
             assert_eq!(early, Verdict::NotGranted, "nobody has closed it yet");
 
             let retry = PendingRetry { run, fire_time, losses: 1 };
-            let closed = LostRun { job: name(job), run, fire_time, retry: Some(retry) };
+            let closed =
+                LostRun { job: name(job), run, node: self.victim_node(), fire_time, retry: Some(retry) };
             assert_eq!(self.closed().await, [closed]);
             assert_eq!(self.stored_as(&enrolment).await.pending_retries, [retry]);
             self.notification(|notification| {
@@ -118,7 +124,10 @@ impl Suite {
             let taken = self.stored_as(&enrolment).await;
             assert_eq!(taken.pending_retries, [], "it was taken up, and nobody has closed it since");
             let retry = Some(PendingRetry { run, fire_time, losses: 2 });
-            assert_eq!(self.closed().await, [LostRun { job: name(job), run, fire_time, retry }]);
+            assert_eq!(
+                self.closed().await,
+                [LostRun { job: name(job), run, node: self.victim_node(), fire_time, retry }]
+            );
             let request = self.resume_lost(&second);
             let token = self.granted(&request).await;
             assert_eq!(self.granted(&request).await, token, "asked again");
@@ -168,7 +177,8 @@ impl Suite {
 
                 let (run, fire_time) = (lost.run, lost.tick.map(|tick| tick.fire_time));
                 let retry = PendingRetry { run, fire_time, losses: 1 };
-                let expected = LostRun { job: name(job), run, fire_time, retry: Some(retry) };
+                let expected =
+                    LostRun { job: name(job), run, node: self.victim_node(), fire_time, retry: Some(retry) };
                 let Verdict::Granted { token, lost: Some(robbed) } = verdict else { panic!("{verdict:?}") };
                 assert_eq!(*robbed, expected, "thief {thief}");
                 let pending = Notification::PendingRetry(PendingRetryOfJob { job: name(job), retry });
