@@ -185,8 +185,8 @@ pub(crate) struct Case {
     /// How long jobs fire before the window begins.
     pub(crate) warm_up: Duration,
     pub(crate) window: Duration,
-    scope: String,
-    url: String,
+    pub(crate) scope: String,
+    pub(crate) url: String,
 }
 
 /// What a case measured: per second; in milliseconds; in microseconds of processor time a tick.
