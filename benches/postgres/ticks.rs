@@ -293,8 +293,8 @@ impl Case {
             let before = (processor_time()?, of_server()?, processor_time_below(of_all)?);
             let (ticks, dropped) = (TickCounter::read(), TickCounter::dropped());
             sleep_until(noted.until).await;
-            let (used, served) = (processor_time()? - before.0, of_server()? - before.1);
-            let others = (processor_time_below(of_all)? - before.2).saturating_sub(served);
+            let (used, served) = (processor_time()?.saturating_sub(before.0), of_server()? - before.1);
+            let others = processor_time_below(of_all)?.saturating_sub(before.2).saturating_sub(served);
             let (decided, dropped) = (TickCounter::read().since(ticks), TickCounter::dropped() - dropped);
             // Whoever is later than this counts as not started, or not recorded.
             tokio::time::sleep(Duration::from_millis(700)).await;

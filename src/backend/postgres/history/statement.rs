@@ -303,14 +303,20 @@ const JOBS_TO_PRUNE: &str = "
 SELECT job FROM {s}.history_jobs WHERE scope = $1 AND unpruned_digits > 0 AND unpruned_digits >= $2
 ORDER BY unpruned_digits DESC LIMIT $3";
 
-/// Deletes what a job has beyond so many runs of each outcome. Answers how many it were.
+/// Deletes what a job has beyond so many runs of each outcome. Answers how many it were. The index by outcome has
+/// none that succeeded.
 const PRUNE_JOB: &str = "
 WITH last AS MATERIALIZED (
     SELECT o.outcome, (
-        SELECT run FROM {s}.history_runs WHERE scope = $1 AND job = $2 AND outcome = o.outcome
+        SELECT run FROM {s}.history_runs WHERE scope = $1 AND job = $2 AND outcome = o.outcome AND outcome <> 'succeeded'
         ORDER BY run DESC OFFSET $3 LIMIT 1
     ) AS run
-    FROM unnest(ARRAY['succeeded', 'failed', 'panicked', 'timed_out', 'cancelled', 'lost']) AS o (outcome)
+    FROM unnest(ARRAY['failed', 'panicked', 'timed_out', 'cancelled', 'lost']) AS o (outcome)
+    UNION ALL
+    SELECT 'succeeded', (
+        SELECT run FROM {s}.history_runs WHERE scope = $1 AND job = $2 AND outcome = 'succeeded'
+        ORDER BY run DESC OFFSET $3 LIMIT 1
+    )
 ), old AS MATERIALIZED (
     SELECT h.ctid FROM last CROSS JOIN LATERAL (
         SELECT ctid FROM {s}.history_runs
