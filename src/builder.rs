@@ -250,6 +250,24 @@ impl Builder {
         self
     }
 
+    /// Sets how many missed ticks this node makes up for in a second, so that the jobs that come back together
+    /// after a downtime do not start together; 1 to 1,000,000, `None` is no bound. Default: 1,000
+    /// ([`CATCH_UP_PER_SECOND_DEFAULT`](crate::CATCH_UP_PER_SECOND_DEFAULT)).
+    ///
+    /// A tick that is late by more than [`misfire_after`](crate::Job::misfire_after) when it is found, or when the
+    /// pause of its job ends, waits for its turn; the one whose [misfire window](crate::Misfire) ends soonest is
+    /// first. If the window ends meanwhile it is skipped, with the reason `misfire`. A tick on time waits for
+    /// nobody's turn. Turns that are less than 10 ms apart are given together.
+    ///
+    /// The leader claims the ticks of all [`Leader`](crate::Fires::Leader) jobs, so its pace is that of the
+    /// cluster. Of [`AnyNode`](crate::Fires::AnyNode) jobs, of those that the leader does not have, and of
+    /// [`Local`](crate::Fires::Local) ones, each node has its own pace: n nodes start up to n times as many.
+    /// [`HealthReport::catching_up`](crate::HealthReport::catching_up) says how many jobs wait.
+    pub fn catch_up_per_second(mut self, ticks: impl Into<Option<u32>>) -> Self {
+        self.options.catch_up_per_second = ticks.into();
+        self
+    }
+
     /// Sets how long [`start`](Self::start) waits for the store, at least 1 ms. Default: 10 s.
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.options.connect_timeout = Some(timeout);

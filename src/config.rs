@@ -2,7 +2,7 @@
 
 use crate::schedule::Definition;
 
-/// What a file says of a job that the code defines: when it is due, and its policies.
+/// What a file says of a job that the code defines: when it is due, its policies, and what is expected of it.
 /// [`Job::apply`](crate::Job::apply) puts it in the place of what the code says; what the file does not say
 /// stays.
 ///
@@ -16,6 +16,7 @@ use crate::schedule::Definition;
 /// | `policies.retry` | `{"attempts": 3, "initial": "1s", "factor": 2.0, "max": "5m", "jitter": 0.2}`, of which all may be left out: [`Retry`](crate::Retry) |
 /// | `policies.misfire_after`, `policies.timeout`, `policies.abort_after` | a duration: `"1m 30s"` |
 /// | `policies.limit`, `policies.pause_after`, `policies.priority` | a number |
+/// | `expect.success_within`, `expect.start_within`, `expect.end_within`, `expect.at_least` | a duration: [`Expectation`](crate::Expectation) |
 ///
 /// The same in JSON, TOML and what else serde reads. A key that is none of these is refused, and so is a
 /// value of another type, with the path in the message. What is wrong with the values themselves is told when
@@ -36,6 +37,7 @@ use crate::schedule::Definition;
 ///     [report]
 ///     schedule = { cron = "0 9 * * 1-5", timezone = "Europe/Lisbon" }
 ///     policies.misfire = { latest = { within = "1h" } }
+///     expect = { success_within = "26h", start_within = "5m" }
 /// "#;
 /// let mut jobs: HashMap<String, JobConfig> = toml::from_str(file)?;
 ///

@@ -2,7 +2,7 @@
 
 use callsheet_actors::{
     AddError, ErrorKind, ExplainError, Fault, HistoryError, NextFireTimesError, PauseError, SelectError,
-    TriggerError, UnknownRun, UpdateError,
+    SkipMissedError, TriggerError, UnknownRun, UpdateError,
 };
 
 /// Why a call to the scheduler did nothing.
@@ -24,6 +24,9 @@ pub enum Error {
     /// Jobs were not paused or resumed.
     #[error(transparent)]
     Pause(#[from] PauseError),
+    /// What jobs had missed was not skipped.
+    #[error(transparent)]
+    SkipMissed(#[from] SkipMissedError),
     /// There are no fire times.
     #[error(transparent)]
     NextFireTimes(#[from] NextFireTimesError),
@@ -69,6 +72,7 @@ impl Error {
             Self::Select(error) => error.kind(),
             Self::Update(error) => error.kind(),
             Self::Pause(error) => error.kind(),
+            Self::SkipMissed(error) => error.kind(),
             Self::NextFireTimes(error) => error.kind(),
             Self::Trigger(error) => error.kind(),
             Self::Explain(error) => error.kind(),

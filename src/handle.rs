@@ -8,8 +8,9 @@ use callsheet_actors::{
     EventStream, Explain, Explanations, FireTime, Health, HealthReport, IntoRecipient, Job, JobActor,
     JobAddress, JobDetails, JobHistory, JobName, JobPage, JobRecord, JobStatus, ListJobs, Listen, ListenTo,
     NAME_MAX, NextFireTimes, Note, OperationPage, Operations, Pause, PauseJobs, RemoveJobs, RescheduleJob,
-    Resign, ResumeJobs, RunHistory, RunId, RunPage, SelectError, Selector, ShutdownReport, SupervisorActor,
-    TriggerJob, TriggeredRun, UpdateJob, When, adapter::bounded, port::IntoSchedule,
+    Resign, ResumeJobs, RunHistory, RunId, RunPage, SelectError, Selector, ShutdownReport, SkipMissed,
+    SkippedMissed, SupervisorActor, TriggerJob, TriggeredRun, UpdateJob, When, adapter::bounded,
+    port::IntoSchedule,
 };
 use chrono::{DateTime, Utc};
 
@@ -23,6 +24,7 @@ use crate::{builder::Builder, error::Error};
 /// |---|---|---|
 /// | add, change and remove jobs | [`add`](Self::add), [`add_all`](Self::add_all), [`update`](Self::update), [`reschedule`](Self::reschedule), [`remove`](Self::remove) | [`AddJob`], [`AddJobs`], [`UpdateJob`], [`RescheduleJob`], [`RemoveJobs`] |
 /// | pause and resume them, on all nodes | [`pause`](Self::pause), [`pause_with`](Self::pause_with), [`resume`](Self::resume) | [`PauseJobs`], [`ResumeJobs`] |
+/// | skip what they missed | [`skip_missed`](Self::skip_missed) | [`SkipMissed`] |
 /// | say who asks, and why | [`by`](Self::by), [`note`](Self::note) | `by` and `note` of each of these |
 /// | run a job now; stop runs | [`trigger`](Self::trigger), [`trigger_for`](Self::trigger_for), [`cancel_runs`](Self::cancel_runs), [`cancel_run`](Self::cancel_run) | [`TriggerJob`], [`CancelRuns`], [`CancelRun`] |
 /// | see what jobs do | [`details`](Self::details), [`list`](Self::list), [`next_fire_times`](Self::next_fire_times), [`explain`](Self::explain) | [`JobDetails`], [`ListJobs`], [`NextFireTimes`], [`Explain`] |
@@ -278,6 +280,35 @@ impl Callsheet {
     /// Dropping the future may or may not resume them.
     pub async fn resume(&self, jobs: impl Into<Selector>) -> Result<Vec<JobName>, Error> {
         Ok(self.ask(ResumeJobs::new(jobs).by(self.by.clone()).note(self.note.clone())).await??)
+    }
+
+    /// Skips everything that the selected jobs have missed until now, and answers of each how many ticks that were:
+    /// see [`SkipMissed`]. [Why](Self::note) is kept with the decisions.
+    ///
+    /// ```
+    /// use callsheet::{prelude::*, schedule::every};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let job = Job::new("sweep", every(std::time::Duration::from_hours(1))).run(async |_| {});
+    /// let jobs = Callsheet::builder().job(job).start().await?;
+    ///
+    /// let skipped = jobs.note("the disk was full")?.skip_missed("sweep").await?;
+    /// assert_eq!((skipped[0].job.as_str(), skipped[0].count), ("sweep", 0), "nothing was missed");
+    /// # jobs.shutdown(std::time::Duration::from_secs(5)).await;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As for [`SkipMissed`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future may or may not skip them.
+    pub async fn skip_missed(&self, jobs: impl Into<Selector>) -> Result<Vec<SkippedMissed>, Error> {
+        Ok(self.ask(SkipMissed::new(jobs).by(self.by.clone()).note(self.note.clone())).await??)
     }
 
     /// Starts a run now, on this node, under the job's lock key, without moving its schedule. Answers what

@@ -89,6 +89,7 @@
 //! # Features
 //!
 //! * `postgres` (default): `backend::Postgres`, coordination of several nodes on PostgreSQL.
+//! * `redis`: `backend::Redis`, the same on Redis 6 or newer, or Valkey.
 //! * `prometheus` (default): a recorder and its `/metrics` resource for actix-web.
 //! * `actix-web` (by `prometheus`): [`Error`] as the answer of a handler.
 //! * `testkit`: virtual clock, fakes, recorder, cluster rig and conformance suites.
@@ -114,33 +115,35 @@ pub use actix_web;
 #[cfg(feature = "testkit")]
 pub use callsheet_actors::testkit;
 pub use callsheet_actors::{
-    ALLOW_MAX, ATTEMPTS_RECORDED_MAX, ActiveRunStatus, ActorGone, AddError, AddJob, AddJobs, Added,
-    AnnounceShutdown, Answer, AttemptRecord, BLOCKING_THREADS_DEFAULT, Bodiless, BodyThreads, By,
-    CALL_DEADLINE, CATCH_UP_PACE, CLOCK_OFFSET_MAX_DEFAULT, CONNECT_TIMEOUT_DEFAULT, CancelItsRuns,
-    CancelReason, CancelRun, CancelRuns, Candidacy, DIVERGED_RUNS_MAX, Decision, DecisionPage,
-    DecisionRecord, Decisions, Delay, DivergedRun, ERROR_BYTES_DEFAULT, ERROR_BYTES_MAX, ERROR_BYTES_MIN,
-    EVENT_BUFFER_DEFAULT, EVENT_BYTES_MAX, EVENTS_MAX, EXPECT_MAX, EXPECT_MIN, EXPECT_RUN_MIN, EXPLAINED_MAX,
-    EndedRun, ErrorKind, Event, EventFilter, EventKind, EventName, EventStream, Events, Evidence,
-    Expectation, Explain, ExplainError, Explanation, Explanations, FAILING_RUNS_MIN, FIRE_TIMES_MAX,
-    FORGET_AFTER_DEFAULT, FORGET_AFTER_MIN, FailedRun, FailingJob, Fault, Faults, FencingToken, FinishedRun,
-    FireTime, FireTimes, Fires, HISTORY_PAGE_DEFAULT, HISTORY_PAGE_MAX, HISTORY_QUEUE_MIN,
-    HOOK_CALL_BYTES_MAX, HOOK_CALLS_MAX, HOOK_TIMEOUT_DEFAULT, HOOK_TIMEOUT_MAX, Health, HealthReport,
-    HeldStatus, HistoryError, HistoryOptions, Holder, HowDrained, IntoRecipient, IntoRunResult,
-    JOB_LINES_MAX, JOBS_LOGGED_MAX, Job, JobActor, JobAddress, JobContext, JobDetails, JobHistory, JobName,
-    JobOperation, JobPage, JobRecord, JobState, JobStatus, LOSSES_MAX, LastRunStatus, ListJobs, Listen,
-    ListenTo, LockKey, MAY_LEAD_TIMEOUT, MEASURES_MAX, MEMORY_BYTES_MIN, MISFIRE_ALL_MAX, MISFIRE_WITHIN_MAX,
-    MISFIRE_WITHIN_MIN, Measure, MemoryBounds, Misfire, NAME_MAX, NODE_HOOK_CALL_BYTES_MAX, NextFireTimes,
-    NextFireTimesError, NodeId, NotDecided, NotKnown, Note, OPEN_RUN_STALE, OnLost, Operation, OperationPage,
-    OperationRecord, Operations, Origin, Outcome, Over, OverdueAlarm, OverdueJob, Overlap, PAGE_MAX,
-    PAUSE_NOTE_MAX, PENDING_RETRIES_MAX, PROBLEM_JOBS_MAX, PROGRESS_PACE, PageStart, Part, Pause, PauseError,
-    PauseJobs, Policies, PolicyConfig, Problem, ProblemJobs, QUEUE_MAX, REPORT_CHARS_MAX, REPORTED_BYTES_MAX,
+    ALLOW_MAX, ATTEMPT_ERRORS_BYTES_MAX, ATTEMPTS_RECORDED_MAX, ActiveRunStatus, ActorGone, AddError, AddJob,
+    AddJobs, Added, AnnounceShutdown, Answer, AttemptRecord, BLOCKING_THREADS_DEFAULT, Bodiless, BodyThreads,
+    By, CALL_DEADLINE, CATCH_UP_PACE, CATCH_UP_PER_SECOND_DEFAULT, CATCH_UP_PER_SECOND_MAX,
+    CLOCK_OFFSET_MAX_DEFAULT, CONNECT_TIMEOUT_DEFAULT, CancelItsRuns, CancelReason, CancelRun, CancelRuns,
+    Candidacy, CatchingUp, DIVERGED_RUNS_MAX, Decision, DecisionPage, DecisionRecord, Decisions, Delay,
+    DivergedRun, ERROR_BYTES_DEFAULT, ERROR_BYTES_MAX, ERROR_BYTES_MIN, EVENT_BUFFER_DEFAULT,
+    EVENT_BYTES_MAX, EVENTS_MAX, EXPECT_MAX, EXPECT_MIN, EXPECT_RUN_MIN, EXPLAINED_MAX, EndedRun, ErrorKind,
+    Event, EventFilter, EventKind, EventName, EventStream, Events, Evidence, ExpectConfig, Expectation,
+    Explain, ExplainError, Explanation, Explanations, FAILING_RUNS_MIN, FIRE_TIMES_MAX, FORGET_AFTER_DEFAULT,
+    FORGET_AFTER_MIN, FailedRun, FailingJob, Fault, Faults, FencingToken, FinishedRun, FireTime, FireTimes,
+    Fires, HISTORY_PAGE_DEFAULT, HISTORY_PAGE_MAX, HISTORY_QUEUE_MIN, HOOK_CALL_BYTES_MAX, HOOK_CALLS_MAX,
+    HOOK_TIMEOUT_DEFAULT, HOOK_TIMEOUT_MAX, Health, HealthReport, HeldStatus, HistoryError, HistoryOptions,
+    Holder, HowDrained, IntoRecipient, IntoRunResult, JOB_LINES_MAX, JOBS_LOGGED_MAX, Job, JobActor,
+    JobAddress, JobContext, JobDetails, JobHistory, JobName, JobOperation, JobPage, JobRecord, JobState,
+    JobStatus, LOSSES_MAX, LastRunStatus, ListJobs, Listen, ListenTo, LockKey, MAY_LEAD_TIMEOUT,
+    MEASURES_MAX, MEMORY_BYTES_MIN, MISFIRE_ALL_MAX, MISFIRE_WITHIN_MAX, MISFIRE_WITHIN_MIN, Measure,
+    MemoryBounds, Misfire, NAME_MAX, NODE_HOOK_CALL_BYTES_MAX, NextFireTimes, NextFireTimesError, NodeId,
+    NotDecided, NotKnown, Note, OPEN_RUN_STALE, OnLost, Operation, OperationPage, OperationRecord,
+    Operations, Origin, Outcome, Over, OverdueAlarm, OverdueJob, Overlap, PAGE_MAX, PAUSE_NOTE_MAX,
+    PENDING_RETRIES_MAX, PROBLEM_JOBS_MAX, PROGRESS_PACE, PageStart, Part, Pause, PauseError, PauseJobs,
+    Policies, PolicyConfig, Problem, ProblemJobs, QUEUE_MAX, REPORT_CHARS_MAX, REPORTED_BYTES_MAX,
     REPORTED_RUNS_MAX, RESIGN_PAUSE_DEFAULT, RESIGN_PAUSE_MIN, RESTART_PERIOD, RESTARTS_MAX, RETENTION_MAX,
     RETENTION_MIN, RemoveJobs, Reported, RescheduleJob, Resign, ResumeJobs, Retention, Retry, Run, RunError,
     RunHistory, RunId, RunOrigin, RunPage, RunPhase, RunRecord, RunResult, SHUTDOWN_ABORT_AFTER_DEFAULT,
     SHUTDOWN_END_MAX, STALL_MAX, SUBSCRIBER_EVENT_BYTES_MAX, SUBSCRIBER_EVENTS_MAX, Scheduled, SelectError,
-    Selector, Shutdown, ShutdownNow, ShutdownReport, SkipReason, SkippedTicks, StartError, StepDownReason,
-    SupervisorActor, TEXT_MAX, Tag, Term, TriggerError, TriggerJob, Triggered, TriggeredRun, UnknownRun,
-    UpdateError, UpdateJob, WAITING_ERROR_BYTES_MAX, When, WhenFull, port,
+    Selector, Shutdown, ShutdownNow, ShutdownReport, SkipMissed, SkipMissedError, SkipReason, SkippedMissed,
+    SkippedTicks, StartError, StepDownReason, SupervisorActor, TEXT_MAX, Tag, Term, TriggerError, TriggerJob,
+    Triggered, TriggeredRun, UnknownRun, UpdateError, UpdateJob, WAITING_ERROR_BYTES_MAX, When, WhenFull,
+    port,
 };
 pub use callsheet_actors::{
     BoxFuture, CancellationToken, WaitForCancellationFuture, actix, chrono, serde, tracing, uuid,

@@ -21,6 +21,7 @@ const TAKES: &[(&str, &str)] = &[
     ("builder.rs: clock_offset_max", "options_at_their_ends_work"),
     ("builder.rs: error_bytes_max", "options_at_their_ends_work"),
     ("builder.rs: connect_timeout", "options_at_their_ends_work"),
+    ("builder.rs: catch_up_per_second", "options_at_their_ends_work"),
     ("builder.rs: forget_after", "options_at_their_ends_work"),
     ("builder.rs: hook_timeout", "options_at_their_ends_work"),
     ("builder.rs: job_labels_max", "options_at_their_ends_work"),
@@ -29,6 +30,10 @@ const TAKES: &[(&str, &str)] = &[
     ("builder.rs: shutdown_abort_after", "a_shutdown_waits_for_as_long_as_it_is_told"),
     ("builder.rs: overdue_after", "what_may_be_expected_is_refused_beyond_its_ends"),
     ("options.rs: overdue_after", "what_may_be_expected_is_refused_beyond_its_ends"),
+    ("job_config.rs: success_within", "what_may_be_expected_is_refused_beyond_its_ends"),
+    ("job_config.rs: start_within", "what_may_be_expected_is_refused_beyond_its_ends"),
+    ("job_config.rs: end_within", "what_may_be_expected_is_refused_beyond_its_ends"),
+    ("job_config.rs: at_least", "what_may_be_expected_is_refused_beyond_its_ends"),
     ("definition.rs: expect_success_within", "what_may_be_expected_is_refused_beyond_its_ends"),
     ("definition.rs: expect_start_within", "what_may_be_expected_is_refused_beyond_its_ends"),
     ("definition.rs: expect_end_within", "what_may_be_expected_is_refused_beyond_its_ends"),
@@ -46,6 +51,7 @@ const TAKES: &[(&str, &str)] = &[
     ("options.rs: clock_offset_max", "options_at_their_ends_work"),
     ("options.rs: error_bytes_max", "options_at_their_ends_work"),
     ("options.rs: connect_timeout", "options_at_their_ends_work"),
+    ("options.rs: catch_up_per_second", "options_at_their_ends_work"),
     ("options.rs: forget_after", "options_at_their_ends_work"),
     ("options.rs: job_labels_max", "options_at_their_ends_work"),
     ("options.rs: local_body_threads", "options_out_of_range_are_refused_together"),
@@ -92,6 +98,7 @@ const TAKES: &[(&str, &str)] = &[
     ("job_config.rs: limit", "policies_at_their_ends_work"),
     ("job_config.rs: pause_after", "policies_at_their_ends_work"),
     ("job_config.rs: priority", "policies_at_their_ends_work"),
+    ("mod.rs: deadline", "the_deadline_of_redis_is_50_ms_to_5_s_and_at_most_half_of_the_lease"),
     ("mod.rs: lease", "the_lease_of_postgres_is_a_second_to_an_hour"),
     ("query.rs: limit", "a_page_of_history_of_any_length_says_whether_there_is_more"),
     ("history.rs: runs_for", "the_history_at_its_ends_works"),
@@ -184,6 +191,7 @@ const GIVES: &[&str] = &[
     "query.rs: of",
     "query.rs: admits",
     "query.rs: nth",
+    "query.rs: unread",
 ];
 
 const NUMBERS: [&str; 13] =

@@ -60,7 +60,10 @@ async fn a_file_changes_what_it_names_and_nothing_else() {
 #[test]
 fn what_is_wrong_in_a_file_is_told_with_its_path() {
     let table = [
-        (json!({"shedule": "@daily"}), "shedule: unknown field `shedule`, expected `schedule` or `policies`"),
+        (
+            json!({"shedule": "@daily"}),
+            "shedule: unknown field `shedule`, expected one of `schedule`, `policies`, `expect`",
+        ),
         (
             json!({"policies": {"tiemout": "1s"}}),
             "policies.tiemout: unknown field `tiemout`, expected one of `fires`",
@@ -91,6 +94,15 @@ fn what_is_wrong_in_a_file_is_told_with_its_path() {
             json!({"policies": {"overlap": "alow"}}),
             "policies.overlap: unknown variant `alow`, expected one of `skip`",
         ),
+        (
+            json!({"expect": {"succes_within": "26h"}}),
+            "expect.succes_within: unknown field `succes_within`, expected one of `success_within`",
+        ),
+        (json!({"expect": {"at_least": "soon"}}), "expect.at_least: duration \"soon\": "),
+        (
+            json!({"expect": "26h"}),
+            "expect: invalid type: string \"26h\", expected what is expected of a job, such as",
+        ),
         (json!({"policies": 3}), "policies: invalid type: integer `3`, expected policies of a job, such as"),
         (
             json!({"schedule": 5}),
@@ -110,7 +122,7 @@ fn what_is_wrong_in_a_file_is_told_with_its_path() {
         let error = serde_json::from_value::<JobConfig>(json.clone()).expect_err(expected).to_string();
 
         assert!(error.starts_with(expected), "{json}: {error}");
-        for internal in ["struct ", "Form", "Keys", "PolicyConfig"] {
+        for internal in ["struct ", "Form", "Keys", "PolicyConfig", "ExpectConfig"] {
             assert!(!error.contains(internal), "{json}: {error}");
         }
     }
@@ -173,4 +185,34 @@ fn a_file_holds_many_jobs() {
     let error =
         toml::from_str::<BTreeMap<String, JobConfig>>("[report]\npolicies.limit = 'one'").expect_err("wrong");
     assert!(error.to_string().contains("policies.limit: invalid type: string \"one\""), "{error}");
+}
+
+#[test]
+fn what_a_file_expects_takes_the_place_of_what_the_code_expects_and_the_rest_stays() {
+    let job = |file: &str| {
+        let config: JobConfig = toml::from_str(file).expect("the types are right");
+        let written = toml::to_string(&config).expect("it can be written");
+        assert_eq!(toml::from_str::<JobConfig>(&written).expect("it is read back").expect, config.expect);
+        let job = Job::new("mail", every("5m"))
+            .expect_success_within(Duration::from_nanos(1))
+            .expect_end_within(Duration::from_nanos(1))
+            .apply(config)
+            .run(async |_| {});
+        job.check().map_err(|faults| faults.to_string()).err().unwrap_or_default()
+    };
+    let of_code = |what: &str| format!("job \"mail\": expect_{what}_within \"1ns\"");
+
+    let refused = job("policies.timeout = '20m'");
+    assert!(refused.contains(&of_code("success")) && refused.contains(&of_code("end")), "{refused}");
+    let refused = job("expect.success_within = '26h'");
+    assert!(!refused.contains("success") && refused.contains(&of_code("end")), "{refused}");
+    let all = "expect = { success_within = '26h', start_within = '5m', end_within = '2h', at_least = '10s' }";
+    assert_eq!(job(all), "");
+    for (file, refused) in [
+        ("start_within = '999ms'", "job \"mail\": expect_start_within \"999ms\""),
+        ("at_least = '3h'", "job \"mail\": expect_at_least \"3h\": it is shorter than expect_end_within"),
+    ] {
+        let told = job(&format!("expect.success_within = '26h'\nexpect.end_within = '2h'\nexpect.{file}"));
+        assert!(told.starts_with(refused), "{told}");
+    }
 }

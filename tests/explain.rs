@@ -474,3 +474,17 @@ async fn a_wrong_question_is_refused_with_value_rule_and_cure() {
     assert!(matches!(&error, Error::Explain(ExplainError::UnknownJob { .. })), "{error:?}");
     jobs.shutdown(secs(1)).await;
 }
+
+#[test]
+fn what_comes_after_the_last_run_of_a_limited_job_says_so() {
+    simulate(START, async |rig| {
+        let node = rig.node(node_with([hourly("twice").limit(2)])).await;
+        rig.advance(hours(5)).await;
+
+        let second = answer(rig, node, "twice", "02:00:00").await;
+        assert!(matches!(second, Answer::Ran { .. }), "{second:?}");
+        for time in ["03:00:00", "09:00:00"] {
+            assert_eq!(answer(rig, node, "twice", time).await, Answer::Exhausted { limit: 2 }, "{time}");
+        }
+    });
+}

@@ -208,6 +208,10 @@ fn the_configuration_names_every_option_and_no_other() {
     let made = BTreeSet::from(["new".to_owned(), "url_from".to_owned()]);
     assert_eq!(linked(section(CONFIGURATION, "PostgreSQL"), "backend::Postgres"), &postgres | &made);
 
+    let redis = options(&["src/backend/redis/mod.rs"], "Redis");
+    let made = BTreeSet::from(["new".to_owned(), "from_env".to_owned()]);
+    assert_eq!(linked(section(CONFIGURATION, "Redis"), "backend::Redis"), &redis | &made);
+
     let job = options(&["actors/src/definition.rs", "actors/src/job_config.rs"], "Job");
     // Of another type in the same file.
     let job = &job - &BTreeSet::from(["over".to_owned()]);

@@ -1,6 +1,6 @@
 //! A run whose node died goes on as its next attempt, if its job says so.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use callsheet::{
     AddJob, CancelReason, CancelRuns, EventKind, FencingToken, Fires, Job, LOSSES_MAX, OnLost, Origin,
@@ -85,7 +85,7 @@ fn a_body_sees_its_attempt_and_may_be_tried_again_as_often_as_is_left() {
                 _ => None,
             })
             .collect();
-        assert_eq!(errors, ["attempt 2".into(), "attempt 3".into()]);
+        assert_eq!(errors, ["attempt 2", "attempt 3"].map(Arc::<str>::from));
     });
 }
 

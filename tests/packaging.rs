@@ -83,7 +83,9 @@ fn packages_ship_sources_documents_and_licences_and_nothing_else() {
         expected.extend(files(&base, "src"));
         if name == "callsheet" {
             // The example `failover` starts servers as the tests do.
-            expected.extend(["CHANGELOG.md", "tests/common/postgres.rs"].map(str::to_owned));
+            expected.extend(
+                ["CHANGELOG.md", "tests/common/owner.rs", "tests/common/postgres.rs"].map(str::to_owned),
+            );
             expected.extend(files(&base, "examples"));
         }
 

@@ -205,6 +205,10 @@ impl<B> Job<B> {
         &mut self.policies
     }
 
+    pub(crate) fn expected_mut(&mut self) -> &mut Expectations {
+        &mut self.expected
+    }
+
     /// Sets which nodes fire the job. Default: [`Fires::Leader`].
     #[must_use]
     pub fn fires(mut self, fires: Fires) -> Self {

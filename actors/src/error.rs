@@ -7,7 +7,8 @@ use chrono::{DateTime, SecondsFormat, Utc};
 pub use crate::fault::{Fault, Faults};
 use crate::{
     core::text::{Grouped, bounded},
-    name::{JobName, NAME_MAX, RunId},
+    health::ProblemJobs,
+    name::{JobName, NAME_MAX, NodeId, RunId},
     port::HistoryError,
 };
 
@@ -273,6 +274,53 @@ impl PauseError {
             Self::Select(error) => error.kind(),
             Self::Invalid(_) => ErrorKind::Invalid,
             Self::Unavailable { .. } | Self::BadData { .. } => ErrorKind::Unavailable,
+        }
+    }
+}
+
+/// Why what jobs have missed was not skipped.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SkipMissedError {
+    /// There is no such job.
+    #[error(transparent)]
+    Select(#[from] SelectError),
+    /// This node does not decide the ticks of these jobs. Nothing was skipped.
+    #[error("this node does not decide the ticks of {jobs}; {}", there(*leader))]
+    NotDecidedHere {
+        /// Of which.
+        jobs: ProblemJobs,
+        /// The node that leads, if it is known and is another one.
+        leader: Option<NodeId>,
+    },
+    /// These jobs, or the store, did not answer. What the others had missed was skipped.
+    #[error(
+        "whether what {jobs} had missed was skipped is not known: the store or the jobs did not answer; ask again, it does no harm"
+    )]
+    Unanswered {
+        /// Which.
+        jobs: ProblemJobs,
+    },
+    /// The engine shuts down or has stopped.
+    #[error("nothing is skipped any more: the engine shuts down")]
+    ShuttingDown,
+}
+
+/// Where to ask instead.
+fn there(leader: Option<NodeId>) -> String {
+    match leader {
+        Some(leader) => format!("node {leader} leads: ask there"),
+        None => "ask the node that leads, once one does".to_owned(),
+    }
+}
+
+impl SkipMissedError {
+    /// What kind of error it is.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Select(error) => error.kind(),
+            Self::NotDecidedHere { .. } | Self::Unanswered { .. } => ErrorKind::Unavailable,
+            Self::ShuttingDown => ErrorKind::Stopped,
         }
     }
 }

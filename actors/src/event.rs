@@ -43,9 +43,9 @@ pub struct Event {
 ///
 /// | level | events |
 /// |---|---|
-/// | ERROR | `RunPanicked`, `JobRestarted`, `JobBroken`, `JobOverdue` |
+/// | ERROR | `RunPanicked`, `JobRestarted`, `JobBroken`, `JobOverdue`, `LeaderOverdue` |
 /// | WARN | `HistoryDiverged`, `RunFailed`, `RunTimedOut`, `RunLost`, `LockLost`, `JobConflicting`, `JobParked`, `ClockStepped`, `LeaseTooShort`, `ZoneDataChanged`, `ZoneDataDiffers`, `TickSkipped` by `Misfire` |
-/// | INFO | `LeadershipGained`, `LeadershipLost`, `LeaseLongEnough`, `CandidacyWithdrawn`, `CandidacyRestored`, `JobPaused`, `JobResumed`, `JobRevived`, `JobUnparked`, `JobRecovered`, `JobUpdated`, `TickHeld`, `RunRetried`, `RunCancelled`, `ShutdownStarted`, `ShutdownFinished` |
+/// | INFO | `LeadershipGained`, `LeadershipLost`, `LeaseLongEnough`, `CandidacyWithdrawn`, `CandidacyRestored`, `JobPaused`, `JobResumed`, `JobRevived`, `JobUnparked`, `JobRecovered`, `LeaderRecovered`, `JobUpdated`, `TickHeld`, `RunRetried`, `RunCancelled`, `ShutdownStarted`, `ShutdownFinished` |
 /// | DEBUG | `JobAdded`, `JobRemoved`, `TickSkipped`, `RunStarted`, `RunSucceeded`, `RunProgressed`, `LockContended`, `LockUnavailable`, `LeadershipUnavailable` |
 ///
 /// At INFO, WARN and ERROR, at most [`JOB_LINES_MAX`](crate::JOB_LINES_MAX) events of a kind are logged of a
@@ -352,6 +352,19 @@ pub enum EventKind {
         /// What happened.
         reason: String,
     },
+    /// The leader, another node, says that ticks are due which it does not decide, or which were to start by now:
+    /// said once by each follower, until [`LeaderRecovered`](Self::LeaderRecovered). The health of the followers says
+    /// so meanwhile ([`TicksUndecidedOnLeader`](crate::Problem::TicksUndecidedOnLeader)), the leader itself says of
+    /// which jobs.
+    LeaderOverdue {
+        /// Since when the first of them is due.
+        since: DateTime<Utc>,
+    },
+    /// No leader says any more that ticks are due and not decided, or this node leads itself.
+    LeaderRecovered {
+        /// Since when the first of them was due.
+        since: DateTime<Utc>,
+    },
     /// Round trips to the store take too long for the lease: terms and sessions may be lost although nothing
     /// is wrong. It is said once, until [`LeaseLongEnough`](Self::LeaseLongEnough).
     LeaseTooShort {
@@ -490,6 +503,8 @@ event_names! {
     CandidacyWithdrawn,
     CandidacyRestored,
     LeadershipUnavailable,
+    LeaderOverdue,
+    LeaderRecovered,
     LeaseTooShort,
     LeaseLongEnough,
     ClockStepped,
@@ -542,6 +557,8 @@ impl EventKind {
             | Self::CandidacyWithdrawn { .. }
             | Self::CandidacyRestored
             | Self::LeadershipUnavailable { .. }
+            | Self::LeaderOverdue { .. }
+            | Self::LeaderRecovered { .. }
             | Self::LeaseTooShort { .. }
             | Self::LeaseLongEnough { .. }
             | Self::ClockStepped { .. }

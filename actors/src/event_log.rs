@@ -56,7 +56,7 @@ impl EventKind {
     pub(crate) fn level(&self) -> Level {
         match self {
             Self::RunPanicked { .. }
-            | Self::JobRestarted { .. } | Self::JobBroken { .. } | Self::JobOverdue { .. } => {
+            | Self::JobRestarted { .. } | Self::JobBroken { .. } | Self::JobOverdue { .. } | Self::LeaderOverdue { .. } => {
                 Level::Error
             },
             Self::HistoryDiverged { .. }
@@ -73,6 +73,7 @@ impl EventKind {
             | Self::TickSkipped { reason: SkipReason::Misfire, .. } => Level::Warn,
             Self::LeadershipGained { .. }
             | Self::LeadershipLost { .. }
+            | Self::LeaderRecovered { .. }
             | Self::LeaseLongEnough { .. }
             | Self::CandidacyWithdrawn { .. }
             | Self::CandidacyRestored
@@ -230,6 +231,8 @@ pub(crate) mod tests {
                 expectation: Expectation::AtLeast,
                 since: DateTime::UNIX_EPOCH,
             },
+            EventName::LeaderOverdue => EventKind::LeaderOverdue { since: DateTime::UNIX_EPOCH },
+            EventName::LeaderRecovered => EventKind::LeaderRecovered { since: DateTime::UNIX_EPOCH },
             EventName::TickHeld => {
                 let reason = SkipReason::Paused;
                 EventKind::TickHeld { job, fire_time, reason }

@@ -52,6 +52,21 @@ pub struct HealthReport {
     pub healthy: bool,
     /// What is wrong.
     pub problems: Vec<Problem>,
+    /// The jobs whose missed ticks wait for their turn to be made up for, if there are any: no problem, as the
+    /// [pace](crate::EngineOptions::catch_up_per_second) says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub catching_up: Option<CatchingUp>,
+}
+
+/// Jobs whose missed ticks wait for their turn to be made up for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct CatchingUp {
+    /// How many.
+    pub jobs: usize,
+    /// When the last of them has its turn at this pace, by the store's clock. Those whose misfire window ends
+    /// before are skipped.
+    pub until: DateTime<Utc>,
 }
 
 impl HealthReport {

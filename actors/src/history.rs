@@ -2,11 +2,13 @@
 //!
 //! * `options`: what an engine is told: whether a history is kept, where, and how much of it.
 //! * `recorder`: where the actors say what happened. It waits for nothing, and holds a bounded number of records.
+//! * `attempts`: those of a run that failed, until it ends.
 //! * `pending`: decisions that are counted together. `open_runs`: runs in progress.
 //! * `collected`: records on their way, in parts. `dropped`: those that are not written are counted.
 //! * `writer`: it hands on what was recorded to a history that takes its time, and asks it.
 //! * `memory`, `job_row`: a history in the memory of this process.
 
+mod attempts;
 mod collected;
 mod dropped;
 mod job_row;
@@ -20,7 +22,13 @@ mod tests;
 mod writer;
 
 pub use self::{
+    attempts::ATTEMPT_ERRORS_BYTES_MAX,
     memory::MemoryHistory,
     options::{HISTORY_QUEUE_MIN, HistoryOptions},
 };
-pub(crate) use self::{open_runs::OpenRun, recorder::Recorder, writer::HistoryThread};
+pub(crate) use self::{
+    attempts::Attempts,
+    open_runs::OpenRun,
+    recorder::Recorder,
+    writer::{HistoryThread, Reader},
+};

@@ -59,7 +59,7 @@ pub(crate) use self::{
     handle::{JobHandle, OnTrial, RefusedStep, WakeTime},
     hook_calls::{HookCalls, overdue},
     host::JobHost,
-    message::{AsksSchedule, FirstReply, JobMessage, Retirement},
+    message::{AsksSchedule, FirstReply, JobMessage, Retirement, SkipAsked},
     record::{record_cancelled, record_operation, record_own_pause, record_paused},
     report::{JobReport, Report},
     snapshot::JobSnapshot,

@@ -5,12 +5,15 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer, Serialize, de};
 
 use crate::{
-    core::policy::{Fires, Misfire, OnLost, Overlap, Policies, Retry},
+    core::{
+        alarm::Expectations,
+        policy::{Fires, Misfire, OnLost, Overlap, Policies, Retry},
+    },
     definition::Job,
     port::IntoSchedule,
 };
 
-/// What a file says of a job: a schedule, and policies. What it does not say stays as the code has it: see
+/// What a file says of a job: a schedule, policies, and what is expected of it. What it does not say stays as the code has it: see
 /// [`Job::apply`].
 ///
 /// `S` is the schedule as data. The package `callsheet` has one, and names this type with it.
@@ -25,11 +28,14 @@ pub struct JobConfig<S> {
     /// Its policies.
     #[serde(skip_serializing_if = "PolicyConfig::is_empty")]
     pub policies: PolicyConfig,
+    /// What is expected of it.
+    #[serde(skip_serializing_if = "ExpectConfig::is_empty")]
+    pub expect: ExpectConfig,
 }
 
 impl<S> Default for JobConfig<S> {
     fn default() -> Self {
-        Self { schedule: None, policies: PolicyConfig::default() }
+        Self { schedule: None, policies: PolicyConfig::default(), expect: ExpectConfig::default() }
     }
 }
 
@@ -109,6 +115,46 @@ impl PolicyConfig {
     }
 }
 
+/// What a file expects of a job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(
+    default,
+    deny_unknown_fields,
+    expecting = "what is expected of a job, such as {\"success_within\": \"26h\"}"
+)]
+#[non_exhaustive]
+pub struct ExpectConfig {
+    /// [`Job::expect_success_within`].
+    #[serde(with = "crate::serde::duration", skip_serializing_if = "Option::is_none")]
+    pub success_within: Option<Duration>,
+    /// [`Job::expect_start_within`].
+    #[serde(with = "crate::serde::duration", skip_serializing_if = "Option::is_none")]
+    pub start_within: Option<Duration>,
+    /// [`Job::expect_end_within`].
+    #[serde(with = "crate::serde::duration", skip_serializing_if = "Option::is_none")]
+    pub end_within: Option<Duration>,
+    /// [`Job::expect_at_least`].
+    #[serde(with = "crate::serde::duration", skip_serializing_if = "Option::is_none")]
+    pub at_least: Option<Duration>,
+}
+
+impl ExpectConfig {
+    fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// What is expected, with what this names in the place of what the code says.
+    fn over(self, expected: Expectations) -> Expectations {
+        let Self { success_within, start_within, end_within, at_least } = self;
+        Expectations {
+            success: success_within.or(expected.success),
+            start: start_within.or(expected.start),
+            end: end_within.or(expected.end),
+            at_least: at_least.or(expected.at_least),
+        }
+    }
+}
+
 /// The keys of a [`JobConfig`].
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, expecting = "a job, such as {\"schedule\": \"0 3 * * *\", \"policies\": {}}")]
@@ -117,12 +163,14 @@ struct Keys<S> {
     schedule: Option<S>,
     #[serde(default)]
     policies: PolicyConfig,
+    #[serde(default)]
+    expect: ExpectConfig,
 }
 
 impl<'de, S: Deserialize<'de>> Deserialize<'de> for JobConfig<S> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let read = serde_path_to_error::deserialize(deserializer);
-        let Keys { schedule, policies } = read.map_err(|error| {
+        let Keys { schedule, policies, expect } = read.map_err(|error| {
             let path = error.path().to_string();
             let error = error.into_inner();
             if path == "." {
@@ -133,22 +181,23 @@ impl<'de, S: Deserialize<'de>> Deserialize<'de> for JobConfig<S> {
             let rest = text.split_once(": ").filter(|(told, _)| path.ends_with(told)).map(|(_, rest)| rest);
             de::Error::custom(format_args!("{path}: {}", rest.unwrap_or(&text)))
         })?;
-        Ok(Self { schedule, policies })
+        Ok(Self { schedule, policies, expect })
     }
 }
 
 impl<B> Job<B> {
-    /// Puts what a file says in the place of what the code says: the schedule, if it names one, and each
-    /// policy that it names. A timeout, a limit and [`pause_after`](Self::pause_after) can be changed so, but
-    /// not taken away. What is wrong with them is reported as of every other job, when it is added, or by
+    /// Puts what a file says in the place of what the code says: the schedule, if it names one, each policy and
+    /// each expectation that it names. A timeout, a limit, [`pause_after`](Self::pause_after) and an expectation
+    /// can be changed so, but not taken away. What is wrong with them is reported as of every other job, when it is added, or by
     /// [`check`](Job::check).
     #[must_use]
     pub fn apply<S: IntoSchedule>(mut self, config: JobConfig<S>) -> Self {
-        let JobConfig { schedule, policies } = config;
+        let JobConfig { schedule, policies, expect } = config;
         if let Some(schedule) = schedule {
             self.set_schedule(schedule);
         }
         *self.policies_mut() = policies.over(*self.policies_mut());
+        *self.expected_mut() = expect.over(*self.expected_mut());
         self
     }
 }

@@ -31,6 +31,7 @@ mod body;
 mod body_queue;
 mod body_watch;
 mod candidacy;
+mod catch_ups;
 mod coalesced;
 mod contained;
 mod core;
@@ -84,6 +85,7 @@ pub use {actix, chrono, tracing, uuid};
 pub use crate::{
     body::ActorGone,
     candidacy::{Candidacy, MAY_LEAD_TIMEOUT, MayLead, RESIGN_PAUSE_DEFAULT, RESIGN_PAUSE_MIN},
+    catch_ups::CATCH_UP_PER_SECOND_DEFAULT,
     core::{
         alarm::{EXPECT_MAX, EXPECT_MIN, EXPECT_RUN_MIN, Expectation},
         duration::{DurationText, parse_duration},
@@ -91,6 +93,7 @@ pub use crate::{
         job::RunPhase,
         log_budget::{JOB_LINES_MAX, JOBS_LOGGED_MAX},
         operation::Operation,
+        pacer::CATCH_UP_PER_SECOND_MAX,
         pause::{PAUSE_NOTE_MAX, Pause},
         policy::{
             ALLOW_MAX, CATCH_UP_PACE, Fires, LOSSES_MAX, MISFIRE_ALL_MAX, MISFIRE_WITHIN_MAX,
@@ -110,7 +113,7 @@ pub use crate::{
     },
     error::{
         AddError, ErrorKind, ExplainError, FIRE_TIMES_MAX, Fault, Faults, NextFireTimesError, Over,
-        PauseError, SelectError, StartError, TriggerError, UnknownRun, UpdateError,
+        PauseError, SelectError, SkipMissedError, StartError, TriggerError, UnknownRun, UpdateError,
     },
     event::{CancelReason, Event, EventKind, EventName, Outcome, StepDownReason},
     event_filter::EventFilter,
@@ -119,10 +122,10 @@ pub use crate::{
         When,
     },
     health::{
-        FAILING_RUNS_MIN, FailingJob, HealthReport, OverdueJob, PROBLEM_JOBS_MAX, Part, Problem, ProblemJobs,
-        STALL_MAX,
+        CatchingUp, FAILING_RUNS_MIN, FailingJob, HealthReport, OverdueJob, PROBLEM_JOBS_MAX, Part, Problem,
+        ProblemJobs, STALL_MAX,
     },
-    history::{HISTORY_QUEUE_MIN, HistoryOptions},
+    history::{ATTEMPT_ERRORS_BYTES_MAX, HISTORY_QUEUE_MIN, HistoryOptions},
     hooks::{
         FinishedRun, HOOK_CALL_BYTES_MAX, HOOK_CALLS_MAX, HOOK_TIMEOUT_DEFAULT, HOOK_TIMEOUT_MAX, HookList,
         Hooks, NODE_HOOK_CALL_BYTES_MAX, OverdueAlarm, SkippedTicks,
@@ -131,7 +134,7 @@ pub use crate::{
         ActiveRunStatus, CancelItsRuns, FireTimes, HeldStatus, JobActor, JobContext, JobState, JobStatus,
         LastRunStatus, Scheduled, Triggered, TriggeredRun,
     },
-    job_config::{JobConfig, PolicyConfig},
+    job_config::{ExpectConfig, JobConfig, PolicyConfig},
     listener::{
         EVENT_BUFFER_DEFAULT, EVENT_BYTES_MAX, EVENTS_MAX, EventStream, Events, Listen, ListenTo,
         SUBSCRIBER_EVENT_BYTES_MAX, SUBSCRIBER_EVENTS_MAX,
@@ -139,7 +142,7 @@ pub use crate::{
     message::{
         AddJob, AddJobs, Added, AnnounceShutdown, CancelRun, CancelRuns, Health, JobAddress, JobDetails,
         JobPage, ListJobs, NextFireTimes, PAGE_MAX, PauseJobs, RemoveJobs, RescheduleJob, Resign, ResumeJobs,
-        Selector, Shutdown, ShutdownNow, TriggerJob, UpdateJob,
+        Selector, Shutdown, ShutdownNow, SkipMissed, SkippedMissed, TriggerJob, UpdateJob,
     },
     name::{By, FencingToken, JobName, LockKey, NAME_MAX, NodeId, RunId, RunIds, Tag, Term},
     note::Note,

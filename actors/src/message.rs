@@ -11,7 +11,8 @@ use crate::{
     definition::Job,
     drain::ShutdownReport,
     error::{
-        AddError, Faults, NextFireTimesError, PauseError, SelectError, TriggerError, UnknownRun, UpdateError,
+        AddError, Faults, NextFireTimesError, PauseError, SelectError, SkipMissedError, TriggerError,
+        UnknownRun, UpdateError,
     },
     health::HealthReport,
     job::{JobActor, JobState, JobStatus, Scheduled, TriggeredRun},
@@ -264,6 +265,51 @@ impl ResumeJobs {
     }
 }
 
+/// Skips everything that jobs have missed until now, and that is not decided: after a downtime, instead of letting
+/// their [misfire policies](crate::Misfire) make up for it. Answers of each job how many ticks were skipped, none
+/// included, once the store knows it.
+///
+/// What is meant is each tick that is due and has no run: missed ticks that wait for their
+/// [turn](crate::EngineOptions::catch_up_per_second), for a run to end or for a permit, and those that a pause
+/// holds. They are skipped with the reason [`operator`](crate::SkipReason::Operator). Runs in progress go on, a
+/// tick that is being claimed runs if it is granted, and ticks that come due from now on are as ever. A lost run
+/// that is to be [retried](crate::OnLost::Retry) is none of them: it had begun. [Cancel](CancelRuns) it.
+///
+/// The cursors are moved by the node that decides: of a [`Leader`](crate::Fires::Leader) job the leader, of an
+/// [`AnyNode`](crate::Fires::AnyNode) one each node, for all of them; of a [`Local`](crate::Fires::Local) one this
+/// node for itself.
+///
+/// # Errors
+///
+/// [`SkipMissedError`](crate::SkipMissedError): a name was given, and no job of this node has it; another node
+/// decides the ticks of some of the jobs, and which one leads, if that is known: ask there. Nothing
+/// was skipped then. Or some jobs, or the store, did not answer: the others were skipped; ask again, it does no harm.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "Result<Vec<SkippedMissed>, SkipMissedError>")]
+pub struct SkipMissed {
+    pub(crate) jobs: Selector,
+    pub(crate) asked: Attribution,
+}
+
+impl SkipMissed {
+    /// What the selected jobs have missed.
+    pub fn new(jobs: impl Into<Selector>) -> Self {
+        Self { jobs: jobs.into(), asked: Attribution::default() }
+    }
+}
+
+/// What was skipped of a job.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct SkippedMissed {
+    /// The job.
+    pub job: JobName,
+    /// How many ticks.
+    pub count: u64,
+    /// There may have been more: counting stopped at its bound, 10,000.
+    pub at_least: bool,
+}
+
 /// Starts a run now, on this node, under the job's lock key, without moving the schedule. Answers what really
 /// happened, once it is decided: the overlap policy and the node's bound of runs hold for it as for ticks.
 ///
@@ -372,6 +418,7 @@ says_who_and_why!(
     UpdateJob,
     RescheduleJob,
     ResumeJobs,
+    SkipMissed,
     TriggerJob,
     CancelRuns,
     CancelRun

@@ -60,6 +60,7 @@ const JOB_RUNNING_SINCE: &str = "callsheet_job_running_since_timestamp_seconds";
 const JOB_INFO: &str = "callsheet_job_info";
 const WAITING_TICKS: &str = "callsheet_waiting_ticks";
 const OLDEST_UNDECIDED: &str = "callsheet_oldest_undecided_tick_seconds";
+const LEADER_OVERDUE: &str = "callsheet_leader_overdue";
 const BUILD_INFO: &str = "callsheet_build_info";
 /// How often what a job does is shown; what it counts is counted at once.
 pub(crate) const SHOWN_EVERY: Duration = Duration::from_secs(10);
@@ -125,6 +126,11 @@ fn describe() {
         Unit::Seconds,
         "How long ago the first tick was due that this node asked the store about in vain; 0: none"
     );
+    gauge!(
+        LEADER_OVERDUE,
+        Unit::Count,
+        "1 while the leader, another node, says that ticks are due and not decided, else 0"
+    );
     gauge!(BUILD_INFO, Unit::Count, "1, with the versions of the library and of the time zone data");
     counter!(RUNS, Unit::Count, "Runs that ended, by outcome");
     counter!(RUN_RETRIES, Unit::Count, "Attempts of runs that failed and were followed by another one");
@@ -189,6 +195,7 @@ pub(crate) struct Meters {
     pub(crate) history_dropped: Counter,
     pub(crate) job_actor_restarts: Counter,
     pub(crate) oldest_undecided: Gauge,
+    pub(crate) leader_overdue: Gauge,
     labels: Mutex<Labels<JobMeters>>,
 }
 
@@ -232,6 +239,7 @@ impl Meters {
             history_dropped: counter(HISTORY_DROPPED),
             job_actor_restarts: counter(JOB_ACTOR_RESTARTS),
             oldest_undecided,
+            leader_overdue: gauge(LEADER_OVERDUE),
             labels: Mutex::new(Labels::new(job_labels_max)),
             scope,
         }

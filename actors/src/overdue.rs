@@ -58,6 +58,17 @@ struct Said {
     all_decided_at: Option<Duration>,
     /// When the store was asked last and answered.
     heard_at: Option<Duration>,
+    /// Since when a tick is due and not decided, as this node has said of another one that leads.
+    told_of_leader: Option<DateTime<Utc>>,
+}
+
+/// What has changed of another node that leads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LeaderChange {
+    /// Ticks are due since then which it does not decide.
+    Overdue { since: DateTime<Utc> },
+    /// None is any more, or this node leads itself; they were since then.
+    Recovered { since: DateTime<Utc> },
 }
 
 #[derive(Debug, Default)]
@@ -166,6 +177,24 @@ impl Overdue {
     /// What the leader says: since when a tick is due and not decided, if there is one.
     pub(crate) fn leader_said(&self) -> Option<DateTime<Utc>> {
         self.said().overdue_since
+    }
+
+    /// What has changed since this was asked last of the node that leads, which is another one if this one `follows`.
+    pub(crate) fn leader_changed(&self, follows: bool) -> Option<LeaderChange> {
+        let mut said = self.said();
+        let since = said.overdue_since.filter(|_| follows);
+        match (said.told_of_leader, since) {
+            (None, Some(since)) => {
+                said.told_of_leader = Some(since);
+                Some(LeaderChange::Overdue { since })
+            }
+            (Some(since), None) => {
+                said.told_of_leader = None;
+                Some(LeaderChange::Recovered { since })
+            }
+            // The first of them may be another one by now: the leader is still behind.
+            (None, None) | (Some(_), Some(_)) => None,
+        }
     }
 
     /// When, by the monotonic clock, a leader said last that all is decided, as far as this node knows.
@@ -356,6 +385,28 @@ mod tests {
         hear(&overdue, 8, 3_600, 116);
 
         assert_eq!((undecided(&overdue, 123), undecided(&overdue, 124)), (None, Some(16)));
+    }
+
+    #[test]
+    fn that_another_leader_is_behind_is_told_once_and_so_is_its_end() {
+        let overdue = Overdue::default();
+        let since = at("01:00");
+        let (behind, well) = (LeaderChange::Overdue { since }, LeaderChange::Recovered { since });
+        for (said, follows, change) in [
+            (None, true, None),
+            (Some("01:00"), true, Some(behind)),
+            (Some("02:00"), true, None),
+            (None, true, Some(well)),
+            // This node leads: what it says is its own.
+            (Some("01:00"), false, None),
+            (Some("01:00"), true, Some(behind)),
+            (Some("01:00"), false, Some(well)),
+            (None, false, None),
+        ] {
+            overdue.hear(Proved::new(said.map(at), None), Duration::from_secs(1));
+
+            assert_eq!(overdue.leader_changed(follows), change, "{said:?} {follows}");
+        }
     }
 
     #[test]

@@ -16,8 +16,8 @@ use crate::core::job::PermitAnswer;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum WhenFull {
-    /// It waits for the end of one: first the greater [priority](crate::Policies::priority), then who came
-    /// first. At most one tick of each job waits (more if its policies say so, but only one of them asks).
+    /// It waits for the end of one: first the greater [priority](crate::Policies::priority), then what is on time
+    /// before what makes up for a missed tick, then who came first. At most one tick of each job waits (more if its policies say so, but only one of them asks).
     #[default]
     Wait,
     /// A tick is skipped, reason `concurrency`, and a manual trigger is refused.
@@ -34,8 +34,11 @@ struct Bounded<W> {
     free: usize,
     asked: u64,
     /// One entry per job at most: a job asks once and waits for the answer.
-    waiting: BTreeMap<(Reverse<i8>, u64), W>,
+    waiting: BTreeMap<Place, W>,
 }
+
+/// Who waits first: the greater priority, what does not catch up, who came first.
+type Place = (Reverse<i8>, bool, u64);
 
 impl<W> Permits<W> {
     pub(crate) fn new(max: Option<usize>, when_full: WhenFull) -> Self {
@@ -49,7 +52,7 @@ impl<W> Permits<W> {
     }
 
     /// Takes a permit, or keeps in mind who waits for one.
-    pub(crate) fn ask(&self, priority: i8, waits: impl FnOnce() -> W) -> PermitAnswer {
+    pub(crate) fn ask(&self, priority: i8, catches_up: bool, waits: impl FnOnce() -> W) -> PermitAnswer {
         let Some(mut permits) = self.lock() else { return PermitAnswer::Granted };
         if permits.free > 0 {
             permits.free -= 1;
@@ -60,9 +63,23 @@ impl<W> Permits<W> {
             WhenFull::Wait => {
                 let nth = permits.asked;
                 permits.asked += 1;
-                permits.waiting.insert((Reverse(priority), nth), waits());
+                permits.waiting.insert((Reverse(priority), catches_up, nth), waits());
                 PermitAnswer::Wait
             }
+        }
+    }
+
+    /// Somebody who waits to make up for a missed tick has something to start that is on time.
+    pub(crate) fn hurry(&self, priority: i8, is_it: impl Fn(&W) -> bool) {
+        let Some(mut permits) = self.lock() else { return };
+        let those = (Reverse(priority), true, 0)..=(Reverse(priority), true, u64::MAX);
+        let place = permits.waiting.range(those).find(|(_, waits)| is_it(waits)).map(|(place, _)| *place);
+        if let Some(place) = place
+            && let Some(waits) = permits.waiting.remove(&place)
+        {
+            let nth = permits.asked;
+            permits.asked += 1;
+            permits.waiting.insert((place.0, false, nth), waits);
         }
     }
 
@@ -104,33 +121,50 @@ mod tests {
     #[test]
     fn who_waits_is_served_by_priority_and_then_in_order() {
         let permits = Permits::new(Some(1), WhenFull::Wait);
-        assert_eq!(permits.ask(0, || "first"), PermitAnswer::Granted);
+        assert_eq!(permits.ask(0, false, || "first"), PermitAnswer::Granted);
         for (priority, who) in [(0, "a"), (5, "b"), (0, "c"), (5, "d")] {
-            assert_eq!(permits.ask(priority, || who), PermitAnswer::Wait);
+            assert_eq!(permits.ask(priority, false, || who), PermitAnswer::Wait);
         }
 
         permits.leave(|who| *who == "d");
 
         let served: Vec<_> = std::iter::from_fn(|| permits.release()).collect();
         assert_eq!(served, ["b", "a", "c"]);
-        assert_eq!(permits.ask(0, || "e"), PermitAnswer::Granted, "the permit is free again");
+        assert_eq!(permits.ask(0, false, || "e"), PermitAnswer::Granted, "the permit is free again");
+    }
+
+    #[test]
+    fn what_is_on_time_goes_before_what_catches_up() {
+        let permits = Permits::new(Some(1), WhenFull::Wait);
+        assert_eq!(permits.ask(0, true, || "first"), PermitAnswer::Granted);
+        for (priority, catches_up, who) in
+            [(0, true, "a"), (0, true, "b"), (0, false, "c"), (5, true, "d"), (0, true, "e")]
+        {
+            assert_eq!(permits.ask(priority, catches_up, || who), PermitAnswer::Wait);
+        }
+
+        permits.hurry(0, |who| *who == "b");
+        permits.hurry(0, |who| *who == "gone");
+
+        let served: Vec<_> = std::iter::from_fn(|| permits.release()).collect();
+        assert_eq!(served, ["d", "c", "b", "a", "e"]);
     }
 
     #[test]
     fn nobody_waits_where_runs_are_skipped() {
         let permits = Permits::new(Some(1), WhenFull::Skip);
-        assert_eq!(permits.ask(0, || "first"), PermitAnswer::Granted);
+        assert_eq!(permits.ask(0, false, || "first"), PermitAnswer::Granted);
 
-        assert_eq!(permits.ask(9, || "second"), PermitAnswer::NotAdmitted);
+        assert_eq!(permits.ask(9, false, || "second"), PermitAnswer::NotAdmitted);
 
         assert_eq!(permits.release(), None);
-        assert_eq!(permits.ask(9, || "second"), PermitAnswer::Granted);
+        assert_eq!(permits.ask(9, false, || "second"), PermitAnswer::Granted);
     }
 
     #[test]
     fn without_a_bound_everybody_may() {
         let permits = Permits::<()>::new(None, WhenFull::Skip);
 
-        assert!((0..100).all(|_| permits.ask(0, || ()) == PermitAnswer::Granted));
+        assert!((0..100).all(|_| permits.ask(0, false, || ()) == PermitAnswer::Granted));
     }
 }

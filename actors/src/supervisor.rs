@@ -7,7 +7,9 @@
 
 mod adding;
 mod alarms;
+mod asked_schedules;
 mod cancelling;
+mod catching_up;
 mod clock;
 mod enrolment;
 mod explaining;
@@ -27,6 +29,7 @@ mod removing;
 mod reports;
 mod restarts;
 mod shutdown;
+mod skipping;
 mod tags;
 mod updating;
 mod zone_data;
@@ -198,6 +201,8 @@ pub struct SupervisorActor {
     over: BTreeMap<JobName, DateTime<Utc>>,
     lint_log: LintLog,
     questions: WaitingQuestions,
+    /// The timer of the next turn to make up for a missed tick.
+    giving_turns: Option<SpawnHandle>,
     /// What is expected of jobs.
     watch: Watch,
     /// What is shown of jobs in the metrics.
@@ -254,6 +259,7 @@ impl SupervisorActor {
             over: BTreeMap::new(),
             lint_log: LintLog::default(),
             questions: WaitingQuestions::default(),
+            giving_turns: None,
             watch: Watch::default(),
             shows: Shows::default(),
             shutdown_announced: false,

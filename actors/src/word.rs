@@ -40,12 +40,12 @@ mod tests {
 
     use crate::{
         BodyThreads, ErrorKind, Event, EventName, Expectation, FailingJob, Fault, Faults, FireTime, JobName,
-        NodeId, Operation, OverdueJob, Part, ProblemJobs, RunError, RunIds, Scheduled, ShutdownReport,
+        NodeId, Note, Operation, OverdueJob, Part, ProblemJobs, RunError, RunIds, Scheduled, ShutdownReport,
         core::contract::Breach,
         error::Over,
         event_log::tests::sample,
         explain::{Answer, Delay, Evidence, Explanation, Explanations, NotDecided, NotKnown},
-        port::{NotDue, ScheduleIdentity},
+        port::{NotDue, RecordKind, RecordName, ScheduleIdentity},
         serde::tests::{overlaps, problems},
     };
 
@@ -144,6 +144,8 @@ mod tests {
         shown.are_words([ScheduleIdentity::of_text("0 3 * * *")]);
         shown.are_words([FireTime::new(at)]);
         shown.are_words([node]);
+        shown.are_words([Note::new("the disk is full").expect("a good note")]);
+        shown.are_words(RecordKind::ALL.map(|kind| RecordName::new(kind, "mail")));
         shown.are_words([RunIds::of(node).next(at)]);
         shown.are_words(EventName::ALL.iter().copied());
         add_explanations(&mut shown);
@@ -180,6 +182,9 @@ mod tests {
             NotKnown::BeforeJob { since: at },
             NotKnown::Pruned { kept_since: at },
             NotKnown::NoHistory,
+            NotKnown::NewerVersion { outcome: None },
+            NotKnown::NewerVersion { outcome: Some("dreamt".into()) },
+            NotKnown::NoEnd { run, node: NodeId::numbered(1) },
             NotKnown::NotRecorded,
         ]);
         let evidence = [
@@ -193,6 +198,7 @@ mod tests {
                 next: Some(FireTime::new(at)),
                 because: not_due.first().cloned(),
             },
+            Answer::Exhausted { limit: 3 },
             Answer::NotDecided { because: NotDecided::Time },
             Answer::NotKnown { because: NotKnown::NoHistory },
             Answer::Vetoed { run, text: Some("out of paper".into()) },

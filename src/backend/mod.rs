@@ -1,9 +1,15 @@
 //! Where nodes coordinate.
 
+#[cfg(any(feature = "postgres", feature = "redis"))]
+mod certificates;
 mod local;
 #[cfg(feature = "postgres")]
 pub(crate) mod postgres;
+#[cfg(feature = "redis")]
+pub(crate) mod redis;
 
+#[cfg(feature = "redis")]
+pub use self::redis::Redis;
 pub use local::Local;
 #[cfg(feature = "postgres")]
 pub use postgres::Postgres;

@@ -25,6 +25,7 @@ use callsheet::{
 };
 use tokio::time::sleep;
 
+mod blocked;
 #[path = "../common/mod.rs"]
 mod common;
 mod stories;
@@ -224,11 +225,19 @@ fn a_job_whose_timer_is_lost_by_a_bug_is_noticed_where_it_fires_and_others_hear_
         let health = rig.send(follower, Health).await;
         let told = |problem: &Problem| matches!(problem, Problem::TicksUndecidedOnLeader { .. });
         assert!(health.problems.iter().any(told), "{health:?}");
+        // The follower says so itself, once: an event and a metric, beside its health.
+        let since = instant("00:00:40");
+        let behind =
+            |kind: &EventKind| matches!(kind, EventKind::LeaderOverdue { since: told } if *told >= since);
+        assert_eq!(rig.count(behind), 1, "{}", rig.transcript());
+        assert_eq!(rig.gauge("callsheet_leader_overdue", ""), 1.0);
         rig.set_deaf("ledger", false);
         rig.send(leader, UpdateJob::new(ledger())).await.expect("it is there");
         rig.advance(secs(15)).await;
         assert_eq!(said(rig).len(), 2);
         assert_eq!(rig.gauge("callsheet_job_overdue", "name=ledger"), 0.0);
+        assert_eq!(rig.count(|kind| matches!(kind, EventKind::LeaderRecovered { .. })), 1);
+        assert_eq!(rig.gauge("callsheet_leader_overdue", ""), 0.0);
         assert!(rig.send(follower, Health).await.healthy);
     });
 }

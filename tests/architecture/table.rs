@@ -58,7 +58,7 @@ pub(crate) const LAYERS: &[Layer] = &[
             "actors/src/{recipient,definition,job_config,job_state,error,drain,candidacy,health,failure_log,failing,overdue,alarm}.rs",
             "actors/src/explain.rs",
             "actors/src/explain/*.rs",
-            "actors/src/{permits,placement,body_queue,body_watch,node,history}.rs",
+            "actors/src/{permits,catch_ups,placement,body_queue,body_watch,node,history}.rs",
             "actors/src/listener/{publisher,stream,subscriber}.rs",
             "actors/src/{node,definition,health,history}/*.rs",
         ],
@@ -133,6 +133,8 @@ pub(crate) const LAYERS: &[Layer] = &[
             // To end a process of the server takes another connection.
             &["src/backend/postgres/{connection,former_connections}.rs"],
             &["src/backend/postgres/{settings,credentials,failure,cure}.rs"],
+            // A connection knows its scripts, which run on it.
+            &["src/backend/redis/{connection,script}.rs"],
         ],
         never: &["job", "lock", "election", "listener", "supervisor", "engine", "schedules"],
     },

@@ -44,6 +44,13 @@ fn options_out_of_range_are_refused_together() {
     assert_eq!(refused.matches("it is at least 1 and at most 256;").count(), 4);
     let quoted = "an error is quoted to at least 256 and at most 262,144 bytes; choose a number in this range; 16,384 is the \
                   default";
+    for (pace, shown) in [(0, "0"), (1_000_001, "1,000,001"), (u32::MAX, "4,294,967,295")] {
+        let checked = Callsheet::builder().catch_up_per_second(pace).check();
+        let cure = "choose a number in this range, or `None` for no bound";
+        let expected =
+            format!("catch_up_per_second \"{shown}\": it is at least 1 and at most 1,000,000; {cure}");
+        assert_eq!(checked.expect_err("out of range").to_string(), expected);
+    }
     assert!(refused.contains(&format!("error_bytes_max \"262,145\": {quoted}")), "{refused}");
     for (bytes, shown) in [(0, "0"), (255, "255"), (usize::MAX, "18,446,744,073,709,551,615")] {
         let checked = Callsheet::builder().error_bytes_max(bytes).check();
@@ -59,6 +66,7 @@ fn options_at_their_ends_work() {
             .hook_timeout(MILLI)
             .job_labels_max(0)
             .max_concurrent_runs(1)
+            .catch_up_per_second(1)
             .connect_timeout(mins(1))
             .clock_offset_max(MILLI)
             .forget_after(hours(1))
@@ -71,6 +79,7 @@ fn options_at_their_ends_work() {
             .hook_timeout(hours(1))
             .job_labels_max(usize::MAX)
             .max_concurrent_runs(usize::MAX)
+            .catch_up_per_second(1_000_000)
             .when_full(WhenFull::Skip)
             .connect_timeout(Duration::MAX)
             .clock_offset_max(Duration::MAX)
@@ -313,6 +322,37 @@ fn the_lease_of_postgres_is_a_second_to_an_hour() {
             "postgres: lease \"{text}\": a lease is at least 1 s and at most 1 h; choose another one; 5 s is the default"
         );
         assert_eq!(refused(lease), expected);
+    }
+}
+
+#[cfg(feature = "redis")]
+#[tokio::test]
+async fn the_deadline_of_redis_is_50_ms_to_5_s_and_at_most_half_of_the_lease() {
+    use callsheet::{backend::Redis, port::RecordsError};
+
+    // Nobody listens there.
+    let redis = || Redis::new("bounds", "redis://127.0.0.1:1");
+    let refused = async |redis: Redis| match redis.records().open(secs(5)).await {
+        Err(RecordsError::Refused { reason }) => reason,
+        _ => String::new(),
+    };
+    for lease in [secs(1), hours(1)] {
+        assert_eq!(refused(redis().lease(lease)).await, "");
+    }
+    for lease in [Duration::ZERO, secs(1) - NANO, hours(1) + NANO, Duration::MAX] {
+        assert!(
+            refused(redis().lease(lease)).await.contains("a lease is at least 1 s and at most 1 h"),
+            "{lease:?}"
+        );
+    }
+    for (deadline, lease) in [(Duration::from_millis(50), 5), (secs(5), 10), (secs(1), 2)] {
+        assert_eq!(refused(redis().lease(secs(lease)).deadline(deadline)).await, "");
+    }
+    let rule = "a deadline is at least 50 ms, at most 5 s, and at most half of the lease";
+    for (deadline, lease) in
+        [(Duration::ZERO, 5), (secs(5) + NANO, 60), (secs(1) + NANO, 2), (Duration::MAX, 3_600)]
+    {
+        assert!(refused(redis().lease(secs(lease)).deadline(deadline)).await.contains(rule), "{deadline:?}");
     }
 }
 

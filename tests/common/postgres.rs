@@ -6,18 +6,14 @@
 //! included: it takes its orders from a pipe that only the test process holds.
 
 // Each test binary uses its own part of it.
-#![allow(dead_code)]
+#![allow(dead_code, unused_imports)]
 
 use std::{
     fs,
     io::{BufRead, BufReader, Write},
-    net::Ipv4Addr,
-    os::unix::{
-        fs::{PermissionsExt, chown},
-        process::CommandExt,
-    },
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
-    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
+    process::{Child, ChildStdin, ChildStdout, Stdio},
     sync::{
         Mutex, OnceLock, PoisonError,
         atomic::{AtomicUsize, Ordering},
@@ -26,6 +22,12 @@ use std::{
 
 use tempfile::TempDir;
 use tokio::net::TcpSocket;
+
+#[path = "owner.rs"]
+mod owner;
+
+use self::owner::{Owner, reserve_port};
+pub(crate) use self::owner::{give, unprivileged};
 
 /// The superuser of the test servers.
 pub(crate) const USER: &str = "callsheet";
@@ -216,16 +218,6 @@ impl DataDirectory<'_> {
     }
 }
 
-/// A command that runs as the ordinary user to whom the servers belong, if this process is root.
-pub(crate) fn unprivileged(program: &str) -> Command {
-    Owner::find().command(program)
-}
-
-/// Gives a file or a directory to that user.
-pub(crate) fn give(path: &Path) {
-    Owner::find().give(path);
-}
-
 /// The newest installed programs.
 fn programs() -> PathBuf {
     let version = |path: &Path| path.file_name()?.to_str()?.parse::<u32>().ok();
@@ -237,41 +229,6 @@ fn programs() -> PathBuf {
             panic!("these tests need a PostgreSQL server of their own: apt-get install postgresql")
         })
         .join("bin")
-}
-
-/// Whom the server belongs to: PostgreSQL refuses to run as root.
-struct Owner(Option<(u32, u32)>);
-
-impl Owner {
-    fn find() -> Self {
-        let own = fs::metadata("/proc/self").expect("a proc file system");
-        if std::os::unix::fs::MetadataExt::uid(&own) != 0 {
-            return Self(None);
-        }
-        let users = fs::read_to_string("/etc/passwd").expect("a list of users");
-        let ids = |name: &str| {
-            let line = users.lines().find(|line| line.split(':').next() == Some(name))?;
-            let mut fields = line.split(':').skip(2);
-            Some((fields.next()?.parse().ok()?, fields.next()?.parse().ok()?))
-        };
-        Self(Some(ids("postgres").or_else(|| ids("nobody")).expect("a user postgres or nobody")))
-    }
-
-    fn give(&self, path: &Path) {
-        if let Self(Some((user, group))) = self {
-            chown(path, Some(*user), Some(*group)).expect("root gives files away");
-        }
-    }
-
-    fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
-        let mut command = Command::new(program);
-        if let Self(Some((user, group))) = self {
-            command.uid(*user).gid(*group);
-        }
-        // Its own process group: an interrupt at the terminal is for the tests, the watchdog must outlive them.
-        command.env_clear().env("PATH", "/usr/bin:/bin").env("TZ", "UTC").current_dir("/").process_group(0);
-        command
-    }
 }
 
 fn initialise(programs: &Path, owner: &Owner, directory: &Path) {
@@ -353,14 +310,4 @@ impl Drop for Watchdog {
         // An error: it has ended already.
         let _ = self.process.wait();
     }
-}
-
-/// A free port on the loopback interface that nobody else is given. Who binds it as PostgreSQL does, with `SO_REUSEADDR`,
-/// may listen on it.
-fn reserve_port() -> (TcpSocket, u16) {
-    let socket = TcpSocket::new_v4().expect("a socket");
-    socket.set_reuseaddr(true).expect("it is allowed");
-    socket.bind((Ipv4Addr::LOCALHOST, 0).into()).expect("a free port");
-    let port = socket.local_addr().expect("an address").port();
-    (socket, port)
 }

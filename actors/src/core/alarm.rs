@@ -143,6 +143,15 @@ pub(crate) struct Change {
     pub(crate) is_overdue: bool,
 }
 
+/// How much later than it is expected a start may be noticed to be missing.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Slack {
+    /// What passes until a node hears of what another one decides.
+    pub(crate) elsewhere: Duration,
+    /// By when it is the turn of a missed tick to be made up for, if it waits for that.
+    pub(crate) turn_by: Option<DateTime<Utc>>,
+}
+
 /// The answer of an alarm.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Judgement {
@@ -344,7 +353,7 @@ impl Alarm {
         &mut self,
         now: DateTime<Utc>,
         due: Option<FireTime>,
-        slack: Duration,
+        slack: Slack,
     ) -> [Option<Deadline>; Expectation::ALL.len()] {
         let pause = self.pause_at(now);
         let Self { expected, running, hasty, is_exhausted, .. } = &*self;
@@ -356,20 +365,23 @@ impl Alarm {
             expected.success.filter(|_| due.is_some()).map(|within| Deadline::at(later(from, within)));
         let start = due.filter(|_| pause.is_none()).zip(expected.start).map(|(due, within)| {
             let said = later(due.instant(), within);
-            Deadline { said, noticed: if self.fires { said } else { said.max(later(due.instant(), slack)) } }
+            let elsewhere = later(due.instant(), slack.elsewhere);
+            let noticed = if self.fires { said } else { said.max(elsewhere) };
+            // What the pace explains is not overdue by it; what is so already stays so until it starts.
+            let turn_by = slack.turn_by.filter(|_| self.overdue[Expectation::Start as usize].is_none());
+            Deadline { said, noticed: turn_by.map_or(noticed, |turn_by| noticed.max(turn_by)) }
         });
         let first = running.iter().map(|(_, began)| *began).min();
         let end = first.zip(expected.end).map(|(began, within)| Deadline::at(later(began, within)));
         [success, start, end, hasty.map(Deadline::at)]
     }
 
-    /// What has changed by `now`. `due` is the first tick that is not decided, `slack` what passes until a node
-    /// hears of what another one decides. What concerns other nodes is only said once the history was asked.
+    /// What has changed by `now`. `due` is the first tick that is not decided. What concerns other nodes is only said once the history was asked.
     pub(crate) fn judge(
         &mut self,
         now: DateTime<Utc>,
         due: Option<FireTime>,
-        slack: Duration,
+        slack: Slack,
         is_asked: bool,
     ) -> Judgement {
         let deadlines = self.deadlines(now, due, slack);

@@ -14,7 +14,8 @@ pub const ERROR_BYTES_MIN: usize = 256;
 /// The most that the longest error may be, in bytes: four of them find room among the calls that wait for the
 /// hooks of one job.
 pub const ERROR_BYTES_MAX: usize = 256 * 1024;
-/// The most bytes of errors of runs that have ended on a node, and whose ends the store has not recorded yet.
+/// The most bytes of errors on a node of runs that have ended and whose ends the store has not recorded yet, and of
+/// attempts before the last one of runs that go on.
 /// When they are that many, each further error is cut at [`ERROR_BYTES_MIN`] bytes, and says so.
 pub const WAITING_ERROR_BYTES_MAX: usize = 16 * 1024 * 1024;
 

@@ -27,10 +27,12 @@ mod permit;
 mod refusals;
 mod resuming;
 mod runs;
+mod skip_missed;
 mod skips;
 mod ticks;
 mod timers;
 mod triggers;
+mod turn;
 mod unscheduled;
 mod unscheduled_verdicts;
 mod verdicts;
@@ -51,22 +53,25 @@ use self::{
     permit::Permit,
     runs::Runs,
     timers::{Timer, Timers},
+    turn::TurnRequest,
     unscheduled::{Unscheduled, UnscheduledRun},
 };
-#[cfg(test)]
-use self::{forecast::GivenAway, pauses::PAUSE_CHECK, verdicts::ASK_AGAIN_MIN};
 pub(crate) use self::{
+    backlog::Missed,
     history::LastRun,
     lifecycle::{Farewell, Lifecycle, Progress},
     overdue_mark::OverdueMark,
     runs::ActiveRun,
+    skip_missed::{NotSkipped, Skipped},
     skips::FLUSH_AFTER,
     verdicts::{ASK_AGAIN_MAX, CLAIM_LATER_MAX, KEY_AGAIN},
     vocabulary::{
-        Advance, BodyEnd, BodyEnded, Claim, Effect, Effects, Input, PermitAnswer, Refusal, Retried, RunEnded,
-        RunFacts, Severity, Start, TriggerAnswer,
+        Advance, BodyEnd, BodyEnded, Claim, Effect, Effects, Input, NodeBounds, PermitAnswer, Refusal,
+        Retried, RunEnded, RunFacts, Severity, Start, TriggerAnswer,
     },
 };
+#[cfg(test)]
+use self::{forecast::GivenAway, pauses::PAUSE_CHECK, verdicts::ASK_AGAIN_MIN};
 use crate::{
     core::{
         policy::{Fires, Policies},
@@ -112,6 +117,8 @@ pub(crate) struct JobMachine {
     unscheduled: Unscheduled,
     /// The permit to start something on this node.
     permit: Permit,
+    /// Whether the node is asked for a turn to make up for a missed tick.
+    turn: TurnRequest,
     /// The runs in progress, and the last ones that ended.
     runs: Runs,
     /// Why nothing new starts, and what is still to be accounted for, if the job comes to its end here.
@@ -119,13 +126,12 @@ pub(crate) struct JobMachine {
 }
 
 impl JobMachine {
-    /// A dormant machine, for which everything up to `cursor` is decided. If `limited`, it asks for a permit
-    /// before anything starts.
+    /// A dormant machine, for which everything up to `cursor` is decided.
     pub(crate) fn new(
         schedule: Arc<dyn Schedule>,
         policies: impl Into<Arc<Policies>>,
         cursor: DateTime<Utc>,
-        limited: bool,
+        bounds: NodeBounds,
     ) -> Self {
         Self {
             schedule,
@@ -138,7 +144,8 @@ impl JobMachine {
             key_is_busy: false,
             pause: JobPause::default(),
             unscheduled: Unscheduled::default(),
-            permit: Permit::new(limited),
+            permit: Permit::new(bounds.runs),
+            turn: TurnRequest::new(bounds.catch_ups),
             runs: Runs::default(),
             closing: Closing::default(),
         }
@@ -193,6 +200,7 @@ impl JobMachine {
     /// that panics there must not undo the end of a run.
     pub(crate) fn feed(&mut self, now: Now, input: Input, effects: &mut Effects) {
         self.permit.want_nothing();
+        self.turn.want_nothing();
         self.runs.id_is_spent = false;
         match input {
             Input::Resume { cursor, authority, stored } => {
@@ -222,6 +230,7 @@ impl JobMachine {
             Input::Pause(pause) => self.on_pause(now, pause, effects),
             Input::NotificationsLagged => self.on_notifications_lagged(now),
             Input::Permit(answer) => self.on_permit(now, answer, effects),
+            Input::Turn => self.on_turn(),
             Input::Cancel { run, why } => self.on_cancel(now, run, why, effects),
             Input::Abort => self.abort_all(now, effects),
         }
@@ -233,9 +242,8 @@ impl JobMachine {
     pub(crate) fn decide(&mut self, now: Now, effects: &mut Effects) {
         self.decide_due(now, effects);
         self.say_held(now, effects);
-        if let Some(effect) = self.permit.balance(self.policies.priority) {
-            effects.push(effect);
-        }
+        effects.extend(self.permit.balance(self.policies.priority));
+        effects.extend(self.balance_turn());
     }
 
     fn on_wake_up(&mut self, now: Now, effects: &mut Effects) {

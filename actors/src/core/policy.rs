@@ -166,9 +166,11 @@ impl Overlap {
 /// Skip         run               2, 3 and 4 are skipped, then 5 runs
 /// ```
 ///
-/// The runs that catch up are paced, so that they never flood: one after the other, whatever the overlap
+/// The runs of one job that catch up are paced, so that they never flood: one after the other, whatever the overlap
 /// policy allows, and [`CATCH_UP_PACE`] from start to start at least. Ticks that come due meanwhile wait
-/// behind them.
+/// behind them. Those of all jobs of a node are paced as well, by
+/// [`catch_up_per_second`](crate::EngineOptions::catch_up_per_second): the one whose window ends soonest is first, and
+/// one whose window ends while it waits is skipped, with the reason `misfire`.
 ///
 /// A tick that comes due while its job is paused is *held*: it runs if the job is resumed within its window.
 /// It is skipped, with the reason `paused`, once its window is over or more ticks wait than may, whichever is

@@ -22,12 +22,21 @@ pub enum SkipReason {
     Parked,
     /// Its job was removed by the leader, or got another schedule, while it was due and not decided.
     Removed,
+    /// Somebody asked that what was missed is [skipped](crate::SkipMissed).
+    Operator,
 }
 
 impl SkipReason {
     /// Every reason.
-    pub const ALL: [Self; 6] =
-        [Self::Misfire, Self::Overlap, Self::Paused, Self::Concurrency, Self::Parked, Self::Removed];
+    pub const ALL: [Self; 7] = [
+        Self::Misfire,
+        Self::Overlap,
+        Self::Paused,
+        Self::Concurrency,
+        Self::Parked,
+        Self::Removed,
+        Self::Operator,
+    ];
 }
 
 words!(SkipReason {
@@ -37,6 +46,7 @@ words!(SkipReason {
     Concurrency: "concurrency",
     Parked: "parked",
     Removed: "removed",
+    Operator: "operator",
 });
 
 /// How many ticks were skipped, by reason.
@@ -69,6 +79,15 @@ impl Skips {
     #[must_use]
     pub(crate) fn without(mut self, reason: SkipReason) -> Self {
         self.counts[reason as usize] = 0;
+        self
+    }
+
+    /// The same, but `count` of those that were skipped for one reason are so for another one.
+    #[must_use]
+    pub(crate) fn moved(mut self, from: SkipReason, to: SkipReason, count: u64) -> Self {
+        let moved = self.counts[from as usize].min(u32::try_from(count).unwrap_or(u32::MAX));
+        self.counts[from as usize] -= moved;
+        self.add(to, moved.into());
         self
     }
 

@@ -58,6 +58,7 @@ impl Fate {
             Input::Claimed { .. }
             | Input::ClaimRefused { .. }
             | Input::Permit(PermitAnswer::Wait | PermitAnswer::NotAdmitted)
+            | Input::Turn
             | Input::Anchored { .. }
             | Input::PendingRetry(_)
             | Input::Pause(_)

@@ -6,11 +6,13 @@ use actix::prelude::*;
 
 use crate::{
     candidacy::{MayLead, RESIGN_PAUSE_DEFAULT, RESIGN_PAUSE_MIN},
+    catch_ups::CATCH_UP_PER_SECOND_DEFAULT,
     core::{
         alarm::{EXPECT_MAX, EXPECT_MIN},
         duration::DurationText,
         end_text::{ERROR_BYTES_DEFAULT, ERROR_BYTES_MAX, ERROR_BYTES_MIN},
         key_policies::conflicts,
+        pacer::CATCH_UP_PER_SECOND_MAX,
         text::Grouped,
         zone_data::ZONE_DATA_VERSION_MAX,
     },
@@ -83,6 +85,9 @@ pub struct EngineOptions {
     pub max_concurrent_runs: Option<usize>,
     /// What happens to a run beyond. Default: it waits.
     pub when_full: WhenFull,
+    /// How many missed ticks the node makes up for in a second, 1 to [`CATCH_UP_PER_SECOND_MAX`]; `None` is no
+    /// bound. Default: [`CATCH_UP_PER_SECOND_DEFAULT`].
+    pub catch_up_per_second: Option<u32>,
     /// How far the node's wall clock may be from the store's if it is to lead, at least 1 ms. Default:
     /// [`CLOCK_OFFSET_MAX_DEFAULT`].
     pub clock_offset_max: Duration,
@@ -135,6 +140,7 @@ impl EngineOptions {
             connect_timeout: Some(CONNECT_TIMEOUT_DEFAULT),
             max_concurrent_runs: None,
             when_full: WhenFull::default(),
+            catch_up_per_second: Some(CATCH_UP_PER_SECOND_DEFAULT),
             clock_offset_max: CLOCK_OFFSET_MAX_DEFAULT,
             forget_after: FORGET_AFTER_DEFAULT,
             zone_data: "".into(),
@@ -193,6 +199,14 @@ impl EngineOptions {
         if self.max_concurrent_runs == Some(0) {
             let cure = "raise it, or leave it out for no bound";
             faults.push(Fault::new("max_concurrent_runs", "0", "it is at least 1", cure));
+        }
+        if let Some(value) =
+            self.catch_up_per_second.filter(|value| !(1..=CATCH_UP_PER_SECOND_MAX).contains(value))
+        {
+            let max = Grouped(u64::from(CATCH_UP_PER_SECOND_MAX));
+            let rule = format!("it is at least 1 and at most {max}");
+            let cure = "choose a number in this range, or `None` for no bound";
+            faults.push(Fault::new("catch_up_per_second", Grouped(value.into()).to_string(), rule, cure));
         }
         let spans = [
             ("connect_timeout", self.connect_timeout, CONNECT_TIMEOUT_MIN, "10s"),

@@ -27,6 +27,7 @@ use crate::{
     body_queue::{BodyPlace, BodyQueue, RunnerQueue},
     body_watch::BodyWatch,
     candidacy::Candidacy,
+    catch_ups::CatchUps,
     core::{
         byte_budget::ByteBudget,
         end_text::EndTexts,
@@ -78,6 +79,7 @@ pub(super) async fn start_actors(
         node,
         max_concurrent_runs,
         when_full,
+        catch_up_per_second,
         zone_data,
         may_lead,
         prefer_not_to_lead,
@@ -159,6 +161,7 @@ pub(super) async fn start_actors(
         reports: supervisor.clone().recipient(),
         placement: Placement::on(&threads.jobs),
         permits: Permits::new(max_concurrent_runs, when_full),
+        catch_ups: CatchUps::new(catch_up_per_second),
         bodies,
         body_runtime,
         of_runs: Arc::new(SharedParts {

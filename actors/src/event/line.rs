@@ -80,6 +80,14 @@ impl fmt::Display for EventKind {
             Self::LockUnavailable { reason, .. } | Self::LeadershipUnavailable { reason } => {
                 write!(f, ": {reason}")
             }
+            Self::LeaderOverdue { since } => {
+                write!(
+                    f,
+                    ": ticks are due since {}, and not decided; look at the health of the leader",
+                    instant(*since)
+                )
+            }
+            Self::LeaderRecovered { since } => write!(f, ", overdue since {}", instant(*since)),
             Self::LeadershipGained { term } => write!(f, " term {term}"),
             Self::LeadershipLost { term, why } => write!(f, " term {term}: {why}"),
             Self::CandidacyWithdrawn { reason, .. } => write!(f, ": {reason}"),

@@ -44,6 +44,8 @@ impl EventKind {
             | Self::LockLost { .. }
             | Self::LeadershipGained { .. }
             | Self::LeadershipLost { .. }
+            | Self::LeaderOverdue { .. }
+            | Self::LeaderRecovered { .. }
             | Self::CandidacyRestored
             | Self::LeaseTooShort { .. }
             | Self::LeaseLongEnough { .. }

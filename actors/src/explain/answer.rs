@@ -87,9 +87,10 @@ pub enum Answer {
     Skipped {
         /// Why.
         reason: SkipReason,
-        /// The note of the pause, or what the store says that refuses the job, if it is recorded of this tick.
+        /// The note of the pause, or of whoever had it skipped, or what the store says that refuses the job, if it
+        /// is recorded of this tick.
         text: Option<Arc<str>>,
-        /// Who had paused it, if somebody did who is known.
+        /// Who had paused it, or had it skipped, if somebody did who is known.
         by: Option<By>,
         /// The run with which it overlapped, if it is known.
         run: Option<RunId>,
@@ -109,6 +110,11 @@ pub enum Answer {
         node: NodeId,
         /// It is to go on with another attempt.
         is_retried: bool,
+    },
+    /// It does not run: the job has had as many runs as its [limit](crate::Job::limit) allows.
+    Exhausted {
+        /// How many.
+        limit: u64,
     },
     /// It is not decided yet.
     NotDecided {
@@ -157,8 +163,8 @@ pub enum Delay {
         /// The attempt that is meant, from 1.
         attempt: u32,
     },
-    /// Nothing else is recorded, and the node runs at most so many bodies at once: it waited for one of these
-    /// slots, or for processor time.
+    /// Nothing else is recorded, and the node runs at most so many bodies at once: probably it waited
+    /// for one of these slots.
     Slot,
     /// Nothing is recorded that would explain it: no node was there, or the machine had no time.
     NotRecorded,
@@ -178,6 +184,9 @@ pub enum NotDecided {
         /// That run.
         run: RunId,
     },
+    /// Its turn: it was missed, and so were ticks of other jobs, which are made up for at a
+    /// [pace](crate::EngineOptions::catch_up_per_second).
+    Turn,
     /// The store, or a leader: it is due.
     Store,
     /// Another node: it decides, and nothing is recorded yet. Skips of a minute are recorded together.
@@ -193,6 +202,14 @@ pub enum NotKnown {
     BeforeJob {
         /// Since when this node holds it with its schedule.
         since: DateTime<Utc>,
+    },
+    /// Its run began, and its end is not recorded: its node is dead and nobody has closed the run, or the node could
+    /// not write it.
+    NoEnd {
+        /// The run.
+        run: RunId,
+        /// The node.
+        node: NodeId,
     },
     /// What was recorded then is not kept any more.
     Pruned {
@@ -211,6 +228,11 @@ pub enum NotKnown {
         first: FireTime,
         /// The last of them.
         last: FireTime,
+    },
+    /// A newer version recorded it, in words that this one does not know.
+    NewerVersion {
+        /// How its run ended, if it had one.
+        outcome: Option<Arc<str>>,
     },
     /// No history is kept.
     NoHistory,

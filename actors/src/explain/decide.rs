@@ -58,6 +58,10 @@ fn by_run(view: &TickView, known: &Known, evidence: &mut Vec<Evidence>) -> Optio
     let RunRecord { run, node, started_at, lateness: late, .. } = *record;
     let because = |evidence: &mut Vec<Evidence>| late::delays(view, record, known, evidence);
     Some(match record.outcome {
+        None if record.unknown_outcome.is_some() => {
+            Answer::NotKnown { because: NotKnown::NewerVersion { outcome: record.unknown_outcome.clone() } }
+        }
+        None if record.is_stale => Answer::NotKnown { because: NotKnown::NoEnd { run, node } },
         None => Answer::Running { run, node, started_at, late, because: because(evidence) },
         Some(Outcome::Lost) => {
             let lost = known
@@ -153,6 +157,15 @@ fn skipped(tick: FireTime, span: &SkippedSpan<'_>, known: &Known, evidence: &mut
         return Answer::Skipped { reason, text: None, by: None, run: None };
     };
     let is_own = tick == last;
+    if reason == SkipReason::Operator {
+        let is_it = |one: &&OperationRecord| {
+            one.operation == JobOperation::SkippedMissed && one.by == *by && one.note == *text
+        };
+        // It is recorded once the store knows the decision.
+        let mut since = known.operations.iter().rev().filter(|one| one.at >= record.at);
+        evidence.extend(since.find(is_it).map(|one| Evidence::Operation(Box::new(one.clone()))));
+        return Answer::Skipped { reason, text: text.clone(), by: by.clone(), run: None };
+    }
     if reason != SkipReason::Paused {
         let (text, run) = (text.clone().filter(|_| is_own), run.filter(|_| is_own));
         return Answer::Skipped { reason, text, by: None, run };
@@ -192,6 +205,9 @@ fn by_schedule(view: &TickView, known: &Known, evidence: &mut Vec<Evidence>) -> 
 /// Nothing is recorded of it.
 fn undecided(now: DateTime<Utc>, view: &TickView, known: &Known, evidence: &mut Vec<Evidence>) -> Answer {
     let not_decided = |because| Answer::NotDecided { because };
+    if let Some(limit) = view.used_up.filter(|_| view.at > view.cursor) {
+        return Answer::Exhausted { limit };
+    }
     if view.at > now {
         return not_decided(NotDecided::Time);
     }
@@ -202,6 +218,7 @@ fn undecided(now: DateTime<Utc>, view: &TickView, known: &Known, evidence: &mut 
         return not_decided(match (&view.held_by, view.run) {
             (Some(pause), _) => NotDecided::Pause(pause.clone()),
             (None, Some(run)) => NotDecided::Run { run },
+            (None, None) if view.waits_for_turn => NotDecided::Turn,
             (None, None) if view.fires => NotDecided::Store,
             (None, None) => NotDecided::OtherNode,
         });
@@ -209,6 +226,7 @@ fn undecided(now: DateTime<Utc>, view: &TickView, known: &Known, evidence: &mut 
     Answer::NotKnown {
         because: match known.kept_since {
             _ if !known.is_kept => NotKnown::NoHistory,
+            _ if known.has_unread => NotKnown::NewerVersion { outcome: None },
             Some(kept_since) if view.at < kept_since => NotKnown::Pruned { kept_since },
             Some(_) | None if !known.was_there && view.at < known.held_since => {
                 NotKnown::BeforeJob { since: known.held_since }

@@ -26,12 +26,16 @@ pub(crate) struct TickView {
     pub(crate) fires: bool,
     /// The pause that holds it.
     pub(crate) held_by: Option<Pause>,
+    /// It waits for its turn to be made up for.
+    pub(crate) waits_for_turn: bool,
     /// The oldest run in progress.
     pub(crate) run: Option<RunId>,
     /// Ticks of the job wait for the end of its runs.
     pub(crate) waits: bool,
     /// The node bounds how many bodies it runs at once.
     pub(crate) has_slots: bool,
+    /// So many runs is what the job's [limit](crate::Job::limit) allows, and they were made.
+    pub(crate) used_up: Option<u64>,
 }
 
 /// What is recorded about an instant, and beside it.
@@ -45,6 +49,8 @@ pub(crate) struct Known {
     pub(crate) counted: Vec<(FireTime, FireTime, u64)>,
     /// What was done to the job, the newest first.
     pub(crate) operations: Vec<OperationRecord>,
+    /// There are decisions about it, or beside it, that a newer version wrote and this one cannot read.
+    pub(crate) has_unread: bool,
     /// There is a history.
     pub(crate) is_kept: bool,
     /// What is older is not kept any more.

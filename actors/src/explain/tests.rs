@@ -49,6 +49,8 @@ fn view() -> TickView {
         run: None,
         waits: false,
         has_slots: false,
+        waits_for_turn: false,
+        used_up: None,
     }
 }
 
@@ -83,7 +85,7 @@ fn decided(time: &str, decision: Decision) -> DecisionRecord {
 
 fn skipped(reason: SkipReason, text: Option<&str>, run: Option<RunId>) -> DecisionRecord {
     let text = text.map(Into::into);
-    let by = By::new("alice").ok().filter(|_| reason == SkipReason::Paused);
+    let by = By::new("alice").ok().filter(|_| matches!(reason, SkipReason::Paused | SkipReason::Operator));
     let decision = Decision::Skipped { reason, count: 1, at_least: false, text, by, run };
     DecisionRecord { first: Some(tick()), fire_time: Some(tick()), ..decided("03:00:00.004", decision) }
 }
@@ -175,7 +177,7 @@ fn a_late_run_says_what_delayed_it() {
             "run 00000000-0000-0000-0000-000000000002 of the job was in progress until 2026-01-05T03:09:59Z",
         ),
         (view(), with_run(retried), "its node died, and this was attempt 2"),
-        (slots, base(), "it waited for one of the node's slots, or for processor time"),
+        (slots, base(), "no cause is recorded: probably it waited for one of the node's slots"),
         // Of another node, and a run for whose end no tick waits.
         (
             view(),
@@ -213,6 +215,10 @@ fn a_skipped_tick_says_why() {
         (
             skipped(SkipReason::Removed, None, None),
             "the job was removed, or got another schedule, before it was decided",
+        ),
+        (
+            skipped(SkipReason::Operator, Some("the mails are stale"), None),
+            "what was missed was skipped by alice: the mails are stale",
         ),
     ] {
         let operations = vec![
@@ -421,4 +427,33 @@ fn an_explanation_is_the_same_after_it_went_through_json() {
     assert_eq!(serde_json::from_str::<Explanation>(&text).expect("it can be read"), explained);
     let json: serde_json::Value = serde_json::from_str(&text).expect("it is JSON");
     assert_eq!((&json["answer"], &json["reason"]), (&"skipped".into(), &"paused".into()), "{text}");
+}
+
+#[test]
+fn a_run_without_a_recorded_end_and_one_of_a_newer_version_are_said_to_be_so() {
+    let stale = RunRecord { is_stale: true, ..ran(None) };
+    assert_eq!(
+        answer(&view(), &with_run(stale)),
+        format!(
+            "not known: run {RUN} began on node {NODE}, and its end is not recorded: the node died, or could not write"
+        )
+    );
+    let newer = RunRecord { unknown_outcome: Some("dreamt".into()), ..ran(None) };
+    assert_eq!(
+        answer(&view(), &with_run(newer)),
+        "not known: its run ended as \"dreamt\", a word of a newer version"
+    );
+    assert_eq!(
+        answer(&view(), &Known { has_unread: true, ..known() }),
+        "not known: there are records of a newer version, which this one cannot read"
+    );
+}
+
+#[test]
+fn what_comes_after_the_last_run_that_a_limit_allows_is_said_to_be_so() {
+    let over = |at| TickView { at, cursor: at - TimeDelta::hours(1), used_up: Some(3), ..view() };
+    for at in [view().at, at("15:00:00")] {
+        let said = "it does not run: the job has had all the runs that its limit allows, 3";
+        assert_eq!(answer(&over(at), &known()), said);
+    }
 }

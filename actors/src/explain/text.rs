@@ -87,6 +87,10 @@ impl fmt::Display for Answer {
                     SkipReason::Removed => {
                         f.write_str("the job was removed, or got another schedule, before it was decided")
                     }
+                    SkipReason::Operator => {
+                        let (who, why) = (by(who.as_ref()), said(text.as_deref()));
+                        write!(f, "what was missed was skipped{who}{why}")
+                    }
                 }
             }
             Self::Vetoed { run, text } => {
@@ -95,6 +99,9 @@ impl fmt::Display for Answer {
             Self::Lost { run, node, is_retried } => {
                 let then = if *is_retried { "it is to go on elsewhere" } else { "it is not retried" };
                 write!(f, "node {node} died during run {run}, and {then}")
+            }
+            Self::Exhausted { limit } => {
+                write!(f, "it does not run: the job has had all the runs that its limit allows, {limit}")
             }
             Self::NotDecided { because } => write!(f, "not decided yet: {because}"),
             Self::NotKnown { because } => write!(f, "not known: {because}"),
@@ -159,7 +166,7 @@ impl fmt::Display for Delay {
                 write!(f, "run {run} of the job was in progress until {}", text(*ended_at))
             }
             Self::Lost { attempt } => write!(f, "its node died, and this was attempt {attempt}"),
-            Self::Slot => f.write_str("it waited for one of the node's slots, or for processor time"),
+            Self::Slot => f.write_str("no cause is recorded: probably it waited for one of the node's slots"),
             Self::NotRecorded => {
                 f.write_str("no cause is recorded: no node was there, or it had no processor time")
             }
@@ -177,6 +184,7 @@ impl fmt::Display for NotDecided {
             }
             Self::Run { run } => write!(f, "run {run} of the job is in progress"),
             Self::OtherNode => f.write_str("another node decides it, and has recorded nothing yet"),
+            Self::Turn => f.write_str("it was missed, and waits for its turn to be made up for"),
             Self::Store => f.write_str("it is due, and waits for a leader or for the store"),
         }
     }
@@ -188,6 +196,12 @@ impl fmt::Display for NotKnown {
             Self::BeforeJob { since } => {
                 write!(f, "nothing is recorded of the job before; this node has it since {}", text(*since))
             }
+            Self::NoEnd { run, node } => {
+                write!(
+                    f,
+                    "run {run} began on node {node}, and its end is not recorded: the node died, or could not write"
+                )
+            }
             Self::Pruned { kept_since } => {
                 write!(f, "what was recorded before {} is not kept any more", text(*kept_since))
             }
@@ -198,6 +212,12 @@ impl fmt::Display for NotKnown {
                     "{at_least}{count} of the ticks from {first} to {last} were skipped for {reason}, and it is not \
                      recorded whether this was one of them"
                 )
+            }
+            Self::NewerVersion { outcome: Some(outcome) } => {
+                write!(f, "its run ended as {outcome:?}, a word of a newer version")
+            }
+            Self::NewerVersion { outcome: None } => {
+                f.write_str("there are records of a newer version, which this one cannot read")
             }
             Self::NoHistory => f.write_str("no history is kept"),
             Self::NotRecorded => {

@@ -1,8 +1,9 @@
-//! The row of a job in a history in memory: what became of it so far.
+//! The rows of jobs in a history in memory: what became of each so far.
 
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use foldhash::HashMap;
 
 use crate::{
     FireTime,
@@ -36,7 +37,7 @@ impl JobRow {
         let (Some(outcome), Some(at)) = (run.outcome, run.ended_at) else { return };
         self.runs += 1;
         if self.last_run.is_none_or(|last| last.at <= at) {
-            self.last_run = Some(EndedRun { run: run.run, at, outcome });
+            self.last_run = Some(EndedRun { run: run.run, at, outcome: Some(outcome) });
         }
         if run.next_fire_time.is_some() {
             self.next_fire_time = run.next_fire_time;
@@ -93,5 +94,84 @@ impl JobRow {
             next_fire_time: self.next_fire_time,
             ..JobRecord::new(job)
         }
+    }
+}
+
+/// The rows of jobs. Of too many, those go that were changed longest ago.
+#[derive(Default)]
+pub(super) struct JobRows {
+    rows: HashMap<JobName, TurnOf<JobRow>>,
+    /// How often a row was changed.
+    turn: u64,
+}
+
+/// A row, and when it was changed last.
+#[derive(Default)]
+struct TurnOf<T> {
+    turn: u64,
+    row: T,
+}
+
+impl JobRows {
+    pub(super) fn change(&mut self, job: &JobName, max: usize, change: impl FnOnce(&mut JobRow)) {
+        self.turn += 1;
+        let turn = self.turn;
+        if let Some(known) = self.rows.get_mut(job) {
+            known.turn = turn;
+            return change(&mut known.row);
+        }
+        self.make_room(max);
+        let new = self.rows.entry(job.clone()).or_default();
+        new.turn = turn;
+        change(&mut new.row);
+    }
+
+    /// Many at once, so that it is looked for them seldom.
+    fn make_room(&mut self, max: usize) {
+        if self.rows.len() < max {
+            return;
+        }
+        let mut turns: Vec<u64> = self.rows.values().map(|row| row.turn).collect();
+        let gone = self.rows.len() - max + (max / 16).max(1);
+        let nth = gone.min(turns.len()).saturating_sub(1);
+        let last = *turns.select_nth_unstable(nth).1;
+        self.rows.retain(|_, row| row.turn > last);
+    }
+
+    pub(super) fn get(&self, job: &JobName) -> Option<&JobRow> {
+        self.rows.get(job).map(|known| &known.row)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::name::{NodeId, RunIds};
+
+    fn ended(job: &JobName, ids: &RunIds) -> RunRecord {
+        let at = DateTime::UNIX_EPOCH;
+        let record = RunRecord::new(job.clone(), ids.next(at), NodeId::numbered(1));
+        RunRecord { ended_at: Some(at), outcome: Some(Outcome::Succeeded), ..record }
+    }
+
+    #[test]
+    fn as_many_rows_as_the_bound_are_kept_and_of_more_those_that_rested_longest_go() {
+        let ids = RunIds::of(NodeId::numbered(1));
+        let jobs: Vec<_> =
+            (0..101).map(|nth| JobName::new(format!("job-{nth}")).expect("a good name")).collect();
+        let mut rows = JobRows::default();
+        for job in jobs[..100].iter().chain(&jobs[..100]) {
+            rows.change(job, 100, |row| row.take_run(&ended(job, &ids)));
+        }
+        let runs = |rows: &JobRows, job: &JobName| rows.get(job).map(|row| row.record(job.clone()).runs);
+        assert!(jobs[..100].iter().all(|job| runs(&rows, job) == Some(2)), "each is counted on");
+        rows.change(&jobs[0], 100, |row| row.take_run(&ended(&jobs[0], &ids)));
+
+        rows.change(&jobs[100], 100, |row| row.take_run(&ended(&jobs[100], &ids)));
+
+        assert!(rows.rows.len() <= 100);
+        assert_eq!(runs(&rows, &jobs[0]), Some(3), "it ran just now");
+        assert_eq!(runs(&rows, &jobs[1]), None, "it rested longest");
+        assert_eq!((runs(&rows, &jobs[50]), runs(&rows, &jobs[100])), (Some(2), Some(1)));
     }
 }

@@ -15,7 +15,7 @@ use futures_util::{
     future::{BoxFuture, ready},
 };
 
-use super::job_row::JobRow;
+use super::job_row::JobRows;
 use crate::{
     event::Outcome,
     name::{JobName, NodeId, RunId},
@@ -35,7 +35,7 @@ pub struct MemoryHistory {
 #[derive(Default)]
 struct Kept {
     /// The ended runs, in the order in which they were written, chunk by chunk.
-    chunks: VecDeque<Vec<RunRecord>>,
+    chunks: VecDeque<Chunk>,
     /// How many they are.
     runs: usize,
     /// Runs in progress.
@@ -48,7 +48,36 @@ struct Kept {
     count: i64,
     /// What runs, decisions and operations take.
     bytes: usize,
+    /// When what was dropped last for lack of room had been recorded.
+    pruned_to: Option<DateTime<Utc>>,
     jobs: JobRows,
+}
+
+/// Ended runs that were written one after another.
+#[derive(Default)]
+struct Chunk {
+    runs: Vec<RunRecord>,
+    /// The least and the greatest of their ids: most chunks need not be searched for one.
+    ids: Option<(RunId, RunId)>,
+}
+
+impl Chunk {
+    fn append(&mut self, runs: &mut Vec<RunRecord>) {
+        for id in runs.iter().map(|run| run.run) {
+            self.ids = Some(match self.ids {
+                Some((least, greatest)) => (least.min(id), greatest.max(id)),
+                None => (id, id),
+            });
+        }
+        match self.runs.is_empty() {
+            true => std::mem::swap(&mut self.runs, runs),
+            false => self.runs.append(runs),
+        }
+    }
+
+    fn may_have(&self, run: RunId) -> bool {
+        self.ids.is_some_and(|(least, greatest)| least <= run && run <= greatest)
+    }
 }
 
 /// What tells one decision from another.
@@ -78,6 +107,11 @@ impl Same {
 
 /// So many runs are kept together.
 const CHUNK: usize = 64;
+
+/// When a run was written, as far as it says.
+fn written_at(run: &RunRecord) -> DateTime<Utc> {
+    run.ended_at.or(run.started_at).unwrap_or(DateTime::UNIX_EPOCH)
+}
 
 /// What a run takes.
 fn bytes_of(run: &RunRecord) -> usize {
@@ -112,7 +146,8 @@ impl MemoryHistory {
             kept.operations.insert((operation.at, kept.count), operation);
         }
         for change in batch.pauses.drain(..) {
-            kept.jobs.of(&change.job, self.bounds.jobs).take_pause(change);
+            let job = change.job.clone();
+            kept.jobs.change(&job, self.bounds.jobs, |row| row.take_pause(change));
         }
         kept.shrink(&mut batch.runs, self.bounds);
     }
@@ -126,13 +161,17 @@ impl Kept {
         }
         for run in &*runs {
             self.bytes += bytes_of(run);
-            self.jobs.of(&run.job, bounds.jobs).take_run(run);
+            self.jobs.change(&run.job, bounds.jobs, |row| row.take_run(run));
         }
         self.runs += runs.len();
         match self.chunks.back_mut() {
-            Some(last) if last.len() + runs.len() <= CHUNK => last.append(runs),
+            Some(last) if last.runs.len() + runs.len() <= CHUNK => last.append(runs),
             Some(_) | None if runs.is_empty() => {}
-            Some(_) | None => self.chunks.push_back(std::mem::take(runs)),
+            Some(_) | None => {
+                let mut chunk = Chunk::default();
+                chunk.append(runs);
+                self.chunks.push_back(chunk);
+            }
         }
     }
 
@@ -156,7 +195,8 @@ impl Kept {
     }
 
     fn has_ended(&self, run: RunId, more: &[RunRecord]) -> bool {
-        let mut all = self.chunks.iter().rev().flatten().chain(more);
+        let chunks = self.chunks.iter().rev().filter(|chunk| chunk.may_have(run));
+        let mut all = chunks.flat_map(|chunk| &chunk.runs).chain(more);
         all.any(|ended| ended.run == run && ended.outcome != Some(Outcome::Lost))
     }
 
@@ -172,38 +212,63 @@ impl Kept {
 
     /// Drops what is beyond the bounds. What room that frees is left for the next runs.
     fn shrink(&mut self, room: &mut Vec<RunRecord>, bounds: MemoryBounds) {
-        while self.runs > bounds.runs || self.bytes > bounds.bytes {
-            let Some(oldest) = self.chunks.front_mut() else { break };
-            // One by one if they take too many bytes.
-            let excess = (self.runs.saturating_sub(bounds.runs)).max(1);
-            if excess < oldest.len() {
-                self.bytes -= oldest.drain(..excess).map(|run| bytes_of(&run)).sum::<usize>();
-                self.runs -= excess;
-                continue;
+        while self.runs > bounds.runs {
+            self.drop_runs(self.runs - bounds.runs, room);
+        }
+        while self.decisions.len() > bounds.decisions {
+            self.drop_decision();
+        }
+        while self.operations.len() > bounds.operations {
+            self.drop_operation();
+        }
+        while self.bytes > bounds.bytes {
+            let run = self.chunks.front().and_then(|chunk| chunk.runs.first()).map(written_at);
+            let decision = self.decisions.first_key_value().map(|((at, _), _)| *at);
+            let operation = self.operations.first_key_value().map(|((at, _), _)| *at);
+            // What is oldest, of whatever kind.
+            match [run, decision, operation].into_iter().flatten().min() {
+                None => break,
+                oldest if oldest == run => self.drop_runs(1, room),
+                oldest if oldest == decision => self.drop_decision(),
+                _ => self.drop_operation(),
             }
-            self.runs -= oldest.len();
-            self.bytes -= oldest.iter().map(bytes_of).sum::<usize>();
-            if let Some(mut oldest) = self.chunks.pop_front() {
-                oldest.clear();
-                if room.capacity() == 0 {
-                    *room = oldest;
-                }
-            }
         }
-        while self.decisions.len() > bounds.decisions || self.bytes > bounds.bytes {
-            let Some((_, oldest)) = self.decisions.pop_first() else { break };
-            self.places.remove(&Same::of(&oldest));
-            self.bytes -= size_of::<DecisionRecord>() + oldest.text_bytes();
+    }
+
+    /// Drops the oldest runs: so many, or the rest of their chunk.
+    fn drop_runs(&mut self, count: usize, room: &mut Vec<RunRecord>) {
+        let Some(oldest) = self.chunks.front_mut() else { return };
+        let count = count.min(oldest.runs.len());
+        for run in oldest.runs.drain(..count) {
+            self.bytes -= bytes_of(&run);
+            self.pruned_to = self.pruned_to.max(Some(written_at(&run)));
         }
-        while self.operations.len() > bounds.operations || self.bytes > bounds.bytes {
-            let Some((_, oldest)) = self.operations.pop_first() else { break };
-            self.bytes -= size_of::<OperationRecord>() + oldest.text_bytes();
+        self.runs -= count;
+        if oldest.runs.is_empty()
+            && let Some(oldest) = self.chunks.pop_front()
+            && room.capacity() == 0
+        {
+            *room = oldest.runs;
         }
+    }
+
+    fn drop_decision(&mut self) {
+        let Some((_, oldest)) = self.decisions.pop_first() else { return };
+        self.places.remove(&Same::of(&oldest));
+        self.bytes -= size_of::<DecisionRecord>() + oldest.text_bytes();
+        self.pruned_to = self.pruned_to.max(Some(oldest.at));
+    }
+
+    /// An instant is explained by runs and decisions: what is dropped of operations is missed by none.
+    fn drop_operation(&mut self) {
+        let Some((_, oldest)) = self.operations.pop_first() else { return };
+        self.bytes -= size_of::<OperationRecord>() + oldest.text_bytes();
     }
 
     fn runs(&self, asked: &RunHistory) -> RunPage {
         let everywhere = RunHistory { outcome: None, ..asked.clone() };
-        let all = self.open.values().chain(self.chunks.iter().rev().flat_map(|chunk| chunk.iter().rev()));
+        let all =
+            self.open.values().chain(self.chunks.iter().rev().flat_map(|chunk| chunk.runs.iter().rev()));
         let mut found: Vec<_> = all.filter(|run| everywhere.admits(run)).collect();
         // It is stable: of one run, what was written last comes first.
         found.sort_by_key(|run| Reverse(run.run));
@@ -228,6 +293,7 @@ impl Kept {
         let mut record = self.jobs.get(job)?.record(job.clone());
         let open = self.open.values().filter(|run| run.job == *job).max_by_key(|run| run.run);
         record.holder = open.map(|run| Holder { run: run.run, node: run.node });
+        record.pruned_to = self.pruned_to;
         Some(record)
     }
 
@@ -239,6 +305,7 @@ impl Kept {
         for chunk in self.chunks.iter_mut().rev() {
             // The newest first, as they are counted.
             let keeps: Vec<bool> = chunk
+                .runs
                 .iter()
                 .rev()
                 .map(|run| {
@@ -255,10 +322,10 @@ impl Kept {
                 })
                 .collect();
             let mut keeps = keeps.into_iter().rev();
-            chunk.retain(|_| keeps.next().unwrap_or(true));
+            chunk.runs.retain(|_| keeps.next().unwrap_or(true));
         }
-        self.chunks.retain(|chunk| !chunk.is_empty());
-        self.runs = self.chunks.iter().map(Vec::len).sum();
+        self.chunks.retain(|chunk| !chunk.runs.is_empty());
+        self.runs = self.chunks.iter().map(|chunk| chunk.runs.len()).sum();
         if let Some(since) = since(retention.decisions_for) {
             self.decisions.retain(|(at, _), _| *at >= since);
             self.places.retain(|same, _| same.at >= since);
@@ -266,32 +333,10 @@ impl Kept {
         if let Some(since) = since(retention.operations_for) {
             self.operations.retain(|(at, _), _| *at >= since);
         }
-        let runs = self.chunks.iter().flatten().map(bytes_of);
+        let runs = self.chunks.iter().flat_map(|chunk| &chunk.runs).map(bytes_of);
         let decisions = self.decisions.values().map(|one| size_of_val(one) + one.text_bytes());
         let operations = self.operations.values().map(|one| size_of_val(one) + one.text_bytes());
         self.bytes = runs.chain(decisions).chain(operations).sum();
-    }
-}
-
-/// The rows of jobs. When there are many, those that are asked for least are dropped: half of them are old, and
-/// go when as many others have come.
-#[derive(Default)]
-struct JobRows {
-    young: HashMap<JobName, JobRow>,
-    old: HashMap<JobName, JobRow>,
-}
-
-impl JobRows {
-    fn of(&mut self, job: &JobName, max: usize) -> &mut JobRow {
-        let Self { young, old } = self;
-        if young.len() >= (max / 2).max(1) {
-            *old = std::mem::take(young);
-        }
-        young.entry(job.clone()).or_insert_with(|| old.remove(job).unwrap_or_default())
-    }
-
-    fn get(&self, job: &JobName) -> Option<&JobRow> {
-        self.young.get(job).or_else(|| self.old.get(job))
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::{
 };
 use std::{fmt, time::Duration};
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::{FutureExt, future::BoxFuture};
 use metrics_util::debugging::{DebugValue, DebuggingRecorder};
 use tokio::{
@@ -15,14 +15,15 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use super::{HistoryOptions, HistoryThread, Recorder};
+use super::{HistoryOptions, HistoryThread, MemoryHistory, Recorder};
 use crate::{
-    EngineOptions, Job,
+    Answer, EngineOptions, Explain, Job, NotKnown,
     event::Outcome,
     name::{JobName, NodeId, RunIds},
     port::{
-        Batch, DecisionPage, Decisions, History, HistoryError, JobHistory, JobRecord, LastEnds,
-        OperationPage, Operations, Retention, RunHistory, RunPage, RunRecord,
+        Batch, Decision, DecisionPage, DecisionRecord, Decisions, History, HistoryError, JobHistory,
+        JobRecord, LastEnds, MemoryBounds, OperationPage, Operations, Retention, RunHistory, RunPage,
+        RunRecord,
     },
     run::Run,
     testkit::{VirtualClock, fakes::Period, simulate},
@@ -337,5 +338,105 @@ fn progress_is_written_within_two_seconds_and_at_most_once_a_second() {
         let written = recorded();
         assert!((5..=12).contains(&written.len()), "{written:?}");
         assert_eq!(written.last(), Some(&0.99), "the last that it said");
+    });
+}
+
+/// A history in memory with these bounds, and what has ended and was decided in it.
+fn in_memory(bounds: MemoryBounds, records: impl IntoIterator<Item = Batch>) -> MemoryHistory {
+    let history = MemoryHistory::new(bounds);
+    for mut batch in records {
+        assert!(history.write_now(&mut batch), "it writes at once");
+    }
+    history
+}
+
+/// What a history in memory answers.
+fn at_once<T>(asked: BoxFuture<'_, Result<T, HistoryError>>) -> T {
+    asked.now_or_never().expect("it does not wait").expect("an answer")
+}
+
+fn decided(second: i64, text: &str) -> Batch {
+    let (at, node) = (DateTime::UNIX_EPOCH + TimeDelta::seconds(second), NodeId::numbered(1));
+    let decision = Decision::TriggerRefused { count: 1, by: None, text: text.into() };
+    let record = DecisionRecord::new(JobName::new("job").ok(), at, node, decision);
+    Batch { decisions: vec![record], ..Batch::default() }
+}
+
+fn ended(ids: &RunIds, second: i64) -> Batch {
+    let at = DateTime::UNIX_EPOCH + TimeDelta::seconds(second);
+    let record = RunRecord::new(JobName::new("job").expect("a good name"), ids.next(at), NodeId::numbered(1));
+    let record = RunRecord { outcome: Some(Outcome::Succeeded), ended_at: Some(at), ..record };
+    Batch { runs: vec![record], ..Batch::default() }
+}
+
+#[test]
+fn what_takes_too_many_bytes_in_memory_costs_the_oldest_records_of_whatever_kind() {
+    let bounds = MemoryBounds { bytes: 64 * 1024, ..MemoryBounds::default() };
+    let (ids, text) = (RunIds::of(NodeId::numbered(1)), "x".repeat(10_000));
+    let old = (0..10).map(|second| decided(second, &text));
+    let history = in_memory(bounds, old.chain((20..30).map(|second| ended(&ids, second))));
+
+    let runs = at_once(history.runs(&RunHistory::new())).runs;
+    assert_eq!(runs.len(), 10, "they are younger than what takes the room");
+    let decisions = at_once(history.decisions(&Decisions::new())).decisions;
+    assert!((1..=6).contains(&decisions.len()), "{}", decisions.len());
+}
+
+#[test]
+fn the_row_of_a_job_says_up_to_when_memory_has_dropped_something() {
+    let bounds = MemoryBounds { runs: 2, ..MemoryBounds::default() };
+    let ids = RunIds::of(NodeId::numbered(1));
+    let history = in_memory(bounds, (0..2).map(|second| ended(&ids, second)));
+    let asked = JobHistory(JobName::new("job").expect("a good name"));
+    let pruned_to = || at_once(history.job(&asked)).expect("it ran").pruned_to;
+    assert_eq!(pruned_to(), None, "all is there");
+
+    assert!(history.write_now(&mut ended(&ids, 7)), "it writes at once");
+
+    assert_eq!(pruned_to(), Some(DateTime::UNIX_EPOCH));
+}
+
+#[test]
+fn an_explanation_says_what_memory_has_no_room_for_any_more() {
+    simulate("2026-01-05T00:00:00Z", async |rig| {
+        let clock = VirtualClock::starting_at(DateTime::UNIX_EPOCH);
+        let mut options = EngineOptions::new(Arc::new(rig.store().backend(NodeId::numbered(9), clock)));
+        let bounds = MemoryBounds { runs: 3, ..MemoryBounds::default() };
+        options.history.store = Some(Arc::new(MemoryHistory::new(bounds)));
+        options.jobs.push(Job::new("often", Period::hours(1)).run(async |_| {}));
+        let node = rig.node(options).await;
+        rig.advance(Duration::from_hours(10)).await;
+        let first: DateTime<Utc> = "2026-01-05T01:00:00Z".parse().expect("an instant");
+
+        let mut explained = rig.send(node, Explain::new("often", first)).await.expect("it is explained");
+
+        let answer = explained.explanations.remove(0).answer;
+        assert!(matches!(answer, Answer::NotKnown { because: NotKnown::Pruned { .. } }), "{answer:?}");
+    });
+}
+
+#[test]
+fn one_explanation_has_what_was_recorded_written_once() {
+    simulate("2026-01-05T00:00:00Z", async |rig| {
+        // What takes its time to be written is written anew by each who asks for it.
+        let history = Fake::new(|_, _| sleep(Duration::from_millis(10)).map(Ok).boxed());
+        let clock = VirtualClock::starting_at(DateTime::UNIX_EPOCH);
+        let mut options = EngineOptions::new(Arc::new(rig.store().backend(NodeId::numbered(9), clock)));
+        options.history.store = Some(history.clone());
+        let body = async |run: Run| {
+            while !run.is_cancelled() {
+                run.progress(run.reported().progress.map_or(0.1, |before| 1.0 - before));
+                sleep(Duration::from_millis(1)).await;
+            }
+        };
+        options.jobs.push(Job::new("long", Period::hours(1)).run(body));
+        let node = rig.node(options).await;
+        rig.advance(Duration::from_hours(1) + Duration::from_secs(10)).await;
+        let before = history.lens().len();
+
+        let far = "2026-01-04T01:00:00Z".parse::<DateTime<Utc>>().expect("an instant");
+        rig.send(node, Explain::new("long", far)).await.expect("it is explained");
+
+        assert!(history.lens().len() <= before + 2, "{before}, {}", history.lens().len());
     });
 }

@@ -119,14 +119,10 @@ impl Recorder {
         self.flush(CLOSE_WAIT).await;
     }
 
-    /// Asks the history, after what was recorded so far is written.
-    async fn ask<T, F>(&self, question: impl FnOnce(Arc<dyn History>) -> F) -> Result<T, HistoryError>
-    where
-        T: Send + 'static,
-        F: Future<Output = Result<T, HistoryError>> + Send + 'static,
-    {
+    /// Where the history is asked, after what was recorded so far is written: once for all that is asked there.
+    pub(crate) async fn read(&self) -> Reader<'_> {
         self.flush(FLUSH_WAIT).await;
-        self.call(question).await
+        Reader(self)
     }
 
     /// Calls the history on its own thread.
@@ -164,26 +160,10 @@ impl Recorder {
         HistoryError::NotKept { backend: self.backend, cure }
     }
 
-    pub(crate) async fn runs(&self, asked: RunHistory) -> Result<RunPage, HistoryError> {
-        self.ask(|history| async move { history.runs(&asked).await }).await
-    }
-
-    pub(crate) async fn job(&self, job: JobName) -> Result<Option<JobRecord>, HistoryError> {
-        self.ask(|history| async move { history.job(&JobHistory(job)).await }).await
-    }
-
     /// When runs of these jobs ended last. What was recorded here just now may be missing: nothing is written
     /// for this question.
     pub(crate) async fn last_ends(&self, jobs: Vec<JobName>) -> Result<Vec<LastEnds>, HistoryError> {
         self.call(|history| async move { history.last_ends(&jobs).await }).await
-    }
-
-    pub(crate) async fn decisions(&self, asked: Decisions) -> Result<DecisionPage, HistoryError> {
-        self.ask(|history| async move { history.decisions(&asked).await }).await
-    }
-
-    pub(crate) async fn operations(&self, asked: Operations) -> Result<OperationPage, HistoryError> {
-        self.ask(|history| async move { history.operations(&asked).await }).await
     }
 
     /// Whether somebody has to delete what need not be kept any more: one in memory has bounds of its own.
@@ -195,6 +175,27 @@ impl Recorder {
     /// to do.
     pub(crate) async fn prune(&self, now: DateTime<Utc>, retention: Retention) -> Result<bool, HistoryError> {
         self.call(move |history| async move { history.prune(now, &retention).await }).await
+    }
+}
+
+/// The history, as of when the reader was made or later.
+pub(crate) struct Reader<'a>(&'a Recorder);
+
+impl Reader<'_> {
+    pub(crate) async fn runs(&self, asked: RunHistory) -> Result<RunPage, HistoryError> {
+        self.0.call(|history| async move { history.runs(&asked).await }).await
+    }
+
+    pub(crate) async fn job(&self, job: JobName) -> Result<Option<JobRecord>, HistoryError> {
+        self.0.call(|history| async move { history.job(&JobHistory(job)).await }).await
+    }
+
+    pub(crate) async fn decisions(&self, asked: Decisions) -> Result<DecisionPage, HistoryError> {
+        self.0.call(|history| async move { history.decisions(&asked).await }).await
+    }
+
+    pub(crate) async fn operations(&self, asked: Operations) -> Result<OperationPage, HistoryError> {
+        self.0.call(|history| async move { history.operations(&asked).await }).await
     }
 }
 

@@ -11,7 +11,7 @@ use super::{
     explain::{TickViews, count_fire_times},
     former_keys::FormerKeys,
     handle::{JobHandle, Reading},
-    message::{AsksSchedule, Envelope, JobMessage, Retirement},
+    message::{AsksSchedule, Envelope, JobMessage, Retirement, SkipAsked},
     record::Unfinished,
     report::Report,
     snapshot::JobSnapshot,
@@ -24,7 +24,7 @@ use crate::{
     contained::unharmed,
     core::{
         alarm::{Paused, Standing},
-        job::{Effects, Farewell, Input, JobMachine, Lifecycle, OverdueMark, Progress},
+        job::{Effects, Farewell, Input, JobMachine, Lifecycle, NotSkipped, OverdueMark, Progress, Skipped},
         seldom::Seldom,
     },
     definition::Definition,
@@ -35,7 +35,7 @@ use crate::{
     name::{LockKey, RunId},
     node::Node,
     overdue::Mark,
-    port::{Pause, Session},
+    port::{Pause, Session, SkipReason},
     run::{Origin, Run},
 };
 
@@ -347,6 +347,19 @@ impl JobActor {
         }
     }
 
+    /// Skips what was missed by an instant, and says who asked for it.
+    fn skip_missed(&mut self, asked: &SkipAsked, ctx: &mut JobContext) -> Result<Skipped, NotSkipped> {
+        let reading = self.job.read();
+        let (mut effects, mut told) = (Effects::new(), Told::default());
+        let skipped = self.machine.skip_missed(reading.now, asked.until, &mut effects);
+        if let Ok(Skipped::Now(missed)) = &skipped {
+            self.skipped(*missed, SkipReason::Operator, Some(asked));
+        }
+        self.perform(&mut effects, &mut told, ctx);
+        self.step_at(reading, Input::WakeUp, ctx);
+        skipped
+    }
+
     fn retire(&mut self, why: Retirement, ctx: &mut JobContext) {
         match why {
             Retirement::Removed => self.leave(true, ctx),
@@ -415,6 +428,7 @@ impl Handler<Envelope> for JobActor {
                 reply.send(self.job.definition.name.clone());
             }
             Some(JobMessage::PauseLocal { pause, reply }) => drop(reply.send(self.pause(pause, ctx))),
+            Some(JobMessage::SkipMissed { asked, reply }) => drop(reply.send(self.skip_missed(&asked, ctx))),
             Some(JobMessage::Upcoming { count, reply }) => {
                 let _ = reply.send(self.machine.upcoming(self.job.wall(), count));
             }

@@ -2,6 +2,7 @@
 
 use std::{future::poll_fn, sync::OnceLock};
 
+use chrono::{DateTime, Utc};
 use tokio::sync::oneshot;
 
 use super::{
@@ -10,6 +11,7 @@ use super::{
     conclude::{Conclusion, conclude},
     context::JobContext,
     hook_calls,
+    message::SkipAsked,
     record::record_own_pause,
     report::Report,
     run_span,
@@ -22,8 +24,10 @@ use crate::{
     core::{
         contract::Breach,
         end_text::EndText,
-        job::{Advance, Claim, Effect, Effects, Input, Refusal, Retried, RunEnded, Start, TriggerAnswer},
-        time::FireTime,
+        job::{
+            Advance, Claim, Effect, Effects, Input, Missed, Refusal, Retried, RunEnded, Start, TriggerAnswer,
+        },
+        pacer::Turn,
     },
     drain::HowDrained,
     event::{CancelReason, EventKind, Outcome},
@@ -41,11 +45,16 @@ impl JobActor {
         for effect in effects.drain(..) {
             match effect {
                 Effect::Claim(claim) => self.claim(claim, told),
-                Effect::AskPermit { priority } => {
-                    let answer = self.job.host.permits.ask(priority, || self.job.clone());
+                Effect::AskPermit { priority, catches_up } => {
+                    let answer = self.job.host.permits.ask(priority, catches_up, || self.job.clone());
                     told.push(&self.job, AnswerAtOnce::Input(Input::Permit(answer)));
                 }
+                Effect::HurryPermit { priority } => {
+                    self.job.host.permits.hurry(priority, |waits| waits.instance == self.job.instance);
+                }
                 Effect::ReleasePermit => self.job.release_permit(),
+                Effect::AskTurn { deadline } => self.ask_turn(deadline, told),
+                Effect::LeaveTurn => self.job.host.catch_ups.leave(self.job.instance),
                 Effect::Advance(advance) => self.advance(advance, told),
                 Effect::Start(start) => self.start(start, ctx),
                 Effect::Cancel { run, why } => self.cancel(run, why),
@@ -55,7 +64,7 @@ impl JobActor {
                 Effect::Retried(retried) => self.retried(retried),
                 Effect::RunEnded(ended) => self.ended(ended, std::mem::take(&mut completes), told),
                 Effect::Skipped { first, newest, reason, count, at_least } => {
-                    self.skipped((first, newest), reason, count, at_least);
+                    self.skipped(Missed { first, newest, count, at_least }, reason, None);
                 }
                 Effect::Held { fire_time, reason } => {
                     self.publish(|job| EventKind::TickHeld { job, fire_time, reason });
@@ -94,6 +103,15 @@ impl JobActor {
         }
     }
 
+    fn ask_turn(&self, deadline: DateTime<Utc>, told: &mut Told) {
+        let (job, now) = (&self.job, self.node().clock.elapsed());
+        match job.host.catch_ups.ask(now, job.instance, deadline, job.clone()) {
+            Turn::Now => told.push(job, AnswerAtOnce::Input(Input::Turn)),
+            Turn::Later { is_first: true } => job.report(Report::CatchesUp),
+            Turn::Later { is_first: false } => {}
+        }
+    }
+
     fn advance(&self, advance: Advance, told: &mut Told) {
         match told.at_once(&self.job).and_then(|at_once| at_once.advance(&self.job, &advance)) {
             Some(answer) => told.push(&self.job, answer),
@@ -104,17 +122,19 @@ impl JobActor {
         }
     }
 
-    fn skipped(&self, (first, newest): (FireTime, FireTime), reason: SkipReason, count: u64, at_least: bool) {
+    /// Ticks were skipped, perhaps as somebody asked.
+    pub(super) fn skipped(&self, ticks: Missed, reason: SkipReason, asked: Option<&SkipAsked>) {
+        let Missed { newest, count, at_least, .. } = ticks;
         let kind = |job| EventKind::TickSkipped { job, fire_time: newest, reason, count, at_least };
         match reason {
-            SkipReason::Misfire => self.publish(kind),
+            SkipReason::Misfire | SkipReason::Operator => self.publish(kind),
             SkipReason::Overlap
             | SkipReason::Paused
             | SkipReason::Concurrency
             | SkipReason::Parked
             | SkipReason::Removed => self.publish_routine(kind),
         }
-        self.record_skipped((first, newest), reason, count, at_least);
+        self.record_skipped(ticks, reason, asked);
         if let Some(alarm) = self.job.definition.alarm().filter(|_| reason != SkipReason::Parked) {
             let is_to_be_asked = alarm.lock().skipped(newest);
             self.job.alarm_noted(is_to_be_asked);

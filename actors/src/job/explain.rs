@@ -115,10 +115,12 @@ impl Asked<'_> {
             cursor: machine.cursor(),
             fires: machine.fires(),
             held_by: machine.pause().filter(|_| held).cloned(),
+            waits_for_turn: machine.waiting_for_turn().is_some_and(|tick| tick.instant() == at),
             run: machine.active_runs().next().map(|run| run.run),
             waits: matches!(policies.overlap, Overlap::Queue(_) | Overlap::Replace)
                 || matches!(policies.misfire, Misfire::All { .. }),
             has_slots,
+            used_up: policies.limit.filter(|_| machine.is_exhausted()),
         }
     }
 }

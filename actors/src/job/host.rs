@@ -8,6 +8,7 @@ use tokio::{runtime, sync::watch};
 use super::{ask::Asks, cast::Placement, handle::JobHandle, report::JobReport, run_task::RunTask};
 use crate::{
     body_queue::BodyPlace,
+    catch_ups::CatchUps,
     core::{byte_budget::ByteBudget, end_text::EndTexts},
     hooks::Hooks,
     node::Node,
@@ -27,6 +28,7 @@ pub(crate) struct JobHost {
     pub(crate) reports: Recipient<JobReport>,
     pub(crate) placement: Placement,
     pub(crate) permits: Permits<Arc<JobHandle>>,
+    pub(crate) catch_ups: CatchUps<Arc<JobHandle>>,
     pub(crate) bodies: BodyPlace<RunTask>,
     /// Of bodies, with timers and I/O.
     pub(crate) body_runtime: runtime::Handle,

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use actix::{dev::channel::AddressReceiver, prelude::*};
+use chrono::{DateTime, Utc};
 use tokio::sync::oneshot;
 
 use super::{
@@ -10,11 +11,15 @@ use super::{
     triggered::TriggeredRun,
 };
 use crate::{
-    core::{job::Input, time::FireTime},
+    core::{
+        job::{Input, NotSkipped, Skipped},
+        time::FireTime,
+    },
     drain::Drain,
     error::TriggerError,
     explain::When,
     name::{JobName, RunId},
+    note::Attribution,
     port::{Pause, Session, Verdict},
     run::Origin,
 };
@@ -48,6 +53,8 @@ pub(crate) enum JobMessage {
     CancelRun { run: RunId, reply: Arc<FirstReply<JobName>> },
     /// A job without claims is paused, or resumed. Answers whether that changes anything.
     PauseLocal { pause: Option<Pause>, reply: oneshot::Sender<bool> },
+    /// Somebody wants skipped what was due by an instant and is not decided. Answers what that is.
+    SkipMissed { asked: Box<SkipAsked>, reply: oneshot::Sender<Result<Skipped, NotSkipped>> },
     /// Asks for the next fire times, up to so many.
     Upcoming { count: usize, reply: oneshot::Sender<Vec<FireTime>> },
     /// Asks what the schedule and the machine say of some instants.
@@ -65,6 +72,14 @@ pub(crate) enum JobMessage {
     /// The job was removed, or the engine is over: no tick is armed any more, and the actor stops when
     /// nothing runs.
     Retire { why: Retirement },
+}
+
+/// Somebody wants skipped what was missed.
+#[derive(Debug, Clone)]
+pub(crate) struct SkipAsked {
+    /// What was due by this instant.
+    pub(crate) until: DateTime<Utc>,
+    pub(crate) by: Attribution,
 }
 
 /// Why an actor stops.

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use super::{actor::JobActor, handle::JobHandle};
+use super::{actor::JobActor, handle::JobHandle, message::SkipAsked};
 use crate::{
     core::{
         end_text::EndText,
-        job::{BodyEnd, Retried, RunEnded},
+        job::{BodyEnd, Missed, Retried, RunEnded},
         reported::Reported,
         text::{TEXT_MAX, bounded},
         time::FireTime,
@@ -14,12 +14,13 @@ use crate::{
     error::TriggerError,
     event::CancelReason,
     event_log::Level,
+    history::Attempts,
     name::{By, JobName, LockKey, RunId},
     node::Node,
     note::Attribution,
     port::{
-        ATTEMPTS_RECORDED_MAX, AttemptRecord, Decision, DecisionRecord, JobOperation, OperationRecord, Pause,
-        RunOrigin, RunRecord, SkipReason,
+        AttemptRecord, Decision, DecisionRecord, JobOperation, OperationRecord, Pause, RunOrigin, RunRecord,
+        SkipReason,
     },
     run::{Origin, Run},
 };
@@ -30,7 +31,7 @@ pub(super) struct Unfinished {
     /// If hooks want to hear of its end.
     pub(super) of_hooks: Option<Run>,
     /// Those that failed, for the history.
-    attempts: Vec<AttemptRecord>,
+    attempts: Attempts,
 }
 
 /// What only the actor of a job knows of a run that ended, for its record.
@@ -57,7 +58,7 @@ impl JobActor {
     fn unfinished(&mut self, run: RunId) -> &mut Unfinished {
         let all = self.unfinished.list_mut();
         let at = all.iter().position(|one| one.run == run).unwrap_or_else(|| {
-            all.push(Unfinished { run, of_hooks: None, attempts: Vec::new() });
+            all.push(Unfinished { run, of_hooks: None, attempts: Attempts::default() });
             all.len() - 1
         });
         &mut all[at]
@@ -79,13 +80,8 @@ impl JobActor {
             return;
         }
         let Retried { run, attempt, outcome, ended_at, end, took, .. } = retried;
-        let error = end.error().map(EndText::share);
-        let record = AttemptRecord { error, ..AttemptRecord::new(*attempt, *ended_at, *took, *outcome) };
-        let attempts = &mut self.unfinished(*run).attempts;
-        if attempts.len() >= ATTEMPTS_RECORDED_MAX {
-            attempts.remove(0);
-        }
-        attempts.push(record);
+        let record = AttemptRecord::new(*attempt, *ended_at, *took, *outcome);
+        self.unfinished(*run).attempts.push(record, end.error().cloned());
     }
 
     /// What the record of a run that ended is to have.
@@ -97,7 +93,7 @@ impl JobActor {
         }
         let own = &self.job.definition.key;
         let key = Some(self.former_keys.key_of(run, own)).filter(|key| !std::ptr::eq(*key, own)).cloned();
-        let attempts = unfinished.map(|unfinished| unfinished.attempts).unwrap_or_default();
+        let attempts = unfinished.map(|unfinished| unfinished.attempts.into_records()).unwrap_or_default();
         let reported = last.map(Run::reported).unwrap_or_default();
         let known = self.origins.iter().find(|(known, _)| *known == run).map(|(_, origin)| origin);
         let (by, named) = match last.map(Run::origin).or(known) {
@@ -111,17 +107,13 @@ impl JobActor {
     }
 
     /// Records ticks that were skipped.
-    pub(super) fn record_skipped(
-        &self,
-        (first, newest): (FireTime, FireTime),
-        reason: SkipReason,
-        count: u64,
-        at_least: bool,
-    ) {
+    pub(super) fn record_skipped(&self, ticks: Missed, reason: SkipReason, asked: Option<&SkipAsked>) {
+        let Missed { first, newest, count, at_least } = ticks;
         self.node().recorder.decision(|| {
             let pause = self.machine.pause().filter(|_| reason == SkipReason::Paused);
             let text = pause.and_then(|pause| Some(pause.note.as_deref()?.into()));
-            let by = pause.and_then(|pause| pause.by.clone());
+            let text = text.or_else(|| Some(asked?.by.note.clone()?.into()));
+            let by = pause.and_then(|pause| pause.by.clone()).or_else(|| asked?.by.by.clone());
             let overlaps = reason == SkipReason::Overlap;
             let run = self.machine.active_runs().next().filter(|_| overlaps).map(|run| run.run);
             let decision = Decision::Skipped { reason, count, at_least, text, by, run };
@@ -239,6 +231,7 @@ pub(super) fn record_end(job: &JobHandle, ended: &RunEnded, notes: RunNotes) {
             lateness: tick.zip(*started_at).map(|(tick, at)| tick.lateness(at)).unwrap_or_default(),
             took: Some(*took),
             outcome: Some(outcome),
+            unknown_outcome: None,
             is_stale: false,
             cancelled: cancelled.or_else(|| veto.is_some().then_some(CancelReason::Vetoed)),
             error: end.error().map(EndText::share).or(veto),

@@ -36,6 +36,8 @@ pub(crate) enum Report {
     Stop(Pause),
     /// Its body said that this node is to leave the lead to another one.
     ResignWanted,
+    /// It is the first that waits for its turn to make up for a missed tick.
+    CatchesUp,
     /// Its alarm is to be looked at.
     AlarmNoted,
     /// What its actor did not live to handle. That it [died](Self::Died) was reported before: its messages

@@ -7,7 +7,10 @@ use tokio::sync::oneshot;
 
 use super::{former_keys::FormerKeys, handle::JobHandle, record::Unfinished};
 use crate::{
-    core::{job::JobMachine, seldom::Seldom},
+    core::{
+        job::{JobMachine, NodeBounds},
+        seldom::Seldom,
+    },
     definition::Definition,
     drain::Drain,
     event::Outcome,
@@ -39,7 +42,8 @@ impl JobSnapshot {
     pub(crate) fn fresh(job: &JobHandle, cursor: DateTime<Utc>) -> Self {
         let definition = job.definition.clone();
         let Definition { schedule, policies, .. } = &*definition;
-        let machine = JobMachine::new(schedule.clone(), policies.clone(), cursor, job.host.permits.limited());
+        let bounds = NodeBounds { runs: job.host.permits.limited(), catch_ups: job.host.catch_ups.limited() };
+        let machine = JobMachine::new(schedule.clone(), policies.clone(), cursor, bounds);
         Self {
             machine,
             definition,

@@ -14,8 +14,9 @@ use super::{actor::LockActor, calls::call};
 use crate::{
     CALL_DEADLINE,
     core::operation::Operation,
+    event::EventKind,
     name::Term,
-    overdue::undecided_max,
+    overdue::{LeaderChange, undecided_max},
     port::{Proof, Proved},
 };
 
@@ -106,7 +107,25 @@ impl LockActor {
             proofs.decided_in = proof.term.filter(|_| proof.all_decided);
         }
         self.node.overdue.hear(proved, asked_at);
+        self.say_of_leader();
         self.node.failures.proved();
+    }
+
+    /// Says that another node that leads fell behind, or did not go on to.
+    fn say_of_leader(&self) {
+        let node = &self.node;
+        let follows = node.leadership.term(node.clock.elapsed()).is_none();
+        match node.overdue.leader_changed(follows) {
+            Some(LeaderChange::Overdue { since }) => {
+                node.meters.leader_overdue.increment(1.0);
+                node.publisher.publish(|| EventKind::LeaderOverdue { since });
+            }
+            Some(LeaderChange::Recovered { since }) => {
+                node.meters.leader_overdue.decrement(1.0);
+                node.publisher.publish(|| EventKind::LeaderRecovered { since });
+            }
+            None => {}
+        }
     }
 
     /// The term in which this node leads, once it may say something of its jobs: all are enrolled, and since

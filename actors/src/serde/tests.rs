@@ -8,11 +8,11 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
 use crate::{
-    ActiveRunStatus, Added, BodyThreads, By, CancelReason, Candidacy, Event, EventName, Expectation,
-    FailingJob, FencingToken, FireTime, Fires, HealthReport, HeldStatus, HowDrained, JobName, JobPage,
-    JobState, JobStatus, LastRunStatus, LockKey, Measure, Misfire, NodeId, OnLost, Operation, Outcome,
-    OverdueJob, Overlap, Part, Pause, Policies, PolicyConfig, Problem, ProblemJobs, Reported, Retry, RunId,
-    RunIds, RunPhase, Scheduled, ShutdownReport, SkipReason, StepDownReason, Tag, Term, Triggered,
+    ActiveRunStatus, Added, BodyThreads, By, CancelReason, Candidacy, CatchingUp, Event, EventName,
+    Expectation, FailingJob, FencingToken, FireTime, Fires, HealthReport, HeldStatus, HowDrained, JobName,
+    JobPage, JobState, JobStatus, LastRunStatus, LockKey, Measure, Misfire, NodeId, OnLost, Operation,
+    Outcome, OverdueJob, Overlap, Part, Pause, Policies, PolicyConfig, Problem, ProblemJobs, Reported, Retry,
+    RunId, RunIds, RunPhase, Scheduled, ShutdownReport, SkipReason, StepDownReason, Tag, Term, Triggered,
     event_log::tests::sample, port::Role,
 };
 
@@ -201,6 +201,7 @@ fn every_problem_is_read_back() {
             ready: false,
             healthy: false,
             problems: problems(),
+            catching_up: Some(CatchingUp { jobs: 3, until: since }),
         };
         round_trip(&report);
     }

@@ -14,11 +14,11 @@ use std::{
 use actix::prelude::*;
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::SupervisorActor;
+use super::{SupervisorActor, asked_schedules::AskedSchedules};
 use crate::{
     alarm::JobAlarm,
     core::{
-        alarm::{Alarm, Change, Expectation, Expectations, Judgement, Paused},
+        alarm::{Alarm, Change, Expectation, Expectations, Judgement, Paused, Slack},
         contract::{MILLISECOND, next_after},
         policy::Fires,
         time::FireTime,
@@ -55,6 +55,8 @@ pub(super) struct Watch {
     timer: Option<(Duration, SpawnHandle)>,
     /// About which the history is being asked.
     asking: usize,
+    /// Whose schedules are being asked.
+    pub(super) schedules: AskedSchedules,
     /// Those of which something is overdue.
     overdue: BTreeSet<JobName>,
     /// Those whose starts are, and since when.
@@ -62,7 +64,7 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    fn plan(&mut self, job: &JobName, at: Option<Duration>) {
+    pub(super) fn plan(&mut self, job: &JobName, at: Option<Duration>) {
         let before = match at {
             Some(at) => self.planned.insert(job.clone(), at),
             None => self.planned.remove(job),
@@ -148,7 +150,7 @@ impl SupervisorActor {
         self.set_alarm_timer(ctx);
     }
 
-    fn set_alarm_timer(&mut self, ctx: &mut Context<Self>) {
+    pub(super) fn set_alarm_timer(&mut self, ctx: &mut Context<Self>) {
         let first = self.watch.looks.first().map(|(at, _)| *at);
         if self.watch.timer.as_ref().map(|(at, _)| *at) == first {
             return;
@@ -207,14 +209,32 @@ impl SupervisorActor {
             }
             alarm.due_after(now)
         };
-        let due = known.or_else(|| next_due(&job.definition, after));
+        let due = match known {
+            Some(known) => Some(known),
+            None if job.definition.may_block => return self.ask_schedule(job, after, is_asked, ctx),
+            None => next_due(&job.definition, after),
+        };
+        self.judge_alarm(&job, due, is_asked, ctx);
+    }
+
+    /// Says what is overdue of a job whose first tick that is not decided is known.
+    pub(super) fn judge_alarm(
+        &mut self,
+        job: &Arc<JobHandle>,
+        due: Option<FireTime>,
+        is_asked: bool,
+        ctx: &mut Context<Self>,
+    ) {
+        let Some(alarm) = job.definition.alarm() else { return };
+        let (name, now) = (&job.definition.name, job.wall());
         let slack = undecided_max(self.parts.lease);
-        let judgement = alarm.lock().judge(now, due, slack, is_asked);
+        let turn_by = self.turn_by(job);
+        let judgement = alarm.lock().judge(now, due, Slack { elsewhere: slack, turn_by }, is_asked);
         match judgement {
             Judgement::AskHistory => self.ask_history(name.clone(), ctx),
             Judgement::Known(changes) => {
-                changes.into_iter().for_each(|change| self.on_alarm_changed(&job, change));
-                self.count_overdue(&job, alarm.lock().is_overdue());
+                changes.into_iter().for_each(|change| self.on_alarm_changed(job, change));
+                self.count_overdue(job, alarm.lock().is_overdue());
                 let look_at = alarm.lock().look_at(now, self.parts.lease);
                 let at = look_at.map(|at| self.node().clock.elapsed() + wait_until(at, now));
                 self.watch.plan(name, at);
@@ -242,7 +262,7 @@ impl SupervisorActor {
         self.watch.asking += 1;
         let (recorder, job) = (self.node().recorder.clone(), name.clone());
         let said = async move {
-            let record = recorder.job(job.clone()).await;
+            let record = recorder.read().await.job(job.clone()).await;
             let decided = if record.is_ok() { newest_decided(&recorder, job).await } else { None };
             Said { record, decided }
         };
@@ -309,11 +329,12 @@ struct Said {
 
 /// The newest tick of a job that was started, or skipped by a policy, as the history says.
 async fn newest_decided(recorder: &Recorder, job: JobName) -> Option<DateTime<Utc>> {
-    let runs = recorder.runs(RunHistory::new().job(job.clone()).limit(NEWEST)).await.unwrap_or_default().runs;
+    let reader = recorder.read().await;
+    let runs = reader.runs(RunHistory::new().job(job.clone()).limit(NEWEST)).await.unwrap_or_default().runs;
     let started = runs.into_iter().filter(|run| run.origin == RunOrigin::Tick && run.started_at.is_some());
     let started = started.filter_map(|run| run.fire_time).max();
     let asked = Decisions { job: Some(job), limit: NEWEST, ..Decisions::default() };
-    let decisions = recorder.decisions(asked).await.unwrap_or_default().decisions;
+    let decisions = reader.decisions(asked).await.unwrap_or_default().decisions;
     let skipped = decisions.into_iter().filter(|decision| match &decision.decision {
         Decision::Skipped { reason, .. } => *reason != SkipReason::Parked,
         Decision::Vetoed { .. }
@@ -329,11 +350,21 @@ async fn newest_decided(recorder: &Recorder, job: JobName) -> Option<DateTime<Ut
 /// is decided from there on.
 pub(super) fn next_due(definition: &Definition, after: DateTime<Utc>) -> Option<FireTime> {
     let asked = catch_unwind(AssertUnwindSafe(|| next_after(&*definition.schedule, after)));
-    let unknown = || after.checked_add_signed(MILLISECOND).map(FireTime::new);
     match asked {
         Ok(Ok(next)) => next,
-        Ok(Err(_)) | Err(_) => unknown(),
+        Ok(Err(_)) | Err(_) => unknown_after(after),
     }
+}
+
+/// What stands for a fire time that nobody knows.
+pub(super) fn unknown_after(after: DateTime<Utc>) -> Option<FireTime> {
+    after.checked_add_signed(MILLISECOND).map(FireTime::new)
+}
+
+/// The instant so long after another one.
+pub(super) fn after(instant: DateTime<Utc>, wait: Duration) -> DateTime<Utc> {
+    let wait = TimeDelta::from_std(wait).ok();
+    wait.and_then(|wait| instant.checked_add_signed(wait)).unwrap_or(DateTime::<Utc>::MAX_UTC)
 }
 
 /// From now until an instant, in whole milliseconds, rounded up.

@@ -20,12 +20,12 @@ use crate::{
     core::time::FireTime,
     error::{ExplainError, Fault, given_name},
     explain::{EXPLAINED_MAX, Explain, Explanations, Known, TickView, When, decide},
-    history::Recorder,
+    history::Reader,
     job::{JobHandle, JobMessage, TickViews},
     name::JobName,
     port::{
-        Decision, DecisionRecord, Decisions, HISTORY_PAGE_MAX, HistoryError, OperationRecord, Operations,
-        Retention, RunHistory, RunOrigin, RunRecord,
+        Decision, DecisionRecord, Decisions, HISTORY_PAGE_MAX, HistoryError, Operations, Retention,
+        RunHistory, RunOrigin, RunRecord,
     },
 };
 
@@ -47,15 +47,17 @@ const RUNS_BEFORE: usize = 20;
 const EXPLAIN_DEADLINE: Duration = Duration::from_secs(20);
 
 /// Where records of one job are read.
-struct Records {
-    recorder: Recorder,
+struct Records<'a> {
+    /// `None`: no history is kept.
+    reader: Option<Reader<'a>>,
     job: JobName,
     now: DateTime<Utc>,
-    retention: Retention,
+    /// How long the history keeps what it has room for.
+    kept_for: Option<Duration>,
     held_since: DateTime<Utc>,
 }
 
-impl Records {
+impl Records<'_> {
     /// What is known of the instants from the first to the last. Something is to be found of each of `views`.
     async fn about(
         &self,
@@ -63,13 +65,8 @@ impl Records {
         last: DateTime<Utc>,
         views: &[TickView],
     ) -> Result<Known, ExplainError> {
-        let shortest = self.retention.runs_for.min(self.retention.decisions_for);
-        let kept_since =
-            TimeDelta::from_std(shortest).ok().and_then(|kept| self.now.checked_sub_signed(kept));
-        let mut known = Known { held_since: self.held_since, kept_since, ..Known::default() };
-        if !self.recorder.is_on() {
-            return Ok(known);
-        }
+        let mut known = Known { held_since: self.held_since, ..Known::default() };
+        let Some(reader) = &self.reader else { return Ok(known) };
         known.is_kept = true;
         // Nothing is recorded from before; a store need not know such instants.
         let from = earlier(first, BEFORE).max(DateTime::UNIX_EPOCH);
@@ -80,13 +77,14 @@ impl Records {
             if read_to >= to {
                 break;
             }
-            let (runs, all_runs) = self.runs(read_to, to, pages_max).await?;
-            let (decisions, all_decisions) = self.decisions(read_to, to, pages_max).await?;
+            let (runs, all_runs) = self.runs(reader, read_to, to, pages_max).await?;
+            let (decisions, unread, all_decisions) = self.decisions(reader, read_to, to, pages_max).await?;
             if read_to == from && first < last && !(all_runs && all_decisions) {
                 return Err(too_many(first, last));
             }
             known.runs.extend(runs);
             known.decisions.extend(decisions);
+            known.has_unread |= unread > 0;
             let is_missing = |view: &TickView| view.at < self.now && !is_found(&known, view.at);
             if !views.iter().any(is_missing) {
                 break;
@@ -95,16 +93,19 @@ impl Records {
         }
         if views.iter().any(|view| view.waits) {
             let before = RunHistory::new().job(self.job.clone()).to(from).limit(RUNS_BEFORE);
-            known.runs.extend(self.recorder.runs(before).await?.runs);
+            known.runs.extend(reader.runs(before).await?.runs);
         }
-        known.operations = self.operations().await?;
-        known.was_there = self.was_there(first.max(DateTime::UNIX_EPOCH).min(until)).await?;
+        let asked = Operations::new().job(self.job.clone()).limit(OPERATIONS_READ);
+        known.operations = reader.operations(asked).await?.operations;
+        known.was_there = self.was_there(reader, first.max(DateTime::UNIX_EPOCH).min(until)).await?;
+        known.kept_since = self.kept_since(reader).await?;
         Ok(known)
     }
 
     /// Those in a time, the newest first, and whether that is all of them.
     async fn runs(
         &self,
+        reader: &Reader<'_>,
         from: DateTime<Utc>,
         to: DateTime<Utc>,
         pages_max: usize,
@@ -112,7 +113,7 @@ impl Records {
         let mut asked = RunHistory::new().job(self.job.clone()).from(from).to(to).limit(HISTORY_PAGE_MAX);
         let mut runs = Vec::new();
         for _ in 0..pages_max {
-            let page = self.recorder.runs(asked.clone()).await?;
+            let page = reader.runs(asked.clone()).await?;
             runs.extend(page.runs);
             let Some(next) = page.next else { return Ok((runs, true)) };
             asked = asked.before(next);
@@ -120,42 +121,47 @@ impl Records {
         Ok((runs, false))
     }
 
-    /// As [`runs`](Self::runs).
+    /// As [`runs`](Self::runs), and how many cannot be read.
     async fn decisions(
         &self,
+        reader: &Reader<'_>,
         from: DateTime<Utc>,
         to: DateTime<Utc>,
         pages_max: usize,
-    ) -> Result<(Vec<DecisionRecord>, bool), HistoryError> {
+    ) -> Result<(Vec<DecisionRecord>, usize, bool), HistoryError> {
         let mut asked = Decisions::new().job(self.job.clone()).from(from).to(to).limit(HISTORY_PAGE_MAX);
-        let mut decisions = Vec::new();
+        let (mut decisions, mut unread) = (Vec::new(), 0);
         for _ in 0..pages_max {
-            let page = self.recorder.decisions(asked.clone()).await?;
+            let page = reader.decisions(asked.clone()).await?;
             decisions.extend(page.decisions);
-            let Some(next) = page.next else { return Ok((decisions, true)) };
+            unread += page.unread;
+            let Some(next) = page.next else { return Ok((decisions, unread, true)) };
             asked = asked.before(next);
         }
-        Ok((decisions, false))
+        Ok((decisions, unread, false))
     }
 
-    async fn operations(&self) -> Result<Vec<OperationRecord>, HistoryError> {
-        let asked = Operations::new().job(self.job.clone()).limit(OPERATIONS_READ);
-        Ok(self.recorder.operations(asked).await?.operations)
+    /// From when on everything of the job is there that was recorded and not dropped.
+    async fn kept_since(&self, reader: &Reader<'_>) -> Result<Option<DateTime<Utc>>, HistoryError> {
+        let aged = self.kept_for.and_then(|kept| TimeDelta::from_std(kept).ok());
+        let aged = aged.and_then(|kept| self.now.checked_sub_signed(kept));
+        let pruned = reader.job(self.job.clone()).await?.and_then(|record| record.pruned_to);
+        Ok(aged.max(pruned))
     }
 
     /// Whether anything is recorded of the job before an instant.
-    async fn was_there(&self, at: DateTime<Utc>) -> Result<bool, HistoryError> {
+    async fn was_there(&self, reader: &Reader<'_>, at: DateTime<Utc>) -> Result<bool, HistoryError> {
         let run = RunHistory::new().job(self.job.clone()).to(at).limit(1);
-        if !self.recorder.runs(run).await?.runs.is_empty() {
+        if !reader.runs(run).await?.runs.is_empty() {
             return Ok(true);
         }
         let decision = Decisions::new().job(self.job.clone()).to(at).limit(HISTORY_PAGE_MAX);
         let of_job = |record: &DecisionRecord| record.job.is_some();
-        if self.recorder.decisions(decision).await?.decisions.iter().any(of_job) {
+        if reader.decisions(decision).await?.decisions.iter().any(of_job) {
             return Ok(true);
         }
         let operation = Operations::new().job(self.job.clone()).to(at).limit(1);
-        Ok(!self.recorder.operations(operation).await?.operations.is_empty())
+        Ok(!reader.operations(operation).await?.operations.is_empty())
     }
 
     /// Reads once what there is about all instants, then explains each.
@@ -281,17 +287,16 @@ impl SupervisorActor {
     ) -> ResponseFuture<Result<Explanations, ExplainError>> {
         let views = job.ask(|reply| JobMessage::Explain { when, reply });
         let job = job.clone();
-        let records = Records {
-            recorder: self.node().recorder.clone(),
-            job: name.clone(),
-            now: job.wall(),
-            retention: self.parts.retention,
-            held_since,
-        };
+        let (recorder, now) = (self.node().recorder.clone(), job.wall());
+        let Retention { runs_for, decisions_for, .. } = self.parts.retention;
         Box::pin(async move {
             let Ok(Ok(views)) = timeout(ANSWER_DEADLINE, views).await else {
                 return Err(ExplainError::Unresponsive { job: name });
             };
+            // Of all that is asked, once: what was recorded before the question is written.
+            let reader = if recorder.is_on() { Some(recorder.read().await) } else { None };
+            let kept_for = recorder.is_to_be_pruned().then(|| runs_for.min(decisions_for));
+            let records = Records { reader, job: name, now, kept_for, held_since };
             let explained = timeout(EXPLAIN_DEADLINE, records.explain(&job, views, when));
             explained.await.unwrap_or_else(|_| Err(late()))
         })

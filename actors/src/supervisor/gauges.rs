@@ -174,7 +174,9 @@ impl SupervisorActor {
         let name = &status.name;
         let Some((entry, show)) = self.jobs.get(name).zip(self.shows.jobs.get(name)) else { return };
         let mut facts = facts_of(status, show.ends.as_ref(), self.fires_here(entry));
-        if facts.next_fire_time.is_none() && !self.fires_here(entry) && status.broken.is_none() {
+        // A schedule that may block would hold up this actor.
+        let may_ask = status.broken.is_none() && !entry.job.definition.may_block;
+        if facts.next_fire_time.is_none() && !self.fires_here(entry) && may_ask {
             facts.next_fire_time = next_due(&entry.job.definition, entry.job.wall()).map(FireTime::instant);
             if facts.state == Some(JobState::Exhausted) && facts.next_fire_time.is_some() {
                 facts.state = Some(JobState::Standby);

@@ -24,7 +24,7 @@ use crate::{
     health::{HealthReport, Part, Problem, ProblemJobs, STALL_MAX, before},
     lock::{AskLockHealth, LockHealth},
     message::Health,
-    name::JobName,
+    name::{JobName, NodeId},
     node::Node,
     port::{Obstacle, Role},
 };
@@ -108,6 +108,17 @@ impl SupervisorActor {
         *self.asked_parts[part as usize].insert(node.clock.elapsed())
     }
 
+    /// The node that leads, as this node has heard within the last lease.
+    pub(super) fn known_leader(&self) -> Option<NodeId> {
+        let node = self.node();
+        let elapsed = node.clock.elapsed();
+        if node.leadership.term(elapsed).is_some() {
+            return Some(node.id);
+        }
+        let known = node.leader.last();
+        known.node.filter(|_| elapsed.saturating_sub(known.at) <= self.parts.lease)
+    }
+
     /// What is known without asking anybody; whether it is live, ready and healthy is not judged yet.
     fn known_health(&mut self) -> HealthReport {
         let problems = self.known_problems();
@@ -119,21 +130,20 @@ impl SupervisorActor {
             (false, Some(_)) => Role::Leader,
             (false, None) => Role::Follower,
         };
-        let known = node.leader.last();
-        let known = known.node.filter(|_| elapsed.saturating_sub(known.at) <= self.parts.lease);
         HealthReport {
             node: node.id,
             backend: self.parts.backend.to_owned(),
             role,
             term,
             candidacy: node.candidacy(),
-            leader: if term.is_some() { Some(node.id) } else { known },
+            leader: self.known_leader(),
             zone_data: node.zone_data.to_string(),
             jobs: self.jobs.len(),
             live: false,
             ready: false,
             healthy: false,
             problems,
+            catching_up: self.catching_up(),
         }
     }
 }

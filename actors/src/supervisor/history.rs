@@ -51,7 +51,7 @@ impl Handler<RunHistory> for SupervisorActor {
 
     fn handle(&mut self, asked: RunHistory, _: &mut Self::Context) -> Self::Result {
         let recorder = self.node().recorder.clone();
-        Box::pin(async move { recorder.runs(asked).await })
+        Box::pin(async move { recorder.read().await.runs(asked).await })
     }
 }
 
@@ -61,7 +61,7 @@ impl Handler<JobHistory> for SupervisorActor {
     fn handle(&mut self, JobHistory(job): JobHistory, _: &mut Self::Context) -> Self::Result {
         let (recorder, now) = (self.node().recorder.clone(), self.node().store_time());
         Box::pin(async move {
-            let record = recorder.job(job).await?;
+            let record = recorder.read().await.job(job).await?;
             Ok(record.map(|mut record| {
                 // Nobody says that a pause has ended by itself.
                 record.pause.take_if(|pause| pause.until.is_some_and(|until| until <= now));
@@ -76,7 +76,7 @@ impl Handler<Decisions> for SupervisorActor {
 
     fn handle(&mut self, asked: Decisions, _: &mut Self::Context) -> Self::Result {
         let recorder = self.node().recorder.clone();
-        Box::pin(async move { recorder.decisions(asked).await })
+        Box::pin(async move { recorder.read().await.decisions(asked).await })
     }
 }
 
@@ -85,6 +85,6 @@ impl Handler<Operations> for SupervisorActor {
 
     fn handle(&mut self, asked: Operations, _: &mut Self::Context) -> Self::Result {
         let recorder = self.node().recorder.clone();
-        Box::pin(async move { recorder.operations(asked).await })
+        Box::pin(async move { recorder.read().await.operations(asked).await })
     }
 }

@@ -33,6 +33,7 @@ impl Handler<JobReport> for SupervisorActor {
             }
             job::Report::ResignWanted => {}
             job::Report::AlarmNoted => self.look_at_alarm_now(&job, ctx),
+            job::Report::CatchesUp => self.give_turns(ctx),
             job::Report::Undelivered(message) => self.on_undelivered(&job, message),
         }
     }

@@ -166,6 +166,7 @@ impl SupervisorActor {
                 | JobMessage::CancelAll { .. }
                 | JobMessage::CancelRun { .. }
                 | JobMessage::PauseLocal { .. }
+                | JobMessage::SkipMissed { .. }
                 | JobMessage::Upcoming { .. }
                 | JobMessage::Explain { .. }
                 | JobMessage::CountFireTimes { .. }
@@ -180,6 +181,7 @@ impl SupervisorActor {
                 | JobMessage::CancelAll { .. }
                 | JobMessage::CancelRun { .. }
                 | JobMessage::PauseLocal { .. }
+                | JobMessage::SkipMissed { .. }
                 | JobMessage::Upcoming { .. }
                 | JobMessage::Explain { .. }
                 | JobMessage::CountFireTimes { .. }

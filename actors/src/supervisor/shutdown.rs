@@ -159,6 +159,7 @@ impl SupervisorActor {
 
     fn finish_shutdown(&mut self, report: ShutdownReport, ctx: &mut Context<Self>) {
         self.parts.jobs.permits.close();
+        self.parts.jobs.catch_ups.close();
         self.everybody().for_each(|job| job.post(JobMessage::Retire { why: Retirement::EngineOver }));
         self.parts.election.do_send(StopElection);
         self.parts.listener.do_send(StopListening);

@@ -4,29 +4,23 @@
 //! URL here.
 
 use std::{
-    fs,
     net::IpAddr,
-    path::PathBuf,
     sync::{Arc, OnceLock},
 };
 
 use callsheet_actors::Fault;
 use percent_encoding::percent_decode_str;
-use rustls::{
-    ClientConfig, RootCertStore,
-    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
-};
+use rustls::ClientConfig;
 use tokio_postgres::{
     Config,
     config::{Host, SslMode},
 };
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-/// What is taken out of a URL.
+use crate::backend::certificates::Certificates;
+
+/// What is taken out of a URL besides certificates.
 const MODE: &str = "sslmode";
-const ROOTS: &str = "sslrootcert";
-const CERTIFICATE: &str = "sslcert";
-const KEY: &str = "sslkey";
 /// Parameters of libpq that neither this module nor the driver has.
 const UNSUPPORTED: [&str; 16] = [
     "client_encoding",
@@ -48,32 +42,24 @@ const UNSUPPORTED: [&str; 16] = [
 ];
 
 /// What was said about encryption.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(super) struct Tls {
     mode: Option<String>,
-    roots: Roots,
-    /// What this node shows of itself: a certificate with those that lead up to its authority, and its key.
-    certificate: Option<Pem>,
-    key: Option<Pem>,
+    certificates: Certificates,
     /// The first parameter that is not supported.
     unsupported: Option<&'static str>,
     connector: Arc<OnceLock<Result<Connector, Fault>>>,
 }
 
-/// Whom to trust.
-#[derive(Clone, Default)]
-enum Roots {
-    #[default]
-    Nobody,
-    Pem(Pem),
-    System,
-}
-
-/// Text in PEM format.
-#[derive(Clone)]
-enum Pem {
-    Given(Vec<u8>),
-    File(PathBuf),
+impl Default for Tls {
+    fn default() -> Self {
+        Self {
+            mode: None,
+            certificates: Certificates::none("postgres"),
+            unsupported: None,
+            connector: Arc::default(),
+        }
+    }
 }
 
 /// How to connect.
@@ -98,42 +84,32 @@ impl Tls {
 
     /// Whether this is a parameter for this module.
     fn take(&mut self, key: &str, value: &str) -> bool {
-        match key {
-            MODE => self.mode = Some(value.to_owned()),
-            ROOTS if value == "system" => self.roots = Roots::System,
-            ROOTS => self.roots = Roots::Pem(Pem::File(PathBuf::from(value))),
-            CERTIFICATE => self.certificate = Some(Pem::File(PathBuf::from(value))),
-            KEY => self.key = Some(Pem::File(PathBuf::from(value))),
-            _ => {
-                let unsupported = UNSUPPORTED.into_iter().find(|unsupported| *unsupported == key);
-                self.unsupported = self.unsupported.or(unsupported);
-                return unsupported.is_some();
-            }
+        if key == MODE {
+            self.mode = Some(value.to_owned());
+            return true;
         }
-        true
+        if self.certificates.take(key, value) {
+            return true;
+        }
+        let unsupported = UNSUPPORTED.into_iter().find(|unsupported| *unsupported == key);
+        self.unsupported = self.unsupported.or(unsupported);
+        unsupported.is_some()
     }
 
     /// The same, with the certificates that were given instead of those of the URL.
-    pub(super) fn overridden_by(mut self, given: &Self) -> Self {
-        if !matches!(given.roots, Roots::Nobody) {
-            self.roots = given.roots.clone();
-        }
-        if given.certificate.is_some() {
-            (self.certificate, self.key) = (given.certificate.clone(), given.key.clone());
-        }
-        self
+    pub(super) fn overridden_by(self, given: &Self) -> Self {
+        Self { certificates: self.certificates.overridden_by(&given.certificates), ..self }
     }
 
     /// Trusts these certificates, whatever the URL says.
     pub(super) fn trust(&mut self, pem: &[u8]) {
-        self.roots = Roots::Pem(Pem::Given(pem.to_owned()));
+        self.certificates.trust(pem);
         self.connector = Arc::default();
     }
 
     /// Shows this certificate, whatever the URL says.
     pub(super) fn identify(&mut self, certificate: &[u8], key: &[u8]) {
-        self.certificate = Some(Pem::Given(certificate.to_owned()));
-        self.key = Some(Pem::Given(key.to_owned()));
+        self.certificates.identify(certificate, key);
         self.connector = Arc::default();
     }
 
@@ -147,29 +123,11 @@ impl Tls {
             return Err(fault(key, "(not shown)", "it is not supported here", "leave it out"));
         }
         let encrypted = self.encrypted(config)?;
-        let roots = if encrypted { self.roots.load()? } else { RootCertStore::empty() };
         let mode = if encrypted { SslMode::Require } else { SslMode::Disable };
-        // Not the provider of the process: which one that is, if any, is the application's business.
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let verified = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .map_err(|error| fault(MODE, "", error.to_string(), "this is a defect; please report it"))?
-            .with_root_certificates(roots);
-        let mut client = match (&self.certificate, &self.key) {
-            _ if !encrypted => verified.with_no_client_auth(),
-            (None, None) => verified.with_no_client_auth(),
-            (Some(certificate), Some(key)) => {
-                let chain = certificate.certificates(CERTIFICATE)?;
-                verified.with_client_auth_cert(chain, key.key()?).map_err(|error| {
-                    let rule = format!("it is a certificate, and {KEY} is its key: {error}");
-                    fault(CERTIFICATE, certificate.shown(), rule, "give the key of this very certificate")
-                })?
-            }
-            (Some(pem), None) | (None, Some(pem)) => {
-                let rule = format!("{CERTIFICATE} and {KEY} come together");
-                return Err(fault(CERTIFICATE, pem.shown(), rule, "give both, or neither"));
-            }
-        };
+        // What is not encrypted needs no certificates: their files are not read.
+        let none = Certificates::none("postgres");
+        let certificates = if encrypted { &self.certificates } else { &none };
+        let mut client: ClientConfig = certificates.client_config()?;
         // Without it a server that is spoken to with sslnegotiation=direct hangs up.
         client.alpn_protocols = vec![b"postgresql".to_vec()];
         Ok(Connector { mode, tls: MakeRustlsConnect::new(client) })
@@ -177,14 +135,14 @@ impl Tls {
 
     fn encrypted(&self, config: &Config) -> Result<bool, Fault> {
         let mode = self.mode.as_deref().unwrap_or("prefer");
-        let has_authority = !matches!(self.roots, Roots::Nobody);
+        let has_authority = self.certificates.has_authority();
         let may_be_plain = match mode {
-            "disable" if has_authority || self.certificate.is_some() => {
+            "disable" if has_authority || self.certificates.has_certificate() => {
                 let rule = "a connection that is not encrypted verifies no certificate, and shows none";
                 return Err(fault(MODE, mode, rule, "leave out sslmode=disable, or the certificates"));
             }
             "disable" => return Ok(false),
-            "allow" | "prefer" => self.certificate.is_none(),
+            "allow" | "prefer" => !self.certificates.has_certificate(),
             "require" | "verify-ca" | "verify-full" => false,
             _ => {
                 let rule = "it is one of disable, allow, prefer, require, verify-ca, verify-full";
@@ -214,78 +172,6 @@ impl Tls {
 
 const AUTHORITY: &str = "add sslrootcert=/path/to/authority.pem to the URL (sslrootcert=system: whom this machine trusts), \
                          or use Postgres::root_certificates";
-
-impl Roots {
-    fn load(&self) -> Result<RootCertStore, Fault> {
-        let mut store = RootCertStore::empty();
-        match self {
-            Self::Nobody => {}
-            Self::System => {
-                let found = rustls_native_certs::load_native_certs();
-                let (added, _) = store.add_parsable_certificates(found.certs);
-                if added == 0 {
-                    let rule = "this machine has certificates of authorities";
-                    let cure = "install them (Debian: ca-certificates), or name a file";
-                    return Err(fault(ROOTS, "system", rule, cure));
-                }
-            }
-            Self::Pem(pem) => {
-                for certificate in pem.certificates(ROOTS)? {
-                    let added = store.add(certificate);
-                    added.map_err(|error| pem.fault(ROOTS, "certificates", error))?;
-                }
-            }
-        }
-        Ok(store)
-    }
-}
-
-impl Pem {
-    fn certificates(&self, of: &str) -> Result<Vec<CertificateDer<'static>>, Fault> {
-        let text = self.read(of)?;
-        let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
-        match read {
-            Ok(certificates) if certificates.is_empty() => {
-                Err(self.fault(of, "certificates", "there is none"))
-            }
-            Ok(certificates) => Ok(certificates),
-            Err(error) => Err(self.fault(of, "certificates", error)),
-        }
-    }
-
-    fn key(&self) -> Result<PrivateKeyDer<'static>, Fault> {
-        let text = self.read(KEY)?;
-        PrivateKeyDer::from_pem_slice(&text)
-            .map_err(|error| self.fault(KEY, "a key without a password", error))
-    }
-
-    fn read(&self, of: &str) -> Result<Vec<u8>, Fault> {
-        match self {
-            Self::Given(text) => Ok(text.clone()),
-            Self::File(path) => fs::read(path).map_err(|error| {
-                let rule = format!("it is a file that can be read: {error}");
-                fault(of, self.shown(), rule, "check the path and the rights")
-            }),
-        }
-    }
-
-    /// What is wrong with the text, which itself is never shown: it may be a key.
-    fn fault(&self, of: &str, what: &str, error: impl std::fmt::Display) -> Fault {
-        fault(
-            of,
-            self.shown(),
-            format!("it has {what} in PEM format: {error}"),
-            format!("give {what}, in PEM format"),
-        )
-    }
-
-    fn shown(&self) -> String {
-        match self {
-            Self::Given(_) => "(given)".to_owned(),
-            Self::File(path) => path.display().to_string(),
-        }
-    }
-}
 
 fn fault(what: &str, value: impl Into<String>, rule: impl Into<String>, cure: impl Into<String>) -> Fault {
     Fault::new(format!("postgres: {what}"), value, rule, cure)
@@ -426,6 +312,7 @@ mod tests {
             assert_eq!(Tls::take_from(url).0, rest, "{url}");
         }
         let (_, tls) = Tls::take_from("sslrootcert='/my ca.pem'");
-        assert!(matches!(&tls.roots, Roots::Pem(Pem::File(path)) if path.as_os_str() == "/my ca.pem"));
+        let missing = tls.certificates.client_config().expect_err("there is no such file");
+        assert_eq!(missing.value, "/my ca.pem");
     }
 }

@@ -4,7 +4,7 @@ use crate::{
     name::{NodeId, RunIds},
 };
 
-const SLACK: Duration = Duration::from_secs(900);
+const SLACK: Slack = Slack { elsewhere: Duration::from_secs(900), turn_by: None };
 const HOUR: Duration = Duration::from_hours(1);
 
 fn expects(success: Option<u64>, start: Option<u64>) -> Expectations {
@@ -160,4 +160,29 @@ fn somebody_is_told_once_that_it_is_to_be_asked() {
     assert!(!alarm.ended(run, Outcome::Succeeded, HOUR, at("01:05")), "it is to be asked already");
     alarm.judge(at("01:05"), None, SLACK, true);
     assert!(!alarm.ended(run, Outcome::Succeeded, HOUR, at("01:05")), "nothing is overdue");
+}
+
+#[test]
+fn a_missed_tick_that_waits_for_its_turn_is_overdue_once_it_should_have_had_it() {
+    let due = Some(FireTime::new(at("01:00")));
+    for (turn_by, now, is_overdue) in [
+        (None, "01:10", true),
+        (Some("01:05"), "01:09", false),
+        (Some("01:05"), "01:10", true),
+        (Some("01:30"), "01:29", false),
+        (Some("01:30"), "01:30", true),
+    ] {
+        let mut alarm = Alarm::new(expects(None, Some(10)), at("00:30"));
+        alarm.stands(standing(true, "00:30"), at("00:30"));
+        let slack = Slack { turn_by: turn_by.map(at), ..SLACK };
+
+        alarm.judge(at(now), due, slack, true);
+
+        let since = Some((Expectation::Start, at("01:10"))).filter(|_| is_overdue);
+        assert_eq!(alarm.overdue().next(), since, "{turn_by:?} {now}");
+        // What is overdue stays so until it starts.
+        alarm.judge(at("02:00"), due, SLACK, true);
+        alarm.judge(at("02:01"), due, Slack { turn_by: Some(at("03:00")), ..SLACK }, true);
+        assert!(alarm.is_overdue(), "{turn_by:?} {now}");
+    }
 }

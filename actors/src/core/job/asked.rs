@@ -10,7 +10,7 @@ use super::{
 use crate::{
     core::{backoff::doubled, time::FireTime},
     name::RunId,
-    port::TickClaim,
+    port::{SkipReason, TickClaim},
 };
 
 /// What the store is asked, and how often it was asked in vain.
@@ -19,6 +19,8 @@ pub(super) struct Asked {
     question: Option<Question>,
     /// How often in a row the store did not answer, or did not decide.
     unanswered: u32,
+    /// What somebody had skipped here last was decided by another node.
+    skipped_in_vain: bool,
 }
 
 /// Boxed, so that an idle job is small.
@@ -100,6 +102,20 @@ impl Asked {
         self.unanswered > 0
     }
 
+    /// Somebody has ticks skipped: whether another node decides them is to be seen.
+    pub(super) fn skips(&mut self) {
+        self.skipped_in_vain = false;
+    }
+
+    /// Another node has decided what the question was to decide.
+    pub(super) fn decided_elsewhere(&mut self, advance: &Advance) {
+        self.skipped_in_vain |= advance.skips.of(SkipReason::Operator) > 0;
+    }
+
+    pub(super) fn has_skipped_in_vain(&self) -> bool {
+        self.skipped_in_vain
+    }
+
     /// The store decided something.
     pub(super) fn on_decided(&mut self) {
         self.unanswered = 0;
@@ -117,7 +133,7 @@ impl Asked {
 mod tests {
     use super::*;
     use crate::{
-        core::job::tests::at,
+        core::job::{backlog::CatchUpTurn, tests::at},
         name::{NodeId, RunIds},
         port::{Authority, Skips},
     };
@@ -128,8 +144,8 @@ mod tests {
         let (run, skips, authority) =
             (RunIds::of(NodeId::numbered(1)).next(wall), Skips::default(), Authority::Any);
         let claim = TickClaim { fire_time: tick, expected: wall, skips, authority };
-        let waiting =
-            Waiting { tick, skips, skipped_to: None, missed: None, window: Duration::ZERO, contended: false };
+        let (window, turn) = (Duration::ZERO, CatchUpTurn::NotNeeded);
+        let waiting = Waiting { tick, skips, skipped_to: None, missed: None, window, contended: false, turn };
         let (late_by, only_rechecks, doubtful, ends_pause) = (Duration::ZERO, false, false, false);
         let mut asked = Asked::default();
         assert_eq!((asked.is_nothing(), asked.tick()), (true, None));

@@ -32,6 +32,30 @@ pub(super) struct Waiting {
     pub(super) window: Duration,
     /// It was said that somebody else holds its key: once, however often it asks.
     pub(super) contended: bool,
+    pub(super) turn: CatchUpTurn,
+}
+
+/// How far a tick is that was missed, and that has to wait for its turn so that not all are made up for at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum CatchUpTurn {
+    /// It needs none: it was taken in on time.
+    NotNeeded,
+    /// It is to be asked for once nothing else keeps the tick from running.
+    Needed,
+    /// The node was asked for it.
+    Requested,
+    /// It is the tick's turn, or was before.
+    Had,
+}
+
+impl CatchUpTurn {
+    /// The tick has to wait for it.
+    pub(super) fn is_to_come(self) -> bool {
+        match self {
+            Self::Needed | Self::Requested => true,
+            Self::NotNeeded | Self::Had => false,
+        }
+    }
 }
 
 impl Waiting {
@@ -62,11 +86,24 @@ impl Waiting {
 
 /// Ticks that were missed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Missed {
-    pub(super) first: FireTime,
-    pub(super) newest: FireTime,
-    pub(super) count: u64,
-    pub(super) at_least: bool,
+pub(crate) struct Missed {
+    pub(crate) first: FireTime,
+    pub(crate) newest: FireTime,
+    pub(crate) count: u64,
+    pub(crate) at_least: bool,
+}
+
+impl Missed {
+    /// One tick.
+    pub(super) fn one(tick: FireTime) -> Self {
+        Self { first: tick, newest: tick, count: 1, at_least: false }
+    }
+
+    /// These and others, which come later.
+    pub(crate) fn with(self, later: Self) -> Self {
+        let count = self.count.saturating_add(later.count);
+        Self { newest: later.newest, count, at_least: self.at_least | later.at_least, ..self }
+    }
 }
 
 /// Says that ticks were missed.
@@ -167,6 +204,25 @@ impl Backlog {
         }
     }
 
+    /// What was asked for a turn is to be asked again.
+    pub(super) fn forget_turns(&mut self) {
+        if self.waiting.is_empty() {
+            return;
+        }
+        for waiting in self.waiting.iter_mut().filter(|waiting| waiting.turn == CatchUpTurn::Requested) {
+            waiting.turn = CatchUpTurn::Needed;
+        }
+    }
+
+    /// The pause that held what waits is over: what is late by now waits for its turn.
+    pub(super) fn need_turns(&mut self, is_late: impl Fn(FireTime) -> bool) {
+        for waiting in self.waiting.iter_mut().filter(|waiting| is_late(waiting.tick)) {
+            if waiting.turn == CatchUpTurn::NotNeeded {
+                waiting.turn = CatchUpTurn::Needed;
+            }
+        }
+    }
+
     /// Ticks were skipped after the first one that waits.
     pub(super) fn has_later_skips(&self) -> bool {
         self.waiting.iter().skip(1).any(|waiting| waiting.skipped_to.is_some()) || self.skips.total() > 0
@@ -190,6 +246,7 @@ mod tests {
             missed: None,
             window: Duration::from_secs(60),
             contended: false,
+            turn: CatchUpTurn::NotNeeded,
         }
     }
 

@@ -85,6 +85,7 @@ impl JobMachine {
         let pause = pause.filter(|pause| pause.until.is_none_or(|until| until > now.wall));
         if pause.is_none() && self.pause.is_on() {
             self.resume_backlog(now, effects);
+            self.need_turns(now);
             // As the store does of jobs that it knows.
             self.runs.history.forgive();
         }
@@ -157,9 +158,9 @@ impl JobMachine {
         }
     }
 
-    /// The instant at which the first held tick is too late.
-    pub(super) fn held_until(&self) -> Option<DateTime<Utc>> {
-        self.backlog.front().filter(|_| self.pause.is_on())?.too_late_at()
+    /// The instant at which the first tick that the pause holds, or that waits for its turn, is too late.
+    pub(super) fn held_until(&self, now: Now) -> Option<DateTime<Utc>> {
+        self.backlog.front().filter(|_| self.pause.is_on() || self.waits_for_turn(now))?.too_late_at()
     }
 
     /// Says of each tick that waits for the end of the pause that it does: once, however often its job is

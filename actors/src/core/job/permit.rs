@@ -9,7 +9,7 @@
 
 use std::time::Duration;
 
-use super::{Effect, Effects, JobMachine, PermitAnswer, Refusal, ticks::May};
+use super::{Effect, Effects, JobMachine, PermitAnswer, Refusal, backlog::CatchUpTurn, ticks::May};
 use crate::{core::time::Now, port::SkipReason};
 
 /// How long an attempt, or a trigger that was queued, waits that the node refused a permit.
@@ -22,7 +22,18 @@ pub(super) struct Permit {
     limited: bool,
     pub(super) state: PermitState,
     /// Something would start in this step, were it not for the permit.
-    wanted: bool,
+    wanted: Wanted,
+    /// The node was asked for it to make up for a missed tick.
+    requested_late: bool,
+}
+
+/// Whether a permit is wanted in a step, and how soon.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Wanted {
+    No,
+    /// To make up for a missed tick: what is on time goes first.
+    Late,
+    OnTime,
 }
 
 /// Where the permit is.
@@ -48,27 +59,36 @@ pub(super) enum Claimant {
 impl Permit {
     /// Of a node that is `limited`, or needs no permits.
     pub(super) fn new(limited: bool) -> Self {
-        Self { limited, state: PermitState::None, wanted: false }
+        Self { limited, state: PermitState::None, wanted: Wanted::No, requested_late: false }
     }
 
     /// A step begins, in which nothing is to start yet.
     pub(super) fn want_nothing(&mut self) {
-        self.wanted = false;
+        self.wanted = Wanted::No;
     }
 
     /// Something is to start now. Whether it may: if not, a permit is asked for.
     pub(super) fn want(&mut self) -> bool {
-        self.wanted = self.limited;
+        self.wanted = if self.limited { Wanted::OnTime } else { Wanted::No };
         self.allows()
+    }
+
+    /// The same of a tick, which may have had to wait for its turn.
+    pub(super) fn want_for(&mut self, turn: CatchUpTurn) {
+        let wanted = if turn == CatchUpTurn::Had { Wanted::Late } else { Wanted::OnTime };
+        if self.limited {
+            self.wanted = self.wanted.max(wanted);
+        }
     }
 
     /// What was wanted in a former step is so still.
     pub(super) fn keep_request(&mut self) {
-        self.wanted = true;
+        let as_before = if self.requested_late { Wanted::Late } else { Wanted::OnTime };
+        self.wanted = self.wanted.max(as_before);
     }
 
     pub(super) fn is_wanted(&self) -> bool {
-        self.wanted
+        self.wanted != Wanted::No
     }
 
     /// The node lets something start now.
@@ -84,7 +104,7 @@ impl Permit {
     /// A claim goes out with the permit in hand.
     pub(super) fn pledge(&mut self, claimant: Claimant) {
         debug_assert!(self.allows(), "a claim is pledged the permit in hand");
-        self.wanted = false;
+        self.wanted = Wanted::No;
         if self.limited {
             self.state = PermitState::Pledged(claimant);
         }
@@ -104,7 +124,7 @@ impl Permit {
 
     /// A run has started: the permit is its own.
     pub(super) fn spend(&mut self) {
-        self.wanted = false;
+        self.wanted = Wanted::No;
         self.state = PermitState::None;
     }
 
@@ -119,17 +139,22 @@ impl Permit {
             return None;
         }
         match (self.state, self.wanted) {
-            (PermitState::None, true) => {
+            (PermitState::None, Wanted::Late | Wanted::OnTime) => {
                 self.state = PermitState::Requested;
-                Some(Effect::AskPermit { priority })
+                self.requested_late = self.wanted == Wanted::Late;
+                Some(Effect::AskPermit { priority, catches_up: self.requested_late })
             }
-            (PermitState::InHand, false) => {
+            (PermitState::Requested, Wanted::OnTime) if self.requested_late => {
+                self.requested_late = false;
+                Some(Effect::HurryPermit { priority })
+            }
+            (PermitState::InHand, Wanted::No) => {
                 self.state = PermitState::None;
                 Some(Effect::ReleasePermit)
             }
             (
                 PermitState::None | PermitState::Requested | PermitState::InHand | PermitState::Pledged(_),
-                true | false,
+                Wanted::No | Wanted::Late | Wanted::OnTime,
             ) => None,
         }
     }
@@ -186,12 +211,28 @@ mod tests {
     ];
 
     fn permit(state: PermitState, wanted: bool) -> Permit {
-        Permit { limited: true, state, wanted }
+        let wanted = if wanted { Wanted::OnTime } else { Wanted::No };
+        Permit { limited: true, state, wanted, requested_late: false }
+    }
+
+    #[test]
+    fn a_tick_on_time_hurries_the_permit_that_a_missed_one_waits_for() {
+        let mut permit = permit(PermitState::None, false);
+        permit.want_for(CatchUpTurn::Had);
+        assert_eq!(permit.balance(3), Some(Effect::AskPermit { priority: 3, catches_up: true }));
+
+        permit.want_nothing();
+        permit.keep_request();
+        assert_eq!(permit.balance(3), None);
+        permit.want_for(CatchUpTurn::NotNeeded);
+
+        assert_eq!(permit.balance(3), Some(Effect::HurryPermit { priority: 3 }));
+        assert_eq!(permit.balance(3), None, "once");
     }
 
     #[test]
     fn a_step_ends_with_a_permit_exactly_where_one_is_wanted() {
-        let (ask, release) = (Effect::AskPermit { priority: 3 }, Effect::ReleasePermit);
+        let (ask, release) = (Effect::AskPermit { priority: 3, catches_up: false }, Effect::ReleasePermit);
         for (state, wanted, effect, after) in [
             (PermitState::None, false, None, PermitState::None),
             (PermitState::None, true, Some(ask), PermitState::Requested),

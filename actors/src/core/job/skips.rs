@@ -133,6 +133,7 @@ impl JobMachine {
             }
             Advanced::Elsewhere { cursor } => {
                 self.close_question();
+                self.asked.decided_elsewhere(&asked);
                 self.cursor.see(cursor);
                 self.adopt(cursor);
             }

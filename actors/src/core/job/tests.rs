@@ -9,10 +9,12 @@ mod parked;
 mod pauses;
 mod permits;
 mod runs;
+mod skip_missed;
 mod tables;
 mod ticks;
 mod timers;
 mod triggers;
+mod turns;
 mod walk;
 
 use std::{
@@ -141,7 +143,7 @@ impl Rehearsal {
     }
 
     fn dormant(schedule: impl Schedule, policies: Policies) -> Self {
-        let machine = JobMachine::new(Arc::new(schedule), policies, at("00:30"), false);
+        let machine = JobMachine::new(Arc::new(schedule), policies, at("00:30"), NodeBounds::default());
         Self { machine, ids: RunIds::of(NodeId::numbered(1)), term: Some(TERM) }
     }
 
@@ -178,7 +180,7 @@ impl Rehearsal {
 
     /// Wakes up, gets a permit, and is granted what it asks for.
     fn run_permitted_tick(&mut self, time: &str) -> RunId {
-        assert_eq!(self.step(time, Input::WakeUp), [Effect::AskPermit { priority: 0 }]);
+        assert_eq!(self.step(time, Input::WakeUp), [Effect::AskPermit { priority: 0, catches_up: false }]);
         let (run, _) = claim_of(&self.permit(time, PermitAnswer::Granted));
         assert!(matches!(self.step(time, granted(run))[..], [Effect::Start(_)]));
         run
@@ -268,7 +270,7 @@ fn limited(policies: Policies) -> Rehearsal {
 /// A limited job whose tick of 01:00 got no answer, and whose claim was asked again without a permit.
 fn asked_again(policies: Policies) -> (Rehearsal, RunId) {
     let mut job = limited(policies);
-    assert_eq!(job.step("01:00", Input::WakeUp), [Effect::AskPermit { priority: 0 }]);
+    assert_eq!(job.step("01:00", Input::WakeUp), [Effect::AskPermit { priority: 0, catches_up: false }]);
     let (run, claim) = claim_of(&job.permit("01:00", PermitAnswer::Granted));
     let verdict = Verdict::Unavailable { reason: "no answer".to_owned() };
     let effects = job.step("01:00:05", Input::Claimed { run, verdict });

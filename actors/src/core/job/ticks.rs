@@ -31,6 +31,8 @@ pub(super) enum May {
     Wait,
     /// Until this reading.
     WaitUntil(Duration),
+    /// Until it is its turn to be made up for.
+    WaitForTurn,
     /// Until the node has a permit for it.
     WaitForPermit,
     /// Until the runs in progress have ended, which are asked to.
@@ -70,6 +72,7 @@ impl JobMachine {
         self.timers.take_due(Timer::ClaimLater, now.elapsed);
         self.end_pause(now, effects)?;
         self.skip_held_too_long(now, effects);
+        self.skip_waited_too_long(now, effects);
         // Most steps find nothing due.
         let due = if self.cursor.has_due(now) { self.collect(now, effects)? } else { None };
         self.drain_backlog(now, authority, due, effects);
@@ -83,9 +86,13 @@ impl JobMachine {
     /// While the store moves the cursor, what waits does not lose its turn for one of the node's permits.
     pub(super) fn keep_permit_request(&mut self, now: Now) {
         let first = self.backlog.front().map(|waiting| self.may_start(now, waiting));
-        let may_start = matches!(first, Some(May::Start | May::WaitForPermit));
-        if may_start && self.asked.advance().is_some() {
-            self.permit.keep_request();
+        if self.asked.advance().is_none() {
+            return;
+        }
+        match first {
+            Some(May::Start | May::WaitForPermit) => self.permit.keep_request(),
+            Some(May::WaitForTurn) => self.turn.want(),
+            Some(May::Skip(_) | May::Wait | May::WaitUntil(_) | May::Replace) | None => {}
         }
     }
 
@@ -205,7 +212,13 @@ impl JobMachine {
         }
         let (skips, skipped_to) = self.backlog.take_last_skips(self.cursor.taken_in);
         self.cursor.taken_in = tick.instant();
-        Some(Waiting { tick, skips, skipped_to, missed, window, contended: false })
+        let turn = self.turn_of(now, tick);
+        Some(Waiting { tick, skips, skipped_to, missed, window, contended: false, turn })
+    }
+
+    /// The tick is not on time.
+    pub(super) fn is_late(&self, now: Now, tick: FireTime) -> bool {
+        tick.lateness(now.wall) > self.policies.misfire_after
     }
 
     /// The runs in progress keep a tick from running, and it does not wait for them.
@@ -243,7 +256,7 @@ impl JobMachine {
     /// What is to be done with the tick that waits first.
     pub(super) fn may_start(&self, now: Now, waiting: &Waiting) -> May {
         let still_to_come = |timer| self.timers.still_to_come(timer, now.elapsed);
-        let late = waiting.tick.lateness(now.wall) > self.policies.misfire_after;
+        let late = self.is_late(now, waiting.tick);
         // A tick asks whether the pause is over only where it would run at once if it is.
         if self.pause.is_on() && !(self.checks_pause(now) && self.runs.active.is_empty()) {
             return still_to_come(Timer::CheckPause).map_or(May::Wait, May::WaitUntil);
@@ -259,12 +272,16 @@ impl JobMachine {
                 _ if catches_up || self.schedule.counts_from_completion() => return May::Wait,
                 Overlap::Skip => return May::Skip(SkipReason::Overlap),
                 Overlap::Queue(_) => return May::Wait,
-                Overlap::Replace => return May::Replace,
+                Overlap::Replace if !waiting.turn.is_to_come() => return May::Replace,
+                Overlap::Replace => {}
                 Overlap::Allow(_) if self.free_slot(0).is_none() => {
                     return May::Skip(SkipReason::Overlap);
                 }
                 Overlap::Allow(_) => {}
             }
+        }
+        if waiting.turn.is_to_come() {
+            return May::WaitForTurn;
         }
         if self.permit.allows() { May::Start } else { May::WaitForPermit }
     }
@@ -281,7 +298,7 @@ impl JobMachine {
             let run = match self.may_start(now, &waiting) {
                 May::Start => {
                     // It is wanted, in this step or in the next one.
-                    self.permit.want();
+                    self.permit.want_for(waiting.turn);
                     self.runs.spend_id(now)
                 }
                 May::Skip(reason) => {
@@ -289,7 +306,11 @@ impl JobMachine {
                     continue;
                 }
                 May::WaitForPermit => {
-                    self.permit.want();
+                    self.permit.want_for(waiting.turn);
+                    None
+                }
+                May::WaitForTurn => {
+                    self.turn.want();
                     None
                 }
                 May::Replace => {
@@ -326,7 +347,7 @@ impl JobMachine {
     ) {
         let slot = self.free_slot(0).unwrap_or_default();
         let late_by = waiting.tick.lateness(now.wall);
-        if late_by > self.policies.misfire_after {
+        if self.is_late(now, waiting.tick) {
             self.timers.set(Timer::Pace, now.elapsed + CATCH_UP_PACE);
         }
         let Some(authority) = authority else {

@@ -13,6 +13,15 @@ use crate::{
     port::{Advanced, Authority, Pause, PendingRetry, SkipReason, Skips, StoredState, TickClaim, Verdict},
 };
 
+/// What of a job the node bounds.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct NodeBounds {
+    /// The runs in progress: a permit is asked for before anything starts.
+    pub(crate) runs: bool,
+    /// How fast it makes up for missed ticks: a turn is asked for before one starts.
+    pub(crate) catch_ups: bool,
+}
+
 /// What the machine is told.
 #[derive(Debug)]
 pub(crate) enum Input {
@@ -85,6 +94,8 @@ pub(crate) enum Input {
     NotificationsLagged,
     /// The node's answer to [`Effect::AskPermit`].
     Permit(PermitAnswer),
+    /// It is the turn of this job to make up for a missed tick: the answer to [`Effect::AskTurn`].
+    Turn,
     /// Runs in progress are to stop.
     Cancel {
         /// This one; `None`: all, and what waits to be started by hand.
@@ -256,7 +267,21 @@ pub(crate) enum Effect {
     AskPermit {
         /// The greater goes first.
         priority: i8,
+        /// It is for a tick that was missed: those of the same priority on time go first.
+        catches_up: bool,
     },
+    /// The permit that the job waits for is wanted for a tick that is on time.
+    HurryPermit {
+        /// As it was asked for.
+        priority: i8,
+    },
+    /// Ask the node when it is the job's turn to make up for a missed tick.
+    AskTurn {
+        /// The tick may run until then: whose time ends sooner goes first.
+        deadline: DateTime<Utc>,
+    },
+    /// No turn is wanted any more.
+    LeaveTurn,
     /// Give a permit back: an attempt ended, or nothing is to start any more.
     ReleasePermit,
     /// Say that the key was held by somebody else.

@@ -32,11 +32,11 @@ impl JobMachine {
         let flush = self.timers.next(&[Timer::Flush]).map(|at| at.saturating_sub(now.elapsed));
         let tick = self.cursor.next.map(|next| until(next.instant()));
         let unpaused = self.pause.until().map(until);
-        let held = self.held_until().map(until);
+        let held = self.held_until(now).map(until);
         let waiting = match self.backlog.front().map(|waiting| self.may_start(now, waiting)) {
             Some(May::Start | May::Skip(_)) => Some(Duration::ZERO),
             Some(May::WaitUntil(at)) => Some(at.saturating_sub(now.elapsed)),
-            Some(May::Wait | May::WaitForPermit | May::Replace) | None => None,
+            Some(May::Wait | May::WaitForTurn | May::WaitForPermit | May::Replace) | None => None,
         };
         [flush, tick, unpaused, held, waiting].into_iter().flatten().min()
     }

@@ -47,9 +47,11 @@ pub enum Decision {
         count: u64,
         /// There may have been more: counting stopped at its bound.
         at_least: bool,
-        /// The note of the pause, or what the store says that refuses the job; of the newest of them.
+        /// The note of the pause, or of whoever had them skipped, or what the store says that refuses the job; of
+        /// the newest of them.
         text: Option<Arc<str>>,
-        /// Who had paused the job when the newest of them was skipped, if somebody did who is known.
+        /// Who had paused the job when the newest of them was skipped, or had them skipped, if somebody did who is
+        /// known.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         by: Option<By>,
         /// The run in progress with which the newest of them overlapped, if it is known.
@@ -112,7 +114,9 @@ impl Decision {
     /// Whether equal ones within a minute are counted together.
     pub(crate) fn is_coalesced(&self) -> bool {
         match self {
-            Self::Skipped { .. } | Self::Vetoed { .. } | Self::TriggerRefused { .. } => true,
+            // Each is what somebody asked for once.
+            Self::Skipped { reason, .. } => *reason != SkipReason::Operator,
+            Self::Vetoed { .. } | Self::TriggerRefused { .. } => true,
             Self::LeaderGap { .. } | Self::ClockStepped { .. } | Self::RunLost { .. } => false,
         }
     }

@@ -42,6 +42,10 @@ pub struct JobRecord {
     pub next_fire_time: Option<FireTime>,
     /// The run in progress that was recorded last, if one was.
     pub holder: Option<Holder>,
+    /// What was recorded up to then is not all kept any more, since there was too much of it; `None`: all is, but
+    /// for what was too [old](super::super::Retention).
+    #[serde(default)]
+    pub pruned_to: Option<DateTime<Utc>>,
 }
 
 impl JobRecord {
@@ -60,6 +64,7 @@ impl JobRecord {
             pause: None,
             next_fire_time: None,
             holder: None,
+            pruned_to: None,
         }
     }
 }
@@ -99,8 +104,8 @@ pub struct EndedRun {
     pub run: RunId,
     /// When it ended.
     pub at: DateTime<Utc>,
-    /// How.
-    pub outcome: Outcome,
+    /// How; `None` if the store's word for it is of a newer version, which this one does not know.
+    pub outcome: Option<Outcome>,
 }
 
 /// A run that failed.

@@ -30,11 +30,13 @@ pub enum JobOperation {
     Cancelled,
     /// It was removed from a node.
     Removed,
+    /// What it had missed was skipped.
+    SkippedMissed,
 }
 
 impl JobOperation {
     /// Every operation.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Added,
         Self::Changed,
         Self::Paused,
@@ -42,6 +44,7 @@ impl JobOperation {
         Self::Triggered,
         Self::Cancelled,
         Self::Removed,
+        Self::SkippedMissed,
     ];
 }
 
@@ -53,6 +56,7 @@ words!(JobOperation {
     Triggered: "triggered",
     Cancelled: "cancelled",
     Removed: "removed",
+    SkippedMissed: "skipped_missed",
 });
 
 /// What somebody did to a job, and when.

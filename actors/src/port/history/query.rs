@@ -1,5 +1,7 @@
 //! What is asked of a history: the same values are the messages to the supervisor.
 
+use std::ops::Range;
+
 use actix::Message;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -7,7 +9,10 @@ use serde::{Deserialize, Serialize};
 use super::{
     decision::DecisionRecord, error::HistoryError, job::JobRecord, operation::OperationRecord, run::RunRecord,
 };
-use crate::{core::outcome::Outcome, name::JobName, name::RunId};
+use crate::{
+    core::{outcome::Outcome, time::FireTime},
+    name::{JobName, RunId},
+};
 
 /// The most records of one page of history.
 pub const HISTORY_PAGE_MAX: usize = 1_000;
@@ -26,8 +31,87 @@ pub struct PageStart {
 
 /// How many records are asked for: 0 is [`HISTORY_PAGE_DEFAULT`], and no more than [`HISTORY_PAGE_MAX`] are
 /// answered.
-pub(super) fn page_limit(limit: usize) -> usize {
+fn page_limit(limit: usize) -> usize {
     if limit == 0 { HISTORY_PAGE_DEFAULT } else { limit.min(HISTORY_PAGE_MAX) }
+}
+
+/// What a question for a page of records has in common with others: of which job, of which time, where the page
+/// starts, and how long it is.
+macro_rules! page_query {
+    ($query:ident, start: $start:ty) => {
+        impl $query {
+            /// Of all jobs.
+            pub fn new() -> Self {
+                Self::default()
+            }
+
+            /// Only what is about this job, whether this node has it or not.
+            #[must_use]
+            pub fn job(self, job: JobName) -> Self {
+                Self { job: Some(job), ..self }
+            }
+
+            /// Only what is of then or later.
+            #[must_use]
+            pub fn from(self, from: DateTime<Utc>) -> Self {
+                Self { from: Some(from), ..self }
+            }
+
+            /// Only what is of before.
+            #[must_use]
+            pub fn to(self, to: DateTime<Utc>) -> Self {
+                Self { to: Some(to), ..self }
+            }
+
+            /// Only what comes before this, `next` of the page before; `None`: from the newest on.
+            #[must_use]
+            pub fn before(self, start: impl Into<Option<$start>>) -> Self {
+                Self { before: start.into(), ..self }
+            }
+
+            /// How many at most, up to [`HISTORY_PAGE_MAX`]; 0 is [`HISTORY_PAGE_DEFAULT`].
+            #[must_use]
+            pub fn limit(self, limit: usize) -> Self {
+                Self { limit, ..self }
+            }
+
+            /// How many are to be answered at most.
+            pub fn page_limit(&self) -> usize {
+                page_limit(self.limit)
+            }
+        }
+    };
+}
+
+/// A question for records of an instant each, and its page.
+macro_rules! timed_query {
+    ($query:ident => $page:ident { $records:ident: $record:ty }) => {
+        page_query!($query, start: PageStart);
+
+        impl $query {
+            /// Whether a record of this time is asked for, which has this number among those of its time.
+            pub fn admits(&self, at: DateTime<Utc>, nth: i64) -> bool {
+                is_within(at, self.from, self.to)
+                    && self.before.is_none_or(|before| (at, nth) < (before.at, before.nth))
+            }
+        }
+
+        impl $page {
+            /// Of records in their order with their numbers, one more than the page has if there are more.
+            pub fn of(mut records: Vec<(i64, $record)>, limit: usize) -> Self {
+                let more = records.len() > limit;
+                records.truncate(limit);
+                let start = |(nth, last): &(i64, $record)| PageStart { at: last.at, nth: *nth };
+                let next = records.last().map(start).filter(|_| more);
+                Self { $records: records.into_iter().map(|(_, record)| record).collect(), unread: 0, next }
+            }
+        }
+    };
+}
+
+/// Whether an instant is neither before the one nor at or after the other.
+fn is_within(at: DateTime<Utc>, from: Option<DateTime<Utc>>, to: Option<DateTime<Utc>>) -> bool {
+    from.is_none_or(|from| at >= from) && to.is_none_or(|to| at < to)
 }
 
 /// Asks for runs, the newest first, in the order of their [ids](RunRecord::run).
@@ -44,66 +128,43 @@ pub struct RunHistory {
     pub from: Option<DateTime<Utc>>,
     /// Only those that were asked for before.
     pub to: Option<DateTime<Utc>>,
+    /// Only those of a [fire time](RunRecord::fire_time) of then or later. Give the job as well: without one, all
+    /// runs since are read.
+    pub fire_from: Option<DateTime<Utc>>,
+    /// Only those of a [fire time](RunRecord::fire_time) before.
+    pub fire_to: Option<DateTime<Utc>>,
     /// Only those before this one: [`RunPage::next`] of the page before.
     pub before: Option<RunId>,
     /// How many at most, up to [`HISTORY_PAGE_MAX`]; 0 is [`HISTORY_PAGE_DEFAULT`].
     pub limit: usize,
 }
 
+page_query!(RunHistory, start: RunId);
+
 impl RunHistory {
-    /// Of all jobs.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Only of this job, whether this node has it or not.
-    #[must_use]
-    pub fn job(self, job: JobName) -> Self {
-        Self { job: Some(job), ..self }
-    }
-
     /// Only those that ended so.
     #[must_use]
     pub fn outcome(self, outcome: Outcome) -> Self {
         Self { outcome: Some(outcome), ..self }
     }
 
-    /// Only those that were asked for then or later.
+    /// Only runs of this job at fire times from the first instant on and before the last: ticks, and triggers that
+    /// [name](crate::TriggerJob::fire_time) one. They are looked for among the runs of the job that were asked for
+    /// since.
     #[must_use]
-    pub fn from(self, from: DateTime<Utc>) -> Self {
-        Self { from: Some(from), ..self }
-    }
-
-    /// Only those that were asked for before.
-    #[must_use]
-    pub fn to(self, to: DateTime<Utc>) -> Self {
-        Self { to: Some(to), ..self }
-    }
-
-    /// Only those before this one, [`RunPage::next`] of the page before; `None`: from the newest on.
-    #[must_use]
-    pub fn before(self, run: impl Into<Option<RunId>>) -> Self {
-        Self { before: run.into(), ..self }
-    }
-
-    /// How many at most, up to [`HISTORY_PAGE_MAX`]; 0 is [`HISTORY_PAGE_DEFAULT`].
-    #[must_use]
-    pub fn limit(self, limit: usize) -> Self {
-        Self { limit, ..self }
-    }
-
-    /// How many are to be answered at most.
-    pub fn page_limit(&self) -> usize {
-        page_limit(self.limit)
+    pub fn fire_times(self, job: JobName, range: Range<DateTime<Utc>>) -> Self {
+        Self { job: Some(job), fire_from: Some(range.start), fire_to: Some(range.end), ..self }
     }
 
     /// Whether a run is asked for, but for the page.
     pub fn admits(&self, run: &RunRecord) -> bool {
+        let is_of_fire_times = |tick: FireTime| is_within(tick.instant(), self.fire_from, self.fire_to);
         self.job.as_ref().is_none_or(|job| *job == run.job)
             && self.outcome.is_none_or(|outcome| run.outcome == Some(outcome))
             && self.from.is_none_or(|from| run.run >= RunId::first_at(from))
             && self.to.is_none_or(|to| run.run < RunId::first_at(to))
             && self.before.is_none_or(|before| run.run < before)
+            && (self.fire_from.or(self.fire_to).is_none() || run.fire_time.is_some_and(is_of_fire_times))
     }
 }
 
@@ -150,75 +211,20 @@ pub struct Decisions {
     pub limit: usize,
 }
 
-impl Decisions {
-    /// Of all jobs.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Only those about this job, and those about all jobs of the scope.
-    #[must_use]
-    pub fn job(self, job: JobName) -> Self {
-        Self { job: Some(job), ..self }
-    }
-
-    /// Only those of then or later.
-    #[must_use]
-    pub fn from(self, from: DateTime<Utc>) -> Self {
-        Self { from: Some(from), ..self }
-    }
-
-    /// Only those before.
-    #[must_use]
-    pub fn to(self, to: DateTime<Utc>) -> Self {
-        Self { to: Some(to), ..self }
-    }
-
-    /// Only those before this one, [`DecisionPage::next`] of the page before; `None`: from the newest on.
-    #[must_use]
-    pub fn before(self, start: impl Into<Option<PageStart>>) -> Self {
-        Self { before: start.into(), ..self }
-    }
-
-    /// How many at most, up to [`HISTORY_PAGE_MAX`]; 0 is [`HISTORY_PAGE_DEFAULT`].
-    #[must_use]
-    pub fn limit(self, limit: usize) -> Self {
-        Self { limit, ..self }
-    }
-
-    /// How many are to be answered at most.
-    pub fn page_limit(&self) -> usize {
-        page_limit(self.limit)
-    }
-
-    /// Whether a record of this time is asked for, which has this number among those of its time.
-    pub fn admits(&self, at: DateTime<Utc>, nth: i64) -> bool {
-        self.from.is_none_or(|from| at >= from)
-            && self.to.is_none_or(|to| at < to)
-            && self.before.is_none_or(|before| (at, nth) < (before.at, before.nth))
-    }
-}
-
 /// One page of decisions.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct DecisionPage {
     /// The decisions, the newest first.
     pub decisions: Vec<DecisionRecord>,
+    /// So many more belong to this page that a newer version wrote, and that this one cannot read.
+    #[serde(default)]
+    pub unread: usize,
     /// What [`Decisions::before`] is for the next page; `None` if this is the last.
     pub next: Option<PageStart>,
 }
 
-impl DecisionPage {
-    /// Of records in their order with their numbers, one more than the page has if there are more.
-    pub fn of(mut records: Vec<(i64, DecisionRecord)>, limit: usize) -> Self {
-        let more = records.len() > limit;
-        records.truncate(limit);
-        let start = |(nth, last): &(i64, DecisionRecord)| PageStart { at: last.at, nth: *nth };
-        let next = records.last().map(start).filter(|_| more);
-        Self { decisions: records.into_iter().map(|(_, record)| record).collect(), next }
-    }
-}
+timed_query!(Decisions => DecisionPage { decisions: DecisionRecord });
 
 /// Asks for what was done to jobs, the newest first.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, Message)]
@@ -238,72 +244,17 @@ pub struct Operations {
     pub limit: usize,
 }
 
-impl Operations {
-    /// Of all jobs.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Only those on this job.
-    #[must_use]
-    pub fn job(self, job: JobName) -> Self {
-        Self { job: Some(job), ..self }
-    }
-
-    /// Only those of then or later.
-    #[must_use]
-    pub fn from(self, from: DateTime<Utc>) -> Self {
-        Self { from: Some(from), ..self }
-    }
-
-    /// Only those before.
-    #[must_use]
-    pub fn to(self, to: DateTime<Utc>) -> Self {
-        Self { to: Some(to), ..self }
-    }
-
-    /// Only those before this one, [`OperationPage::next`] of the page before; `None`: from the newest on.
-    #[must_use]
-    pub fn before(self, start: impl Into<Option<PageStart>>) -> Self {
-        Self { before: start.into(), ..self }
-    }
-
-    /// How many at most, up to [`HISTORY_PAGE_MAX`]; 0 is [`HISTORY_PAGE_DEFAULT`].
-    #[must_use]
-    pub fn limit(self, limit: usize) -> Self {
-        Self { limit, ..self }
-    }
-
-    /// How many are to be answered at most.
-    pub fn page_limit(&self) -> usize {
-        page_limit(self.limit)
-    }
-
-    /// Whether a record of this time is asked for, which has this number among those of its time.
-    pub fn admits(&self, at: DateTime<Utc>, nth: i64) -> bool {
-        self.from.is_none_or(|from| at >= from)
-            && self.to.is_none_or(|to| at < to)
-            && self.before.is_none_or(|before| (at, nth) < (before.at, before.nth))
-    }
-}
-
 /// One page of operations.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct OperationPage {
     /// The operations, the newest first.
     pub operations: Vec<OperationRecord>,
+    /// So many more belong to this page that a newer version wrote, and that this one cannot read.
+    #[serde(default)]
+    pub unread: usize,
     /// What [`Operations::before`] is for the next page; `None` if this is the last.
     pub next: Option<PageStart>,
 }
 
-impl OperationPage {
-    /// Of records in their order with their numbers, one more than the page has if there are more.
-    pub fn of(mut records: Vec<(i64, OperationRecord)>, limit: usize) -> Self {
-        let more = records.len() > limit;
-        records.truncate(limit);
-        let start = |(nth, last): &(i64, OperationRecord)| PageStart { at: last.at, nth: *nth };
-        let next = records.last().map(start).filter(|_| more);
-        Self { operations: records.into_iter().map(|(_, record)| record).collect(), next }
-    }
-}
+timed_query!(Operations => OperationPage { operations: OperationRecord });

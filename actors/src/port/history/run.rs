@@ -93,6 +93,10 @@ pub struct RunRecord {
     /// How it ended; `None` while it is in progress, and if it is not known: see
     /// [`is_stale`](Self::is_stale).
     pub outcome: Option<Outcome>,
+    /// The store's word for how it ended, if it is of a newer version, which this one does not know; then there is
+    /// no `outcome`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unknown_outcome: Option<Arc<str>>,
     /// It has no end, and its node has not said for [`OPEN_RUN_STALE`] that it is in progress: its end was
     /// not recorded, or the node is dead and nobody has closed the run.
     #[serde(default)]
@@ -141,6 +145,7 @@ impl RunRecord {
             lateness: Duration::ZERO,
             took: None,
             outcome: None,
+            unknown_outcome: None,
             is_stale: false,
             cancelled: None,
             error: None,

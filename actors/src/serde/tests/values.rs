@@ -36,6 +36,7 @@ pub(super) fn skip_reasons() -> Vec<SkipReason> {
         SkipReason::Concurrency => SkipReason::Concurrency,
         SkipReason::Parked => SkipReason::Parked,
         SkipReason::Removed => SkipReason::Removed,
+        SkipReason::Operator => SkipReason::Operator,
     ]
 }
 

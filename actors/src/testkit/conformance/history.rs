@@ -26,6 +26,7 @@ pub async fn history(history: &dyn History) {
     check.a_record_is_answered_as_it_was_written().await;
     check.runs_are_answered_page_by_page_the_newest_first().await;
     check.runs_are_selected_by_job_outcome_and_time().await;
+    check.runs_are_selected_by_fire_time().await;
     check.there_is_one_record_of_a_run().await;
     check.a_loss_keeps_what_was_known_of_its_run().await;
     check.the_row_of_a_job_counts_each_run_once().await;
@@ -171,6 +172,22 @@ impl Check<'_> {
         assert!(self.runs(RunHistory::new().job(job("nobody"))).await.is_empty(), "of a job without runs");
     }
 
+    async fn runs_are_selected_by_fire_time(&self) {
+        let from = at("2026-03-03T12:00:00Z");
+        let second = |nth| from + TimeDelta::seconds(nth);
+        let mut runs: Vec<_> =
+            (0..4).map(|nth| self.run("ticked", second(nth), Outcome::Succeeded)).collect();
+        runs.push(RunRecord { fire_time: None, ..self.run("ticked", second(5), Outcome::Succeeded) });
+        let late = self.run("ticked", second(9), Outcome::Succeeded);
+        runs.push(RunRecord { fire_time: Some(FireTime::new(second(2))), ..late });
+        self.write_runs(runs.clone()).await;
+
+        let asked = RunHistory::new().fire_times(job("ticked"), second(1)..second(3));
+        let seen: Vec<_> = self.runs(asked).await.into_iter().map(|run| run.run).collect();
+
+        assert_eq!(seen, [runs[5].run, runs[2].run, runs[1].run], "whenever it was asked for");
+    }
+
     async fn there_is_one_record_of_a_run(&self) {
         let ended = self.run("once", at("2026-03-04T00:00:00Z"), Outcome::Succeeded);
         let open = RunRecord { ended_at: None, took: None, outcome: None, ..ended.clone() };
@@ -248,7 +265,7 @@ impl Check<'_> {
 
         let record = self.job("counted").await;
         let end = |nth: usize| runs[nth].ended_at.expect("it ended");
-        let last = EndedRun { run: runs[4].run, at: end(4), outcome: Outcome::TimedOut };
+        let last = EndedRun { run: runs[4].run, at: end(4), outcome: Some(Outcome::TimedOut) };
         assert_eq!(record.last_run, Some(last));
         assert_eq!(record.last_success, Some(end(1)));
         let failure = record.last_failure.as_ref().expect("some failed");

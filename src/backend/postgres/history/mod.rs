@@ -20,7 +20,7 @@ use callsheet_actors::{
         OperationPage, Operations, PageStart, Retention, RunHistory, RunPage,
     },
 };
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, Days, Utc};
 use futures_util::{FutureExt, future::BoxFuture};
 use tokio_postgres::{Error, Row, types::Type};
 
@@ -145,10 +145,12 @@ impl History for PostgresHistory {
             let (job, outcome) =
                 (asked.job.as_ref().map(JobName::as_str), asked.outcome.map(Outcome::as_str));
             let first_at = |instant| callsheet_actors::RunId::first_at(instant).as_uuid();
-            let (from, to) = (asked.from.map(first_at), asked.to.map(first_at));
+            // No run of a tick is asked for before its time, by clocks that agree within a day.
+            let of_ticks = asked.fire_from.map(|from| from.checked_sub_days(Days::new(1)).unwrap_or(from));
+            let (from, to) = (asked.from.max(of_ticks).map(first_at), asked.to.map(first_at));
             let before = asked.before.map(|run| run.as_uuid());
             let limit = one_more(asked.page_limit());
-            let parameters: [Parameter<'_>; 7] = [
+            let parameters: [Parameter<'_>; 9] = [
                 (&self.tables.scope, Type::TEXT),
                 (&job, Type::TEXT),
                 (&outcome, Type::TEXT),
@@ -156,6 +158,8 @@ impl History for PostgresHistory {
                 (&to, Type::UUID),
                 (&before, Type::UUID),
                 (&limit, Type::INT8),
+                (&asked.fire_from, Type::TIMESTAMPTZ),
+                (&asked.fire_to, Type::TIMESTAMPTZ),
             ];
             let rows = self.tables.ask(&self.tables.statements.runs, &parameters).await?;
             Ok(RunPage::of(read(&rows, run)?, asked.page_limit()))
@@ -197,7 +201,8 @@ impl History for PostgresHistory {
             let asked_for = TimedPage::of(&self.tables.scope, asked.job.as_ref(), span, asked.before, limit);
             let rows = self.tables.ask(text, &asked_for.parameters()).await?;
             let mut answer = DecisionPage::default();
-            (answer.decisions, answer.next) = page(&rows, limit, decision).map_err(|error| failed(&error))?;
+            (answer.decisions, answer.unread, answer.next) =
+                page(&rows, limit, decision).map_err(|error| failed(&error))?;
             Ok(answer)
         }
         .boxed()
@@ -213,7 +218,7 @@ impl History for PostgresHistory {
             let asked_for = TimedPage::of(&self.tables.scope, asked.job.as_ref(), span, asked.before, limit);
             let rows = self.tables.ask(text, &asked_for.parameters()).await?;
             let mut answer = OperationPage::default();
-            (answer.operations, answer.next) =
+            (answer.operations, answer.unread, answer.next) =
                 page(&rows, limit, operation).map_err(|error| failed(&error))?;
             Ok(answer)
         }

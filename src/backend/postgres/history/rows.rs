@@ -1,10 +1,10 @@
-//! Rows of the history as records. What another program wrote into them, or a newer version, and this one cannot
-//! read, is left out.
+//! Rows of the history as records. A decision or an operation that another program wrote, or a newer version, and
+//! that this one cannot read, is left out and counted; a run keeps the word for how it ended.
 
 use std::{sync::Arc, time::Duration};
 
 use callsheet_actors::{
-    By, FencingToken, FireTime, JobName, LockKey, NodeId, Outcome, RunId, Term,
+    By, FencingToken, FireTime, JobName, LockKey, NodeId, RunId, Term,
     port::{
         DecisionRecord, EndedRun, FailedRun, Holder, JobOperation, JobRecord, LastEnds, OperationRecord,
         PageStart, RunOrigin, RunRecord,
@@ -34,7 +34,9 @@ pub(super) fn run(row: &Row) -> Result<RunRecord, Error> {
     record.ended_at = row.try_get("ended_at")?;
     record.lateness = micros(row.try_get("lateness")?);
     record.took = row.try_get::<_, Option<i64>>("took")?.map(micros);
-    record.outcome = word(row.try_get("outcome")?);
+    let outcome: Option<&str> = row.try_get("outcome")?;
+    record.outcome = word(outcome);
+    record.unknown_outcome = outcome.filter(|_| record.outcome.is_none()).map(Into::into);
     record.is_stale = row.try_get("is_stale")?;
     record.cancelled = word(row.try_get("cancelled")?);
     record.error = text(row, "error")?;
@@ -52,9 +54,8 @@ pub(super) fn job_record(row: &Row, job: &JobName) -> Result<JobRecord, Error> {
     let run = |column: &str| Ok::<_, Error>(row.try_get::<_, Option<Uuid>>(column)?.map(RunId::from));
     let instant = |column: &str| row.try_get::<_, Option<DateTime<Utc>>>(column);
     let count = |column: &str| Ok::<_, Error>(row.try_get::<_, i64>(column)?.unsigned_abs());
-    let last = (run("last_run")?, instant("last_at")?, word::<Outcome>(row.try_get("last_outcome")?));
-    if let (Some(run), Some(at), Some(outcome)) = last {
-        record.last_run = Some(EndedRun { run, at, outcome });
+    if let (Some(run), Some(at)) = (run("last_run")?, instant("last_at")?) {
+        record.last_run = Some(EndedRun { run, at, outcome: word(row.try_get("last_outcome")?) });
     }
     record.last_success = instant("success_at")?;
     if let (Some(run), Some(at)) = (run("failed_run")?, instant("failed_at")?) {
@@ -69,6 +70,7 @@ pub(super) fn job_record(row: &Row, job: &JobName) -> Result<JobRecord, Error> {
     record.p95 = row.try_get::<_, Option<f64>>("p95_now")?.map(of_micros);
     record.pause = json(row.try_get("pause")?);
     record.next_fire_time = fire_time(row, "next_fire_time")?;
+    record.pruned_to = instant("pruned_to")?;
     if let Some(run) = run("open_run")? {
         record.holder = Some(Holder { run, node: node(row, "open_node")? });
     }
@@ -105,19 +107,19 @@ pub(super) fn operation(row: &Row) -> Result<Option<OperationRecord>, Error> {
     Ok(Some(record))
 }
 
-/// Where a page of rows with their times ends, and the records of it: of a row that cannot be read there is none,
-/// but it counts.
+/// The records of a page of rows with their times, how many more rows cannot be read, and where it ends.
 pub(super) fn page<T>(
     rows: &[Row],
     limit: usize,
     read: impl Fn(&Row) -> Result<Option<T>, Error>,
-) -> Result<(Vec<T>, Option<PageStart>), Error> {
+) -> Result<(Vec<T>, usize, Option<PageStart>), Error> {
     let of_page = &rows[..rows.len().min(limit)];
     let last = of_page.last().filter(|_| rows.len() > limit);
     let start = |row: &Row| Ok(PageStart { at: row.try_get("at")?, nth: row.try_get("nth")? });
     let next = last.map(start).transpose()?;
-    let records = of_page.iter().filter_map(|row| read(row).transpose()).collect::<Result<_, _>>()?;
-    Ok((records, next))
+    let records: Vec<T> = of_page.iter().filter_map(|row| read(row).transpose()).collect::<Result<_, _>>()?;
+    let unread = of_page.len() - records.len();
+    Ok((records, unread, next))
 }
 
 /// A name that is none was written by somebody else; it is shown as such.

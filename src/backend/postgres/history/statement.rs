@@ -44,7 +44,7 @@ pub(super) struct Statements {
     pub(super) write_operations: String,
     /// $1 scope, $2 jobs (each once), $3 at, $4 pauses (none: resumed), $5 until.
     pub(super) write_pauses: String,
-    /// $1 scope, $2 job, $3 outcome, $4 from, $5 to, $6 before, $7 limit.
+    /// $1 scope, $2 job, $3 outcome, $4 from, $5 to, $6 before, $7 limit, $8 fire times from, $9 fire times to.
     pub(super) runs: String,
     /// $1 scope, $2 job.
     pub(super) job: String,
@@ -205,6 +205,7 @@ SELECT *, outcome IS NULL AND ended_at IS NULL AND written_at < clock_timestamp(
 FROM {s}.history_runs
 WHERE scope = $1 AND ($2::text IS NULL OR job = $2) AND ($3::text IS NULL OR outcome = $3)
   AND ($4::uuid IS NULL OR run >= $4) AND ($5::uuid IS NULL OR run < $5) AND ($6::uuid IS NULL OR run < $6)
+  AND ($8::timestamptz IS NULL OR fire_time >= $8) AND ($9::timestamptz IS NULL OR fire_time < $9)
 ORDER BY scope DESC, run DESC LIMIT $7";
 
 /// The percentile is that of the newest thousand runs that are kept.
@@ -323,11 +324,12 @@ WITH last AS MATERIALIZED (
         WHERE scope = $1 AND job = $2 AND outcome = last.outcome AND run <= last.run ORDER BY run LIMIT $4
     ) AS h WHERE last.run IS NOT NULL
 ), deleted AS (
-    DELETE FROM {s}.history_runs WHERE ctid = ANY(ARRAY(SELECT ctid FROM old)) RETURNING 1
+    DELETE FROM {s}.history_runs WHERE ctid = ANY(ARRAY(SELECT ctid FROM old)) RETURNING ended_at
 ), counted AS (
-    SELECT count(*) AS deleted FROM deleted
+    SELECT count(*) AS deleted, max(ended_at) AS to FROM deleted
 ), done AS (
-    UPDATE {s}.history_jobs SET unpruned = 0 FROM counted WHERE scope = $1 AND job = $2 AND deleted < $4
+    UPDATE {s}.history_jobs SET unpruned = CASE WHEN deleted < $4 THEN 0 ELSE unpruned END, pruned_to = greatest(pruned_to, counted.to)
+    FROM counted WHERE scope = $1 AND job = $2
 )
 SELECT deleted FROM counted";
 

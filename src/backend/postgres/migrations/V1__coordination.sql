@@ -325,6 +325,8 @@ CREATE TABLE history_jobs (
     -- When it was paused or resumed last.
     paused_at timestamptz,
     next_fire_time timestamptz,
+    -- When the newest run ended that was deleted since there were too many.
+    pruned_to timestamptz,
     -- How many runs were added since it was looked for too many.
     unpruned bigint NOT NULL DEFAULT 0,
     -- How many digits that number has: it changes seldom, so that most updates touch no index.

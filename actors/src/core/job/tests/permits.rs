@@ -7,7 +7,7 @@ fn an_attempt_that_waits_for_a_permit_does_not_wake_the_job() {
     let mut job = limited(three_attempts());
     let run = job.run_permitted_tick("01:00");
     job.step("01:10", ended(run, failure(Severity::Transient)));
-    assert_eq!(job.step("01:11", Input::WakeUp), [Effect::AskPermit { priority: 0 }]);
+    assert_eq!(job.step("01:11", Input::WakeUp), [Effect::AskPermit { priority: 0, catches_up: false }]);
 
     assert_eq!(job.permit("01:11", PermitAnswer::Wait), []);
 
@@ -23,12 +23,12 @@ fn a_queued_trigger_that_finds_the_node_full_asks_again_later() {
     let (queued, effects) = job.trigger("01:01");
     assert_eq!(effects, [Effect::Answer { run: queued, answer: Ok(TriggerAnswer::Queued) }]);
     let effects = job.step("01:02", ended(run, BodyEnd::Returned));
-    assert_eq!(effects.last(), Some(&Effect::AskPermit { priority: 0 }));
+    assert_eq!(effects.last(), Some(&Effect::AskPermit { priority: 0, catches_up: false }));
 
     assert_eq!(job.permit("01:02", PermitAnswer::NotAdmitted), [], "not at once, and not for ever");
 
     assert_eq!(job.wake_in("01:02"), Some(Duration::from_secs(1)));
-    assert_eq!(job.step("01:02:01", Input::WakeUp), [Effect::AskPermit { priority: 0 }]);
+    assert_eq!(job.step("01:02:01", Input::WakeUp), [Effect::AskPermit { priority: 0, catches_up: false }]);
     let effects = job.permit("01:02:01", PermitAnswer::Granted);
     assert!(matches!(effects[..], [Effect::Claim(Claim { run, .. })] if run == queued), "{effects:?}");
 }
@@ -39,7 +39,10 @@ fn a_run_that_is_granted_late_waits_for_a_permit_and_keeps_its_timeout() {
         let timeout = Some(Duration::from_secs(600));
         let (mut job, run) = asked_again(Policies { timeout, ..Policies::default() });
 
-        assert_eq!(job.step("01:00:06", granted(run)), [Effect::AskPermit { priority: 0 }]);
+        assert_eq!(
+            job.step("01:00:06", granted(run)),
+            [Effect::AskPermit { priority: 0, catches_up: false }]
+        );
         let active: Vec<_> = job.machine.active_runs().copied().collect();
         assert!(
             active[0].phase(job.now("01:00:06")) == RunPhase::WaitingForPermit && !job.machine.is_drained(),
@@ -49,7 +52,10 @@ fn a_run_that_is_granted_late_waits_for_a_permit_and_keeps_its_timeout() {
         for second in 0..refusals {
             assert_eq!(job.permit(&format!("01:00:0{}", 6 + second), PermitAnswer::NotAdmitted), []);
             let again = format!("01:00:0{}", 7 + second);
-            assert_eq!(job.step(&again, Input::WakeUp), [Effect::AskPermit { priority: 0 }]);
+            assert_eq!(
+                job.step(&again, Input::WakeUp),
+                [Effect::AskPermit { priority: 0, catches_up: false }]
+            );
         }
         assert_eq!(job.permit("01:00:09", PermitAnswer::Wait), []);
         assert_eq!(job.wake_in("01:00:09"), Some(Duration::from_secs(3591)), "with the next tick");
@@ -112,7 +118,7 @@ fn a_claim_whose_slot_is_taken_waits_for_a_permit_to_try_the_others() {
         "it may hold the slot itself"
     );
     let effects = job.step("01:00:06", Input::Claimed { run, verdict: Verdict::NotGranted });
-    assert_eq!(effects, [Effect::AskPermit { priority: 0 }]);
+    assert_eq!(effects, [Effect::AskPermit { priority: 0, catches_up: false }]);
     let (run, claim) = claim_of(&job.permit("01:00:07", PermitAnswer::Granted));
     assert_eq!(claim.fire_time.instant(), at("01:00"));
     let effects = job.step("01:00:08", busy(run));
@@ -136,7 +142,7 @@ fn a_queued_trigger_whose_claim_gets_no_answer_gives_its_permit_back() {
 
     assert_eq!(effects.last(), Some(&Effect::ReleasePermit));
     assert_eq!(job.step("01:02:06", Input::WakeUp), [Effect::Claim(Claim::new(queued))]);
-    assert_eq!(job.step("01:02:07", granted(queued)), [Effect::AskPermit { priority: 0 }]);
+    assert_eq!(job.step("01:02:07", granted(queued)), [Effect::AskPermit { priority: 0, catches_up: false }]);
     let effects = job.permit("01:02:08", PermitAnswer::Granted);
     assert!(matches!(effects[..], [Effect::Start(Start { run, tick: None, .. })] if run == queued));
 }
@@ -145,12 +151,12 @@ fn a_queued_trigger_whose_claim_gets_no_answer_gives_its_permit_back() {
 fn a_full_node_skips_no_tick_that_waits_behind_a_claim_without_an_answer() {
     let misfire = Misfire::All { max: 5, within: Duration::from_hours(5) };
     let mut job = limited(Policies { misfire, ..Policies::default() });
-    assert_eq!(job.step("02:10", Input::WakeUp), [Effect::AskPermit { priority: 0 }]);
+    assert_eq!(job.step("02:10", Input::WakeUp), [Effect::AskPermit { priority: 0, catches_up: false }]);
     let (run, _) = claim_of(&job.permit("02:10", PermitAnswer::Granted));
     job.unanswered("02:10:05", run);
     assert_eq!(job.machine.waiting(), 1, "the tick of 02:00");
     let (_, effects) = job.trigger("02:10:05.050");
-    assert_eq!(effects, [Effect::AskPermit { priority: 0 }]);
+    assert_eq!(effects, [Effect::AskPermit { priority: 0, catches_up: false }]);
 
     let effects = job.permit("02:10:05.050", PermitAnswer::NotAdmitted);
 
@@ -164,7 +170,7 @@ fn a_full_node_skips_no_tick_that_waits_for_the_end_of_a_pause() {
     job.step("00:59:30", Input::Pause(Some(Pause { until: None, note: None, by: None })));
     assert_eq!(job.step("01:00", Input::WakeUp), [held("01:00")]);
     let (run, effects) = job.trigger("01:00:10");
-    assert_eq!(effects, [Effect::AskPermit { priority: 0 }]);
+    assert_eq!(effects, [Effect::AskPermit { priority: 0, catches_up: false }]);
 
     let effects = job.permit("01:00:10", PermitAnswer::NotAdmitted);
 

@@ -222,7 +222,7 @@ fn a_tick_that_replaces_a_waiting_attempt_takes_its_slot_at_once() {
     let effects = job.step("02:00", Input::WakeUp);
 
     assert_eq!(effects.first(), Some(&Effect::Cancel { run, why: CancelReason::Replaced }));
-    assert_eq!(effects.last(), Some(&Effect::AskPermit { priority: 0 }), "{effects:?}");
+    assert_eq!(effects.last(), Some(&Effect::AskPermit { priority: 0, catches_up: false }), "{effects:?}");
     let (next, _) = claim_of(&job.permit("02:00", PermitAnswer::Granted));
     assert!(matches!(job.step("02:00", granted(next))[..], [Effect::Start(_)]));
 }
@@ -232,13 +232,16 @@ fn a_run_that_waits_to_begin_and_is_replaced_gives_its_turn_to_the_tick() {
     let (mut job, run) = asked_again(Policies { overlap: Overlap::Replace, ..Policies::default() });
     job.step("01:00:06", granted(run));
     job.permit("01:00:06", PermitAnswer::NotAdmitted);
-    assert_eq!(job.step("01:59:59.500", Input::WakeUp), [Effect::AskPermit { priority: 0 }]);
+    assert_eq!(
+        job.step("01:59:59.500", Input::WakeUp),
+        [Effect::AskPermit { priority: 0, catches_up: false }]
+    );
     assert_eq!(job.permit("01:59:59.500", PermitAnswer::NotAdmitted), []);
 
     let effects = job.step("02:00", Input::WakeUp);
 
     assert_eq!(effects.first(), Some(&Effect::Cancel { run, why: CancelReason::Replaced }));
-    assert_eq!(effects.last(), Some(&Effect::AskPermit { priority: 0 }), "{effects:?}");
+    assert_eq!(effects.last(), Some(&Effect::AskPermit { priority: 0, catches_up: false }), "{effects:?}");
 }
 
 #[test]

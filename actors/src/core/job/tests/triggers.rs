@@ -124,7 +124,7 @@ fn who_closes_a_granted_trigger_that_was_lost_reports_its_end() {
 fn a_trigger_that_waits_when_its_actor_dies_does_not_start() {
     let mut job = limited(Policies::default());
     let (_, effects) = job.trigger("00:40");
-    assert_eq!(effects, [Effect::AskPermit { priority: 0 }]);
+    assert_eq!(effects, [Effect::AskPermit { priority: 0, catches_up: false }]);
 
     let mut job = Rehearsal { machine: job.machine.revive(), ..job };
 

@@ -21,6 +21,9 @@ impl World {
         if std::mem::take(&mut self.permits.on_its_way) {
             self.step(Input::Permit(PermitAnswer::Granted));
         }
+        if std::mem::take(&mut self.turn_asked) {
+            self.step(Input::Turn);
+        }
     }
 
     pub(super) fn drain(&mut self) {
@@ -31,8 +34,8 @@ impl World {
     /// One turn of a world in which everything works: whatever is asked is answered, whatever runs ends, and
     /// time passes as far as the machine wants.
     pub(super) fn calm_turn(&mut self) {
-        let before =
-            (self.questions.len(), self.completions.len(), self.bodies.len(), self.permits.on_its_way);
+        let answers = self.permits.on_its_way || self.turn_asked;
+        let before = (self.questions.len(), self.completions.len(), self.bodies.len(), answers);
         while !self.completions.is_empty() {
             self.record(0);
         }

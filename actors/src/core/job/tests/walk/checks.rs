@@ -26,6 +26,10 @@ impl World {
             !decides || front != Some(May::WaitForPermit) || machine.permit.state != PermitState::None,
             "a tick waits for a permit that nobody asked for: {machine:?}"
         );
+        assert!(
+            !decides || front != Some(May::WaitForTurn) || self.turn_asked,
+            "a tick waits for a turn that nobody asked for: {machine:?}"
+        );
     }
 
     pub(super) fn check(&mut self) {

@@ -14,6 +14,8 @@ pub(super) struct World {
     pub(super) trusted: bool,
     pub(super) store: Store,
     pub(super) permits: Permits,
+    /// The job waits for its turn to make up for a missed tick.
+    pub(super) turn_asked: bool,
     pub(super) questions: Vec<Question>,
     pub(super) completions: Vec<(RunId, Outcome)>,
     /// The bodies in progress, and their attempts.
@@ -50,8 +52,10 @@ impl World {
     ) -> Self {
         let panics = Arc::<AtomicBool>::default();
         let start = at(START);
+        // Some of them.
+        let bounds = NodeBounds { runs: permits.limited, catch_ups: permits.limited };
         let schedule = Moody { period, from_end, panics: panics.clone() };
-        let machine = JobMachine::new(Arc::new(schedule), policies, start, permits.limited);
+        let machine = JobMachine::new(Arc::new(schedule), policies, start, bounds);
         let store = Store {
             period,
             from_end,
@@ -83,6 +87,7 @@ impl World {
             trusted: true,
             store,
             permits,
+            turn_asked: false,
             questions: Vec::new(),
             completions: Vec::new(),
             bodies: BTreeMap::new(),
@@ -192,6 +197,14 @@ impl World {
                 Effect::AskPermit { .. } => {
                     assert!(!asks, "one permit at a time");
                     asks = true;
+                }
+                Effect::HurryPermit { .. } => {
+                    assert!(self.permits.waiting || self.permits.on_its_way, "nothing waits for a permit");
+                }
+                Effect::AskTurn { .. } => self.turn_asked = true,
+                Effect::LeaveTurn => {
+                    assert!(self.turn_asked, "nothing waits for a turn");
+                    self.turn_asked = false;
                 }
                 Effect::ReleasePermit => self.permits.release(),
                 Effect::Answer { run, answer } => {

@@ -1,0 +1,124 @@
+//! The pace at which a node makes up for missed ticks, as one job sees it.
+//!
+//! A tick that was taken in late, or that a pause held until it was late, waits for its turn once nothing else
+//! keeps it from running: then it takes a permit and is claimed as any other. If its time ends while it waits, it
+//! is skipped. A tick on time needs no turn.
+
+use chrono::{DateTime, Utc};
+
+use super::{
+    Effect, Effects, JobMachine,
+    backlog::{CatchUpTurn, Waiting},
+    ticks::May,
+};
+use crate::{
+    core::time::{FireTime, Now},
+    port::SkipReason,
+};
+
+/// Whether the node is asked for a turn, and whether one is wanted. Which tick it is for is known by that.
+#[derive(Debug)]
+pub(super) struct TurnRequest {
+    /// The node bounds how fast it makes up for missed ticks.
+    limited: bool,
+    wanted: bool,
+    requested: bool,
+}
+
+impl TurnRequest {
+    /// Of a node whose pace is `limited`, or where nobody waits for a turn.
+    pub(super) fn new(limited: bool) -> Self {
+        Self { limited, wanted: false, requested: false }
+    }
+
+    /// A step begins, in which no turn is wanted yet.
+    pub(super) fn want_nothing(&mut self) {
+        self.wanted = false;
+    }
+
+    /// The tick that waits first wants one, or still does.
+    pub(super) fn want(&mut self) {
+        self.wanted = true;
+    }
+}
+
+impl Waiting {
+    /// Whose time ends sooner is first to be made up for: without an end it is the fire time.
+    fn deadline(&self) -> DateTime<Utc> {
+        self.too_late_at().unwrap_or_else(|| self.tick.instant())
+    }
+}
+
+impl JobMachine {
+    /// The turn of a tick that is taken in now.
+    pub(super) fn turn_of(&self, now: Now, tick: FireTime) -> CatchUpTurn {
+        if self.turn.limited && self.is_late(now, tick) {
+            CatchUpTurn::Needed
+        } else {
+            CatchUpTurn::NotNeeded
+        }
+    }
+
+    /// Not all that pauses held starts at once where many end together.
+    pub(super) fn need_turns(&mut self, now: Now) {
+        if self.turn.limited {
+            let after = self.policies.misfire_after;
+            self.backlog.need_turns(|tick| tick.lateness(now.wall) > after);
+        }
+    }
+
+    /// It is the turn of the tick for which it was asked, unless another one has taken its place.
+    pub(super) fn on_turn(&mut self) {
+        self.turn.requested = false;
+        match self.backlog.front_mut() {
+            Some(first) if first.turn == CatchUpTurn::Requested => first.turn = CatchUpTurn::Had,
+            Some(_) | None => self.backlog.forget_turns(),
+        }
+    }
+
+    /// At the end of a step, asks for a turn that is wanted, and for no other one.
+    pub(super) fn balance_turn(&mut self) -> Option<Effect> {
+        let TurnRequest { wanted, requested, .. } = self.turn;
+        if !wanted && !requested {
+            // Nearly always.
+            return None;
+        }
+        let first = self.backlog.front_mut().filter(|_| wanted);
+        self.turn.requested = first.is_some();
+        match first {
+            Some(first) if first.turn == CatchUpTurn::Needed => {
+                first.turn = CatchUpTurn::Requested;
+                Some(Effect::AskTurn { deadline: first.deadline() })
+            }
+            Some(_) => None,
+            None => {
+                self.backlog.forget_turns();
+                requested.then_some(Effect::LeaveTurn)
+            }
+        }
+    }
+
+    /// What waits for its turn for so long that it must not run any more is skipped.
+    pub(super) fn skip_waited_too_long(&mut self, now: Now, effects: &mut Effects) {
+        let is_over = |first: &Waiting| first.turn.is_to_come() && first.is_too_late(now);
+        if self.pause.is_on() {
+            return;
+        }
+        while self.backlog.front().is_some_and(is_over)
+            && let Some(first) = self.backlog.pop_front()
+        {
+            self.skip_waiting(now, first, SkipReason::Misfire, effects);
+        }
+    }
+
+    /// The tick for whose turn the node was asked.
+    pub(crate) fn waiting_for_turn(&self) -> Option<FireTime> {
+        let first = self.backlog.front().filter(|first| first.turn == CatchUpTurn::Requested)?;
+        Some(first.tick)
+    }
+
+    /// The tick that waits first waits for its turn and nothing else.
+    pub(super) fn waits_for_turn(&self, now: Now) -> bool {
+        self.backlog.front().is_some_and(|first| self.may_start(now, first) == May::WaitForTurn)
+    }
+}
