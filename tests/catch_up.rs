@@ -81,6 +81,29 @@ fn no_second_after_a_downtime_has_more_catch_ups_than_the_pace() {
 }
 
 #[test]
+fn the_pace_of_the_leader_is_that_of_the_cluster_and_without_one_each_node_has_its_own() {
+    const NODES: usize = 3;
+    for (fires, most) in [(Fires::Leader, 21), (Fires::AnyNode, NODES * 21)] {
+        simulate(START, async |rig| {
+            let jobs = || hourly(150).into_iter().map(move |job| job.fires(fires)).collect::<Vec<_>>();
+            down_for(rig, mins(70), jobs()).await;
+            for _ in 0..NODES {
+                rig.node(paced(jobs(), 20)).await;
+            }
+
+            rig.advance(secs(20)).await;
+
+            let at: Vec<_> = started(rig).into_iter().map(|(at, _)| at).collect();
+            assert_eq!(at.len(), 150, "{fires:?}: once each");
+            for (nth, from) in at.iter().enumerate() {
+                let within = at[nth..].iter().take_while(|at| **at < *from + TimeDelta::seconds(1)).count();
+                assert!(within <= most, "{fires:?}: {within} from {from}");
+            }
+        });
+    }
+}
+
+#[test]
 fn with_the_default_pace_a_few_jobs_start_at_once_and_without_a_bound_all_do() {
     for (builder, count) in [
         (Callsheet::builder as fn() -> Builder, 11),

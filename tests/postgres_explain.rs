@@ -72,3 +72,44 @@ async fn a_follower_explains_what_the_leader_decided() {
         jobs.shutdown(Duration::from_secs(5)).await;
     }
 }
+
+#[tokio::test]
+async fn what_an_operator_had_skipped_on_the_leader_is_explained_by_a_follower() {
+    let leader = node("explain_skip").await;
+    let follower = node("explain_skip").await;
+    let first = next(&leader).await;
+    explained(&follower, first, |answer| matches!(answer, Answer::Ran { .. })).await;
+    leader.pause("often").await.expect("it is there");
+    let until = Instant::now() + RECORDED_WITHIN;
+    while leader.details("often").await.expect("it is there").held.is_none_or(|held_now| held_now.count == 0)
+    {
+        assert!(Instant::now() < until, "nothing is held");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+
+    let refused = follower.skip_missed("often").await.expect_err("another node leads").to_string();
+    let leads = leader.health().await.expect("it answers").node;
+    assert_eq!(
+        refused,
+        format!("this node does not decide the ticks of often; node {leads} leads: ask there")
+    );
+    let asks = leader.by("alice").and_then(|alice| alice.note("it is stale")).expect("good words");
+    let skipped = asks.skip_missed("often").await.expect("it leads");
+
+    assert!(skipped[0].count >= 1, "{skipped:?}");
+    let newest = loop {
+        let page = follower.decisions(callsheet::Decisions::new()).await.expect("a history is kept");
+        let is_it = |one: &&callsheet::DecisionRecord| one.decision.reason() == "operator";
+        if let Some(tick) = page.decisions.iter().find(is_it).and_then(|one| one.fire_time) {
+            break tick.instant();
+        }
+        assert!(Instant::now() < until, "{page:?}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    };
+    let told =
+        explained(&follower, newest, |answer| matches!(answer, Answer::Skipped { .. })).await.to_string();
+    assert!(told.contains("what was missed was skipped by alice: it is stale"), "{told}");
+    for jobs in [leader, follower] {
+        jobs.shutdown(Duration::from_secs(5)).await;
+    }
+}

@@ -201,7 +201,7 @@ impl ElectionActor {
             return;
         }
         let node = &self.node;
-        node.recorder.decision(|| {
+        node.recorder.decision(0, node.clock.elapsed(), || {
             let (to, since) = (node.store_time(), node.clock.elapsed().saturating_sub(node.leader.last().at));
             let from = to.checked_sub_signed(TimeDelta::from_std(since).unwrap_or_default()).unwrap_or(to);
             let record = DecisionRecord::new(None, to, node.id, Decision::LeaderGap { from, to });

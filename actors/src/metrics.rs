@@ -444,7 +444,9 @@ impl JobMeters {
         of_runs.ticks_started.increment(started);
         if skips.total() > 0 {
             for (reason, counter) in SkipReason::ALL.iter().zip(&self.of_rest().ticks_skipped) {
-                counter.increment(skips.of(*reason));
+                if skips.of(*reason) > 0 {
+                    counter.increment(skips.of(*reason));
+                }
             }
         }
     }

@@ -40,6 +40,8 @@ use tokio::{runtime, task::LocalSet, time::Instant};
 const ROUND: u64 = 512;
 /// The jobs that fire in turn.
 const JOBS: u64 = 100;
+/// How late jobs are that are due ten times a second.
+const LATE: Duration = Duration::from_secs(3);
 /// For how long jobs do nothing but wake up once a day.
 const IDLE_DAYS: u32 = 12;
 const DAY: Duration = Duration::from_hours(24);
@@ -68,6 +70,8 @@ fn main() -> anyhow::Result<()> {
         "claim" => fire(Fires::Leader, Store::AtOnce, JOBS, length * second)?,
         // All jobs at once, through the lock actor.
         "round" => fire(Fires::Leader, Store::InRounds, ROUND, length * second)?,
+        // Each time so late that many of its ticks have passed.
+        "late" => late(JOBS, length)?,
         "next" => next(u64::from(length) * 10_000)?,
         "idle" => idle(u64::from(length) * 500)?,
         // No job at all.
@@ -75,7 +79,7 @@ fn main() -> anyhow::Result<()> {
             engine(Store::AtOnce, std::iter::empty(), length * 1_000 * second)?;
             u64::from(length) * 1_000
         }
-        other => bail!("{other}: not one of local, claim, round, next, idle, quiet"),
+        other => bail!("{other}: not one of local, claim, round, late, next, idle, quiet"),
     };
     println!("{pieces}");
     Ok(())
@@ -100,6 +104,23 @@ fn fire(fires: Fires, store: Store, jobs: u64, span: Duration) -> anyhow::Result
         Job::new(format!("job-{nth}"), schedule).fires(fires).run(body)
     };
     engine(store, (0..jobs).map(job), span)?;
+    Ok(FIRED.load(Relaxed))
+}
+
+/// Jobs that fire ten times a second and are woken up so many times, once in three seconds. Answers how often they
+/// fired.
+fn late(jobs: u64, times: u32) -> anyhow::Result<u64> {
+    let job = |nth| {
+        let first = start() + Duration::from_millis(nth % 100);
+        let schedule = every(Duration::from_millis(100)).anchored_at(first);
+        Job::new(format!("job-{nth}"), schedule).fires(Fires::Leader).run(body)
+    };
+    engine_while(Store::AtOnce, (0..jobs).map(job), async move {
+        for _ in 0..times {
+            tokio::time::advance(LATE).await;
+            tokio::time::sleep(Duration::from_micros(1)).await;
+        }
+    })?;
     Ok(FIRED.load(Relaxed))
 }
 
@@ -137,6 +158,15 @@ fn next(count: u64) -> anyhow::Result<u64> {
 
 /// An engine on this thread, with these jobs, for a span of virtual time.
 fn engine(store: Store, jobs: impl Iterator<Item = Job>, span: Duration) -> anyhow::Result<()> {
+    engine_while(store, jobs, async move { tokio::time::sleep(span).await })
+}
+
+/// An engine on this thread, with these jobs, while something is done.
+fn engine_while(
+    store: Store,
+    jobs: impl Iterator<Item = Job>,
+    work: impl Future<Output = ()>,
+) -> anyhow::Result<()> {
     let runtime = runtime::Builder::new_current_thread().enable_all().start_paused(true).build()?;
     let local = LocalSet::new();
     runtime.block_on(local.run_until(async {
@@ -148,7 +178,7 @@ fn engine(store: Store, jobs: impl Iterator<Item = Job>, span: Duration) -> anyh
             Store::InRounds => builder.backend(store_of_nodes()),
         };
         let engine = builder.start_on(&local).await?;
-        tokio::time::sleep(span).await;
+        work.await;
         // Not shut down: that is not what is counted.
         drop(engine);
         anyhow::Ok(())

@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc};
 
 use callsheet_actors::port::{NotDue, Schedule, ScheduleIdentity};
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 
 use super::{
     instant,
@@ -43,6 +43,10 @@ impl Schedule for Checked {
 
     fn counts_from_completion(&self) -> bool {
         self.compiled.tree.counts_from_completion()
+    }
+
+    fn period(&self) -> Option<TimeDelta> {
+        self.compiled.tree.period().and_then(TimeDelta::try_milliseconds)
     }
 
     fn fires_once(&self) -> bool {

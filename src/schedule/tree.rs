@@ -248,6 +248,22 @@ impl Tree {
         }
     }
 
+    /// The milliseconds from each fire time to the next one, if they are always as many.
+    pub(super) fn period(&self) -> Option<i64> {
+        match self {
+            Self::Interval(interval) => Some(interval.period),
+            Self::Window(window) => window.of.period(),
+            Self::Civil(_)
+            | Self::AfterCompletion(_)
+            | Self::Random(_)
+            | Self::At(_)
+            | Self::Any(_)
+            | Self::Custom(_)
+            | Self::Except(_)
+            | Self::Jitter(_) => None,
+        }
+    }
+
     /// Whether there is one fire time at most.
     pub(super) fn fires_once(&self) -> bool {
         match self {

@@ -242,8 +242,15 @@ impl JobMachine {
     pub(crate) fn decide(&mut self, now: Now, effects: &mut Effects) {
         self.decide_due(now, effects);
         self.say_held(now, effects);
-        effects.extend(self.permit.balance(self.policies.priority));
-        effects.extend(self.balance_turn());
+        if let Some(effect) = self.permit.balance(self.policies.priority) {
+            effects.push(effect);
+        }
+        // Nearly always there is nothing to balance.
+        if !self.turn.is_idle()
+            && let Some(effect) = self.balance_turn()
+        {
+            effects.push(effect);
+        }
     }
 
     fn on_wake_up(&mut self, now: Now, effects: &mut Effects) {

@@ -43,7 +43,14 @@ impl Due {
         let mut due = Self::only(first);
         let beyond = loop {
             match next_after(schedule, due.last().instant())? {
-                Some(tick) if tick.instant() <= now && due.count() < MISSED_COUNT_MAX => due.push(tick, keep),
+                Some(tick) if tick.instant() <= now && due.count() < MISSED_COUNT_MAX => {
+                    if due.count() == 1
+                        && let Some(due) = Self::evenly_spaced(schedule, [first, tick], now, keep)?
+                    {
+                        return Ok(due);
+                    }
+                    due.push(tick, keep);
+                }
                 Some(tick) if tick.instant() <= now => break tick,
                 following => return Ok(Self { following, ..due }),
             }
@@ -106,6 +113,39 @@ impl Due {
                 following => return Ok(Self { following, ..due }),
             }
         }
+    }
+
+    /// As [`collect`](Self::collect), of a schedule whose ticks are evenly spaced: whatever their number, it is
+    /// found by a division. `None` if they are to be counted one by one.
+    fn evenly_spaced(
+        schedule: &dyn Schedule,
+        [first, second]: [FireTime; 2],
+        now: DateTime<Utc>,
+        keep: usize,
+    ) -> Result<Option<Self>, Breach> {
+        let Some(period) = schedule.period().filter(|period| second.instant() - first.instant() == *period)
+        else {
+            return Ok(None);
+        };
+        let Some(asked) = now.checked_add_signed(MILLISECOND) else { return Ok(None) };
+        let Some(newest) = previous_before(schedule, asked)? else { return Ok(None) };
+        let millis = (newest.instant() - first.instant()).num_milliseconds();
+        let steps = u64::try_from(millis / period.num_milliseconds()).unwrap_or_default();
+        let is_even = newest > first && millis % period.num_milliseconds() == 0;
+        // Beyond the bound the count is one that is reached one by one.
+        if !is_even || steps >= MISSED_COUNT_MAX {
+            return Ok(None);
+        }
+        confirm(schedule, newest, asked)?;
+        let mut due = Self::only(newest);
+        while due.count() < keep as u64 && due.count() <= steps {
+            let earlier = due.newest[0].instant() - period;
+            due.newest.insert(0, FireTime::new(earlier));
+        }
+        due.older = steps + 1 - due.count();
+        due.newest_older = (due.older > 0).then(|| FireTime::new(due.newest[0].instant() - period));
+        due.following = next_after(schedule, newest.instant())?;
+        Ok(Some(due))
     }
 
     /// One tick, after which none follows by itself.
@@ -193,6 +233,84 @@ mod tests {
 
         assert_eq!((due.newest.to_vec(), due.older), (hours(&["03:00", "04:00", "05:00"]), 2));
         assert_eq!(due.following.map(FireTime::instant), Some(at("06:00")));
+    }
+
+    /// With a period, right or wrong, that it says it has.
+    #[derive(Debug)]
+    struct Says(Period, TimeDelta);
+
+    impl std::fmt::Display for Says {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            self.0.fmt(f)
+        }
+    }
+
+    impl Schedule for Says {
+        fn next_after(&self, after: DateTime<Utc>) -> Option<DateTime<Utc>> {
+            self.0.next_after(after)
+        }
+
+        fn previous_before(&self, before: DateTime<Utc>) -> Option<DateTime<Utc>> {
+            self.0.previous_before(before)
+        }
+
+        fn period(&self) -> Option<TimeDelta> {
+            Some(self.1)
+        }
+    }
+
+    #[test]
+    fn ticks_that_are_evenly_spaced_are_counted_as_if_one_by_one() {
+        let first = FireTime::new(at("01:00"));
+        let hour = TimeDelta::hours(1);
+        for keep in [1, 2, 3, 5, 100] {
+            for minutes in [0, 59, 60, 61, 119, 120, 180, 299, 300, 2_000] {
+                let now = first.instant() + TimeDelta::minutes(minutes);
+                let one_by_one = Due::collect(&Period::hours(1), first, now, keep).unwrap();
+
+                for period in [hour, hour / 2, TimeDelta::zero(), TimeDelta::nanoseconds(1)] {
+                    let due = Due::collect(&Says(Period::hours(1), period), first, now, keep).unwrap();
+
+                    assert_eq!(due, one_by_one, "{keep} of {minutes} minutes, {period}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn ticks_that_are_evenly_spaced_are_not_asked_for_one_by_one() {
+        /// Every millisecond; counts how often it is asked.
+        #[derive(Debug)]
+        struct Counts(Says, std::sync::atomic::AtomicU32);
+
+        impl std::fmt::Display for Counts {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+
+        impl Schedule for Counts {
+            fn next_after(&self, after: DateTime<Utc>) -> Option<DateTime<Utc>> {
+                self.1.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                self.0.next_after(after)
+            }
+
+            fn previous_before(&self, before: DateTime<Utc>) -> Option<DateTime<Utc>> {
+                self.0.previous_before(before)
+            }
+
+            fn period(&self) -> Option<TimeDelta> {
+                self.0.period()
+            }
+        }
+
+        let schedule = Counts(Says(Period::millis(1), MILLISECOND), 0.into());
+        let first = FireTime::new(at("01:00"));
+
+        let due = Due::collect(&schedule, first, at("01:00") + TimeDelta::seconds(9), 1).unwrap();
+
+        assert_eq!((due.older, due.at_least), (9_000, false));
+        assert!(schedule.1.into_inner() <= 3);
     }
 
     #[test]

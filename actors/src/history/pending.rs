@@ -9,11 +9,16 @@ use crate::{name::JobName, port::DecisionRecord};
 /// How long equal decisions are counted together.
 pub(super) const COUNTED_FOR: Duration = Duration::from_mins(1);
 
-/// The most decisions that are counted at once. Of more, the one that is counted for longest is handed on.
-const COUNTED_MAX: usize = 32_768;
+/// How many shards jobs are divided among: a multiple of the usual numbers of job threads, each of which then has
+/// its own.
+pub(super) const SHARDS: usize = 16;
 
-/// The most bytes that they take, with their texts.
-const COUNTED_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// The most decisions that are counted at once, of the jobs of one shard: 32,768 of all. Of more, the one that
+/// is counted for longest is handed on.
+const COUNTED_MAX: usize = 32_768 / SHARDS;
+
+/// The most bytes that they take, with their texts: 16 MiB of all.
+const COUNTED_BYTES_MAX: usize = 16 * 1024 * 1024 / SHARDS;
 
 type Key = (Option<JobName>, &'static str);
 
@@ -21,13 +26,12 @@ type Key = (Option<JobName>, &'static str);
 #[derive(Default)]
 pub(super) struct Pending {
     counted: HashMap<Key, Counted>,
-    /// Each once; the one that is counted for longest comes first.
-    order: VecDeque<Key>,
+    /// Each once, with since when it is counted; the one that is counted for longest comes first.
+    order: VecDeque<(Duration, Key)>,
     bytes: usize,
 }
 
 struct Counted {
-    since: Duration,
     /// It is shared with whoever was shown it, so that nothing is copied while others wait.
     record: Arc<DecisionRecord>,
     /// It counts more than was handed on.
@@ -35,7 +39,10 @@ struct Counted {
 }
 
 fn bytes_of(record: &DecisionRecord) -> usize {
-    size_of::<(Key, Counted)>() + size_of::<Key>() + size_of::<DecisionRecord>() + record.text_bytes()
+    size_of::<(Key, Counted)>()
+        + size_of::<(Duration, Key)>()
+        + size_of::<DecisionRecord>()
+        + record.text_bytes()
 }
 
 impl Pending {
@@ -45,8 +52,9 @@ impl Pending {
             over.push(record);
             return;
         }
-        let mut closed = Vec::new();
-        self.close(now, &mut closed);
+        while self.is_oldest_over(now) {
+            over.extend(self.close_oldest().map(Arc::unwrap_or_clone));
+        }
         let key = (record.job.clone(), record.decision.reason());
         match self.counted.get_mut(&key) {
             Some(counted) => {
@@ -57,31 +65,31 @@ impl Pending {
             }
             None => {
                 self.bytes += bytes_of(&record);
-                self.order.push_back(key.clone());
-                let record = Arc::new(record);
-                self.counted.insert(key, Counted { since: now, record, is_new: true });
+                self.order.push_back((now, key.clone()));
+                self.counted.insert(key, Counted { record: Arc::new(record), is_new: true });
             }
         }
         while self.counted.len() > COUNTED_MAX || self.bytes > COUNTED_BYTES_MAX {
-            self.close_oldest(&mut closed);
+            over.extend(self.close_oldest().map(Arc::unwrap_or_clone));
         }
-        over.extend(closed.into_iter().map(Arc::unwrap_or_clone));
     }
 
-    fn close_oldest(&mut self, over: &mut Vec<Arc<DecisionRecord>>) {
-        let Some(key) = self.order.pop_front() else { return };
-        let Some(counted) = self.counted.remove(&key) else { return };
-        self.bytes -= bytes_of(&counted.record);
-        if counted.is_new {
-            over.push(counted.record);
-        }
+    fn is_oldest_over(&self, now: Duration) -> bool {
+        self.order.front().is_some_and(|(since, _)| now.saturating_sub(*since) >= COUNTED_FOR)
+    }
+
+    /// Answers what it counted, if there is something new in it.
+    fn close_oldest(&mut self) -> Option<Arc<DecisionRecord>> {
+        let (_, key) = self.order.pop_front()?;
+        let Counted { record, is_new } = self.counted.remove(&key)?;
+        self.bytes -= bytes_of(&record);
+        is_new.then_some(record)
     }
 
     /// Hands on those whose minute is over.
     pub(super) fn close(&mut self, now: Duration, over: &mut Vec<Arc<DecisionRecord>>) {
-        let is_over = |counted: &Counted| now.saturating_sub(counted.since) >= COUNTED_FOR;
-        while self.order.front().and_then(|key| self.counted.get(key)).is_some_and(is_over) {
-            self.close_oldest(over);
+        while self.is_oldest_over(now) {
+            over.extend(self.close_oldest());
         }
     }
 

@@ -18,7 +18,7 @@ use super::{
     dropped::Dropped,
     open_runs::{OpenRun, OpenRuns, Which},
     options::HistoryOptions,
-    pending::Pending,
+    pending::{Pending, SHARDS},
     writer::{FLUSH_EVERY, Flushed, HistoryThread},
 };
 use crate::{
@@ -45,7 +45,8 @@ pub(super) struct Outlet {
     pub(super) clock: Arc<dyn Clock>,
     /// Each has a lock of its own, so that threads do not wait for each other.
     pub(super) shards: Box<[Shard]>,
-    rest: Mutex<Rest>,
+    /// As many as there are shards.
+    rest: Box<[Mutex<Rest>]>,
     /// How much waits, without what is counted and what is in progress.
     waiting: AtomicUsize,
     waiting_bytes: AtomicUsize,
@@ -75,7 +76,7 @@ pub(super) struct Runs {
     pub(super) open: OpenRuns,
 }
 
-/// What is recorded seldom.
+/// What is recorded beside runs, of some of the jobs.
 #[derive(Default)]
 struct Rest {
     pending: Pending,
@@ -87,9 +88,6 @@ impl Shard {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
-
-/// How many shards there are: a multiple of the usual numbers of job threads, each of which then has its own.
-const SHARDS: usize = 16;
 
 /// So many records are handed on together to a history that writes at once.
 const CHUNK: usize = 64;
@@ -112,7 +110,7 @@ impl Recorder {
                 node,
                 clock,
                 shards: (0..SHARDS).map(|_| Shard::default()).collect(),
-                rest: Mutex::default(),
+                rest: (0..SHARDS).map(|_| Mutex::default()).collect(),
                 waiting: AtomicUsize::new(0),
                 waiting_bytes: AtomicUsize::new(0),
                 max: options.queue,
@@ -160,11 +158,13 @@ impl Recorder {
         }
     }
 
-    /// Records a decision that started nothing.
-    pub(crate) fn decision(&self, record: impl FnOnce() -> DecisionRecord) {
-        let Some(outlet) = &self.outlet else { return };
-        let (record, now) = (record(), outlet.clock.elapsed());
-        outlet.take_rest(|Rest { pending, batch }| pending.add(now, record, &mut batch.decisions));
+    /// Records a decision that started nothing, of the job with this generation; 0 if it is not about one.
+    ///
+    /// `record` makes it, at the instant at which the monotonic clock reads `now`.
+    pub(crate) fn decision(&self, generation: u64, now: Duration, record: impl FnOnce() -> DecisionRecord) {
+        if let Some(outlet) = &self.outlet {
+            outlet.take_decision(generation, now, record());
+        }
     }
 
     /// Records what somebody did to a job.
@@ -172,15 +172,19 @@ impl Recorder {
         let Some(outlet) = &self.outlet else { return };
         let number = outlet.operations.fetch_add(1, Ordering::Relaxed) + 1;
         let record = OperationRecord { number, ..record() };
-        outlet.take_rest(|rest| rest.batch.operations.push(record));
+        outlet.take(size_of::<OperationRecord>() + record.text_bytes(), |to| to.operations.push(record));
     }
 
     /// Records that a job is paused from `at` on, by the store's clock, or is not.
     pub(crate) fn paused(&self, job: &JobName, at: DateTime<Utc>, pause: Option<&Pause>) {
         let Some(outlet) = &self.outlet else { return };
         let change = PauseChange::new(job.clone(), at, pause.cloned());
-        outlet.take_rest(|rest| rest.batch.pauses.push(change));
+        outlet.take(size_of::<PauseChange>() + change.text_bytes(), |to| to.pauses.push(change));
     }
+}
+
+fn lock(rest: &Mutex<Rest>) -> MutexGuard<'_, Rest> {
+    rest.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn shard_of(generation: u64) -> usize {
@@ -206,25 +210,44 @@ impl Outlet {
         }
     }
 
-    fn take_rest(&self, take: impl FnOnce(&mut Rest)) {
-        let mut rest = self.rest();
-        let waited = std::mem::take(&mut rest.batch);
-        take(&mut rest);
-        let new = std::mem::replace(&mut rest.batch, waited);
-        let (count, bytes) = (new.len(), new.bytes());
-        if count == 0 {
+    fn take_decision(&self, generation: u64, now: Duration, record: DecisionRecord) {
+        let mut rest = lock(&self.rest[shard_of(generation)]);
+        let Rest { pending, batch } = &mut *rest;
+        let waited = batch.decisions.len();
+        pending.add(now, record, &mut batch.decisions);
+        let new = &batch.decisions[waited..];
+        if new.is_empty() {
             // It is counted, and handed on when its minute is over.
             drop(rest);
             return self.wake_writer();
         }
+        let (count, bytes) = (new.len(), new.iter().map(|one| size_of_val(one) + one.text_bytes()).sum());
         if !self.writes_now && !self.has_room(count, bytes) {
+            batch.decisions.truncate(waited);
             drop(rest);
             return self.drop_records(count);
         }
-        rest.batch.extend(new);
+        self.write_if_many(rest);
+    }
+
+    /// Takes one record of so many bytes.
+    fn take(&self, bytes: usize, put: impl FnOnce(&mut Batch)) {
+        if !self.writes_now && !self.has_room(1, bytes) {
+            return self.drop_records(1);
+        }
+        // In one place, so that they stay in their order.
+        let mut rest = lock(&self.rest[0]);
+        put(&mut rest.batch);
+        self.write_if_many(rest);
+    }
+
+    fn write_if_many(&self, mut rest: MutexGuard<'_, Rest>) {
         if self.writes_now && rest.batch.len() >= CHUNK {
             let mut batch = std::mem::take(&mut rest.batch);
             self.write_now(&mut batch);
+            // Their room is for the next ones.
+            batch.decisions.clear();
+            rest.batch.decisions = batch.decisions;
         }
     }
 
@@ -261,10 +284,6 @@ impl Outlet {
         self.dropped.add(count as u64, self.clock.elapsed());
     }
 
-    fn rest(&self) -> MutexGuard<'_, Rest> {
-        self.rest.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn write_now(&self, batch: &mut Batch) {
         let count = batch.len();
         if catch_unwind(AssertUnwindSafe(|| self.history.write_now(batch))).is_err() {
@@ -287,14 +306,15 @@ impl Outlet {
         if has_news {
             self.has_news.store(true, Ordering::Release);
         }
-        let mut counted = Vec::new();
-        let mut rest = self.rest();
-        let taken = std::mem::take(&mut rest.batch);
-        match which {
-            Which::All => rest.pending.show(&mut counted),
-            Which::Long => rest.pending.close(now, &mut counted),
+        let (mut counted, mut taken) = (Vec::new(), Batch::default());
+        for rest in &self.rest {
+            let mut rest = lock(rest);
+            taken.extend(std::mem::take(&mut rest.batch));
+            match which {
+                Which::All => rest.pending.show(&mut counted),
+                Which::Long => rest.pending.close(now, &mut counted),
+            }
         }
-        drop(rest);
         let open = runs.len();
         // After those in progress: they may have ended since they were looked at.
         runs.append(&mut ended);
@@ -319,7 +339,8 @@ impl Outlet {
         if self.has_news.load(Ordering::Relaxed) {
             return Some(FLUSH_EVERY);
         }
-        let counted = (!self.rest().pending.is_empty()).then_some(FLUSH_EVERY);
+        let counts = self.rest.iter().any(|rest| !lock(rest).pending.is_empty());
+        let counted = counts.then_some(FLUSH_EVERY);
         let open = self.shards.iter().filter_map(|shard| shard.lock().open.next_look());
         open.chain(counted).min()
     }

@@ -1,6 +1,6 @@
 //! What the history is told of a job: runs that ended, and decisions that started nothing.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use super::{actor::JobActor, handle::JobHandle, message::SkipAsked};
 use crate::{
@@ -109,7 +109,8 @@ impl JobActor {
     /// Records ticks that were skipped.
     pub(super) fn record_skipped(&self, ticks: Missed, reason: SkipReason, asked: Option<&SkipAsked>) {
         let Missed { first, newest, count, at_least } = ticks;
-        self.node().recorder.decision(|| {
+        let now = self.node().clock.elapsed();
+        self.node().recorder.decision(self.job.generation, now, || {
             let pause = self.machine.pause().filter(|_| reason == SkipReason::Paused);
             let text = pause.and_then(|pause| Some(pause.note.as_deref()?.into()));
             let text = text.or_else(|| Some(asked?.by.note.clone()?.into()));
@@ -117,29 +118,34 @@ impl JobActor {
             let overlaps = reason == SkipReason::Overlap;
             let run = self.machine.active_runs().next().filter(|_| overlaps).map(|run| run.run);
             let decision = Decision::Skipped { reason, count, at_least, text, by, run };
-            DecisionRecord { first: Some(first), fire_time: Some(newest), ..decided(&self.job, decision) }
+            DecisionRecord {
+                first: Some(first),
+                fire_time: Some(newest),
+                ..decided(&self.job, now, decision)
+            }
         });
     }
 
     /// Records a trigger that started nothing.
     pub(super) fn record_refused(&self, run: RunId, error: &TriggerError) {
-        self.node().recorder.decision(|| {
+        let now = self.node().clock.elapsed();
+        self.node().recorder.decision(self.job.generation, now, || {
             let text = bounded(error, TEXT_MAX).into();
             let by =
                 self.origins.iter().find(|(known, _)| *known == run).and_then(|(_, origin)| match origin {
                     Origin::Trigger { by, .. } => by.clone(),
                     Origin::Tick(_) => None,
                 });
-            decided(&self.job, Decision::TriggerRefused { count: 1, by, text })
+            decided(&self.job, now, Decision::TriggerRefused { count: 1, by, text })
         });
     }
 }
 
-/// A decision about a job, now.
-fn decided(job: &JobHandle, decision: Decision) -> DecisionRecord {
-    let now = job.now();
-    let record = DecisionRecord::new(Some(job.definition.name.clone()), now.wall, job.node().id, decision);
-    DecisionRecord { term: now.term, ..record }
+/// A decision about a job, when the monotonic clock reads `now`.
+fn decided(job: &JobHandle, now: Duration, decision: Decision) -> DecisionRecord {
+    let (node, name) = (job.node(), Some(job.definition.name.clone()));
+    let record = DecisionRecord::new(name, job.wall_at(now), node.id, decision);
+    DecisionRecord { term: node.leadership.term(now), ..record }
 }
 
 /// Records that a run was asked to stop, and logs by whom if it is known: the event of its end does not say
@@ -208,9 +214,10 @@ pub(super) fn record_end(job: &JobHandle, ended: &RunEnded, notes: RunNotes) {
         | BodyEnd::BetweenAttempts => None,
     };
     if let Some(text) = &veto {
-        recorder.decision(|| {
+        let now = job.node().clock.elapsed();
+        recorder.decision(job.generation, now, || {
             let decision = Decision::Vetoed { run: *run, count: 1, text: text.clone() };
-            DecisionRecord { first: tick, fire_time: tick, ..decided(job, decision) }
+            DecisionRecord { first: tick, fire_time: tick, ..decided(job, now, decision) }
         });
     }
     let ended_at = facts.as_ref().and_then(|facts| facts.ended_at).unwrap_or_else(|| job.wall());

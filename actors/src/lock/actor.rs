@@ -368,7 +368,7 @@ impl Handler<AsksWait> for LockActor {
 /// Publishes and records a run that was closed because its session is dead.
 pub(crate) fn publish_lost(node: &Node, lost: &LostRun) {
     let LostRun { job, run, node: ran_on, fire_time, retry } = lost.clone();
-    node.recorder.decision(|| {
+    node.recorder.decision(0, node.clock.elapsed(), || {
         let decision = Decision::RunLost { run, is_retried: retry.is_some() };
         let (at, term) = (node.store_time(), node.leadership.term(node.clock.elapsed()));
         let record = DecisionRecord::new(Some(job.clone()), at, node.id, decision);

@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 
 use super::{NotDue, ScheduleIdentity};
 use crate::error::Faults;
@@ -111,6 +111,14 @@ pub trait Schedule: Send + Sync + fmt::Debug + fmt::Display + 'static {
     fn lints(&self, now: DateTime<Utc>) -> Vec<String> {
         let _ = now;
         Vec::new()
+    }
+
+    /// The time from each fire time to the next one, if it is always the same: what a job has missed is then
+    /// counted by a division, and not by a question for each. It is a whole number of milliseconds, at least
+    /// one, and holds from the first fire time to the last one. Default: `None`, which is right for every
+    /// rule.
+    fn period(&self) -> Option<TimeDelta> {
+        None
     }
 
     /// Whether there is one fire time in all. Jobs of such schedules come and go, so that their metrics share

@@ -180,7 +180,7 @@ impl SupervisorActor {
             self.node().meters.clock_steps.increment(1);
             self.publish(|| EventKind::ClockStepped { by });
             let node = self.node();
-            node.recorder.decision(|| {
+            node.recorder.decision(0, node.clock.elapsed(), || {
                 // What the store's clock reads is not known again yet.
                 DecisionRecord::new(None, wall, node.id, Decision::ClockStepped { by })
             });

@@ -8,7 +8,6 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use actix::prelude::*;
 use chrono::{DateTime, TimeDelta, Utc};
-use futures_util::future::join_all;
 
 use super::{Phase, SupervisorActor, alarms::next_due};
 use crate::{
@@ -51,7 +50,7 @@ struct Show {
     /// When a run succeeded last, as it is shown: this node forgets it sooner than the history tells it.
     last_success: Option<DateTime<Utc>>,
     /// What the history said last.
-    ends: Option<LastEnds>,
+    ends: Option<Box<LastEnds>>,
     /// When the history was asked.
     asked_at: Option<Duration>,
 }
@@ -70,7 +69,7 @@ impl Shows {
 
     fn know(&mut self, ends: LastEnds) {
         if let Some(show) = self.jobs.get_mut(&ends.job) {
-            show.ends = Some(ends);
+            show.ends = Some(Box::new(ends));
         }
     }
 
@@ -160,12 +159,15 @@ impl SupervisorActor {
         node.meters.oldest_undecided.set(oldest.unwrap_or_default().as_secs_f64());
         let page = self.shows.sweep.next_page(&self.shows.jobs, PAGE, |_| true);
         let entries = page.into_iter().filter_map(|(name, _)| self.jobs.get(name));
+        let host = self.parts.jobs.clone();
+        let held = host.placement.hold();
         // Not by its actor: a schedule that panics would bring it down.
         let statuses: Vec<_> = entries.map(|entry| self.status_with(entry, AsksSchedule::No)).collect();
+        drop(held);
         if statuses.is_empty() {
             return;
         }
-        ctx.spawn(join_all(statuses).into_actor(self).map(|statuses, actor, _| {
+        ctx.spawn(all_of(statuses).into_actor(self).map(|statuses, actor, _| {
             statuses.iter().for_each(|status| actor.show_status(status));
         }));
     }
@@ -173,7 +175,7 @@ impl SupervisorActor {
     fn show_status(&mut self, status: &JobStatus) {
         let name = &status.name;
         let Some((entry, show)) = self.jobs.get(name).zip(self.shows.jobs.get(name)) else { return };
-        let mut facts = facts_of(status, show.ends.as_ref(), self.fires_here(entry));
+        let mut facts = facts_of(status, show.ends.as_deref(), self.fires_here(entry));
         // A schedule that may block would hold up this actor.
         let may_ask = status.broken.is_none() && !entry.job.definition.may_block;
         if facts.next_fire_time.is_none() && !self.fires_here(entry) && may_ask {
@@ -189,6 +191,19 @@ impl SupervisorActor {
             (show.state, show.last_success) = (facts.state, facts.last_success);
         }
     }
+}
+
+/// The answers of jobs that were all asked.
+///
+/// The last one is waited for first: the others of its thread are there by then, so that this is not woken up for
+/// each of them.
+async fn all_of(statuses: Vec<impl Future<Output = JobStatus>>) -> Vec<JobStatus> {
+    let mut answers = Vec::with_capacity(statuses.len());
+    for status in statuses.into_iter().rev() {
+        answers.push(status.await);
+    }
+    answers.reverse();
+    answers
 }
 
 /// What is shown of a job. Of the runs of this node it knows itself, of others the history.

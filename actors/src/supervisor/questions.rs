@@ -11,7 +11,10 @@ use std::{collections::BTreeMap, convert::Infallible, ops::Bound, sync::Arc};
 use actix::prelude::*;
 use chrono::{DateTime, Utc};
 use futures_util::future::{join, join_all, ready};
-use tokio::{sync::oneshot, time::timeout};
+use tokio::{
+    sync::oneshot,
+    time::{Instant, timeout, timeout_at},
+};
 
 use super::{ANSWER_DEADLINE, Entry, SupervisorActor};
 use crate::{
@@ -114,8 +117,10 @@ impl SupervisorActor {
         let job = entry.job.clone();
         let status = job.ask(|reply| JobMessage::Status { asks_schedule, reply });
         let former = self.statuses_of_removed(&job.definition.name);
+        // From now on, whenever it is waited for.
+        let deadline = Instant::now() + ANSWER_DEADLINE;
         async move {
-            let status = match timeout(ANSWER_DEADLINE, status).await {
+            let status = match timeout_at(deadline, status).await {
                 Ok(Ok(status)) => match (refused, parked) {
                     (_, Some(reason)) => status.parked(reason),
                     (Some(reason), None) => status.conflicting(reason),

@@ -1,6 +1,6 @@
 //! What the store is asked about the ticks and the cursor of a job: one thing at a time.
 
-use std::time::Duration;
+use std::{cell::Cell, time::Duration};
 
 use super::{
     Advance,
@@ -28,6 +28,12 @@ pub(super) struct Asked {
 enum Question {
     Claim(Box<TickAsked>),
     Advance(Box<Advance>),
+}
+
+thread_local! {
+    /// The memory of the last claim that was answered on this thread: a store in this process answers within the
+    /// step that asks it, and so one is enough for all jobs.
+    static ROOM: Cell<Option<Box<TickAsked>>> = const { Cell::new(None) };
 }
 
 /// The claim of a tick.
@@ -85,7 +91,15 @@ impl Asked {
     }
 
     pub(super) fn ask_claim(&mut self, asked: TickAsked) {
-        self.question = Some(Question::Claim(Box::new(asked)));
+        // A thread that ends keeps none.
+        let boxed = match ROOM.try_with(Cell::take).unwrap_or_default() {
+            Some(mut room) => {
+                *room = asked;
+                room
+            }
+            None => Box::new(asked),
+        };
+        self.question = Some(Question::Claim(boxed));
     }
 
     pub(super) fn ask_advance(&mut self, asked: Advance) {
@@ -94,7 +108,9 @@ impl Asked {
 
     /// The question is answered, or is asked no more.
     pub(super) fn close(&mut self) {
-        self.question = None;
+        if let Some(Question::Claim(room)) = self.question.take() {
+            let _ = ROOM.try_with(|kept| kept.set(Some(room)));
+        }
     }
 
     /// The store has not answered, or not decided, what it was asked last.

@@ -36,6 +36,11 @@ impl TurnRequest {
         self.wanted = false;
     }
 
+    /// None is wanted, and none was asked for.
+    pub(super) fn is_idle(&self) -> bool {
+        !self.wanted && !self.requested
+    }
+
     /// The tick that waits first wants one, or still does.
     pub(super) fn want(&mut self) {
         self.wanted = true;
@@ -79,10 +84,6 @@ impl JobMachine {
     /// At the end of a step, asks for a turn that is wanted, and for no other one.
     pub(super) fn balance_turn(&mut self) -> Option<Effect> {
         let TurnRequest { wanted, requested, .. } = self.turn;
-        if !wanted && !requested {
-            // Nearly always.
-            return None;
-        }
         let first = self.backlog.front_mut().filter(|_| wanted);
         self.turn.requested = first.is_some();
         match first {

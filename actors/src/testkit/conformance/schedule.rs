@@ -86,6 +86,8 @@ enum Rule {
     MovesForward,
     /// What one question names the other one knows.
     AgreesWithPreviousBefore,
+    /// If it has a period, each fire time is that long after the one before.
+    KeepsItsPeriod,
 }
 
 impl fmt::Display for Violation {
@@ -105,6 +107,7 @@ impl fmt::Display for Violation {
             Rule::IsAWholeMillisecond => "a fire time is a whole millisecond",
             Rule::MovesForward => "the answer to a later question is not earlier",
             Rule::AgreesWithPreviousBefore => "`previous_before` and `next_after` know the same fire times",
+            Rule::KeepsItsPeriod => "a schedule with a `period` fires once in it",
         };
         write!(f, "{rule}: {}", self.how)
     }
@@ -231,6 +234,9 @@ fn check<S: IntoSchedule>(make: impl Fn() -> S, answer_max: Duration) -> Result<
             first.counts_from_completion(),
             &mut questions,
         )?;
+        if let Some(period) = first.period() {
+            its_period_is_kept(&asked, instant(start), period)?;
+        }
     }
     it_answers_the_same_everywhere(&make, &first, &questions, answer_max)
 }
@@ -281,6 +287,21 @@ fn fire_times_in_a_row_obey_the_rules(
             questions.push(Question::PreviousBefore(tick));
         }
         after = tick;
+    }
+    Ok(())
+}
+
+fn its_period_is_kept(asked: &Asked, start: DateTime<Utc>, period: TimeDelta) -> Result<(), Violation> {
+    let mut before = asked.next(start)?;
+    for _ in 0..IN_A_ROW {
+        let Some(tick) = before else { break };
+        before = asked.next(tick.instant())?;
+        if let Some(next) = before.filter(|next| next.instant() - tick.instant() != period) {
+            return violation(
+                Rule::KeepsItsPeriod,
+                format!("{next} follows {tick}, and the period is {period}"),
+            );
+        }
     }
     Ok(())
 }

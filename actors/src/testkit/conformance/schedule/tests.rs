@@ -18,6 +18,7 @@ struct Planted {
     next: Box<Next>,
     previous: Box<Next>,
     from_completion: bool,
+    period: Option<TimeDelta>,
 }
 
 impl fmt::Debug for Planted {
@@ -44,6 +45,10 @@ impl Schedule for Planted {
     fn counts_from_completion(&self) -> bool {
         self.from_completion
     }
+
+    fn period(&self) -> Option<TimeDelta> {
+        self.period
+    }
 }
 
 fn hourly(after: DateTime<Utc>) -> Option<DateTime<Utc>> {
@@ -55,11 +60,11 @@ fn hourly_before(before: DateTime<Utc>) -> Option<DateTime<Utc>> {
 }
 
 fn next(next: impl Fn(DateTime<Utc>) -> Option<DateTime<Utc>> + Send + Sync + 'static) -> Planted {
-    Planted { next: Box::new(next), previous: Box::new(hourly_before), from_completion: false }
+    Planted { next: Box::new(next), previous: Box::new(hourly_before), from_completion: false, period: None }
 }
 
 fn previous(previous: impl Fn(DateTime<Utc>) -> Option<DateTime<Utc>> + Send + Sync + 'static) -> Planted {
-    Planted { next: Box::new(hourly), previous: Box::new(previous), from_completion: false }
+    Planted { next: Box::new(hourly), previous: Box::new(previous), from_completion: false, period: None }
 }
 
 fn broken(make: impl Fn() -> Planted) -> Option<Rule> {
@@ -77,6 +82,7 @@ fn good_schedules_pass() {
         next: Box::new(|after| FireTime::new(after).instant().checked_add_signed(TimeDelta::hours(1))),
         previous: Box::new(|_| None),
         from_completion: true,
+        period: None,
     });
 }
 
@@ -107,6 +113,10 @@ fn of_each_rule_a_schedule_that_breaks_it_is_found() {
 
     for wrong in [|_| None, |before| hourly_before(hourly_before(before)?)] {
         assert_eq!(broken(|| previous(wrong)), Some(Rule::AgreesWithPreviousBefore));
+    }
+    for (period, rule) in [(TimeDelta::hours(1), None), (TimeDelta::minutes(30), Some(Rule::KeepsItsPeriod))]
+    {
+        assert_eq!(broken(|| Planted { period: Some(period), ..next(hourly) }), rule, "{period}");
     }
     let ended = move |after| hourly(after).filter(|at| !in_2026(*at));
     assert_eq!(broken(|| next(ended)), Some(Rule::AgreesWithPreviousBefore), "only one of the two has ended");
@@ -148,6 +158,7 @@ fn a_schedule_that_depends_on_anything_else_is_found() {
                 hourly_before(before.checked_sub_signed(offset)?)?.checked_add_signed(offset)
             }),
             from_completion: false,
+            period: None,
         }
     });
     assert_eq!(found, Some(Rule::AnswersTheSameAfterARestart));
