@@ -1,8 +1,8 @@
 //! Why a call to the scheduler did nothing, and what a web server answers then.
 
 use callsheet_actors::{
-    AddError, ErrorKind, ExplainError, Fault, HistoryError, NextFireTimesError, PauseError, SelectError,
-    SkipMissedError, TriggerError, UnknownRun, UpdateError,
+    AddError, BackfillError, ErrorKind, ExplainError, Fault, HistoryError, NextFireTimesError, PauseError,
+    SelectError, SkipMissedError, TriggerError, UnknownRun, UpdateError,
 };
 
 /// Why a call to the scheduler did nothing.
@@ -36,6 +36,9 @@ pub enum Error {
     /// A trigger started nothing.
     #[error(transparent)]
     Trigger(#[from] TriggerError),
+    /// No backfill was started, cancelled or listed.
+    #[error(transparent)]
+    Backfill(#[from] BackfillError),
     /// The history did not answer, or there is none.
     #[error(transparent)]
     History(#[from] HistoryError),
@@ -77,6 +80,7 @@ impl Error {
             Self::Trigger(error) => error.kind(),
             Self::Explain(error) => error.kind(),
             Self::CancelRun(error) => error.kind(),
+            Self::Backfill(error) => error.kind(),
             Self::History(error) => error.kind(),
             Self::By(_) | Self::Note(_) => ErrorKind::Invalid,
             Self::Stopped => ErrorKind::Stopped,

@@ -27,6 +27,7 @@ use crate::{builder::Builder, error::Error};
 /// | skip what they missed | [`skip_missed`](Self::skip_missed) | [`SkipMissed`] |
 /// | say who asks, and why | [`by`](Self::by), [`note`](Self::note) | `by` and `note` of each of these |
 /// | run a job now; stop runs | [`trigger`](Self::trigger), [`trigger_for`](Self::trigger_for), [`cancel_runs`](Self::cancel_runs), [`cancel_run`](Self::cancel_run) | [`TriggerJob`], [`CancelRuns`], [`CancelRun`] |
+/// | run what was missed | [`backfill`](Self::backfill), [`preview_backfill`](Self::preview_backfill), [`backfills`](Self::backfills), [`cancel_backfill`](Self::cancel_backfill) | [`Backfill`](crate::Backfill), [`PreviewBackfill`](crate::PreviewBackfill), [`ListBackfills`](crate::ListBackfills), [`CancelBackfill`](crate::CancelBackfill) |
 /// | see what jobs do | [`details`](Self::details), [`list`](Self::list), [`next_fire_times`](Self::next_fire_times), [`explain`](Self::explain) | [`JobDetails`], [`ListJobs`], [`NextFireTimes`], [`Explain`] |
 /// | talk to the actor of a job itself | [`job_address`](Self::job_address) | [`JobAddress`] |
 /// | see what happened | [`runs`](Self::runs), [`history`](Self::history), [`decisions`](Self::decisions), [`operations`](Self::operations) | [`RunHistory`], [`JobHistory`], [`Decisions`], [`Operations`] |
@@ -40,9 +41,9 @@ use crate::{builder::Builder, error::Error};
 pub struct Callsheet {
     pub(crate) engine: Engine,
     /// Who asks.
-    by: Option<By>,
+    pub(crate) by: Option<By>,
     /// Why.
-    note: Option<Note>,
+    pub(crate) note: Option<Note>,
 }
 
 impl Callsheet {

@@ -98,6 +98,7 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod backend;
+mod backfills;
 mod builder;
 mod config;
 mod error;
@@ -144,6 +145,11 @@ pub use callsheet_actors::{
     SkippedTicks, StartError, StepDownReason, SupervisorActor, TEXT_MAX, Tag, Term, TriggerError, TriggerJob,
     Triggered, TriggeredRun, UnknownRun, UpdateError, UpdateJob, WAITING_ERROR_BYTES_MAX, When, WhenFull,
     port,
+};
+pub use callsheet_actors::{
+    BACKFILL_CONCURRENT_MAX, BACKFILL_SPACING_MAX, BACKFILL_TICKS_MAX, BACKFILLS_KEPT_MAX,
+    BACKFILLS_OPEN_MAX, Backfill, BackfillError, BackfillId, BackfillPreview, BackfillState, BackfillStatus,
+    CancelBackfill, ListBackfills, PreviewBackfill,
 };
 pub use callsheet_actors::{
     BoxFuture, CancellationToken, WaitForCancellationFuture, actix, chrono, serde, tracing, uuid,

@@ -14,6 +14,9 @@ use std::{
 /// What takes a duration or a count, and the test in `tests/bounds` that tries its
 /// ends.
 const TAKES: &[(&str, &str)] = &[
+    ("backfill.rs: max_concurrent", "backfills_at_their_ends_work_and_beyond_are_refused"),
+    ("backfill.rs: max_ticks", "backfills_at_their_ends_work_and_beyond_are_refused"),
+    ("backfill.rs: spacing", "backfills_at_their_ends_work_and_beyond_are_refused"),
     ("builder.rs: arbiters", "options_out_of_range_are_refused_together"),
     ("builder.rs: blocking_threads", "options_out_of_range_are_refused_together"),
     ("builder.rs: body_threads", "options_out_of_range_are_refused_together"),
@@ -142,6 +145,12 @@ const VARIANTS: &[(&str, &str)] = &[
 
 /// Those whose numbers come from this library: answers, events, and what the engine asks of a port.
 const GIVES: &[&str] = &[
+    "backfill.rs: count",
+    "backfill.rs: done",
+    "backfill.rs: failed",
+    "backfill.rs: left_out",
+    "backfill.rs: remaining",
+    "backfill.rs: ticks",
     "drain.rs: drained",
     "drain.rs: cancelled",
     "drain.rs: aborted",

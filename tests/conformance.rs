@@ -211,6 +211,16 @@ async fn the_shared_store_is_a_locker() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn local_keeps_backfills() {
+    conformance::backfills(&mut local()).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_shared_store_keeps_backfills() {
+    conformance::backfills(&mut shared()).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn records_in_memory_are_records() {
     conformance::records(&mut RecordsInMemory::new(Arc::new(clock()))).await;
 }

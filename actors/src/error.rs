@@ -6,7 +6,10 @@ use chrono::{DateTime, SecondsFormat, Utc};
 
 pub use crate::fault::{Fault, Faults};
 use crate::{
-    core::text::{Grouped, bounded},
+    core::{
+        backfill::BackfillId,
+        text::{Grouped, bounded},
+    },
     health::ProblemJobs,
     name::{JobName, NAME_MAX, NodeId, RunId},
     port::HistoryError,
@@ -484,6 +487,77 @@ impl TriggerError {
             | Self::Broken { .. }
             | Self::Conflicting { .. }
             | Self::Parked { .. } => ErrorKind::Unavailable,
+            Self::ShuttingDown => ErrorKind::Stopped,
+        }
+    }
+}
+
+/// Why there is no backfill, or none was cancelled or listed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum BackfillError {
+    /// There is no job of this name.
+    #[error("there is no job {name:?} on this node; list the jobs to see their names")]
+    UnknownJob {
+        /// The name as it was given, at most [`NAME_MAX`] bytes of it.
+        name: String,
+    },
+    /// No backfill of this id is running.
+    #[error("no backfill {backfill} is running; list the backfills to see their ids")]
+    UnknownBackfill {
+        /// The id.
+        backfill: BackfillId,
+    },
+    /// What was asked breaks a rule.
+    #[error("{0}")]
+    Invalid(Faults),
+    /// As many backfills are running as may.
+    #[error(
+        "{max} backfills of the scope are running, and no more may; wait for one to finish, or cancel one"
+    )]
+    TooMany {
+        /// So many.
+        max: usize,
+    },
+    /// The store keeps no backfills.
+    #[error(
+        "the {backend} store keeps no backfills; trigger the job for one fire time after the other (TriggerJob::fire_time), or use another store"
+    )]
+    NotKept {
+        /// What the store is called.
+        backend: &'static str,
+    },
+    /// The history did not say which fire times had a run.
+    #[error(transparent)]
+    History(#[from] HistoryError),
+    /// The job's actor did not answer, or its schedule breaks its contract.
+    #[error("job {job:?} did not answer which fire times it has; see the log, and ask again")]
+    Unresponsive {
+        /// The job.
+        job: JobName,
+    },
+    /// The store did not answer: it may be done. Or it refuses it.
+    #[error("the store did not answer: {reason}; list the backfills, and ask again if it is not there")]
+    Unavailable {
+        /// What happened.
+        reason: String,
+    },
+    /// The engine shuts down or has stopped.
+    #[error("no backfill is started or cancelled any more: the engine shuts down")]
+    ShuttingDown,
+}
+
+impl BackfillError {
+    /// What kind of error it is.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::UnknownJob { .. } | Self::UnknownBackfill { .. } => ErrorKind::NotFound,
+            Self::Invalid(_) => ErrorKind::Invalid,
+            Self::TooMany { .. } => ErrorKind::Busy,
+            Self::NotKept { .. } | Self::Unresponsive { .. } | Self::Unavailable { .. } => {
+                ErrorKind::Unavailable
+            }
+            Self::History(error) => error.kind(),
             Self::ShuttingDown => ErrorKind::Stopped,
         }
     }

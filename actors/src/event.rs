@@ -14,7 +14,7 @@ pub use crate::core::{
     step_down::StepDownReason,
 };
 use crate::{
-    core::{alarm::Expectation, pause::Pause, skip::SkipReason, time::FireTime},
+    core::{alarm::Expectation, backfill::BackfillId, pause::Pause, skip::SkipReason, time::FireTime},
     name::{By, FencingToken, JobName, NodeId, RunId, Term},
     port::DivergedRun,
 };
@@ -45,7 +45,7 @@ pub struct Event {
 /// |---|---|
 /// | ERROR | `RunPanicked`, `JobRestarted`, `JobBroken`, `JobOverdue`, `LeaderOverdue` |
 /// | WARN | `HistoryDiverged`, `RunFailed`, `RunTimedOut`, `RunLost`, `LockLost`, `JobConflicting`, `JobParked`, `ClockStepped`, `LeaseTooShort`, `ZoneDataChanged`, `ZoneDataDiffers`, `TickSkipped` by `Misfire` |
-/// | INFO | `LeadershipGained`, `LeadershipLost`, `LeaseLongEnough`, `CandidacyWithdrawn`, `CandidacyRestored`, `JobPaused`, `JobResumed`, `JobRevived`, `JobUnparked`, `JobRecovered`, `LeaderRecovered`, `JobUpdated`, `TickHeld`, `RunRetried`, `RunCancelled`, `ShutdownStarted`, `ShutdownFinished` |
+/// | INFO | `LeadershipGained`, `LeadershipLost`, `LeaseLongEnough`, `CandidacyWithdrawn`, `CandidacyRestored`, `JobPaused`, `JobResumed`, `JobRevived`, `JobUnparked`, `JobRecovered`, `LeaderRecovered`, `JobUpdated`, `BackfillStarted`, `BackfillFinished`, `BackfillCancelled`, `TickHeld`, `RunRetried`, `RunCancelled`, `ShutdownStarted`, `ShutdownFinished` |
 /// | DEBUG | `JobAdded`, `JobRemoved`, `TickSkipped`, `RunStarted`, `RunSucceeded`, `RunProgressed`, `LockContended`, `LockUnavailable`, `LeadershipUnavailable` |
 ///
 /// At INFO, WARN and ERROR, at most [`JOB_LINES_MAX`](crate::JOB_LINES_MAX) events of a kind are logged of a
@@ -162,6 +162,41 @@ pub enum EventKind {
         expectation: Expectation,
         /// Since when it was overdue.
         since: DateTime<Utc>,
+    },
+    /// A backfill was asked for on this node, and is kept: the leader goes through it.
+    BackfillStarted {
+        /// The job.
+        job: JobName,
+        /// The backfill.
+        backfill: BackfillId,
+        /// How many runs it has.
+        ticks: u32,
+        /// Who asked for it, if it is known.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by: Option<By>,
+    },
+    /// All runs of a backfill have ended. The leader says so.
+    BackfillFinished {
+        /// The job.
+        job: JobName,
+        /// The backfill.
+        backfill: BackfillId,
+        /// How many runs it had.
+        ticks: u32,
+        /// How many of them are known to have ended without success.
+        failed: u32,
+    },
+    /// A backfill was cancelled on this node.
+    BackfillCancelled {
+        /// The job.
+        job: JobName,
+        /// The backfill.
+        backfill: BackfillId,
+        /// How many of its runs had not ended.
+        remaining: u32,
+        /// Who asked for it, if it is known.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by: Option<By>,
     },
     /// A tick is due, and waits for the end of a pause: it runs if the job is resumed in time, and is skipped
     /// otherwise, as its
@@ -484,6 +519,9 @@ event_names! {
     JobUnparked,
     JobOverdue,
     JobRecovered,
+    BackfillStarted,
+    BackfillFinished,
+    BackfillCancelled,
     TickHeld,
     TickSkipped,
     RunStarted,
@@ -538,6 +576,9 @@ impl EventKind {
             | Self::JobUnparked { job }
             | Self::JobOverdue { job, .. }
             | Self::JobRecovered { job, .. }
+            | Self::BackfillStarted { job, .. }
+            | Self::BackfillFinished { job, .. }
+            | Self::BackfillCancelled { job, .. }
             | Self::TickHeld { job, .. }
             | Self::TickSkipped { job, .. }
             | Self::RunStarted { job, .. }

@@ -83,6 +83,9 @@ impl EventKind {
             | Self::JobUnparked { .. }
             | Self::JobRecovered { .. }
             | Self::JobUpdated { .. }
+            | Self::BackfillStarted { .. }
+            | Self::BackfillFinished { .. }
+            | Self::BackfillCancelled { .. }
             | Self::TickHeld { .. }
             | Self::RunRetried { .. }
             | Self::RunCancelled { .. }
@@ -186,6 +189,7 @@ pub(crate) mod tests {
 
     use super::*;
     use crate::{
+        core::backfill::BackfillId,
         core::{alarm::Expectation, time::FireTime},
         event::{CancelReason, EventName, Outcome, StepDownReason},
         name::{By, FencingToken, LockKey, RunId, RunIds, Term},
@@ -231,6 +235,15 @@ pub(crate) mod tests {
                 expectation: Expectation::AtLeast,
                 since: DateTime::UNIX_EPOCH,
             },
+            EventName::BackfillStarted => {
+                EventKind::BackfillStarted { job, backfill: BackfillId::new(run), ticks: 24, by }
+            }
+            EventName::BackfillFinished => {
+                EventKind::BackfillFinished { job, backfill: BackfillId::new(run), ticks: 24, failed: 1 }
+            }
+            EventName::BackfillCancelled => {
+                EventKind::BackfillCancelled { job, backfill: BackfillId::new(run), remaining: 7, by }
+            }
             EventName::LeaderOverdue => EventKind::LeaderOverdue { since: DateTime::UNIX_EPOCH },
             EventName::LeaderRecovered => EventKind::LeaderRecovered { since: DateTime::UNIX_EPOCH },
             EventName::TickHeld => {

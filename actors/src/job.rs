@@ -17,6 +17,7 @@ mod actor;
 mod address;
 mod ask;
 mod atomics;
+mod backfilled;
 mod bell;
 #[cfg(test)]
 mod bell_interleavings;

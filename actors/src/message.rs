@@ -1,5 +1,11 @@
 //! What an application says to the supervisor.
 
+mod backfill;
+
+pub use self::backfill::{
+    Backfill, BackfillPreview, BackfillStatus, CancelBackfill, ListBackfills, PreviewBackfill,
+};
+
 use std::{sync::Arc, time::Duration};
 
 use actix::{Addr, Message};

@@ -57,6 +57,7 @@ const JOB_FAILURES: &str = "callsheet_job_consecutive_failures";
 const JOB_STATE: &str = "callsheet_job_state";
 const JOB_PAUSED: &str = "callsheet_job_paused";
 const JOB_RUNNING_SINCE: &str = "callsheet_job_running_since_timestamp_seconds";
+const BACKFILL_REMAINING: &str = "callsheet_backfill_remaining";
 const JOB_INFO: &str = "callsheet_job_info";
 const WAITING_TICKS: &str = "callsheet_waiting_ticks";
 const OLDEST_UNDECIDED: &str = "callsheet_oldest_undecided_tick_seconds";
@@ -118,6 +119,11 @@ fn describe() {
         JOB_RUNNING_SINCE,
         Unit::Seconds,
         "When the first of the runs in progress on this node started, in seconds since the epoch; 0: none"
+    );
+    gauge!(
+        BACKFILL_REMAINING,
+        Unit::Count,
+        "Runs of backfills that have not ended, as the leader knows; 0 on other nodes"
     );
     gauge!(JOB_INFO, Unit::Count, "1 with the schedule of the job, 0 with a former one");
     gauge!(WAITING_TICKS, Unit::Count, "Ticks and triggers that wait on this node for their turn");
@@ -458,8 +464,8 @@ impl JobMeters {
     }
 
     /// A share of the gauge of held ticks, zero at first.
-    pub(crate) fn held_ticks(&self) -> HeldTicks {
-        HeldTicks { gauge: self.of_rest().ticks_held.clone(), count: 0 }
+    pub(crate) fn held_ticks(&self) -> GaugeShare {
+        GaugeShare { gauge: self.of_rest().ticks_held.clone(), count: 0 }
     }
 
     /// Counts a tick that another node claimed before.
@@ -541,6 +547,12 @@ impl JobMeters {
         }
     }
 
+    /// A share of the gauge of runs of backfills that have not ended, zero at first.
+    pub(crate) fn backfill_remaining(&self) -> GaugeShare {
+        let gauge = gauge!(BACKFILL_REMAINING, "scope" => self.scope.clone(), "name" => self.label.clone());
+        GaugeShare { gauge, count: 0 }
+    }
+
     /// Shows that the job has this schedule, or has it no more.
     pub(crate) fn describe(&self, schedule: &Arc<str>, is_so: bool) {
         let schedule = SharedString::from(schedule.clone());
@@ -549,13 +561,13 @@ impl JobMeters {
     }
 }
 
-/// How many held ticks one job adds to the gauge; none once it is dropped.
-pub(crate) struct HeldTicks {
+/// How much one job, or backfill, adds to a gauge; nothing once it is dropped.
+pub(crate) struct GaugeShare {
     gauge: Gauge,
     count: usize,
 }
 
-impl HeldTicks {
+impl GaugeShare {
     pub(crate) fn set(&mut self, count: usize) {
         let before = std::mem::replace(&mut self.count, count);
         if count != before {
@@ -564,7 +576,7 @@ impl HeldTicks {
     }
 }
 
-impl Drop for HeldTicks {
+impl Drop for GaugeShare {
     fn drop(&mut self) {
         self.set(0);
     }

@@ -16,6 +16,7 @@ use tracing::Span;
 
 use crate::{
     core::{
+        backfill::BackfillId,
         byte_budget::ByteBudget,
         job::Severity,
         reported::{Reported, Reporting, report_of},
@@ -191,6 +192,15 @@ pub enum Origin {
         /// The fire time that the run [names](crate::TriggerJob::fire_time), without being its tick.
         fire_time: Option<FireTime>,
     },
+    /// A [backfill](crate::Backfill): the run is one of its own, and no tick.
+    Backfill {
+        /// Which one.
+        backfill: BackfillId,
+        /// For which fire time.
+        fire_time: FireTime,
+        /// Who asked for the backfill, if it is known.
+        by: Option<By>,
+    },
 }
 
 /// One run, as its body sees it. Cheap to clone; also the message that an actor body gets.
@@ -267,11 +277,11 @@ impl Run {
         &self.0.origin
     }
 
-    /// The planned instant; of a manual trigger the one that it [names](crate::TriggerJob::fire_time), `None`
+    /// The planned instant, also of a run of a backfill; of a manual trigger the one that it [names](crate::TriggerJob::fire_time), `None`
     /// if it names none.
     pub fn fire_time(&self) -> Option<DateTime<Utc>> {
         match self.0.origin {
-            Origin::Tick(fire_time) => Some(fire_time.instant()),
+            Origin::Tick(fire_time) | Origin::Backfill { fire_time, .. } => Some(fire_time.instant()),
             Origin::Trigger { fire_time, .. } => fire_time.map(FireTime::instant),
         }
     }

@@ -8,6 +8,8 @@
 mod adding;
 mod alarms;
 mod asked_schedules;
+mod backfilling;
+mod backfills;
 mod cancelling;
 mod catching_up;
 mod clock;
@@ -54,7 +56,7 @@ pub(crate) use self::leading::KillElection;
 pub(crate) use self::shutdown::JOIN_MAX;
 pub use self::shutdown::{SHUTDOWN_ABORT_AFTER_DEFAULT, SHUTDOWN_END_MAX};
 use self::{
-    alarms::Watch, clock::Rearming, gauges::Shows, outlook::LintLog, parking::Parked,
+    alarms::Watch, backfills::Driving, clock::Rearming, gauges::Shows, outlook::LintLog, parking::Parked,
     questions::WaitingQuestions, removing::Leaving, restarts::Deaths, tags::Tags,
 };
 pub use crate::core::restarts::{RESTART_PERIOD, RESTARTS_MAX};
@@ -94,7 +96,7 @@ use crate::{
     metrics::JobMeters,
     name::{JobName, Term},
     node::Node,
-    port::{Authority, JobOperation, Retention},
+    port::{Authority, Backfills, JobOperation, Retention},
     run::Origin,
 };
 
@@ -140,6 +142,8 @@ pub(crate) struct Supervised {
     pub(crate) listener: Addr<ListenerActor>,
     pub(crate) election: Addr<ElectionActor>,
     pub(crate) lock: Addr<LockActor>,
+    /// Where backfills are kept, if they are.
+    pub(crate) backfills: Option<Arc<dyn Backfills>>,
     pub(crate) shutdown_abort_after: Duration,
     /// Gets the report when the engine has stopped.
     pub(crate) stopped: Option<oneshot::Sender<ShutdownReport>>,
@@ -207,6 +211,8 @@ pub struct SupervisorActor {
     watch: Watch,
     /// What is shown of jobs in the metrics.
     shows: Shows,
+    /// The backfills that this node drives.
+    driving: Driving,
     /// The node is not ready any more, though jobs go on.
     shutdown_announced: bool,
     /// Since when a shutdown waits for nothing any more.
@@ -262,6 +268,7 @@ impl SupervisorActor {
             giving_turns: None,
             watch: Watch::default(),
             shows: Shows::default(),
+            driving: Driving::new(seed),
             shutdown_announced: false,
             at_once: watch::Sender::new(None),
             phase: Phase::Running,

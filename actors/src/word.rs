@@ -41,7 +41,7 @@ mod tests {
     use crate::{
         BodyThreads, ErrorKind, Event, EventName, Expectation, FailingJob, Fault, Faults, FireTime, JobName,
         NodeId, Note, Operation, OverdueJob, Part, ProblemJobs, RunError, RunIds, Scheduled, ShutdownReport,
-        core::contract::Breach,
+        core::{backfill::BackfillId, contract::Breach},
         error::Over,
         event_log::tests::sample,
         explain::{Answer, Delay, Evidence, Explanation, Explanations, NotDecided, NotKnown},
@@ -147,6 +147,7 @@ mod tests {
         shown.are_words([Note::new("the disk is full").expect("a good note")]);
         shown.are_words(RecordKind::ALL.map(|kind| RecordName::new(kind, "mail")));
         shown.are_words([RunIds::of(node).next(at)]);
+        shown.are_words([BackfillId::new(RunIds::of(node).next(at))]);
         shown.are_words(EventName::ALL.iter().copied());
         add_explanations(&mut shown);
 

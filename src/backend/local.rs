@@ -9,14 +9,14 @@ use std::{
 };
 
 use callsheet_actors::{
-    JobName, RunId, Term,
+    By, JobName, RunId, Term,
     adapter::{Ledger, MemoryHistory},
     metrics::SCOPE_LABEL_LOCAL,
     port::{
-        Advanced, AtOnce, Backend, Campaign, ClaimRequest, Clock, ClosedRuns, Completed, Completion,
-        CursorAdvance, ElectError, Elector, Enrolled, Enrolment, Forgotten, Grant, History, Inquiry,
-        LeaderView, LockError, Locker, MemoryBounds, Notification, Observation, Pause, PendingRetryOfJob,
-        Renewal, Session, Verdict,
+        Advanced, AtOnce, Backend, BackfillId, BackfillMoved, BackfillProgress, BackfillPut, Backfills,
+        Campaign, ClaimRequest, Clock, ClosedRuns, Completed, Completion, CursorAdvance, ElectError, Elector,
+        Enrolled, Enrolment, Forgotten, Grant, History, Inquiry, LeaderView, LockError, Locker, MemoryBounds,
+        Notification, Observation, Pause, PendingRetryOfJob, Renewal, Session, StoredBackfill, Verdict,
     },
 };
 use chrono::{DateTime, Utc};
@@ -109,6 +109,10 @@ impl Backend for Local {
 
     fn history(&self, in_memory: MemoryBounds) -> Option<Arc<dyn History>> {
         Some(Arc::new(MemoryHistory::new(in_memory)))
+    }
+
+    fn backfills(&self) -> Option<Arc<dyn Backfills>> {
+        Some(Arc::new(self.clone()))
     }
 
     fn single_node(&self) -> bool {
@@ -251,5 +255,36 @@ impl AtOnce for Local {
 
     fn advance_now(&self, asked: &CursorAdvance) -> Option<Advanced> {
         self.on_session(|ledger, session| ledger.advance(session, asked, self.clock.now()))
+    }
+}
+
+impl Backfills for Local {
+    fn put<'a>(&'a self, backfill: &'a StoredBackfill) -> BoxFuture<'a, Result<BackfillPut, LockError>> {
+        self.call(|ledger, _, _| ledger.put_backfill(backfill))
+    }
+
+    fn list<'a>(
+        &'a self,
+        job: Option<&'a JobName>,
+        only_running: bool,
+    ) -> BoxFuture<'a, Result<Vec<StoredBackfill>, LockError>> {
+        self.call(|ledger, _, _| ledger.backfills(job, only_running))
+    }
+
+    fn advance<'a>(
+        &'a self,
+        term: Term,
+        backfill: BackfillId,
+        progress: &'a BackfillProgress,
+    ) -> BoxFuture<'a, Result<BackfillMoved, LockError>> {
+        self.call(|ledger, _, _| ledger.advance_backfill(term, backfill, progress))
+    }
+
+    fn cancel<'a>(
+        &'a self,
+        backfill: BackfillId,
+        _: Option<&'a By>,
+    ) -> BoxFuture<'a, Result<Option<StoredBackfill>, LockError>> {
+        self.call(|ledger, _, _| ledger.cancel_backfill(backfill))
     }
 }

@@ -15,6 +15,7 @@
 //! | [`metrics`] | what a node counts, and what to alert on |
 //! | [`logs`] | what a node says: logs, spans, events |
 //! | [`history`] | what ran, what did not, who did what |
+//! | [`backfill`] | fire times of the past that are run once more |
 //! | [`explain`] | why a job ran late, or not at all |
 //! | [`health`] | live, ready, healthy, and what to do |
 //! | [`alerts`] | what may be expected of a job, and who notices that it does not happen |
@@ -76,6 +77,9 @@ pub mod logs {}
 
 #[doc = include_str!("history.md")]
 pub mod history {}
+
+#[doc = include_str!("backfill.md")]
+pub mod backfill {}
 
 #[doc = include_str!("explain.md")]
 pub mod explain {}

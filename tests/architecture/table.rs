@@ -32,10 +32,11 @@ pub(crate) const LAYERS: &[Layer] = &[
     // Values and state machines: they decide, and do nothing.
     Layer {
         name: "core",
-        files: &["actors/src/core/*.rs", "actors/src/core/{job,ledger}/*.rs"],
+        files: &["actors/src/core/*.rs", "actors/src/core/{job,ledger,backfill}/*.rs"],
         chapters: &[
             &["actors/src/core/job.rs", "actors/src/core/job/*.rs"],
             &["actors/src/core/ledger.rs", "actors/src/core/ledger/*.rs"],
+            &["actors/src/core/backfill.rs", "actors/src/core/backfill/*.rs"],
         ],
         never: &[],
     },
@@ -98,7 +99,12 @@ pub(crate) const LAYERS: &[Layer] = &[
     // Only the supervisor knows everybody.
     Layer {
         name: "supervisor",
-        files: &["actors/src/message.rs", "actors/src/supervisor.rs", "actors/src/supervisor/*.rs"],
+        files: &[
+            "actors/src/message.rs",
+            "actors/src/message/*.rs",
+            "actors/src/supervisor.rs",
+            "actors/src/supervisor/*.rs",
+        ],
         chapters: &[&["actors/src/supervisor.rs", "actors/src/supervisor/*.rs"]],
         never: &[],
     },
@@ -124,7 +130,7 @@ pub(crate) const LAYERS: &[Layer] = &[
         name: "backends",
         files: &["src/backend/**"],
         chapters: &[
-            &["src/backend/postgres/{mod,locker,elector}.rs"],
+            &["src/backend/postgres/{mod,locker,elector,backfills}.rs"],
             // A session, and what it does beside what it is asked.
             &["src/backend/postgres/{session,sessions,forget,lost_runs}.rs"],
             // The calls of a round.

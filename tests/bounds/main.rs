@@ -10,10 +10,11 @@ use std::{
 };
 
 use callsheet::{
-    Builder, Callsheet, Decisions, Error, EventFilter, EventKind, FIRE_TIMES_MAX, HISTORY_QUEUE_MIN,
-    HistoryOptions, Job, JobConfig, JobState, ListJobs, MEMORY_BYTES_MIN, Misfire, NextFireTimes,
-    NextFireTimesError, Operations, Overlap, PAGE_MAX, PauseJobs, Policies, RETENTION_MAX, RETENTION_MIN,
-    Retry, Run, RunHistory, RunId, RunPhase, SUBSCRIBER_EVENTS_MAX, ShutdownBudget, WhenFull,
+    BACKFILL_CONCURRENT_MAX, BACKFILL_SPACING_MAX, Backfill, BackfillState, Builder, Callsheet, Decisions,
+    Error, EventFilter, EventKind, FIRE_TIMES_MAX, HISTORY_QUEUE_MIN, HistoryOptions, Job, JobConfig,
+    JobState, ListBackfills, ListJobs, MEMORY_BYTES_MIN, Misfire, NextFireTimes, NextFireTimesError,
+    Operations, Overlap, PAGE_MAX, PauseJobs, Policies, RETENTION_MAX, RETENTION_MIN, Retry, Run, RunHistory,
+    RunId, RunPhase, SUBSCRIBER_EVENTS_MAX, ShutdownBudget, WhenFull,
     schedule::{self, Definition, PREVIEW_MAX, at, daily, every, monthly, random, weekly},
     testkit::{
         Rig, VirtualClock,

@@ -411,3 +411,38 @@ async fn a_page_of_history_of_any_length_says_whether_there_is_more() {
     }
     jobs.shutdown(Duration::ZERO).await;
 }
+
+#[test]
+fn backfills_at_their_ends_work_and_beyond_are_refused() {
+    simulate(START, async |rig| {
+        let node = rig.node(node_with([job().run(async |_| {})])).await;
+        // Of a job that fires every ten seconds: 1,000 fire times, the last at the start of the story.
+        let to: DateTime<Utc> = START.parse().expect("an instant");
+        let range = |ticks: i64| Backfill::new("job", to - TimeDelta::seconds(10 * (ticks - 1)), to);
+        for (refused, subject) in [
+            (range(1).max_concurrent(0), "max_concurrent"),
+            (range(1).max_concurrent(u32::MAX), "max_concurrent"),
+            (range(1).spacing(Duration::MAX), "spacing"),
+            (range(1).max_ticks(0), "max_ticks"),
+            (range(1).max_ticks(usize::MAX), "max_ticks"),
+            (range(1_001), "range"),
+            (range(2).max_ticks(1), "range"),
+            (Backfill::new("job", DateTime::<Utc>::MIN_UTC, to), "range"),
+            (Backfill::new("job", DateTime::<Utc>::MIN_UTC, DateTime::<Utc>::MAX_UTC), "to"),
+        ] {
+            let error = rig.send(node, refused).await.expect_err("out of range").to_string();
+            assert!(error.contains(&format!("job \"job\": {subject} \"")), "{error}");
+        }
+        for (works, ticks) in [
+            (range(1_000).max_concurrent(BACKFILL_CONCURRENT_MAX), 1_000),
+            (range(1).max_ticks(1).again(true).spacing(BACKFILL_SPACING_MAX), 1),
+            (range(1).again(true).spacing(NANO), 1),
+        ] {
+            let kept = rig.send(node, works).await.expect("in range");
+            assert_eq!(kept.ticks, ticks);
+        }
+        rig.advance(hours(1)).await;
+        let backfills = rig.send(node, ListBackfills::default()).await.expect("an answer");
+        assert!(backfills.iter().all(|one| one.state == BackfillState::Finished), "{backfills:?}");
+    });
+}

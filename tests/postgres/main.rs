@@ -279,6 +279,11 @@ async fn postgres_is_a_locker() {
 }
 
 #[tokio::test]
+async fn it_keeps_backfills() {
+    conformance::backfills(&mut PostgresCluster::new("backfills").await).await;
+}
+
+#[tokio::test]
 async fn nodes_that_start_at_once_make_the_schema_together() {
     let cluster = PostgresCluster::new("migration").await;
     let nodes: Vec<_> =

@@ -220,6 +220,7 @@ impl JobMachine {
             }
             Input::WakeUp => self.on_wake_up(now, effects),
             Input::Trigger => self.on_trigger(now, effects),
+            Input::Backfill { run } => self.on_backfill(now, run, effects),
             Input::Claimed { run, verdict } => self.on_claimed(now, run, verdict, effects),
             Input::ClaimRefused { run, reason } => self.on_claim_refused(now, run, reason, effects),
             Input::Advanced(moved) => self.on_advanced(now, moved, effects),

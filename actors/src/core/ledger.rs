@@ -3,6 +3,7 @@
 //! The embedded backend is this behind a mutex; the shared store of the test kit adds sessions that die,
 //! terms that change hands, and faults. An adapter to a database enforces the same rules in its statements.
 
+mod backfills;
 mod claims;
 mod ends;
 mod enrolments;
@@ -21,6 +22,7 @@ pub use self::record::Record;
 #[cfg(any(test, feature = "testkit"))]
 pub(crate) use self::row::ROW_BYTES;
 use self::{
+    backfills::BackfillRows,
     enrolments::Declared,
     row::{JobRow, is_same, lasts},
 };
@@ -89,6 +91,7 @@ pub struct Ledger {
     closed: VecDeque<(RunId, FencingToken)>,
     /// The runs that were lost last.
     lost: VecDeque<RunId>,
+    backfills: BackfillRows,
     records: Option<Vec<Record>>,
 }
 

@@ -4,6 +4,7 @@
 //! root of this crate.
 
 pub(crate) mod alarm;
+pub(crate) mod backfill;
 pub(crate) mod backoff;
 pub(crate) mod bisect;
 pub(crate) mod byte_budget;

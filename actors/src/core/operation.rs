@@ -56,11 +56,13 @@ pub enum Operation {
     KeepNames,
     /// Asking whether the store knows what it granted to this node before.
     Compare,
+    /// Keeping backfills, and how far they are.
+    Backfills,
 }
 
 impl Operation {
     /// All of them.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::Open,
         Self::Session,
         Self::Observe,
@@ -84,6 +86,7 @@ impl Operation {
         Self::Forget,
         Self::KeepNames,
         Self::Compare,
+        Self::Backfills,
     ];
 
     /// Its name in metrics, logs and JSON.
@@ -112,6 +115,7 @@ impl Operation {
             Self::Forget => "forget",
             Self::KeepNames => "keep_names",
             Self::Compare => "compare",
+            Self::Backfills => "backfills",
         }
     }
 
@@ -141,7 +145,8 @@ impl Operation {
             | Self::Notification
             | Self::CloseLost
             | Self::PendingRetries
-            | Self::Forget => false,
+            | Self::Forget
+            | Self::Backfills => false,
         }
     }
 }

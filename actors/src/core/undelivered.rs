@@ -44,7 +44,8 @@ impl Fate {
             | Input::Suspend
             | Input::Leave { .. }
             | Input::WakeUp
-            | Input::Trigger => Self::Nothing,
+            | Input::Trigger
+            | Input::Backfill { .. } => Self::Nothing,
             input if is_taken_over => Self::HandOn(input),
             Input::Claimed { run, verdict: Verdict::Granted { .. } } => {
                 let (why, end) = (Some(CancelReason::NotStarted), BodyEnd::Aborted);

@@ -189,6 +189,7 @@ pub(super) async fn start_actors(
         listener,
         election,
         lock: lock.clone(),
+        backfills: backend.backfills(),
         shutdown_abort_after,
         stopped: Some(stopped),
     };

@@ -6,6 +6,7 @@ use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 
 use super::{Event, EventKind};
 use crate::{
+    core::backfill::BackfillId,
     name::{By, Term},
     port::DivergedRun,
 };
@@ -34,6 +35,17 @@ impl fmt::Display for EventKind {
                 pause.note.as_ref().map_or(Ok(()), |note| write!(f, ": {note}"))
             }
             Self::JobConflicting { reason, .. } | Self::JobBroken { reason, .. } => write!(f, ": {reason}"),
+            Self::BackfillStarted { backfill, ticks, by, .. } => {
+                write!(f, " {backfill}, {ticks} fire times")?;
+                write_by(f, by.as_ref())
+            }
+            Self::BackfillFinished { backfill, ticks, failed, .. } => {
+                write!(f, " {backfill}, {ticks} fire times, {failed} failed")
+            }
+            Self::BackfillCancelled { backfill, remaining, by, .. } => {
+                write!(f, " {backfill}, {remaining} fire times left")?;
+                write_by(f, by.as_ref())
+            }
             Self::TickHeld { fire_time, reason, .. } => write!(f, " {fire_time} {reason}"),
             Self::JobParked { reason, .. } => {
                 write!(
@@ -52,10 +64,11 @@ impl fmt::Display for EventKind {
                 let at_least = if *at_least { "at least " } else { "" };
                 write!(f, " {fire_time} {reason} {at_least}{count}")
             }
-            Self::RunStarted { fire_time, lateness, attempt, by, names, .. } => {
-                match fire_time {
-                    Some(fire_time) => write!(f, " {fire_time} late {lateness:.1?}")?,
-                    None => f.write_str(" triggered")?,
+            Self::RunStarted { run, fire_time, lateness, attempt, by, names, .. } => {
+                match (fire_time, BackfillId::of_run(*run)) {
+                    (_, Some((backfill, _))) => write!(f, " of backfill {backfill}")?,
+                    (Some(fire_time), None) => write!(f, " {fire_time} late {lateness:.1?}")?,
+                    (None, None) => f.write_str(" triggered")?,
                 }
                 write_by(f, by.as_ref())?;
                 names.map_or(Ok(()), |names| write!(f, " for {names}"))?;

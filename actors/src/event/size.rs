@@ -14,6 +14,8 @@ impl EventKind {
             | Self::JobRemoved { by, .. }
             | Self::JobUpdated { by, .. }
             | Self::JobResumed { by, .. }
+            | Self::BackfillStarted { by, .. }
+            | Self::BackfillCancelled { by, .. }
             | Self::RunStarted { by, .. } => by_bytes(by.as_ref()),
             Self::JobBroken { reason: text, .. }
             | Self::JobConflicting { reason: text, .. }
@@ -34,6 +36,7 @@ impl EventKind {
             | Self::JobUnparked { .. }
             | Self::JobOverdue { .. }
             | Self::JobRecovered { .. }
+            | Self::BackfillFinished { .. }
             | Self::TickHeld { .. }
             | Self::TickSkipped { .. }
             | Self::RunProgressed { .. }

@@ -145,9 +145,9 @@ impl<'a> SkippedSpan<'a> {
     }
 }
 
-/// A trigger may name a fire time: its run is not the tick's.
+/// A trigger may name a fire time, and a backfill has one: their runs are not the tick's.
 fn is_of_tick(run: &RunRecord) -> bool {
-    !matches!(run.origin, RunOrigin::Trigger { .. })
+    !matches!(run.origin, RunOrigin::Trigger { .. } | RunOrigin::Backfill { .. })
 }
 
 fn skipped(tick: FireTime, span: &SkippedSpan<'_>, known: &Known, evidence: &mut Vec<Evidence>) -> Answer {

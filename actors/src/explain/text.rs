@@ -261,6 +261,9 @@ fn write_run(f: &mut fmt::Formatter<'_>, record: &RunRecord) -> fmt::Result {
     if let RunOrigin::Trigger { by: who } = origin {
         write!(f, ", triggered{}", by(who.as_ref()))?;
     }
+    if let RunOrigin::Backfill { backfill, by: who } = origin {
+        write!(f, ", of backfill {backfill}{}", by(who.as_ref()))?;
+    }
     term.map_or(Ok(()), |term| write!(f, " in term {term}"))?;
     started_at.map_or(Ok(()), |at| write!(f, ", started {}", text(at)))?;
     ended_at.map_or(Ok(()), |at| write!(f, ", ended {}", text(at)))?;

@@ -124,10 +124,13 @@ impl Open {
         let (origin, fire_time) = match run.origin() {
             Origin::Tick(tick) => (RunOrigin::Tick, Some(*tick)),
             Origin::Trigger { by, fire_time } => (RunOrigin::Trigger { by: by.clone() }, *fire_time),
+            Origin::Backfill { backfill, fire_time, by } => {
+                (RunOrigin::Backfill { backfill: *backfill, by: by.clone() }, Some(*fire_time))
+            }
         };
         let lateness = match run.origin() {
             Origin::Tick(tick) => tick.lateness(*started_at),
-            Origin::Trigger { .. } => Duration::ZERO,
+            Origin::Trigger { .. } | Origin::Backfill { .. } => Duration::ZERO,
         };
         let Reported { report, measures, progress, .. } = said;
         RunRecord {

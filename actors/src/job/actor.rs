@@ -7,6 +7,7 @@ use chrono::{DateTime, Utc};
 use tokio::{sync::oneshot, time::Instant};
 
 use super::{
+    backfilled::fire_times_in,
     context::JobContext,
     explain::{TickViews, count_fire_times},
     former_keys::FormerKeys,
@@ -17,7 +18,7 @@ use super::{
     snapshot::JobSnapshot,
     status::JobStatus,
     told::{AnswerAtOnce, Told},
-    triggered::TriggeredRun,
+    triggered::{TriggerReply, TriggeredRun},
 };
 use crate::{
     alarm::JobAlarm,
@@ -31,7 +32,7 @@ use crate::{
     drain::Drain,
     error::TriggerError,
     event::{CancelReason, Outcome},
-    metrics::HeldTicks,
+    metrics::GaugeShare,
     name::{LockKey, RunId},
     node::Node,
     overdue::Mark,
@@ -57,7 +58,7 @@ pub struct JobActor {
     /// What is kept of runs in progress beyond the end of an attempt.
     pub(super) unfinished: Seldom<Unfinished>,
     /// Who waits to hear what became of a trigger.
-    pub(super) triggers: Seldom<(RunId, oneshot::Sender<Result<TriggeredRun, TriggerError>>)>,
+    pub(super) triggers: Seldom<(RunId, TriggerReply)>,
     /// Who triggered runs, and what they name; only of those that say so.
     pub(super) origins: Seldom<(RunId, Origin)>,
     /// Who may wait to hear how a triggered run ended.
@@ -70,7 +71,7 @@ pub struct JobActor {
     /// How far it is on the way to its end.
     lifecycle: Lifecycle,
     /// How many ticks the pause holds, as the metrics show it; `None` if it holds none.
-    held: Option<Box<HeldTicks>>,
+    held: Option<Box<GaugeShare>>,
     /// To which the newest grant was given: what an earlier one was granted is not started any more, since
     /// the job hears of its loss before it hears of a grant to another one.
     pub(super) session: Option<Session>,
@@ -319,7 +320,7 @@ impl JobActor {
         if let Some(origin) = origin {
             self.origins.list_mut().push((reading.now.spare, origin));
         }
-        self.triggers.list_mut().push((reading.now.spare, reply));
+        self.triggers.list_mut().push((reading.now.spare, TriggerReply::Caller(reply)));
         self.step_at(reading, Input::Trigger, ctx);
     }
 
@@ -422,6 +423,11 @@ impl Handler<Envelope> for JobActor {
             Some(JobMessage::Drain { drain, fires }) => self.on_drain(drain, fires, ctx),
             Some(JobMessage::Redefine(job)) => self.redefine(job, ctx),
             Some(JobMessage::Trigger { origin, reply }) => self.trigger(origin, reply, ctx),
+            Some(JobMessage::Backfill { run, origin, reply }) => self.backfill(run, origin, reply, ctx),
+            Some(JobMessage::FireTimesIn { range, max, reply }) => {
+                let found = unharmed(|| fire_times_in(&*self.job.definition.schedule, range, max));
+                let _ = found.map(|found| reply.send(found));
+            }
             Some(JobMessage::CancelAll { reply }) => drop(reply.send(self.cancel_all(ctx))),
             Some(JobMessage::CancelRun { run, reply }) if self.machine.knows(run) => {
                 self.step(Input::Cancel { run: Some(run), why: CancelReason::Requested }, ctx);

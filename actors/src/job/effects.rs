@@ -17,7 +17,7 @@ use super::{
     run_span,
     run_task::RunTask,
     told::{AnswerAtOnce, Told},
-    triggered::{Triggered, TriggeredRun, not_triggered},
+    triggered::{TriggerReply, Triggered, TriggeredRun, not_triggered},
 };
 use crate::{
     body_queue::Begin,
@@ -30,6 +30,7 @@ use crate::{
         pacer::Turn,
     },
     drain::HowDrained,
+    error::TriggerError,
     event::{CancelReason, EventKind, Outcome},
     hooks::SkippedTicks,
     name::{JobName, RunId},
@@ -291,22 +292,42 @@ impl JobActor {
     }
 
     fn answer(&mut self, run: RunId, answer: Result<TriggerAnswer, Refusal>) {
-        let job = &self.job.definition.name;
-        let answer = match answer {
-            Ok(TriggerAnswer::Started) => Ok(Triggered::Started(run)),
-            Ok(TriggerAnswer::Queued) => Ok(Triggered::Queued(run)),
-            Err(refusal) => Err(not_triggered(job, refusal)),
-        };
-        answer.as_ref().err().iter().for_each(|error| self.record_refused(run, error));
-        if let Some(at) = self.triggers.iter().position(|(asked, _)| *asked == run) {
-            let (_, reply) = self.triggers.list_mut().swap_remove(at);
-            let answer = answer.map(|triggered| {
-                let (ended, end) = oneshot::channel();
-                self.ends.list_mut().push((run, ended));
-                TriggeredRun::new(triggered, end, self.node().over.clone())
-            });
-            // Whoever triggered may have given up; the run is recorded all the same.
-            let _ = reply.send(answer);
+        let at = self.triggers.iter().position(|(asked, _)| *asked == run);
+        let reply = at.map(|at| self.triggers.list_mut().swap_remove(at).1);
+        // Whoever asked may have given up; the run is recorded all the same.
+        match reply {
+            Some(TriggerReply::Leader(reply)) => {
+                let _ = reply.send(answer.map(|answer| self.triggered(run, answer)));
+            }
+            Some(TriggerReply::Caller(reply)) => {
+                let answer = self.told(run, answer).map(|answer| self.triggered(run, answer));
+                let _ = reply.send(answer);
+            }
+            None => drop(self.told(run, answer)),
         }
+    }
+
+    /// As a caller is told of it; what started nothing is recorded.
+    fn told(
+        &self,
+        run: RunId,
+        answer: Result<TriggerAnswer, Refusal>,
+    ) -> Result<TriggerAnswer, TriggerError> {
+        answer.map_err(|refusal| {
+            let error = not_triggered(&self.job.definition.name, refusal);
+            self.record_refused(run, &error);
+            error
+        })
+    }
+
+    /// A run whose end can be waited for.
+    fn triggered(&mut self, run: RunId, answer: TriggerAnswer) -> TriggeredRun {
+        let triggered = match answer {
+            TriggerAnswer::Started => Triggered::Started(run),
+            TriggerAnswer::Queued => Triggered::Queued(run),
+        };
+        let (ended, end) = oneshot::channel();
+        self.ends.list_mut().push((run, ended));
+        TriggeredRun::new(triggered, end, self.node().over.clone())
     }
 }

@@ -143,6 +143,6 @@ pub(super) fn count_fire_times(
 }
 
 /// The last instant before another one, as far as schedules tell instants apart.
-fn before(at: DateTime<Utc>) -> DateTime<Utc> {
+pub(super) fn before(at: DateTime<Utc>) -> DateTime<Utc> {
     at.checked_sub_signed(chrono::TimeDelta::nanoseconds(1)).unwrap_or(at)
 }

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     core::{
-        job::{Input, NotSkipped, Skipped},
+        job::{Input, NotSkipped, Refusal, Skipped},
         time::FireTime,
     },
     drain::Drain,
@@ -46,6 +46,15 @@ pub(crate) enum JobMessage {
         /// Who, and the fire time that it names; `None` if neither is said.
         origin: Option<Origin>,
         reply: oneshot::Sender<Result<TriggeredRun, TriggerError>>,
+    },
+    /// The leader wants this run of a backfill.
+    Backfill { run: RunId, origin: Origin, reply: oneshot::Sender<Result<TriggeredRun, Refusal>> },
+    /// Asks for the fire times of a range, its ends included; no more than one beyond `max`. `None` if the
+    /// schedule breaks its contract.
+    FireTimesIn {
+        range: (DateTime<Utc>, DateTime<Utc>),
+        max: usize,
+        reply: oneshot::Sender<Option<Vec<FireTime>>>,
     },
     /// The runs in progress are to stop. Answers which they are.
     CancelAll { reply: oneshot::Sender<Vec<RunId>> },

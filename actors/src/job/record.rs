@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use super::{actor::JobActor, handle::JobHandle, message::SkipAsked};
 use crate::{
     core::{
+        backfill::BackfillId,
         end_text::EndText,
         job::{BodyEnd, Missed, Retried, RunEnded},
         reported::Reported,
@@ -98,6 +99,7 @@ impl JobActor {
         let known = self.origins.iter().find(|(known, _)| *known == run).map(|(_, origin)| origin);
         let (by, named) = match last.map(Run::origin).or(known) {
             Some(Origin::Trigger { by, fire_time }) => (by.clone(), *fire_time),
+            Some(Origin::Backfill { by, fire_time, .. }) => (by.clone(), Some(*fire_time)),
             Some(Origin::Tick(_)) | None => (None, None),
         };
         let is_rare = key.is_some() || !attempts.is_empty() || by.is_some() || named.is_some();
@@ -134,7 +136,7 @@ impl JobActor {
             let by =
                 self.origins.iter().find(|(known, _)| *known == run).and_then(|(_, origin)| match origin {
                     Origin::Trigger { by, .. } => by.clone(),
-                    Origin::Tick(_) => None,
+                    Origin::Tick(_) | Origin::Backfill { .. } => None,
                 });
             decided(&self.job, now, Decision::TriggerRefused { count: 1, by, text })
         });
@@ -202,7 +204,10 @@ pub(super) fn record_end(job: &JobHandle, ended: &RunEnded, notes: RunNotes) {
     let tick = facts.as_ref().and_then(|facts| facts.tick);
     let origin = match facts {
         Some(_) if tick.is_some() => RunOrigin::Tick,
-        Some(facts) if facts.is_known => RunOrigin::Trigger { by },
+        Some(facts) if facts.is_known => match BackfillId::of_run(*run) {
+            Some((backfill, _)) => RunOrigin::Backfill { backfill, by },
+            None => RunOrigin::Trigger { by },
+        },
         Some(_) | None => RunOrigin::Unknown,
     };
     let veto = match end {

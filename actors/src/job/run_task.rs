@@ -77,6 +77,7 @@ impl RunTask {
                 let (by, names) = match run.origin() {
                     Origin::Tick(_) => (None, None),
                     Origin::Trigger { by, fire_time } => (by.clone(), *fire_time),
+                    Origin::Backfill { by, fire_time, .. } => (by.clone(), Some(*fire_time)),
                 };
                 EventKind::RunStarted {
                     job: job.definition.name.clone(),

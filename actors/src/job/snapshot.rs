@@ -14,7 +14,7 @@ use crate::{
     definition::Definition,
     drain::Drain,
     event::Outcome,
-    metrics::HeldTicks,
+    metrics::GaugeShare,
     name::RunId,
     port::Session,
     run::{Origin, Run},
@@ -34,7 +34,7 @@ pub(crate) struct JobSnapshot {
     pub(super) drain: Option<Arc<Drain>>,
     /// The job was removed.
     pub(crate) retiring: bool,
-    pub(super) held: Option<Box<HeldTicks>>,
+    pub(super) held: Option<Box<GaugeShare>>,
     pub(super) session: Option<Session>,
 }
 

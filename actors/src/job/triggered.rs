@@ -72,6 +72,14 @@ impl TriggeredRun {
     }
 }
 
+/// Who waits to hear what became of a run.
+pub(super) enum TriggerReply {
+    /// Whoever triggered the job.
+    Caller(oneshot::Sender<Result<TriggeredRun, TriggerError>>),
+    /// The leader, of a run of a backfill.
+    Leader(oneshot::Sender<Result<TriggeredRun, Refusal>>),
+}
+
 /// What became of a manual trigger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "state", content = "run", rename_all = "snake_case")]
@@ -103,5 +111,7 @@ pub(super) fn not_triggered(job: &JobName, refusal: Refusal) -> TriggerError {
         Refusal::Closing => TriggerError::ShuttingDown,
         Refusal::Unavailable { reason } => TriggerError::Unavailable { job, reason },
         Refusal::Parked { reason } => TriggerError::Parked { job, reason },
+        // Of runs of backfills, which no trigger asks for.
+        Refusal::Paused | Refusal::RanBefore => TriggerError::Cancelled { job },
     }
 }

@@ -20,6 +20,7 @@ use super::{
 use crate::{
     contained::{caught, contained},
     core::{
+        backfill::BackfillId,
         backoff::Backoff,
         job::{Claim, Input},
         operation::Operation,
@@ -375,7 +376,11 @@ pub(crate) fn publish_lost(node: &Node, lost: &LostRun) {
         DecisionRecord { first: fire_time, fire_time, term, ..record }
     });
     if node.recorder.is_on() {
-        let origin = if fire_time.is_some() { RunOrigin::Tick } else { RunOrigin::Trigger { by: None } };
+        let origin = match BackfillId::of_run(run) {
+            Some((backfill, _)) => RunOrigin::Backfill { backfill, by: None },
+            None if fire_time.is_some() => RunOrigin::Tick,
+            None => RunOrigin::Trigger { by: None },
+        };
         let (ended_at, outcome) = (Some(node.store_time()), Some(Outcome::Lost));
         let record = RunRecord::new(job.clone(), run, ran_on.unwrap_or(node.id));
         node.recorder.run(0, RunRecord { origin, fire_time, ended_at, outcome, ..record });

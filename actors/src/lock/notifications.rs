@@ -119,6 +119,7 @@ impl LockActor {
             }
             Ok(Notification::PauseChanged { job, pause }) => self.report(Report::PauseChanged { job, pause }),
             Ok(Notification::Lagged) => self.report(Report::NotificationsLagged),
+            Ok(Notification::BackfillsChanged) => self.report(Report::BackfillsChanged),
             Ok(Notification::PendingRetry(pending)) => self.report(Report::PendingRetry(pending)),
             // Notifications are hints: a claim meets what they would have said, that of a paused job after a
             // minute; pending retries are asked for.

@@ -39,6 +39,8 @@ pub(crate) enum Report {
         job: JobName,
         pause: Option<Pause>,
     },
+    /// A backfill was kept, or cancelled, by this or another node.
+    BackfillsChanged,
     /// Too much was done at once for this node to hear all of it.
     NotificationsLagged,
     /// A lost run of a job is to be retried.

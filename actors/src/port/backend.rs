@@ -4,7 +4,7 @@ use std::{any::Any, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Clock, Elector, History, Locker, MemoryBounds};
+use super::{Backfills, Clock, Elector, History, Locker, MemoryBounds};
 use crate::{error::Fault, name::NodeId, word::words};
 
 /// An elector and a locker on one store: a term means something only in the store that granted it.
@@ -54,6 +54,11 @@ pub trait Backend: Send + Sync + 'static {
     /// unless the application keeps none or elsewhere. Default: nowhere.
     fn history(&self, in_memory: MemoryBounds) -> Option<Arc<dyn History>> {
         let _ = in_memory;
+        None
+    }
+
+    /// Where backfills are kept. Asked once. Default: nowhere, and each is refused.
+    fn backfills(&self) -> Option<Arc<dyn Backfills>> {
         None
     }
 

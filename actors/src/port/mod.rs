@@ -2,6 +2,7 @@
 //! checks it.
 
 mod backend;
+mod backfills;
 mod body;
 mod clock;
 mod divergence;
@@ -21,6 +22,11 @@ pub use crate::core::{
     skip::{SkipReason, Skips},
 };
 pub use backend::{Backend, Role};
+pub use backfills::{
+    BACKFILL_CONCURRENT_MAX, BACKFILL_SPACING_MAX, BACKFILL_TICKS_MAX, BACKFILLS_KEPT_MAX,
+    BACKFILLS_OPEN_MAX, BackfillId, BackfillMoved, BackfillProgress, BackfillPut, BackfillState, Backfills,
+    StoredBackfill,
+};
 pub use body::Body;
 pub use clock::{CLOCK_LOOK_EVERY, Clock, SystemClock};
 pub use divergence::{

@@ -245,7 +245,8 @@ fn add_recorded(
     known: &Known,
     range: Range<DateTime<Utc>>,
 ) -> Option<DateTime<Utc>> {
-    let of_tick = |run: &&RunRecord| !matches!(run.origin, RunOrigin::Trigger { .. });
+    let of_tick =
+        |run: &&RunRecord| !matches!(run.origin, RunOrigin::Trigger { .. } | RunOrigin::Backfill { .. });
     let ran = known.runs.iter().filter(of_tick).filter_map(|run| run.fire_time);
     let skips = known.decisions.iter().filter(|record| matches!(record.decision, Decision::Skipped { .. }));
     let skipped = skips.flat_map(|record| [record.first, record.fire_time]).flatten();

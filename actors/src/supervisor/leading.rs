@@ -78,6 +78,7 @@ impl SupervisorActor {
         self.node().failures.dropped(Operation::Advance);
         self.enrolling.forget_locks();
         let leads = term.is_some();
+        self.leave_backfills(ctx);
         let (mut to_enrol, mut to_retract) = (Vec::new(), Vec::new());
         for entry in self.jobs.values_mut() {
             let definition = &entry.job.definition;
@@ -96,6 +97,7 @@ impl SupervisorActor {
             self.forget_later(ctx);
             self.prune_later(ctx);
             self.enrol(ctx);
+            self.look_at_backfills(ctx);
         } else if led {
             self.retract(to_retract, ctx);
         }

@@ -54,6 +54,7 @@ impl Handler<lock::Report> for SupervisorActor {
             lock::Report::Refused { job, reason, step } => self.park(&job, reason, step, ctx),
             lock::Report::Taken(job) => self.on_taken(&job),
             lock::Report::PauseChanged { job, pause } => self.on_pause_changed(&job, pause),
+            lock::Report::BackfillsChanged => self.look_at_backfills(ctx),
             lock::Report::NotificationsLagged => self.on_notifications_lagged(ctx),
             lock::Report::PendingRetry(pending) => self.on_pending_retries([pending]),
         }

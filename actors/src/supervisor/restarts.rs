@@ -163,6 +163,8 @@ impl SupervisorActor {
                 message @ (JobMessage::Granted { .. }
                 | JobMessage::Drain { .. }
                 | JobMessage::Trigger { .. }
+                | JobMessage::Backfill { .. }
+                | JobMessage::FireTimesIn { .. }
                 | JobMessage::CancelAll { .. }
                 | JobMessage::CancelRun { .. }
                 | JobMessage::PauseLocal { .. }
@@ -178,6 +180,8 @@ impl SupervisorActor {
             (
                 JobMessage::Drain { .. }
                 | JobMessage::Trigger { .. }
+                | JobMessage::Backfill { .. }
+                | JobMessage::FireTimesIn { .. }
                 | JobMessage::CancelAll { .. }
                 | JobMessage::CancelRun { .. }
                 | JobMessage::PauseLocal { .. }

@@ -104,6 +104,7 @@ impl SupervisorActor {
         // Before the phase and the term change: in a moment this node fires nothing any more, and a job's
         // actor may see so before it hears of the drain.
         self.drain_everybody(&Arc::new(drain));
+        self.leave_backfills(ctx);
         self.phase = Phase::ShuttingDown(vec![reply]);
         self.term = None;
         self.enrolling.clear();

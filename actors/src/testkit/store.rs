@@ -26,6 +26,7 @@ use crate::{
 };
 
 mod backend;
+mod backfills;
 mod elector;
 mod faults;
 mod locker;

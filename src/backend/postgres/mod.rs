@@ -18,6 +18,7 @@
 //! * `locker`: the other port, one call a method. `batch`: rounds; `claims`, `completions`, `advances`,
 //!   `enrolments`, `pauses`: what is asked in them. `lost_runs`: the search for runs of dead sessions.
 //!   `forget`: names that are out of use. `forgotten_ends`: ends that come later. `guard`: what runs get.
+//! * `backfills`: where backfills are kept.
 //! * `statement`: every statement with its parameters and its answer, what it locks, and why. `text`:
 //!   whatever somebody wrote, on its way to the server.
 //! * `histories`: whether this server knows what the node was granted before.
@@ -26,6 +27,7 @@
 //! * `settings`, `failure`, `migrations`: what a node is told, what it says when it fails, the schema.
 
 mod advances;
+mod backfills;
 mod batch;
 mod candidates;
 mod claims;
@@ -79,7 +81,7 @@ use std::{
 
 use callsheet_actors::{
     Fault, Faults, NodeId,
-    port::{Backend, Clock, Elector, History, LockError, Locker, MemoryBounds, Session},
+    port::{Backend, Backfills, Clock, Elector, History, LockError, Locker, MemoryBounds, Session},
 };
 
 use tokio::sync::watch;
@@ -305,7 +307,8 @@ impl Postgres {
     ///
     /// That needs the right to create a schema in the database, unless there is nothing to do. Otherwise
     /// another role must have done it, or have run [`ddl`](Self::ddl); then `USAGE` of the schema, `SELECT`,
-    /// `INSERT` and `UPDATE` on its tables, `DELETE` on `debts`, `names` and `sessions`, on `history_runs`,
+    /// `INSERT` and `UPDATE` on its tables, `DELETE` on `debts`, `names` and `sessions`, on `backfills` if
+    /// there are to be any, on `history_runs`,
     /// `history_decisions` and `history_operations` if old history is to go, and `EXECUTE` of the
     /// routines `is_over` and `wait_for_leadership`, which everybody has unless it was revoked, are enough.
     ///
@@ -368,6 +371,10 @@ impl Backend for Postgres {
 
     fn history(&self, _: MemoryBounds) -> Option<Arc<dyn History>> {
         Some(Arc::new(PostgresHistory::of(&self.shared.settings)))
+    }
+
+    fn backfills(&self) -> Option<Arc<dyn Backfills>> {
+        Some(Arc::new(backfills::PostgresBackfills { shared: self.shared.clone() }))
     }
 
     fn elector(&self) -> Arc<dyn Elector> {

@@ -103,6 +103,7 @@ enum Payload {
     Stop { beacon: i64, run: Uuid },
     Pause { job: String, pause: Option<Pause> },
     Owed { job: String, owed: WrittenRetry },
+    Backfills {},
 }
 
 /// A pending retry, as the statements write it.
@@ -145,6 +146,7 @@ pub(super) fn read(payload: &str, own_beacon: i64) -> Result<Option<Notification
             Ok((beacon == own_beacon).then(|| Notification::Stop { run: RunId::from(run) }))
         }
         Payload::Pause { job, pause } => Ok(Some(Notification::PauseChanged { job: name(job)?, pause })),
+        Payload::Backfills {} => Ok(Some(Notification::BackfillsChanged)),
         Payload::Owed { job, owed } => {
             Ok(Some(Notification::PendingRetry(PendingRetryOfJob { job: name(job)?, retry: owed.into() })))
         }
@@ -204,6 +206,11 @@ mod tests {
             );
             assert_eq!(read_pending_retries(&format!("[{written}]")).unwrap(), [pending]);
         }
+    }
+
+    #[test]
+    fn that_backfills_changed_is_for_every_session() {
+        assert_eq!(read(r#"{"backfills": {}}"#, 1), Ok(Some(Notification::BackfillsChanged)));
     }
 
     #[test]

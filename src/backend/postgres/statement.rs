@@ -123,6 +123,7 @@ macro_rules! words {
 
 pub(super) mod advance;
 pub(super) mod answer;
+pub(super) mod backfill;
 pub(super) mod claim;
 pub(super) mod claim_as_leader;
 pub(super) mod claim_status;
@@ -283,6 +284,10 @@ mod tests {
             (forget::FORGET, forget::Page::COUNT),
             (forget::KEEP_NAMES, forget::Held::COUNT),
             (pending_retries::PENDING_RETRIES, pending_retries::Page::COUNT),
+            (backfill::PUT, backfill::Backfill::COUNT),
+            (backfill::LIST, backfill::Asked::COUNT),
+            (backfill::ADVANCE, backfill::Advance::COUNT),
+            (backfill::CANCEL, backfill::Cancelled::COUNT),
         ] {
             assert_eq!(numbers(text), (1..=count).collect(), "{text}");
         }

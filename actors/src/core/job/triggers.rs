@@ -9,6 +9,7 @@ use super::{
 use crate::{
     core::{policy::Overlap, time::Now},
     event::{CancelReason, Outcome},
+    name::RunId,
 };
 
 impl JobMachine {
@@ -24,6 +25,32 @@ impl JobMachine {
         }
         let cause = Cause::Trigger(Caller::Waits);
         self.unscheduled.queue.queue_mut().push_back(UnscheduledRun::new(now.spare, cause));
+        self.drain_unscheduled(now, effects);
+        self.answer_those_behind(effects);
+    }
+
+    /// The leader asks for a run of a backfill. It asks again: such a run waits for nothing here but a permit.
+    pub(super) fn on_backfill(&mut self, now: Now, run: RunId, effects: &mut Effects) {
+        let in_progress = self.unscheduled.queue.len() + self.runs.active.len();
+        let max = match self.policies.overlap {
+            Overlap::Skip | Overlap::Queue(_) | Overlap::Replace => 1,
+            Overlap::Allow(max) => usize::try_from(max).unwrap_or(usize::MAX),
+        };
+        let refused = if self.closing.has_begun() {
+            Some(Refusal::Closing)
+        } else if self.pause.is_on() {
+            Some(Refusal::Paused)
+        } else if self.goes_on(run) || self.unscheduled.has(run) {
+            Some(Refusal::Overlap { holder: Some(run) })
+        } else {
+            (in_progress >= max).then(|| Refusal::Overlap { holder: self.runs.first() })
+        };
+        if let Some(refusal) = refused {
+            effects.push(Effect::Answer { run, answer: Err(refusal) });
+            return;
+        }
+        let queued = UnscheduledRun::new(run, Cause::Trigger(Caller::Waits));
+        self.unscheduled.queue.queue_mut().push_back(queued);
         self.drain_unscheduled(now, effects);
         self.answer_those_behind(effects);
     }
@@ -46,7 +73,7 @@ impl JobMachine {
     /// All that wait for their turn, and were not told, are told that they do.
     pub(super) fn answer_queued(&mut self, effects: &mut Effects) {
         for queued in self.unscheduled.queue.iter_mut() {
-            if queued.is_waiting() && queued.has_caller() {
+            if queued.is_waiting() && queued.has_caller() && !queued.is_of_backfill() {
                 queued.cause = Cause::Trigger(Caller::ToldQueued);
                 effects.push(Effect::Answer { run: queued.run, answer: Ok(TriggerAnswer::Queued) });
             }

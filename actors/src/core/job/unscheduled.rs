@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::{Claim, Effect, Effects, JobMachine, Mode, Refusal, Start, TriggerAnswer, permit::Claimant};
 use crate::{
     core::{
+        backfill::BackfillId,
         policy::{Fires, Overlap},
         seldom::{Seldom, SeldomQueue},
         time::Now,
@@ -108,6 +109,16 @@ impl UnscheduledRun {
 
     pub(super) fn is_trigger(&self) -> bool {
         self.loss().is_none()
+    }
+
+    /// It may take the place of what is in progress: neither a lost run nor one of a backfill does.
+    pub(super) fn may_replace(&self) -> bool {
+        self.is_trigger() && !self.is_of_backfill()
+    }
+
+    /// The leader asks for it again if it does not start now.
+    pub(super) fn is_of_backfill(&self) -> bool {
+        self.is_trigger() && BackfillId::of_run(self.run).is_some()
     }
 
     /// Whoever triggered it waits for an answer.
@@ -240,7 +251,7 @@ impl JobMachine {
             }
             let Some(slot) = self.free_slot(0) else {
                 // A run that was lost takes nobody's place: what holds the key is newer.
-                if self.policies.overlap == Overlap::Replace && first.is_trigger() {
+                if self.policies.overlap == Overlap::Replace && first.may_replace() {
                     self.cancel_all(now, CancelReason::Replaced, effects);
                 }
                 if self.free_slot(0).is_some() {
@@ -281,7 +292,7 @@ impl JobMachine {
 
     pub(super) fn claim_of_first(&self, recheck: bool) -> Option<Claim> {
         let first = self.unscheduled.queue.front()?;
-        let replace = self.policies.overlap == Overlap::Replace && first.is_trigger();
+        let replace = self.policies.overlap == Overlap::Replace && first.may_replace();
         let resume_lost = !first.is_trigger();
         Some(Claim { slot: first.slot, replace, recheck, resume_lost, ..Claim::new(first.run) })
     }

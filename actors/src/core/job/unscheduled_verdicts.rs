@@ -23,10 +23,14 @@ impl JobMachine {
             Verdict::Granted { token, .. } => self.on_unscheduled_granted(now, &queued, token, effects),
             Verdict::Unavailable { reason } => {
                 effects.push(Effect::Unavailable { reason: reason.clone() });
-                answer(&queued, Err(Refusal::Unavailable { reason }), effects);
+                // Of a backfill it is asked for until it is decided: what was granted must start.
+                if !queued.is_of_backfill() {
+                    answer(&queued, Err(Refusal::Unavailable { reason }), effects);
+                }
                 // It may have been granted: find out, and close it, or go on with it.
                 let stage = Stage::Unanswered(self.again_at(now));
-                let cause = if queued.has_caller() { Cause::Trigger(Caller::ToldNo) } else { queued.cause };
+                let gives_up = queued.has_caller() && !queued.is_of_backfill();
+                let cause = if gives_up { Cause::Trigger(Caller::ToldNo) } else { queued.cause };
                 let asked = UnscheduledRun { stage, cause, doubtful: true, ..queued };
                 self.unscheduled.queue.queue_mut().push_front(asked);
             }
@@ -96,6 +100,7 @@ impl JobMachine {
             Verdict::NotGranted | Verdict::GrantedBefore if self.defer_to_pending_retry(&queued) => {
                 answer(&queued, Ok(TriggerAnswer::Queued), effects);
             }
+            Verdict::GrantedBefore if queued.is_of_backfill() => refuse(&queued, Refusal::RanBefore, effects),
             Verdict::GrantedBefore => {
                 let reason = "the session with the store was lost before it answered".to_owned();
                 answer(&queued, Err(Refusal::Unavailable { reason }), effects);
@@ -145,6 +150,7 @@ impl JobMachine {
         let waits = match (self.policies.overlap, free_slot) {
             _ if !wanted => false,
             (Overlap::Allow(_), Some(slot)) => return self.try_slot(now, queued, slot, effects),
+            (_, _) if queued.is_of_backfill() => false,
             (Overlap::Queue(_) | Overlap::Replace, _) => true,
             (Overlap::Skip | Overlap::Allow(_), _) => !queued.is_trigger(),
         };

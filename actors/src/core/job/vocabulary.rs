@@ -57,6 +57,11 @@ pub(crate) enum Input {
     WakeUp,
     /// Somebody wants a run now.
     Trigger,
+    /// The leader wants this run of a backfill now.
+    Backfill {
+        /// The run.
+        run: RunId,
+    },
     /// The store answered a claim.
     Claimed {
         /// The run that was claimed.
@@ -469,6 +474,10 @@ pub(crate) enum Refusal {
         /// What the store says.
         reason: Arc<str>,
     },
+    /// The job is paused: only a run of a backfill waits for that.
+    Paused,
+    /// The run was granted before: only that of a backfill is asked for twice.
+    RanBefore,
 }
 
 impl Start {

@@ -53,6 +53,13 @@ impl Ledger {
             Some(_) => Some(Verdict::GrantedBefore),
             None if request.recheck && self.has_ended(request.run) => Some(Verdict::GrantedBefore),
             None if request.recheck => Some(Verdict::NotGranted),
+            // Whoever drives the backfill asks again for what is in flight.
+            None if request.tick.is_none()
+                && !request.resume_lost
+                && self.backfills.has_ended(request.run) =>
+            {
+                Some(Verdict::GrantedBefore)
+            }
             // One node alone is not left without an answer.
             None if self.shared
                 && request.tick.is_none()

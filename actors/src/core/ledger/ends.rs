@@ -131,6 +131,7 @@ impl Ledger {
 
     fn close(&mut self, run: RunId, outcome: Outcome) -> Option<OpenRun> {
         let open = self.open.remove(&run)?;
+        self.backfills.run_ended(run);
         if self.keys.get(&open.key) == Some(&run) {
             self.keys.remove(&open.key);
         }

@@ -26,6 +26,10 @@ pub enum JobOperation {
     Resumed,
     /// A run was asked for.
     Triggered,
+    /// Fire times of the past are to be run.
+    Backfilled,
+    /// A backfill was told to stop.
+    BackfillCancelled,
     /// Runs were told to stop.
     Cancelled,
     /// It was removed from a node.
@@ -36,12 +40,14 @@ pub enum JobOperation {
 
 impl JobOperation {
     /// Every operation.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::Added,
         Self::Changed,
         Self::Paused,
         Self::Resumed,
         Self::Triggered,
+        Self::Backfilled,
+        Self::BackfillCancelled,
         Self::Cancelled,
         Self::Removed,
         Self::SkippedMissed,
@@ -54,6 +60,8 @@ words!(JobOperation {
     Paused: "paused",
     Resumed: "resumed",
     Triggered: "triggered",
+    Backfilled: "backfilled",
+    BackfillCancelled: "backfill_cancelled",
     Cancelled: "cancelled",
     Removed: "removed",
     SkippedMissed: "skipped_missed",

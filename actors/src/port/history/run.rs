@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     core::{
+        backfill::BackfillId,
         outcome::{CancelReason, Outcome},
         reported::Measure,
         time::FireTime,
@@ -24,6 +25,13 @@ pub enum RunOrigin {
     /// Somebody triggered the job.
     Trigger {
         /// Who, if it is known.
+        by: Option<By>,
+    },
+    /// A [backfill](crate::Backfill), of the fire time that is [`fire_time`](RunRecord::fire_time).
+    Backfill {
+        /// Which one.
+        backfill: BackfillId,
+        /// Who asked for the backfill, if it is known.
         by: Option<By>,
     },
     /// It is not known: the actor of its job died before the end of the run.
@@ -78,7 +86,8 @@ pub struct RunRecord {
     pub term: Option<Term>,
     /// The fencing token; `None` for a job without claims, and for a run that was never claimed.
     pub token: Option<FencingToken>,
-    /// The tick; of a trigger the fire time that it [names](crate::TriggerJob::fire_time), if it names one.
+    /// The tick; of a run of a backfill its fire time, which is no tick; of a trigger the fire time that it
+    /// [names](crate::TriggerJob::fire_time), if it names one.
     pub fire_time: Option<FireTime>,
     /// When its first attempt started; `None` if its body never did.
     pub started_at: Option<DateTime<Utc>>,

@@ -24,6 +24,8 @@ pub enum Notification {
     },
     /// A run was closed as lost, and is to be retried.
     PendingRetry(PendingRetryOfJob),
+    /// A backfill was kept, or cancelled.
+    BackfillsChanged,
     /// There were more notifications than a session keeps, and the oldest were dropped. What they said is in
     /// the store.
     Lagged,

@@ -8,8 +8,11 @@
 //!
 //! The tests of a [`History`](crate::port::History) run [`history()`] on an empty one.
 //!
+//! A backend that keeps [`Backfills`](crate::port::Backfills) runs [`backfills()`] as well.
+//!
 //! The tests of a [`Schedule`](crate::port::Schedule) run [`schedule()`] on it.
 
+mod backfills;
 mod elector;
 mod history;
 mod locker;
@@ -22,6 +25,7 @@ use chrono::{DateTime, Utc};
 use futures_util::future::BoxFuture;
 
 pub use self::{
+    backfills::backfills,
     elector::elector,
     history::history,
     locker::locker,

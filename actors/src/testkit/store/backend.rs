@@ -20,7 +20,10 @@ use crate::{
     core::{duration::DurationText, operation::Operation},
     error,
     name::NodeId,
-    port::{Backend, Clock, ElectError, Elector, History, Lease, LockError, Locker, MemoryBounds, Session},
+    port::{
+        Backend, Backfills, Clock, ElectError, Elector, History, Lease, LockError, Locker, MemoryBounds,
+        Session,
+    },
     testkit::VirtualClock,
 };
 
@@ -200,6 +203,7 @@ fn changes(operation: Operation) -> bool {
             | Operation::Forget
             | Operation::KeepNames
             | Operation::Inquire
+            | Operation::Backfills
             | Operation::Prove
     )
 }
@@ -247,6 +251,10 @@ impl Backend for StoreBackend {
 
     fn history(&self, _: MemoryBounds) -> Option<Arc<dyn History>> {
         Some(self.store.history.clone())
+    }
+
+    fn backfills(&self) -> Option<Arc<dyn Backfills>> {
+        Some(Arc::new(self.clone()))
     }
 
     fn elector(&self) -> Arc<dyn Elector> {

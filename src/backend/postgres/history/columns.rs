@@ -144,13 +144,14 @@ fn origin(origin: &RunOrigin) -> &'static str {
     match origin {
         RunOrigin::Tick => "tick",
         RunOrigin::Trigger { .. } => "trigger",
+        RunOrigin::Backfill { .. } => "backfill",
         _ => "unknown",
     }
 }
 
 fn asked_by(origin: &RunOrigin) -> Option<&str> {
     match origin {
-        RunOrigin::Trigger { by } => by.as_ref().map(|by| by.as_str()),
+        RunOrigin::Trigger { by } | RunOrigin::Backfill { by, .. } => by.as_ref().map(|by| by.as_str()),
         _ => None,
     }
 }

@@ -6,8 +6,8 @@ use std::{sync::Arc, time::Duration};
 use callsheet_actors::{
     By, FencingToken, FireTime, JobName, LockKey, NodeId, RunId, Term,
     port::{
-        DecisionRecord, EndedRun, FailedRun, Holder, JobOperation, JobRecord, LastEnds, OperationRecord,
-        PageStart, RunOrigin, RunRecord,
+        BackfillId, DecisionRecord, EndedRun, FailedRun, Holder, JobOperation, JobRecord, LastEnds,
+        OperationRecord, PageStart, RunOrigin, RunRecord,
     },
 };
 use chrono::{DateTime, Utc};
@@ -25,6 +25,10 @@ pub(super) fn run(row: &Row) -> Result<RunRecord, Error> {
     record.origin = match row.try_get("origin")? {
         "tick" => RunOrigin::Tick,
         "trigger" => RunOrigin::Trigger { by: by(row)? },
+        "backfill" => match BackfillId::of_run(record.run) {
+            Some((backfill, _)) => RunOrigin::Backfill { backfill, by: by(row)? },
+            None => RunOrigin::Unknown,
+        },
         _ => RunOrigin::Unknown,
     };
     record.term = row.try_get::<_, Option<i64>>("term")?.map(|term| Term(term.unsigned_abs()));

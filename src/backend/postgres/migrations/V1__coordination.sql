@@ -174,6 +174,35 @@ UNION ALL
 SELECT run, token, claimed_at, NULL, fire_time, run_term, run_node, scope, run_job, name, NULL
 FROM names WHERE run IS NOT NULL;
 
+-- Fire times of the past that are run once more. Few, and changed only by whoever asks for one, and by the leader.
+CREATE TABLE backfills (
+    scope text COLLATE "C" NOT NULL,
+    backfill uuid NOT NULL,
+    job text COLLATE "C" NOT NULL,
+    range_from timestamptz NOT NULL,
+    range_to timestamptz NOT NULL,
+    max_concurrent integer NOT NULL,
+    spacing_millis bigint NOT NULL,
+    again boolean NOT NULL,
+    asked_by text,
+    created_at timestamptz NOT NULL,
+    -- How many fire times of the range were left out, since they had a run.
+    left_out integer NOT NULL,
+    fire_times timestamptz[] NOT NULL,
+    -- How often it was changed.
+    revision bigint NOT NULL DEFAULT 0,
+    -- running, finished, cancelled
+    state text COLLATE "C" NOT NULL DEFAULT 'running',
+    -- How many of the fire times were taken up: the cursor.
+    taken integer NOT NULL DEFAULT 0,
+    -- Those of them, by number from 0, of which it is not known that their runs have ended. While they are here no run of
+    -- theirs may be deleted from the table of runs: whoever drives the backfill next asks whether it was granted.
+    in_flight integer[] NOT NULL DEFAULT '{}',
+    failed integer NOT NULL DEFAULT 0,
+    cancelled_by text,
+    PRIMARY KEY (scope, backfill)
+);
+
 -- Whether the session of a beacon is over, as it stands now: nobody holds the lock of the beacon, or somebody does who
 -- is not the process and the role that registered it. Anybody who may connect can hold any advisory lock, as soon as it
 -- is free.
@@ -268,7 +297,7 @@ CREATE TABLE history_runs (
     job text COLLATE "C" NOT NULL,
     key text COLLATE "C" NOT NULL,
     slot integer NOT NULL,
-    -- tick, trigger, unknown
+    -- tick, trigger, backfill, unknown
     origin text NOT NULL,
     asked_by text,
     node uuid NOT NULL,

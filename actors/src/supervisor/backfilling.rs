@@ -1,0 +1,263 @@
+//! How a backfill is asked for: which fire times its range has, and which of them had a run.
+//!
+//! The job's actor says what its schedule answers, the history which fire times ran. A backfill that breaks a
+//! rule is refused whole.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use actix::prelude::*;
+use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
+use futures_util::future::ready;
+use tokio::time::timeout;
+
+use super::{
+    ANSWER_DEADLINE, SupervisorActor,
+    backfills::{call, unavailable},
+};
+use crate::{
+    core::{
+        backfill::{
+            BACKFILL_CONCURRENT_MAX, BACKFILL_SPACING_MAX, BACKFILL_TICKS_MAX, BACKFILLS_OPEN_MAX,
+            BackfillId, StoredBackfill,
+        },
+        duration::DurationText,
+        outcome::Outcome,
+        policy::Fires,
+        time::FireTime,
+    },
+    error::{BackfillError, Fault, Faults, given_name},
+    history::Recorder,
+    job::{JobHandle, JobMessage},
+    message::{Backfill, BackfillPreview, BackfillStatus, PreviewBackfill},
+    port::{BackfillPut, Backfills, HISTORY_PAGE_MAX, Retention, RunHistory, RunOrigin, RunRecord},
+};
+
+/// The most pages of runs that are read to find out which fire times had one: as many runs as are kept of a
+/// job by default, of each outcome, and some.
+const PAGES_MAX: usize = 100;
+
+/// How long before its fire time the id of a tick's run can be made: clocks differ.
+const BEFORE: TimeDelta = TimeDelta::seconds(75);
+
+/// What is to run, and what is not.
+struct Found {
+    fire_times: Vec<FireTime>,
+    left_out: Vec<FireTime>,
+}
+
+/// What a backfill is asked of.
+struct Asking {
+    job: Arc<JobHandle>,
+    asked: Backfill,
+    recorder: Recorder,
+    retention: Retention,
+    now: DateTime<Utc>,
+}
+
+fn text(at: DateTime<Utc>) -> String {
+    at.to_rfc3339_opts(SecondsFormat::AutoSi, true)
+}
+
+fn invalid(job: &JobHandle, fault: Fault) -> BackfillError {
+    BackfillError::Invalid(of_job(job, fault).into())
+}
+
+fn of_job(job: &JobHandle, fault: Fault) -> Fault {
+    fault.within(&format!("job {:?}", job.definition.name.as_str()))
+}
+
+/// What is wrong with a backfill, whatever the job.
+fn faults(asked: &Backfill, now: DateTime<Utc>) -> Vec<Fault> {
+    let Backfill { from, to, max_concurrent, spacing, max_ticks, .. } = asked;
+    let mut faults = Vec::new();
+    let mut fault = |subject: &str, value: String, rule: String, cure: &str| {
+        faults.push(Fault::new(subject, value, rule, cure));
+    };
+    if *to > now {
+        let rule = format!("a backfill ends in the past, and it is {} by the store's clock", text(now));
+        fault("to", text(*to), rule, "choose an earlier instant; what is to come is run by the schedule");
+    }
+    if from > to {
+        let value = format!("{} to {}", text(*from), text(*to));
+        let rule = "a range does not end before it starts".to_owned();
+        fault("from", value, rule, "write the earlier instant first");
+    }
+    if !(1..=BACKFILL_CONCURRENT_MAX).contains(max_concurrent) {
+        let rule = format!("1 to {BACKFILL_CONCURRENT_MAX} runs of a backfill are in progress at a time");
+        fault("max_concurrent", max_concurrent.to_string(), rule, "choose another number; 1 is the default");
+    }
+    if *spacing > BACKFILL_SPACING_MAX {
+        let rule = format!("starts are at most {} apart", DurationText(BACKFILL_SPACING_MAX));
+        fault("spacing", DurationText(*spacing).to_string(), rule, "choose a shorter one; 0 is the default");
+    }
+    if !(1..=BACKFILL_TICKS_MAX).contains(max_ticks) {
+        let rule = format!("a backfill has 1 to {BACKFILL_TICKS_MAX} fire times");
+        fault("max_ticks", max_ticks.to_string(), rule, "choose another bound, and a shorter range for each");
+    }
+    faults
+}
+
+/// What is wrong with a job that is to have a backfill.
+fn job_fault(job: &JobHandle) -> Option<Fault> {
+    let (definition, name) = (&job.definition, job.definition.name.as_str());
+    if definition.policies.fires == Fires::Local {
+        let rule = "each run of a backfill is claimed, and a job that fires on its node only claims nothing";
+        let cure = "trigger it for one fire time after the other (TriggerJob::fire_time), or let it fire as the leader's";
+        return Some(Fault::new("job", name, rule, cure));
+    }
+    if definition.schedule.counts_from_completion() {
+        let rule = "a backfill runs fire times of the past, and those that follow from the ends of runs are not known any more";
+        let cure = "trigger it for the instants that are wanted (TriggerJob::fire_time)";
+        return Some(Fault::new("job", name, rule, cure));
+    }
+    None
+}
+
+impl Asking {
+    async fn find(&self) -> Result<Found, BackfillError> {
+        let Backfill { from, to, max_ticks, again, .. } = self.asked;
+        let fire_times =
+            self.job.ask(|reply| JobMessage::FireTimesIn { range: (from, to), max: max_ticks, reply });
+        let name = self.job.definition.name.clone();
+        let Ok(Ok(Some(fire_times))) = timeout(ANSWER_DEADLINE, fire_times).await else {
+            return Err(BackfillError::Unresponsive { job: name });
+        };
+        if fire_times.len() > max_ticks {
+            let value = format!("{} to {}", text(from), text(to));
+            let rule = format!("the range has at most {max_ticks} fire times (max_ticks), and this has more");
+            let cure = "ask for a shorter range, and for the next one when it is finished";
+            return Err(invalid(&self.job, Fault::new("range", value, rule, cure)));
+        }
+        if again || fire_times.is_empty() {
+            return Ok(Found { fire_times, left_out: Vec::new() });
+        }
+        let ran = self.ran(&fire_times).await?;
+        let (left_out, fire_times) = fire_times.into_iter().partition(|at| ran.contains(at));
+        Ok(Found { fire_times, left_out })
+    }
+
+    /// Which of these had a run.
+    async fn ran(&self, fire_times: &[FireTime]) -> Result<BTreeSet<FireTime>, BackfillError> {
+        let Some(first) = fire_times.first().map(|first| first.instant()) else { return Ok(BTreeSet::new()) };
+        if !self.recorder.is_on() {
+            return Err(self.not_known("no history is kept"));
+        }
+        let kept = TimeDelta::from_std(self.retention.runs_for).unwrap_or(TimeDelta::MAX);
+        let kept_since = self.now.checked_sub_signed(kept).unwrap_or(DateTime::<Utc>::MIN_UTC);
+        if first < kept_since {
+            return Err(self.not_known(&format!("runs from before {} are not kept", text(kept_since))));
+        }
+        let from = first.checked_sub_signed(BEFORE).unwrap_or(first).max(DateTime::UNIX_EPOCH);
+        let job = self.job.definition.name.clone();
+        let mut asked = RunHistory::new().job(job).from(from).limit(HISTORY_PAGE_MAX);
+        let reader = self.recorder.read().await;
+        let (mut ran, mut succeeded) = (BTreeSet::new(), 0);
+        for _ in 0..PAGES_MAX {
+            let page = reader.runs(asked.clone()).await?;
+            ran.extend(page.runs.iter().filter(|run| is_of_schedule(run)).filter_map(|run| run.fire_time));
+            succeeded += page.runs.iter().filter(|run| run.outcome == Some(Outcome::Succeeded)).count();
+            let Some(next) = page.next else {
+                let kept = usize::try_from(self.retention.runs_per_job).unwrap_or(usize::MAX);
+                return if succeeded < kept {
+                    Ok(ran)
+                } else {
+                    Err(self.not_known(&format!("only the last {kept} runs are kept of a job")))
+                };
+            };
+            asked = asked.before(next);
+        }
+        Err(self.not_known("the job has had too many runs since to look at"))
+    }
+
+    fn not_known(&self, why: &str) -> BackfillError {
+        let value = format!("{} to {}", text(self.asked.from), text(self.asked.to));
+        let rule =
+            format!("fire times that had a run are left out, and it is not known which had one: {why}");
+        let cure = "ask for a later range, or with again(true) for all of them";
+        invalid(&self.job, Fault::new("range", value, rule, cure))
+    }
+
+    async fn put(self, store: Arc<dyn Backfills>) -> Result<StoredBackfill, BackfillError> {
+        let Found { fire_times, left_out } = self.find().await?;
+        let Self { job, asked, .. } = self;
+        if fire_times.is_empty() {
+            let value = format!("{} to {}", text(asked.from), text(asked.to));
+            let rule = format!(
+                "a backfill has something to run, and this has nothing: {} fire times, all of which had a run",
+                left_out.len()
+            );
+            let cure = "ask for another range, or with again(true)";
+            return Err(invalid(&job, Fault::new("range", value, rule, cure)));
+        }
+        let id = BackfillId::new(job.now().spare);
+        let name = job.definition.name.clone();
+        let backfill = StoredBackfill {
+            max_concurrent: asked.max_concurrent,
+            spacing: asked.spacing,
+            again: asked.again,
+            by: asked.by,
+            left_out: u32::try_from(left_out.len()).unwrap_or(u32::MAX),
+            ..StoredBackfill::new(id, name, (asked.from, asked.to), fire_times.into())
+        };
+        match call(store.put(&backfill)).await.map_err(unavailable)? {
+            BackfillPut::Kept => Ok(backfill),
+            BackfillPut::Full => Err(BackfillError::TooMany { max: BACKFILLS_OPEN_MAX }),
+        }
+    }
+}
+
+/// That of its tick, or of a former backfill; a trigger may name anything.
+fn is_of_schedule(run: &RunRecord) -> bool {
+    match run.origin {
+        RunOrigin::Tick | RunOrigin::Backfill { .. } | RunOrigin::Unknown => true,
+        RunOrigin::Trigger { .. } => false,
+    }
+}
+
+impl SupervisorActor {
+    fn ask_backfill(&self, asked: Backfill) -> Result<Asking, BackfillError> {
+        let Some(entry) = self.jobs.get(asked.job.as_str()) else {
+            return Err(BackfillError::UnknownJob { name: given_name(&asked.job) });
+        };
+        let (job, now) = (entry.job.clone(), entry.job.wall());
+        let mut faults = faults(&asked, now);
+        faults.extend(job_fault(&job));
+        let faults = faults.into_iter().map(|fault| of_job(&job, fault)).collect();
+        Faults::check(faults).map_err(BackfillError::Invalid)?;
+        let (recorder, retention) = (self.node().recorder.clone(), self.parts.retention);
+        Ok(Asking { job, asked, recorder, retention, now })
+    }
+}
+
+impl Handler<Backfill> for SupervisorActor {
+    type Result = ResponseActFuture<Self, Result<BackfillStatus, BackfillError>>;
+
+    fn handle(&mut self, asked: Backfill, _: &mut Self::Context) -> Self::Result {
+        let note = asked.note.clone();
+        let ready_to_ask = self.backfill_store().and_then(|store| Ok((store, self.ask_backfill(asked)?)));
+        let put = async move {
+            let (store, asking) = ready_to_ask?;
+            asking.put(store).await
+        };
+        Box::pin(put.into_actor(self).map(move |kept, actor, ctx| {
+            let kept = kept?;
+            actor.on_backfill_kept(&kept, note, ctx);
+            Ok(BackfillStatus::from(&kept))
+        }))
+    }
+}
+
+impl Handler<PreviewBackfill> for SupervisorActor {
+    type Result = ResponseFuture<Result<BackfillPreview, BackfillError>>;
+
+    fn handle(&mut self, PreviewBackfill(asked): PreviewBackfill, _: &mut Self::Context) -> Self::Result {
+        let asking = match self.backfill_store().and_then(|_| self.ask_backfill(asked)) {
+            Ok(asking) => asking,
+            Err(error) => return Box::pin(ready(Err(error))),
+        };
+        Box::pin(async move {
+            let Found { fire_times, left_out } = asking.find().await?;
+            Ok(BackfillPreview { count: fire_times.len(), fire_times, left_out })
+        })
+    }
+}

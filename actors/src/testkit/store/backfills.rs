@@ -1,0 +1,46 @@
+//! Backfills of a shared store.
+
+use futures_util::{FutureExt, future::BoxFuture};
+
+use super::backend::StoreBackend;
+use crate::{
+    core::operation::Operation,
+    name::{By, JobName, Term},
+    port::{BackfillId, BackfillMoved, BackfillProgress, BackfillPut, Backfills, LockError, StoredBackfill},
+};
+
+impl Backfills for StoreBackend {
+    fn put<'a>(&'a self, backfill: &'a StoredBackfill) -> BoxFuture<'a, Result<BackfillPut, LockError>> {
+        self.with_session(Operation::Backfills, |state, _, _| state.ledger.put_backfill(backfill)).boxed()
+    }
+
+    fn list<'a>(
+        &'a self,
+        job: Option<&'a JobName>,
+        only_running: bool,
+    ) -> BoxFuture<'a, Result<Vec<StoredBackfill>, LockError>> {
+        self.with_session(Operation::Backfills, move |state, _, _| state.ledger.backfills(job, only_running))
+            .boxed()
+    }
+
+    fn advance<'a>(
+        &'a self,
+        term: Term,
+        backfill: BackfillId,
+        progress: &'a BackfillProgress,
+    ) -> BoxFuture<'a, Result<BackfillMoved, LockError>> {
+        self.with_session(Operation::Backfills, move |state, _, _| {
+            state.ledger.advance_backfill(term, backfill, progress)
+        })
+        .boxed()
+    }
+
+    fn cancel<'a>(
+        &'a self,
+        backfill: BackfillId,
+        _: Option<&'a By>,
+    ) -> BoxFuture<'a, Result<Option<StoredBackfill>, LockError>> {
+        self.with_session(Operation::Backfills, move |state, _, _| state.ledger.cancel_backfill(backfill))
+            .boxed()
+    }
+}

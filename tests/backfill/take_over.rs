@@ -1,0 +1,165 @@
+//! Leaders that die, and whoever goes on.
+
+use std::collections::BTreeMap;
+
+use callsheet::{OnLost, RunId};
+
+use super::*;
+
+/// How often a first attempt of each run of a backfill started.
+fn first_starts(rig: &Rig) -> BTreeMap<RunId, usize> {
+    let mut starts = BTreeMap::new();
+    for recorded in rig.events() {
+        if let EventKind::RunStarted { run, attempt: 1, .. } = recorded.event.kind
+            && BackfillId::of_run(run).is_some()
+        {
+            *starts.entry(run).or_default() += 1;
+        }
+    }
+    starts
+}
+
+/// A store with a latency of a millisecond: a run of 3 ms, its claim, its end, and the changes of the row take about
+/// ten. The leader is killed after each of them.
+#[test]
+fn whenever_the_leader_is_killed_the_next_one_goes_on_and_each_fire_time_starts_once() {
+    let mut lost = 0;
+    for killed_after in 0..60 {
+        simulate(START, async |rig| {
+            rig.set_lease(secs(5));
+            let seen = Seen::default();
+            for _ in 0..3 {
+                rig.node(node_with([seen.job(Duration::from_millis(3))])).await;
+            }
+            rig.advance(secs(1)).await;
+            let leader = rig.leader().expect("somebody leads");
+            let asked_of = (leader + 1) % 3;
+            let kept = backfill(rig, asked_of, four_hours()).await;
+
+            rig.advance(Duration::from_millis(killed_after)).await;
+            rig.kill(leader);
+            rig.advance(mins(2)).await;
+
+            let finished = status(rig, asked_of, kept.id).await;
+            assert_eq!(finished.state, BackfillState::Finished, "killed after {killed_after} ms");
+            let starts = first_starts(rig);
+            let runs: Vec<_> = (0..4).map(|nth| kept.id.run(nth)).collect();
+            // One that was claimed right before its leader died may have been lost before its body started.
+            let unstarted: Vec<_> = runs.iter().filter(|run| !starts.contains_key(run)).collect();
+            let is_lost = |wanted: RunId| {
+                rig.count(|kind| matches!(kind, EventKind::RunLost { run, .. } if *run == wanted)) > 0
+            };
+            assert!(
+                unstarted.iter().all(|run| is_lost(**run)),
+                "killed after {killed_after} ms: {unstarted:?}"
+            );
+            assert!(starts.values().all(|count| *count == 1), "killed after {killed_after} ms: {starts:?}");
+            lost += rig.count(|kind| matches!(kind, EventKind::RunLost { .. }));
+        });
+    }
+    assert!(lost > 5, "it is killed during runs as well: {lost}");
+}
+
+#[test]
+fn a_leader_that_is_cut_off_and_its_successor_start_each_fire_time_once() {
+    for cut_off_after in (0..60).step_by(3) {
+        simulate(START, async |rig| {
+            rig.set_lease(secs(5));
+            let seen = Seen::default();
+            for _ in 0..2 {
+                rig.node(node_with([seen.job(Duration::from_millis(3))])).await;
+            }
+            rig.advance(secs(1)).await;
+            let leader = rig.leader().expect("somebody leads");
+            let kept = backfill(rig, leader, four_hours()).await;
+
+            rig.advance(Duration::from_millis(cut_off_after)).await;
+            rig.cut_off(leader);
+            rig.advance(secs(30)).await;
+            rig.reconnect(leader);
+            rig.advance(mins(1)).await;
+
+            assert_eq!(status(rig, leader, kept.id).await.state, BackfillState::Finished);
+            let starts = first_starts(rig);
+            assert!(starts.values().all(|count| *count == 1), "cut off after {cut_off_after} ms: {starts:?}");
+        });
+    }
+}
+
+#[test]
+fn nobody_asks_again_for_a_run_whose_end_was_pushed_out_of_the_stores_memory() {
+    simulate(START, async |rig| {
+        rig.set_lease(secs(5));
+        // The body of the backfill ends; then very many others do, before the row of the backfill says so.
+        let many = Job::new("many", every(Duration::from_millis(1))).run(async |_| {});
+        let seen = Seen::default();
+        let job = || seen.job(Duration::from_millis(3));
+        for _ in 0..2 {
+            rig.node(node_with([job()])).await;
+        }
+        rig.add(0, many).await.expect("it is right");
+        rig.advance(secs(1)).await;
+        let leader = rig.leader().expect("somebody leads");
+        // No change of the row gets through from now on: the claim and the end do.
+        let kept = backfill(rig, leader, four_hours()).await;
+        rig.advance(Duration::from_millis(3)).await;
+        rig.store().refuse([callsheet::Operation::Backfills], "the disk is full");
+        rig.advance(secs(8)).await;
+        let before = first_starts(rig).len();
+        rig.kill(leader);
+        rig.store().refuse_nothing();
+        rig.advance(mins(2)).await;
+
+        assert!(before >= 1, "one ran while the store refused");
+        let other = 1 - leader;
+        assert_eq!(status(rig, other, kept.id).await.state, BackfillState::Finished);
+        assert!(first_starts(rig).values().all(|count| *count == 1));
+        assert_eq!(first_starts(rig).len(), 4);
+    });
+}
+
+#[test]
+fn a_lost_run_of_a_backfill_is_retried_if_its_job_says_so() {
+    simulate(START, async |rig| {
+        rig.set_lease(secs(5));
+        let seen = Seen::default();
+        for _ in 0..2 {
+            rig.node(node_with([seen.job(mins(1)).on_lost(OnLost::Retry)])).await;
+        }
+        rig.advance(secs(1)).await;
+        let leader = rig.leader().expect("somebody leads");
+        let kept = backfill(rig, 1 - leader, four_hours()).await;
+        rig.advance(secs(30)).await;
+
+        rig.kill(leader);
+        rig.advance(mins(10)).await;
+
+        assert_eq!(status(rig, 1 - leader, kept.id).await.state, BackfillState::Finished);
+        let second = rig.count(
+            |kind| matches!(kind, EventKind::RunStarted { run, attempt: 2, .. } if *run == kept.id.run(0)),
+        );
+        assert_eq!(second, 1);
+        assert_eq!(first_starts(rig).len(), 4);
+        assert!(first_starts(rig).values().all(|count| *count == 1));
+    });
+}
+
+#[test]
+fn a_backfill_goes_on_on_the_next_leader_after_a_shutdown() {
+    simulate(START, async |rig| {
+        let seen = Seen::default();
+        for _ in 0..2 {
+            rig.node(node_with([seen.job(mins(1))])).await;
+        }
+        rig.advance(secs(1)).await;
+        let leader = rig.leader().expect("somebody leads");
+        let kept = backfill(rig, leader, four_hours()).await;
+        rig.advance(secs(30)).await;
+
+        rig.shutdown(leader, hours(1)).await;
+        rig.advance(mins(10)).await;
+
+        assert_eq!(status(rig, 1 - leader, kept.id).await.state, BackfillState::Finished);
+        assert_eq!(seen.backfilled(), ["00:00", "01:00", "02:00", "03:00"]);
+    });
+}
