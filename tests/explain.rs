@@ -1,11 +1,12 @@
 //! Why a job ran late, or not at all: stories on the rig, each explained by the node that is asked.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use callsheet::{
-    Answer, By, Callsheet, Delay, Error, EventKind, Explain, ExplainError, Explanation, Fires, Job, JobName,
-    JobOperation, Misfire, NotDecided, NotKnown, OnLost, Operations, Outcome, Overlap, PauseJobs, ResumeJobs,
-    SkipReason, TriggerJob, When,
+    Answer, By, Callsheet, Delay, Error, EventKind, Explain, ExplainError, Explanation, Fires,
+    HistoryOptions, Job, JobName, JobOperation, MemoryBounds, Misfire, NotDecided, NotKnown, OnLost,
+    Operations, Outcome, Overlap, PauseJobs, ResumeJobs, SkipReason, TriggerJob, When,
+    port::History,
     schedule::{at, calendar, cron, every},
     testkit::{
         Rig,
@@ -13,9 +14,12 @@ use callsheet::{
         simulate,
     },
 };
+use callsheet_actors::adapter::MemoryHistory;
 use chrono::{DateTime, TimeDelta, Utc};
 
 mod common;
+#[path = "common/explained.rs"]
+mod told;
 use common::{hours, mins, node_with, obedient, secs};
 
 const START: &str = "2026-01-05T00:00:00Z";
@@ -485,6 +489,29 @@ fn what_comes_after_the_last_run_of_a_limited_job_says_so() {
         assert!(matches!(second, Answer::Ran { .. }), "{second:?}");
         for time in ["03:00:00", "09:00:00"] {
             assert_eq!(answer(rig, node, "twice", time).await, Answer::Exhausted { limit: 2 }, "{time}");
+        }
+    });
+}
+
+#[test]
+fn every_reason_that_is_recorded_is_told_by_a_history_in_memory() {
+    simulate(START, async |rig| {
+        let history = Arc::new(MemoryHistory::new(MemoryBounds::default()));
+        let mut options = HistoryOptions::default();
+        options.store = Some(history.clone());
+        let mut builder = node_with([]).history(options);
+        let table = told::table(rig.now());
+        let mut expected = Vec::new();
+        for told::Told { job, name, at, records, said } in table {
+            history.write(&records).await.expect("it is written");
+            builder = builder.job(job);
+            expected.push((name, at, said));
+        }
+        let node = rig.node(builder).await;
+
+        for (name, at, said) in expected {
+            let told = explained(rig, node, &name, at).await.answer.to_string();
+            assert_eq!(told, said, "{name}");
         }
     });
 }

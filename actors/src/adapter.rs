@@ -3,6 +3,7 @@
 //!
 //! * [`Ledger`]: the rules of a store, in memory. A store of one process wraps it; others compare themselves
 //!   with it.
+//! * [`RecordsBackend`]: a backend over any store of [records](crate::port::Records), with the rules of the ledger.
 //! * [`MemoryHistory`]: a [history](crate::port::History) in memory.
 //! * [`Backoff`]: the pauses before something that failed is tried again.
 //! * [`RoundTrips`], [`LeaseFit`], [`lease_min`]: how long a round trip takes, and which lease that allows.
@@ -11,9 +12,9 @@
 //! * [`bounded`], [`one_line`], [`storable`], [`Grouped`]: texts of others, made fit to be shown and to be
 //!   stored.
 //!
-//! Nothing here does any I/O or reads a clock.
+//! Nothing here but [`RecordsBackend`] does any I/O or reads a clock.
 
-pub use crate::history::MemoryHistory;
+pub use crate::{history::MemoryHistory, records::RecordsBackend};
 
 pub use crate::core::{
     backoff::Backoff,

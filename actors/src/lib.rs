@@ -68,6 +68,7 @@ mod permits;
 mod placement;
 pub mod port;
 mod recipient;
+mod records;
 mod run;
 pub mod serde;
 mod signal;

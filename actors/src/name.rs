@@ -148,6 +148,30 @@ impl From<&JobName> for String {
     }
 }
 
+impl JobName {
+    /// A name that was checked before it was stored.
+    pub(crate) fn stored(name: impl Into<Arc<str>>) -> Self {
+        Self(name.into())
+    }
+
+    /// The name, to be stored.
+    pub(crate) fn to_stored(&self) -> Arc<str> {
+        self.0.clone()
+    }
+}
+
+impl LockKey {
+    /// A key that was checked before it was stored.
+    pub(crate) fn stored(key: impl Into<Arc<str>>) -> Self {
+        Self(key.into())
+    }
+
+    /// The key, to be stored.
+    pub(crate) fn to_stored(&self) -> Arc<str> {
+        self.0.clone()
+    }
+}
+
 impl From<&JobName> for LockKey {
     fn from(job: &JobName) -> Self {
         Self(job.0.clone())

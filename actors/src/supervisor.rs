@@ -96,7 +96,7 @@ use crate::{
     metrics::JobMeters,
     name::{JobName, Term},
     node::Node,
-    port::{Authority, Backfills, JobOperation, Retention},
+    port::{Able, Authority, Backfills, JobOperation, Retention},
     run::Origin,
 };
 
@@ -131,8 +131,8 @@ pub(crate) const ENTRY_BYTES: usize = size_of::<Entry>();
 pub(crate) struct Supervised {
     /// What its jobs share, the node among it.
     pub(crate) jobs: Arc<JobHost>,
-    pub(crate) backend: &'static str,
-    pub(crate) single_node: bool,
+    /// What decides which jobs can be added.
+    pub(crate) able: Able,
     pub(crate) forget_after: Duration,
     pub(crate) retention: Retention,
     /// What lasts longer is a problem.

@@ -14,9 +14,10 @@ use callsheet_actors::{
     metrics::SCOPE_LABEL_LOCAL,
     port::{
         Advanced, AtOnce, Backend, BackfillId, BackfillMoved, BackfillProgress, BackfillPut, Backfills,
-        Campaign, ClaimRequest, Clock, ClosedRuns, Completed, Completion, CursorAdvance, ElectError, Elector,
-        Enrolled, Enrolment, Forgotten, Grant, History, Inquiry, LeaderView, LockError, Locker, MemoryBounds,
-        Notification, Observation, Pause, PendingRetryOfJob, Renewal, Session, StoredBackfill, Verdict,
+        Campaign, Capabilities, Capability, ClaimRequest, Clock, ClosedRuns, Completed, Completion,
+        CursorAdvance, ElectError, Elector, Enrolled, Enrolment, Forgotten, Grant, History, Inquiry,
+        LeaderView, LockError, Locker, MemoryBounds, Notification, Observation, Pause, PendingRetryOfJob,
+        Renewal, Session, StoredBackfill, Verdict,
     },
 };
 use chrono::{DateTime, Utc};
@@ -117,6 +118,11 @@ impl Backend for Local {
 
     fn single_node(&self) -> bool {
         true
+    }
+
+    /// All but that anything outlives the process.
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::ALL.without(Capability::DurableCursor)
     }
 }
 

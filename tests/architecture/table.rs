@@ -51,6 +51,13 @@ pub(crate) const LAYERS: &[Layer] = &[
             "actors/src/port/records/*.rs",
         ],
     ),
+    // A backend over any store of records.
+    Layer {
+        name: "records",
+        files: &["actors/src/records.rs", "actors/src/records/*.rs"],
+        chapters: &[&["actors/src/records.rs", "actors/src/records/*.rs"]],
+        never: &[],
+    },
     // What is no actor, and is used by several of them.
     Layer {
         name: "shared",
@@ -61,12 +68,14 @@ pub(crate) const LAYERS: &[Layer] = &[
             "actors/src/explain/*.rs",
             "actors/src/{permits,catch_ups,placement,body_queue,body_watch,node,history}.rs",
             "actors/src/listener/{publisher,stream,subscriber}.rs",
-            "actors/src/{node,definition,health,history}/*.rs",
+            "actors/src/{node,definition,health,history,body_queue}/*.rs",
         ],
         // A job as it is written, and as it was checked.
         // What is recorded, on its way.
         chapters: &[
             &["actors/src/definition.rs", "actors/src/definition/*.rs"],
+            // Those that wait, and who begins them.
+            &["actors/src/body_queue.rs", "actors/src/body_queue/*.rs"],
             &["actors/src/history/{recorder,writer,open_runs,collected,dropped}.rs"],
         ],
         never: &[],

@@ -1,5 +1,11 @@
 //! The test kit.
 
+use callsheet::{
+    port::{Backend, LockError, Records, SystemClock},
+    testkit::MemoryRecords,
+};
+use callsheet_actors::adapter::RecordsBackend;
+
 use super::*;
 
 /// What a story panics with.
@@ -79,5 +85,26 @@ fn a_fake_period_is_positive() {
             // There may be none, as it is beyond what a date can say.
             let _ = callsheet::schedule::Schedule::next_after(&schedule, after);
         }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_over_records_is_one_that_the_store_takes() {
+    let records = Arc::new(MemoryRecords::new(Arc::new(SystemClock::default())));
+    let limits = records.limits();
+    let (least, most) = (*limits.ttl.start(), *limits.ttl.end());
+    let backend = |lease| RecordsBackend::new(records.clone(), "bounds", lease);
+
+    for lease in [Duration::ZERO, NANO, least - NANO, most + NANO, Duration::MAX] {
+        let faults = backend(lease).faults();
+        assert_eq!(faults.len(), 1, "{lease:?}: {faults:?}");
+        let opened = backend(lease).locker().open().await;
+        assert!(matches!(opened, Err(LockError::Refused { .. })), "{lease:?}: {opened:?}");
+    }
+    for lease in [least, most] {
+        let backend = backend(lease);
+        assert!(backend.faults().is_empty(), "{lease:?}");
+        let session = backend.locker().open().await.expect("a session opens");
+        assert!(backend.locker().trusts(session), "{lease:?}");
     }
 }

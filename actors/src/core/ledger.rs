@@ -1,14 +1,17 @@
 //! The rules of claims, as a value in memory: cursors, keys, tokens and open runs.
 //!
 //! The embedded backend is this behind a mutex; the shared store of the test kit adds sessions that die,
-//! terms that change hands, and faults. An adapter to a database enforces the same rules in its statements.
+//! terms that change hands, and faults. A store of records is loaded into it part by part: see `cut`. An adapter to
+//! a database enforces the same rules in its statements.
 
 mod backfills;
 mod claims;
+mod cut;
 mod ends;
 mod enrolments;
 mod record;
 mod row;
+mod stored;
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -21,8 +24,10 @@ use foldhash::HashMap;
 pub use self::record::Record;
 #[cfg(any(test, feature = "testkit"))]
 pub(crate) use self::row::ROW_BYTES;
+pub(crate) use self::stored::{FloorRow, NameRow, RetryRow};
 use self::{
     backfills::BackfillRows,
+    cut::Happened,
     enrolments::Declared,
     row::{JobRow, is_same, lasts},
 };
@@ -93,6 +98,8 @@ pub struct Ledger {
     lost: VecDeque<RunId>,
     backfills: BackfillRows,
     records: Option<Vec<Record>>,
+    /// What happened, if it holds a part of a store only.
+    cut: Option<Box<Happened>>,
 }
 
 impl Ledger {
@@ -192,6 +199,10 @@ impl Ledger {
     }
 
     fn tell_all(&mut self, notification: &Notification) {
+        if let Some(cut) = &mut self.cut {
+            cut.told.push((None, notification.clone()));
+            return;
+        }
         self.told = true;
         self.live.values_mut().for_each(|told| tell(told, notification.clone()));
     }

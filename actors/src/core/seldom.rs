@@ -9,7 +9,7 @@ use std::{
 };
 
 /// A list that is nearly always empty, and as small as a pointer until it is filled for the first time.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq)]
 #[allow(clippy::box_collection, reason = "there are many, and a vector takes three times as much in each")]
 pub(crate) struct Seldom<T>(Option<Box<Vec<T>>>);
 

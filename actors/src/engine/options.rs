@@ -164,6 +164,8 @@ impl EngineOptions {
     pub fn check(&self) -> Result<(), Faults> {
         let (definitions, mut faults) = define_all(self.jobs.clone(), self.clock.now());
         faults.extend(conflicts(definitions.iter().map(Definition::declares), |_| None));
+        let able = self.backend.able();
+        faults.extend(definitions.iter().flat_map(|job| able.faults(&job.name, &job.policies)));
         faults.extend(self.backend.faults());
         faults.extend(self.hooks.fault());
         faults.extend(self.history.faults());

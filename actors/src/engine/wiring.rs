@@ -180,8 +180,7 @@ pub(super) async fn start_actors(
     });
     let supervised = Supervised {
         jobs: jobs_host,
-        backend: backend.name(),
-        single_node: backend.single_node(),
+        able: backend.able(),
         forget_after,
         retention: history.retention,
         lease: backend.lease(),

@@ -183,7 +183,9 @@ fn skipped(tick: FireTime, span: &SkippedSpan<'_>, known: &Known, evidence: &mut
     // Somebody may have resumed it since: then that pause is not the one that is meant.
     let newest = changes().find(|change| change.at <= record.at.max(last.instant()));
     let pause = newest.filter(|newest| is_same && newest.operation == JobOperation::Paused);
-    let pause = pause.filter(|pause| pause.by == by && pause.note == text);
+    let pause = pause.filter(|pause| (by.is_none() || pause.by == by) && pause.note == text);
+    // A node hears of a pause, from the answer to a claim, before it hears who asked for it.
+    let by = by.or_else(|| pause?.by.clone());
     evidence.extend(pause.map(|pause| Evidence::Operation(Box::new(pause.clone()))));
     Answer::Skipped { reason, text, by, run: None }
 }

@@ -38,6 +38,8 @@ struct Kept {
     chunks: VecDeque<Chunk>,
     /// How many they are.
     runs: usize,
+    /// Runs that failed and are older than those, in their order: a tenth of all runs at most.
+    failures: VecDeque<RunRecord>,
     /// Runs in progress.
     open: HashMap<RunId, RunRecord>,
     decisions: BTreeMap<(DateTime<Utc>, i64), DecisionRecord>,
@@ -107,6 +109,16 @@ impl Same {
 
 /// So many runs are kept together.
 const CHUNK: usize = 64;
+
+/// So many of all runs may be failures that are older than the rest: the tenth part.
+const FAILURES_PART: usize = 10;
+
+fn has_failed(run: &RunRecord) -> bool {
+    match run.outcome {
+        Some(Outcome::Succeeded | Outcome::Cancelled) | None => false,
+        Some(Outcome::Failed | Outcome::Panicked | Outcome::TimedOut | Outcome::Lost) => true,
+    }
+}
 
 /// When a run was written, as far as it says.
 fn written_at(run: &RunRecord) -> DateTime<Utc> {
@@ -196,7 +208,7 @@ impl Kept {
 
     fn has_ended(&self, run: RunId, more: &[RunRecord]) -> bool {
         let chunks = self.chunks.iter().rev().filter(|chunk| chunk.may_have(run));
-        let mut all = chunks.flat_map(|chunk| &chunk.runs).chain(more);
+        let mut all = chunks.flat_map(|chunk| &chunk.runs).chain(&self.failures).chain(more);
         all.any(|ended| ended.run == run && ended.outcome != Some(Outcome::Lost))
     }
 
@@ -212,8 +224,8 @@ impl Kept {
 
     /// Drops what is beyond the bounds. What room that frees is left for the next runs.
     fn shrink(&mut self, room: &mut Vec<RunRecord>, bounds: MemoryBounds) {
-        while self.runs > bounds.runs {
-            self.drop_runs(self.runs - bounds.runs, room);
+        while self.runs > 0 && self.runs + self.failures.len() > bounds.runs {
+            self.drop_runs(self.runs + self.failures.len() - bounds.runs, bounds.runs / FAILURES_PART, room);
         }
         while self.decisions.len() > bounds.decisions {
             self.drop_decision();
@@ -222,24 +234,30 @@ impl Kept {
             self.drop_operation();
         }
         while self.bytes > bounds.bytes {
+            let failure = self.failures.front().map(written_at);
             let run = self.chunks.front().and_then(|chunk| chunk.runs.first()).map(written_at);
             let decision = self.decisions.first_key_value().map(|((at, _), _)| *at);
             let operation = self.operations.first_key_value().map(|((at, _), _)| *at);
             // What is oldest, of whatever kind.
-            match [run, decision, operation].into_iter().flatten().min() {
+            match [failure, run, decision, operation].into_iter().flatten().min() {
                 None => break,
-                oldest if oldest == run => self.drop_runs(1, room),
+                oldest if oldest == failure => self.drop_failure(),
+                oldest if oldest == run => self.drop_runs(1, 0, room),
                 oldest if oldest == decision => self.drop_decision(),
                 _ => self.drop_operation(),
             }
         }
     }
 
-    /// Drops the oldest runs: so many, or the rest of their chunk.
-    fn drop_runs(&mut self, count: usize, room: &mut Vec<RunRecord>) {
+    /// Drops the oldest runs: so many, or the rest of their chunk. Of those that failed so many stay.
+    fn drop_runs(&mut self, count: usize, failures: usize, room: &mut Vec<RunRecord>) {
         let Some(oldest) = self.chunks.front_mut() else { return };
         let count = count.min(oldest.runs.len());
         for run in oldest.runs.drain(..count) {
+            if failures > 0 && has_failed(&run) {
+                self.failures.push_back(run);
+                continue;
+            }
             self.bytes -= bytes_of(&run);
             self.pruned_to = self.pruned_to.max(Some(written_at(&run)));
         }
@@ -250,6 +268,15 @@ impl Kept {
         {
             *room = oldest.runs;
         }
+        while self.failures.len() > failures && failures > 0 {
+            self.drop_failure();
+        }
+    }
+
+    fn drop_failure(&mut self) {
+        let Some(oldest) = self.failures.pop_front() else { return };
+        self.bytes -= bytes_of(&oldest);
+        self.pruned_to = self.pruned_to.max(Some(written_at(&oldest)));
     }
 
     fn drop_decision(&mut self) {
@@ -267,8 +294,8 @@ impl Kept {
 
     fn runs(&self, asked: &RunHistory) -> RunPage {
         let everywhere = RunHistory { outcome: None, ..asked.clone() };
-        let all =
-            self.open.values().chain(self.chunks.iter().rev().flat_map(|chunk| chunk.runs.iter().rev()));
+        let ended = self.chunks.iter().rev().flat_map(|chunk| chunk.runs.iter().rev());
+        let all = self.open.values().chain(ended).chain(self.failures.iter().rev());
         let mut found: Vec<_> = all.filter(|run| everywhere.admits(run)).collect();
         // It is stable: of one run, what was written last comes first.
         found.sort_by_key(|run| Reverse(run.run));
@@ -324,6 +351,9 @@ impl Kept {
             let mut keeps = keeps.into_iter().rev();
             chunk.runs.retain(|_| keeps.next().unwrap_or(true));
         }
+        if let Some(since) = failures {
+            self.failures.retain(|run| run.ended_at.is_none_or(|ended| ended >= since));
+        }
         self.chunks.retain(|chunk| !chunk.runs.is_empty());
         self.runs = self.chunks.iter().map(|chunk| chunk.runs.len()).sum();
         if let Some(since) = since(retention.decisions_for) {
@@ -333,7 +363,7 @@ impl Kept {
         if let Some(since) = since(retention.operations_for) {
             self.operations.retain(|(at, _), _| *at >= since);
         }
-        let runs = self.chunks.iter().flat_map(|chunk| &chunk.runs).map(bytes_of);
+        let runs = self.chunks.iter().flat_map(|chunk| &chunk.runs).chain(&self.failures).map(bytes_of);
         let decisions = self.decisions.values().map(|one| size_of_val(one) + one.text_bytes());
         let operations = self.operations.values().map(|one| size_of_val(one) + one.text_bytes());
         self.bytes = runs.chain(decisions).chain(operations).sum();

@@ -383,6 +383,26 @@ fn what_takes_too_many_bytes_in_memory_costs_the_oldest_records_of_whatever_kind
 }
 
 #[test]
+fn failures_stay_longer_in_memory_and_take_a_tenth_of_the_room() {
+    let bounds = MemoryBounds { runs: 100, ..MemoryBounds::default() };
+    let ids = RunIds::of(NodeId::numbered(1));
+    let failed = |second| {
+        let mut batch = ended(&ids, second);
+        batch.runs.iter_mut().for_each(|run| run.outcome = Some(Outcome::Failed));
+        batch
+    };
+    let first = (0..15).map(failed);
+    let history = in_memory(bounds, first.chain((100..1_000).map(|second| ended(&ids, second))));
+
+    let all = at_once(history.runs(&RunHistory::new().limit(1_000))).runs;
+    let failures = at_once(history.runs(&RunHistory::new().outcome(Outcome::Failed))).runs;
+
+    assert_eq!((all.len(), failures.len()), (100, 10));
+    let newest = failures.first().and_then(|run| run.ended_at);
+    assert_eq!(newest, Some(DateTime::UNIX_EPOCH + TimeDelta::seconds(14)), "of too many the oldest go");
+}
+
+#[test]
 fn the_row_of_a_job_says_up_to_when_memory_has_dropped_something() {
     let bounds = MemoryBounds { runs: 2, ..MemoryBounds::default() };
     let ids = RunIds::of(NodeId::numbered(1));

@@ -4,7 +4,7 @@ use std::{any::Any, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Backfills, Clock, Elector, History, Locker, MemoryBounds};
+use super::{Able, Backfills, Capabilities, Clock, Elector, History, Locker, MemoryBounds};
 use crate::{error::Fault, name::NodeId, word::words};
 
 /// An elector and a locker on one store: a term means something only in the store that granted it.
@@ -78,6 +78,19 @@ pub trait Backend: Send + Sync + 'static {
     /// Whether there can be no other node. Default: `false`.
     fn single_node(&self) -> bool {
         false
+    }
+
+    /// What the store can do: a job whose policies need something else is refused when it is added, by the name
+    /// of the policy and of the backend. Default: all that there is.
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::ALL
+    }
+}
+
+impl dyn Backend {
+    /// What decides which jobs can be added.
+    pub(crate) fn able(&self) -> Able {
+        Able { backend: self.name(), capabilities: self.capabilities(), single_node: self.single_node() }
     }
 }
 

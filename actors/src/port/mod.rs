@@ -4,6 +4,7 @@
 mod backend;
 mod backfills;
 mod body;
+mod capabilities;
 mod clock;
 mod divergence;
 mod elector;
@@ -28,6 +29,8 @@ pub use backfills::{
     StoredBackfill,
 };
 pub use body::Body;
+pub(crate) use capabilities::Able;
+pub use capabilities::{Capabilities, Capability};
 pub use clock::{CLOCK_LOOK_EVERY, Clock, SystemClock};
 pub use divergence::{
     DIVERGED_RUNS_MAX, DivergedRun, Divergence, GRANTED_RUNS_MAX, GrantedRun, KnownHistory,

@@ -68,6 +68,16 @@ impl ScheduleIdentity {
         Self { version, ..self }
     }
 
+    /// The identity that was stored as these.
+    pub(crate) const fn of_digest(version: u32, digest: [u8; 16]) -> Self {
+        Self { version, digest }
+    }
+
+    /// The digest of the rule.
+    pub(crate) const fn digest(self) -> [u8; 16] {
+        self.digest
+    }
+
     /// The version by which it was made.
     pub const fn version(self) -> u32 {
         self.version

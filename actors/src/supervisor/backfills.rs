@@ -312,7 +312,7 @@ impl SupervisorActor {
         if !matches!(self.phase, Phase::Running) {
             return Err(BackfillError::ShuttingDown);
         }
-        let backend = self.parts.backend;
+        let backend = self.parts.able.backend;
         self.parts.backfills.clone().ok_or(BackfillError::NotKept { backend })
     }
 }

@@ -117,7 +117,7 @@ impl MovedClocks {
 impl SupervisorActor {
     /// Looks at the clocks now, and whenever one of them may have moved.
     pub(super) fn watch_clocks(&mut self, ctx: &mut Context<Self>) {
-        if self.parts.single_node {
+        if self.parts.able.single_node {
             return self.watch_own_clocks(ctx);
         }
         // Before the look: a step that comes after it ends the wait.
@@ -170,7 +170,7 @@ impl SupervisorActor {
     fn look_at_clocks(&mut self, ctx: &mut Context<Self>) {
         // The store's clock is told by how far the node's is from it. If it has moved, too, the lock actor
         // reports it. Of a store in this process nothing else is measured, and no other thread is woken up.
-        if !self.parts.single_node {
+        if !self.parts.able.single_node {
             self.parts.lock.do_send(ReadClock);
         } else if self.node().measure_store_clock() {
             self.on_store_clock_moved(ctx);

@@ -56,7 +56,8 @@ impl SupervisorActor {
         }
         let (page, jobs): (Vec<_>, Vec<_>) = page.into_iter().unzip();
         let retries = page.iter().any(|enrolment| enrolment.retry_lost);
-        if retries && !self.parts.single_node && !std::mem::replace(&mut self.asks_pending_retries, true) {
+        if retries && !self.parts.able.single_node && !std::mem::replace(&mut self.asks_pending_retries, true)
+        {
             self.ask_pending_retries(ctx);
         }
         self.enrolling.start();

@@ -85,7 +85,7 @@ impl Records<'_> {
             known.runs.extend(runs);
             known.decisions.extend(decisions);
             known.has_unread |= unread > 0;
-            let is_missing = |view: &TickView| view.at < self.now && !is_found(&known, view.at);
+            let is_missing = |view: &TickView| view.at < self.now && !is_found(&known, view.at, to);
             if !views.iter().any(is_missing) {
                 break;
             }
@@ -218,9 +218,13 @@ fn late() -> ExplainError {
     HistoryError::Unavailable { history: "scheduler's", reason }.into()
 }
 
-fn is_found(known: &Known, at: DateTime<Utc>) -> bool {
-    known.runs.iter().any(|run| run.fire_time.is_some_and(|tick| tick.instant() == at))
-        || known.decisions.iter().any(|record| covers(record, at))
+/// Whether what became of a tick is known, and what delayed its run, from what was recorded before an instant.
+fn is_found(known: &Known, at: DateTime<Utc>, before: DateTime<Utc>) -> bool {
+    let has_run = |run: &RunRecord| {
+        run.fire_time.is_some_and(|tick| tick.instant() == at)
+            && run.started_at.is_none_or(|started| started < before)
+    };
+    known.runs.iter().any(has_run) || known.decisions.iter().any(|record| covers(record, at))
 }
 
 fn is_recorded_before(known: &Known, at: DateTime<Utc>) -> bool {

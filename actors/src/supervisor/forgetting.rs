@@ -67,7 +67,7 @@ impl SupervisorActor {
 
     /// Says which jobs this node has, page by page, again and again for as long as the engine runs.
     pub(super) fn keep_names_later(&mut self, ctx: &mut Context<Self>) {
-        if !self.parts.single_node && !std::mem::replace(&mut self.keeping_names, true) {
+        if !self.parts.able.single_node && !std::mem::replace(&mut self.keeping_names, true) {
             self.keep_names_after(Sweep::default(), ctx);
         }
     }

@@ -47,7 +47,8 @@ impl SupervisorActor {
         }
         let (node, lease) = (self.node(), self.parts.lease);
         let (wall, elapsed) = node.clock.read();
-        let may_follow = !self.parts.single_node || matches!(node.candidacy(), Candidacy::Withdrawn { .. });
+        let may_follow =
+            !self.parts.able.single_node || matches!(node.candidacy(), Candidacy::Withdrawn { .. });
         if may_follow && node.leadership.term(elapsed).is_none() {
             let silent = elapsed.saturating_sub(node.leader.last().at);
             if silent > lease {
@@ -125,14 +126,14 @@ impl SupervisorActor {
         let node = self.node();
         let elapsed = node.clock.elapsed();
         let term = node.leadership.term(elapsed);
-        let role = match (self.parts.single_node, term) {
+        let role = match (self.parts.able.single_node, term) {
             (true, _) => Role::Local,
             (false, Some(_)) => Role::Leader,
             (false, None) => Role::Follower,
         };
         HealthReport {
             node: node.id,
-            backend: self.parts.backend.to_owned(),
+            backend: self.parts.able.backend.to_owned(),
             role,
             term,
             candidacy: node.candidacy(),

@@ -26,7 +26,7 @@ impl SupervisorActor {
     /// Says that this node declares no policy any more for keys of which it fires no job. A page that fails
     /// is asked again; meanwhile only jobs with a key that is being taken back are not enrolled.
     pub(super) fn retract(&mut self, keys: impl IntoIterator<Item = LockKey>, ctx: &mut Context<Self>) {
-        if self.connected && !self.parts.single_node {
+        if self.connected && !self.parts.able.single_node {
             self.keys.retract(keys);
             self.retract_next(ctx);
         }
@@ -69,7 +69,7 @@ impl SupervisorActor {
         let claimed = definitions.iter().filter(|definition| definition.policies.fires != Fires::Local);
         let sharing = claimed.map(Definition::declares).filter(Declares::shares_a_key);
         let asked: Vec<_> = sharing.map(Declares::to_declaration).collect();
-        if asked.is_empty() || !self.connected || self.parts.single_node {
+        if asked.is_empty() || !self.connected || self.parts.able.single_node {
             return None;
         }
         let lock = self.parts.lock.clone();

@@ -47,7 +47,7 @@ impl SupervisorActor {
     }
 
     pub(super) fn inquire(&mut self, ctx: &mut Context<Self>) {
-        if self.term.is_some() || !self.connected || self.parts.single_node {
+        if self.term.is_some() || !self.connected || self.parts.able.single_node {
             return;
         }
         let is_asked = |entry: &Entry| entry.firing.needs_leader();

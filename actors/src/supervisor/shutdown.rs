@@ -100,7 +100,7 @@ impl SupervisorActor {
         ctx: &mut Context<Self>,
     ) {
         self.publish(|| EventKind::ShutdownStarted { deadline });
-        let (drain, tally, mut over) = Drain::new(!self.parts.single_node);
+        let (drain, tally, mut over) = Drain::new(!self.parts.able.single_node);
         // Before the phase and the term change: in a moment this node fires nothing any more, and a job's
         // actor may see so before it hears of the drain.
         self.drain_everybody(&Arc::new(drain));

@@ -17,7 +17,7 @@ impl SupervisorActor {
     /// Looks now, for a session was opened, and every minute from then on: a node that comes later sees those
     /// that were there, and they see it.
     pub(super) fn compare_zone_data(&mut self, ctx: &mut Context<Self>) {
-        if self.parts.single_node || self.node().zone_data.is_empty() {
+        if self.parts.able.single_node || self.node().zone_data.is_empty() {
             return;
         }
         self.look_at_zone_data(ctx);

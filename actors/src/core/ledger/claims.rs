@@ -127,7 +127,9 @@ impl Ledger {
 
     fn tell_to_stop(&mut self, run: RunId) {
         let session = self.open.get(&run).map(|open| open.session);
-        if let Some(told) = session.and_then(|session| self.live.get_mut(&session)) {
+        if let Some(cut) = &mut self.cut {
+            cut.told.push((session, Notification::Stop { run }));
+        } else if let Some(told) = session.and_then(|session| self.live.get_mut(&session)) {
             tell(told, Notification::Stop { run });
             self.told = true;
         }

@@ -29,7 +29,8 @@ impl Ledger {
             Some(open) if open.session == session && open.token == end.token => {
                 self.close(end.run, end.outcome);
                 self.closed.push_back((end.run, end.token));
-                if self.closed.len() > CLOSED_MAX {
+                // A cut holds as many as its rows.
+                if self.closed.len() > CLOSED_MAX && self.cut.is_none() {
                     self.closed.pop_front();
                 }
                 let pause = self.count_failure(end);
@@ -105,11 +106,19 @@ impl Ledger {
         pending_retries
     }
 
+    /// Closes a run of a dead session as lost, if it is open still.
+    pub(crate) fn close_if_dead(&mut self, now: DateTime<Utc>, run: RunId) -> Option<LostRun> {
+        let dead = self.open.get(&run).is_some_and(|open| !self.is_live(open.session));
+        if dead { self.close_as_lost(now, run, true) } else { None }
+    }
+
     pub(super) fn close_as_lost(&mut self, now: DateTime<Utc>, run: RunId, anchors: bool) -> Option<LostRun> {
         let OpenRun { session, job, fire_time, losses, .. } = self.close(run, Outcome::Lost)?;
         let node = self.nodes.get(&session).copied();
         self.lost.push_back(run);
-        if self.lost.len() > CLOSED_MAX {
+        if let Some(cut) = &mut self.cut {
+            cut.lost.push((job.clone(), run));
+        } else if self.lost.len() > CLOSED_MAX {
             self.lost.pop_front();
         }
         let losses = losses.saturating_add(1);

@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, time::Duration};
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
 
 use super::{Barred, Ledger, NEVER, Record, row::JobRow};
 use crate::{
@@ -183,6 +183,13 @@ impl Ledger {
         }
     }
 
+    /// As [`keep_name`](Self::keep_name), unless it was held within the last `fresh` of the ledger's age.
+    pub(crate) fn keep_name_unless_fresh(&mut self, job: &JobName, fresh: Duration) {
+        if self.jobs.get(job).is_some_and(|row| self.age.saturating_sub(row.held) > fresh) {
+            self.keep_name(job);
+        }
+    }
+
     /// Forgets, as the leader of `term`, what was withdrawn or held by nobody for so long, while somebody
     /// led.
     pub fn forget(&mut self, now: DateTime<Utc>, term: Term, after: Duration) -> Forgotten {
@@ -223,7 +230,7 @@ impl Ledger {
     }
 
     /// Somebody who lives declares a policy for the key.
-    fn is_declared(&self, key: &LockKey) -> bool {
+    pub(super) fn is_declared(&self, key: &LockKey) -> bool {
         let Some(declared) = self.declared.get(key) else { return false };
         declared.by.iter().any(|by| self.is_live(*by))
             || declared.term.is_some_and(|(term, _)| self.is_led(term))
@@ -233,5 +240,6 @@ impl Ledger {
 /// The instant that was so long before `now`.
 fn before(now: DateTime<Utc>, known_for: Duration) -> DateTime<Utc> {
     let known_for = TimeDelta::from_std(known_for).ok();
-    known_for.and_then(|known_for| now.checked_sub_signed(known_for)).unwrap_or(NEVER)
+    // In microseconds, as stores keep it.
+    known_for.and_then(|known_for| now.checked_sub_signed(known_for)).map_or(NEVER, |at| at.trunc_subsecs(6))
 }

@@ -3,39 +3,55 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::stored::{instant, is_zero};
 use crate::{
     core::{policy::PENDING_RETRIES_MAX, seldom::Seldom},
     name::{RunId, Term},
     port::{Enrolment, Pause, PendingRetry, ScheduleIdentity, StoredState},
 };
 
-#[derive(Debug)]
+/// Its fields are those of the [stored form](super::stored) as well.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct JobRow {
+    #[serde(with = "instant")]
     pub(super) cursor: DateTime<Utc>,
     /// `None` for a row that is only there for its pause.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "identity")]
     pub(super) schedule: Option<ScheduleIdentity>,
     /// The run of the tick at the cursor.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) run: Option<RunId>,
     /// The newest move of the cursor over ticks that nobody ran.
+    #[serde(rename = "advance", default, skip_serializing_if = "Option::is_none")]
     pub(super) newest_advance: Option<Uuid>,
     /// The term under which it was last enrolled, if it was under one.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "term")]
     pub(super) term: Option<Term>,
+    #[serde(default, skip_serializing_if = "is_false")]
     pub(super) withdrawn: bool,
     /// How many of its ticks were granted, since it was enrolled for the first time, or added again after it
     /// was withdrawn.
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub(super) runs: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) pause: Option<Box<Pause>>,
     /// How many of its last runs in a row failed.
+    #[serde(default, skip_serializing_if = "none_failed")]
     pub(super) failures: u32,
     /// A run that is lost is retried.
+    #[serde(rename = "retry", default, skip_serializing_if = "is_false")]
     pub(super) retry_lost: bool,
     /// The cursor moves to the end of a run that is lost.
+    #[serde(rename = "anchor", default, skip_serializing_if = "is_false")]
     pub(super) from_completion: bool,
     /// How old the ledger was when the job was last enrolled, kept or withdrawn.
+    #[serde(default, with = "age")]
     pub(super) held: Duration,
     /// Its pending retries, in the order of the runs.
+    #[serde(skip)]
     pub(super) pending_retries: Seldom<PendingRetry>,
 }
 
@@ -105,6 +121,70 @@ impl JobRow {
     pub(super) fn stored(&self, now: DateTime<Utc>) -> Box<StoredState> {
         let pending_retries = self.pending_retries.iter().copied().collect();
         Box::new(StoredState { pause: self.pause(now).cloned(), failures: self.failures, pending_retries })
+    }
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+fn is_false(is: &bool) -> bool {
+    !is
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+fn none_failed(failures: &u32) -> bool {
+    *failures == 0
+}
+
+/// The version and the digest.
+mod identity {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+    use uuid::Uuid;
+
+    use crate::port::ScheduleIdentity;
+
+    pub(super) fn serialize<S: Serializer>(
+        identity: &Option<ScheduleIdentity>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        // As a UUID, the sixteen bytes are sixteen bytes in every format.
+        identity
+            .map(|identity| (identity.version(), Uuid::from_bytes(identity.digest())))
+            .serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<ScheduleIdentity>, D::Error> {
+        let stored = Option::<(u32, Uuid)>::deserialize(deserializer)?;
+        Ok(stored.map(|(version, digest)| ScheduleIdentity::of_digest(version, digest.into_bytes())))
+    }
+}
+
+mod term {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use crate::name::Term;
+
+    pub(super) fn serialize<S: Serializer>(term: &Option<Term>, serializer: S) -> Result<S::Ok, S::Error> {
+        term.map(|Term(term)| term).serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Term>, D::Error> {
+        Ok(Option::<u64>::deserialize(deserializer)?.map(Term))
+    }
+}
+
+/// Milliseconds.
+mod age {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(age: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u64(u64::try_from(age.as_millis()).unwrap_or(u64::MAX))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+        u64::deserialize(deserializer).map(Duration::from_millis)
     }
 }
 

@@ -4,7 +4,8 @@
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct MemoryBounds {
-    /// How many runs, at least 1. Default: 10,000.
+    /// How many runs, at least 1. Up to a tenth of them are failures that are older than the rest: they are kept
+    /// longer. Default: 10,000.
     pub runs: usize,
     /// How many decisions, at least 1. Default: 10,000.
     pub decisions: usize,

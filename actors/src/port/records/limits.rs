@@ -17,7 +17,8 @@ pub struct RecordLimits {
     pub unit_records: usize,
     /// The most records in one commit, those that are kept included. At least as many as in one unit.
     pub commit_records: usize,
-    /// The most bytes of one record. At least 16 KiB.
+    /// The most bytes of one record. At least 64 KiB: a thousand pending retries of a job
+    /// are one record.
     pub record_bytes: usize,
     /// The most bytes that one commit writes, without the names. At least as many as in one record.
     pub commit_bytes: usize,

@@ -6,7 +6,7 @@ use crate::port::{HINT_BYTES_MAX, RECORD_ID_MAX};
 /// The least that a store takes.
 const READS_MIN: usize = 64;
 const UNIT_RECORDS_MIN: usize = 16;
-const RECORD_BYTES_MIN: usize = 16 * 1_024;
+const RECORD_BYTES_MIN: usize = 64 * 1_024;
 
 /// How many units, and reads, are tried at most where a store has no limit to speak of.
 const TRIED_MAX: usize = 2_048;

@@ -1,0 +1,196 @@
+//! A client of records in memory: it remembers its sessions, takes less at once, and loses answers.
+
+use std::{
+    collections::HashSet,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use callsheet::{
+    port::{
+        Commit, Committed, HintStream, RecordKind, RecordLimits, RecordName, RecordPage, RecordSession,
+        RecordSnapshot, RecordTraits, Records, RecordsError,
+    },
+    testkit::MemoryRecords,
+};
+use futures_util::{FutureExt, future::BoxFuture};
+use tokio::time::sleep;
+
+/// What an adapter may leave out, so that a race finds it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Broken {
+    Nothing,
+    /// The leader's record, and the session of the term, are not compared.
+    Leader,
+    /// The own session is not compared.
+    Session,
+    /// The versions of records are not compared: the newest ones are written over.
+    Versions,
+}
+
+pub(crate) struct Client {
+    store: MemoryRecords,
+    limits: Option<RecordLimits>,
+    opened: Mutex<Vec<RecordSession>>,
+    /// What goes wrong, by chance.
+    chance: Option<Mutex<Chance>>,
+    broken: Broken,
+    /// The sessions that were ended.
+    dead: Arc<Mutex<HashSet<u64>>>,
+}
+
+impl Client {
+    pub(crate) fn new(store: MemoryRecords, limits: Option<RecordLimits>) -> Self {
+        Self {
+            store,
+            limits,
+            opened: Mutex::default(),
+            chance: None,
+            broken: Broken::Nothing,
+            dead: Arc::default(),
+        }
+    }
+
+    /// One that loses answers, and is slow.
+    pub(crate) fn faulty(
+        store: MemoryRecords,
+        seed: u64,
+        broken: Broken,
+        dead: Arc<Mutex<HashSet<u64>>>,
+    ) -> Self {
+        let chance = Some(Mutex::new(Chance(seed)));
+        Self { chance, broken, dead, ..Self::new(store, None) }
+    }
+
+    /// All sessions so far.
+    pub(crate) fn opened(&self) -> Vec<RecordSession> {
+        self.opened.lock().expect("nobody panicked").clone()
+    }
+
+    fn roll(&self, sides: u64) -> Option<u64> {
+        self.chance.as_ref().map(|chance| chance.lock().expect("nobody panicked").roll(sides))
+    }
+
+    /// The way to the store.
+    async fn way(&self) {
+        if let Some(millis) = self.roll(20) {
+            sleep(Duration::from_millis(millis)).await;
+        }
+    }
+
+    async fn as_broken(&self, commit: &Commit) -> Commit {
+        let mut commit = commit.clone();
+        match self.broken {
+            Broken::Nothing => {}
+            Broken::Leader => {
+                commit.leader = None;
+                commit.alive.truncate(1);
+            }
+            Broken::Session if !commit.alive.is_empty() => drop(commit.alive.remove(0)),
+            Broken::Session => {}
+            Broken::Versions => {
+                for change in commit.units.iter_mut().flat_map(|unit| &mut unit.records) {
+                    let name = std::slice::from_ref(&change.name);
+                    let read = self.store.read(name, &[]).await.expect("an answer");
+                    change.version = read.records[0].version;
+                }
+            }
+        }
+        commit
+    }
+}
+
+/// A small generator of numbers that look random.
+#[derive(Debug, Clone)]
+pub(crate) struct Chance(pub(crate) u64);
+
+impl Chance {
+    pub(crate) fn roll(&mut self, sides: u64) -> u64 {
+        // SplitMix64.
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed ^ (mixed >> 31)) % sides
+    }
+}
+
+impl Records for Client {
+    fn limits(&self) -> RecordLimits {
+        self.limits.clone().unwrap_or_else(|| self.store.limits())
+    }
+
+    fn traits(&self) -> RecordTraits {
+        self.store.traits()
+    }
+
+    fn open(&self, ttl: Duration) -> BoxFuture<'_, Result<RecordSession, RecordsError>> {
+        async move {
+            let session = self.store.open(ttl).await?;
+            self.opened.lock().expect("nobody panicked").push(session);
+            Ok(session)
+        }
+        .boxed()
+    }
+
+    fn renew(&self, session: RecordSession) -> BoxFuture<'_, Result<bool, RecordsError>> {
+        self.store.renew(session)
+    }
+
+    fn end(&self, session: RecordSession) -> BoxFuture<'_, Result<(), RecordsError>> {
+        self.dead.lock().expect("nobody panicked").insert(session.0);
+        self.store.end(session)
+    }
+
+    fn read<'a>(
+        &'a self,
+        names: &'a [RecordName],
+        sessions: &'a [RecordSession],
+    ) -> BoxFuture<'a, Result<RecordSnapshot, RecordsError>> {
+        async move {
+            self.limits().check_reads(names, sessions)?;
+            self.way().await;
+            self.store.read(names, sessions).await
+        }
+        .boxed()
+    }
+
+    fn commit<'a>(&'a self, commit: &'a Commit) -> BoxFuture<'a, Result<Committed, RecordsError>> {
+        async move {
+            commit.check(&self.limits())?;
+            self.way().await;
+            let commit = self.as_broken(commit).await;
+            match self.roll(25) {
+                // It never arrives, its answer is lost, or it arrives later.
+                Some(0) => Err(RecordsError::Timeout),
+                Some(1) => {
+                    let _ = self.store.commit(&commit).await?;
+                    Err(RecordsError::Timeout)
+                }
+                Some(2) => {
+                    let store = self.store.clone();
+                    tokio::spawn(async move {
+                        sleep(Duration::from_millis(40)).await;
+                        let _ = store.commit(&commit).await;
+                    });
+                    Err(RecordsError::Timeout)
+                }
+                Some(_) | None => self.store.commit(&commit).await,
+            }
+        }
+        .boxed()
+    }
+
+    fn list<'a>(
+        &'a self,
+        kind: RecordKind,
+        after: Option<&'a str>,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<RecordPage, RecordsError>> {
+        self.store.list(kind, after, limit.min(self.limits().reads))
+    }
+
+    fn subscribe(&self) -> BoxFuture<'_, Result<HintStream, RecordsError>> {
+        self.store.subscribe()
+    }
+}
