@@ -4,7 +4,10 @@
 #[path = "../common/redis.rs"]
 mod harness;
 
+mod backend;
+mod cluster;
 mod faults;
+mod nodes;
 mod proxy;
 mod records;
 mod refusals;

@@ -86,6 +86,35 @@ async fn a_primary_that_becomes_a_replica_refuses_and_is_left() {
 }
 
 #[tokio::test]
+async fn a_primary_that_became_a_replica_answers_nothing_that_may_be_outdated() {
+    let [former, other] = [Server::start(Durability::Nothing), Server::start(Durability::Nothing)];
+    let clients = [(); 5].map(|()| Redis::new("scope", former.url()).records());
+    let [reads, lists, renews, conflicts, guarded] = clients;
+    let session = renews.open(60 * SECOND).await.expect("it opens");
+    let version = write(&*conflicts, "job", Version::ABSENT, "one").await;
+    for records in [&reads, &lists, &guarded] {
+        records.read(&[], &[session]).await.expect("it is connected");
+    }
+
+    former.ask(&format!("REPLICAOF 127.0.0.1 {}", other.port()));
+
+    let answers = [
+        reads.read(&[], &[session]).await.err(),
+        lists.list(callsheet::port::RecordKind::Name, None, 10).await.err(),
+        renews.renew(session).await.err(),
+        conflicts.commit(&put("job", Version(version.0 ^ 1), "two")).await.err(),
+        guarded.commit(&Commit { alive: vec![session], ..put("job", version, "two") }).await.err(),
+    ];
+    for answer in answers {
+        let answer = answer.expect("no answer of a replica is believed");
+        assert!(
+            matches!(&answer, RecordsError::NotDone { reason } if reason.contains("is a replica")),
+            "{answer:?}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn a_sentinel_is_no_server() {
     let primary = Server::start(Durability::Nothing);
     let sentinel = Server::sentinel_of(&primary, 1);

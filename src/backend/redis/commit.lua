@@ -17,12 +17,18 @@
 local CHUNK = 4000
 local byte, sub = string.byte, string.sub
 
+-- A write that changes nothing: a replica, which may lag, refuses it. Where nothing else is written, it says so.
+local function of_primary(answer)
+  redis.call('HDEL', KEYS[1], '')
+  return answer
+end
+
 for i = 3, #KEYS do
-  if redis.call('EXISTS', KEYS[i]) == 0 then return {'dead', i - 3} end
+  if redis.call('EXISTS', KEYS[i]) == 0 then return of_primary({'dead', i - 3}) end
 end
 if ARGV[2] ~= '-' then
   local leader = redis.call('HGET', KEYS[1], ARGV[1])
-  if (leader and sub(leader, 1, 8) or '') ~= ARGV[2] then return {'moved'} end
+  if (leader and sub(leader, 1, 8) or '') ~= ARGV[2] then return of_primary({'moved'}) end
 end
 
 local sizes, changes, hinting = ARGV[4], ARGV[5], ARGV[6]
@@ -86,4 +92,5 @@ for i = 1, #hinting / 2 do
   if answers[high * 256 + low] == '1' then redis.pcall('PUBLISH', ARGV[3], ARGV[hints + i]) end
 end
 local time = redis.call('TIME')
-return {'done', table.concat(answers), time[1], time[2]}
+local answer = {'done', table.concat(answers), time[1], time[2]}
+return puts + deletes > 0 and answer or of_primary(answer)

@@ -4,6 +4,8 @@
 -- KEYS  the records, and the names
 -- ARGV  the bounds of the names; how many at most; after how many bytes it is enough
 local CHUNK = 64
+-- A write that changes nothing: a replica, which may lag, refuses it.
+redis.call('HDEL', KEYS[1], '')
 local names = redis.call('ZRANGEBYLEX', KEYS[2], ARGV[1], ARGV[2], 'LIMIT', 0, ARGV[3])
 local page = {#names == tonumber(ARGV[3]) and 1 or 0}
 local bytes = 0

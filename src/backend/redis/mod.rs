@@ -24,7 +24,11 @@ use std::{
     time::Duration,
 };
 
-use callsheet_actors::{Fault, port::Records};
+use callsheet_actors::{
+    Fault, NodeId,
+    adapter::RecordsBackend,
+    port::{Backend, Capabilities, Clock, Elector, Locker, Records},
+};
 
 use self::{records::RedisRecords, settings::Settings};
 
@@ -70,10 +74,10 @@ const URL_VARIABLE: &str = "CALLSHEET_REDIS_URL";
 /// `?sentinel=NAME` the hosts are Sentinels, which are asked where the primary of that name is; they are asked
 /// without a password, and over TLS if the URL says so. In a cluster any server can be named. A connection that
 /// is lost, or silent beyond the deadline of a call, is made again, after pauses from 50 ms to 1 s.
-#[derive(Clone)]
 pub struct Redis {
     settings: Settings,
     records: OnceLock<Arc<RedisRecords>>,
+    backend: OnceLock<RecordsBackend>,
 }
 
 impl Redis {
@@ -103,7 +107,7 @@ impl Redis {
     }
 
     fn with(settings: Settings) -> Self {
-        Self { settings, records: OnceLock::new() }
+        Self { settings, records: OnceLock::new(), backend: OnceLock::new() }
     }
 
     fn set(&self, set: impl FnOnce(&mut Settings)) -> Self {
@@ -148,11 +152,54 @@ impl Redis {
     /// The records of the scope, as a client of this node's sees them. Connections are made when they are needed,
     /// on the runtime of whoever asks first.
     pub fn records(&self) -> Arc<dyn Records> {
-        self.shared_records()
+        self.records.get_or_init(|| Arc::new(RedisRecords::new(Arc::new(self.settings.clone())))).clone()
     }
 
-    fn shared_records(&self) -> Arc<RedisRecords> {
-        self.records.get_or_init(|| Arc::new(RedisRecords::new(Arc::new(self.settings.clone())))).clone()
+    fn backend(&self) -> &RecordsBackend {
+        let Settings { scope, lease, .. } = &self.settings;
+        self.backend.get_or_init(|| RecordsBackend::new(self.records(), scope.as_str(), *lease))
+    }
+}
+
+impl Backend for Redis {
+    fn name(&self) -> &'static str {
+        "redis"
+    }
+
+    fn scope(&self) -> Arc<str> {
+        self.settings.scope.as_str().into()
+    }
+
+    fn faults(&self) -> Vec<Fault> {
+        self.settings.faults()
+    }
+
+    fn node(&self) -> Option<NodeId> {
+        self.backend().node()
+    }
+
+    fn set_clock(&self, clock: Arc<dyn Clock>) {
+        self.backend().set_clock(clock);
+    }
+
+    fn set_zone_data(&self, version: Arc<str>) {
+        self.backend().set_zone_data(version);
+    }
+
+    fn elector(&self) -> Arc<dyn Elector> {
+        self.backend().elector()
+    }
+
+    fn locker(&self) -> Arc<dyn Locker> {
+        self.backend().locker()
+    }
+
+    fn lease(&self) -> Duration {
+        self.settings.lease
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.backend().capabilities()
     }
 }
 

@@ -272,7 +272,7 @@ impl Records for RedisRecords {
         async move {
             let key = self.keys.session(session);
             let write = |command: &mut Cmd| {
-                command.arg(1).arg(&key);
+                command.arg(2).arg(&key).arg(&self.keys.records);
             };
             let answer =
                 self.link.call(async |connection| run(connection, Script::Renew, write).await).await?;

@@ -2,7 +2,7 @@
 
 use std::{fmt, time::Duration};
 
-use callsheet_actors::{CALL_DEADLINE, DurationText, Fault, NodeId, metrics::SCOPE_LABEL_LOCAL};
+use callsheet_actors::{CALL_DEADLINE, DurationText, Fault, metrics::SCOPE_LABEL_LOCAL};
 use rustls::ClientConfig;
 
 use super::address::{self, Address};
@@ -24,7 +24,6 @@ pub(super) const CONNECT_TIMEOUT: Duration = CALL_DEADLINE.saturating_sub(Durati
 #[derive(Clone)]
 pub(super) struct Settings {
     pub(super) scope: String,
-    pub(super) node: NodeId,
     pub(super) lease: Duration,
     deadline: Option<Duration>,
     /// What is wrong with the URL, if it is none.
@@ -35,7 +34,7 @@ pub(super) struct Settings {
 impl Settings {
     pub(super) fn new(scope: String, url: &str) -> Self {
         let (address, certificates) = address::read(url);
-        Self { scope, node: NodeId::random(), lease: LEASE_DEFAULT, deadline: None, address, certificates }
+        Self { scope, lease: LEASE_DEFAULT, deadline: None, address, certificates }
     }
 
     /// Settings that are none: this is wrong with the URL.
@@ -133,7 +132,7 @@ impl fmt::Debug for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Without the URL: it may contain a password.
         let mut shown = f.debug_struct("Settings");
-        shown.field("scope", &self.scope).field("node", &self.node).field("lease", &self.lease);
+        shown.field("scope", &self.scope).field("lease", &self.lease);
         shown.field("deadline", &self.deadline()).finish_non_exhaustive()
     }
 }
