@@ -10,7 +10,7 @@ use crate::{
     FireTime,
     event::Outcome,
     name::JobName,
-    port::{DurationCounts, EndedRun, FailedRun, JobRecord, Pause, PauseChange, RunRecord},
+    port::{DurationCounts, EndedRun, FailedRun, JobRecord, LastEnds, Pause, PauseChange, RunRecord},
 };
 
 /// What a history knows of a job, for one whose store does not count: it is a value in memory, or in a file.
@@ -77,6 +77,12 @@ impl JobRow {
         if pause.is_none() || !self.pause.as_deref().is_some_and(goes_on) {
             self.pause = pause.map(Box::new);
         }
+    }
+
+    /// How its runs ended last.
+    pub fn last_ends(&self, job: JobName) -> LastEnds {
+        let (last_run, last_success) = (self.last_run.map(|run| run.at), self.last_success);
+        LastEnds { job, last_run, last_success, consecutive_failures: self.consecutive_failures }
     }
 
     /// What is answered of the job, without who holds it.

@@ -3,7 +3,8 @@
 use callsheet_actors::{
     JobName, Outcome, RunId,
     port::{
-        DecisionPage, Decisions, Holder, JobRecord, OperationPage, Operations, PageStart, RunHistory, RunPage,
+        DecisionPage, Decisions, Holder, JobRecord, LastEnds, OperationPage, Operations, PageStart,
+        RunHistory, RunPage,
     },
 };
 use chrono::{DateTime, Days, Utc};
@@ -84,6 +85,12 @@ pub(super) fn job(
     record.holder =
         open.and_then(|open| run_from_json(&open)).map(|open| Holder { run: open.run, node: open.node });
     Ok(Some(record))
+}
+
+/// How the runs of jobs ended last, of those of which something is known.
+pub(super) fn last_ends(connection: &Connection, jobs: &[JobName]) -> rusqlite::Result<Vec<LastEnds>> {
+    let known = jobs.iter().map(|job| Ok(job_row(connection, job)?.map(|row| row.last_ends(job.clone()))));
+    known.filter_map(Result::transpose).collect()
 }
 
 /// What a page of decisions or operations is asked with.

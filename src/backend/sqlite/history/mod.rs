@@ -12,9 +12,12 @@ mod write;
 
 use std::{fmt, sync::atomic::AtomicUsize};
 
-use callsheet_actors::port::{
-    Batch, DecisionPage, Decisions, History, HistoryError, JobHistory, JobRecord, OperationPage, Operations,
-    Retention, RunHistory, RunPage,
+use callsheet_actors::{
+    JobName,
+    port::{
+        Batch, DecisionPage, Decisions, History, HistoryError, JobHistory, JobRecord, LastEnds,
+        OperationPage, Operations, Retention, RunHistory, RunPage,
+    },
 };
 use chrono::{DateTime, Utc};
 use futures_util::{FutureExt, future::BoxFuture};
@@ -66,6 +69,11 @@ impl History for SqliteHistory {
     ) -> BoxFuture<'a, Result<Option<JobRecord>, HistoryError>> {
         let job = job.clone();
         self.ask(move |connection| ask::job(connection, &job, Utc::now()))
+    }
+
+    fn last_ends<'a>(&'a self, jobs: &'a [JobName]) -> BoxFuture<'a, Result<Vec<LastEnds>, HistoryError>> {
+        let jobs = jobs.to_vec();
+        self.ask(move |connection| ask::last_ends(connection, &jobs))
     }
 
     fn decisions<'a>(&'a self, asked: &'a Decisions) -> BoxFuture<'a, Result<DecisionPage, HistoryError>> {
