@@ -254,10 +254,11 @@ impl Builder {
     /// after a downtime do not start together; 1 to 1,000,000, `None` is no bound. Default: 1,000
     /// ([`CATCH_UP_PER_SECOND_DEFAULT`](crate::CATCH_UP_PER_SECOND_DEFAULT)).
     ///
-    /// A tick that is late by more than [`misfire_after`](crate::Job::misfire_after) when it is found, or when the
-    /// pause of its job ends, waits for its turn; the one whose [misfire window](crate::Misfire) ends soonest is
-    /// first. If the window ends meanwhile it is skipped, with the reason `misfire`. A tick on time waits for
-    /// nobody's turn. Turns that are less than 10 ms apart are given together.
+    /// A tick that is late by more than [`misfire_after`](crate::Job::misfire_after) when this node begins to decide
+    /// its job's ticks, when the machine wakes up, or when the pause of its job ends, waits for its turn; the one
+    /// whose [misfire window](crate::Misfire) ends soonest is first. If the window ends meanwhile it is skipped,
+    /// with the reason `misfire`. A tick on time waits for nobody's turn, and neither does one that is late because
+    /// the node is busy. Turns that are less than 10 ms apart are given together.
     ///
     /// The leader claims the ticks of all [`Leader`](crate::Fires::Leader) jobs, so its pace is that of the
     /// cluster. Of [`AnyNode`](crate::Fires::AnyNode) jobs, of those that the leader does not have, and of

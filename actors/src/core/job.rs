@@ -219,6 +219,10 @@ impl JobMachine {
                 self.give_callers_up(effects);
             }
             Input::WakeUp => self.on_wake_up(now, effects),
+            Input::ClockMoved => {
+                self.turn.on_gap();
+                self.on_wake_up(now, effects);
+            }
             Input::Trigger => self.on_trigger(now, effects),
             Input::Backfill { run } => self.on_backfill(now, run, effects),
             Input::Claimed { run, verdict } => self.on_claimed(now, run, verdict, effects),

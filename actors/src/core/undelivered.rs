@@ -44,6 +44,7 @@ impl Fate {
             | Input::Suspend
             | Input::Leave { .. }
             | Input::WakeUp
+            | Input::ClockMoved
             | Input::Trigger
             | Input::Backfill { .. } => Self::Nothing,
             input if is_taken_over => Self::HandOn(input),

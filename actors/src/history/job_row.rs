@@ -9,7 +9,7 @@ use crate::{
     FireTime,
     event::Outcome,
     name::JobName,
-    port::{DurationCounts, EndedRun, FailedRun, JobRecord, Pause, PauseChange, RunRecord},
+    port::{DurationCounts, EndedRun, FailedRun, JobRecord, LastEnds, Pause, PauseChange, RunRecord},
 };
 
 /// The row of a job.
@@ -72,6 +72,11 @@ impl JobRow {
         if pause.is_none() || !self.pause.as_deref().is_some_and(goes_on) {
             self.pause = pause.map(Box::new);
         }
+    }
+
+    pub(super) fn last_ends(&self, job: JobName) -> LastEnds {
+        let (last_run, last_success) = (self.last_run.map(|run| run.at), self.last_success);
+        LastEnds { job, last_run, last_success, consecutive_failures: self.consecutive_failures }
     }
 
     pub(super) fn record(&self, job: JobName) -> JobRecord {

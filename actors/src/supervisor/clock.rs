@@ -241,7 +241,7 @@ impl SupervisorActor {
         let host = self.parts.jobs.clone();
         let held = host.placement.hold();
         for (_, job) in rearming.soon.by_ref().take(SOON_PAGE) {
-            job.send(Input::WakeUp);
+            job.send(Input::ClockMoved);
         }
         let pause = if rearming.soon.len() > 0 {
             // As soon as the supervisor has handled what came meanwhile.
@@ -265,7 +265,7 @@ impl SupervisorActor {
         rearming.done += page.len();
         for (_, Entry { job, firing, .. }) in page {
             if rearming.moved.concerns(firing.fires()) && job.wake_time.micros().is_some() {
-                job.send(Input::WakeUp);
+                job.send(Input::ClockMoved);
             }
         }
         rearming.rest.goes_on()

@@ -25,6 +25,7 @@ impl JobMachine {
         // An answer of the store may have been under way when the job was told to drain.
         if !self.closing.draining {
             self.mode = Mode::Firing(authority);
+            self.turn.on_gap();
             if authority.is_some() {
                 let StoredState { pause, failures, pending_retries } = stored;
                 self.pause.set_stored(pause);

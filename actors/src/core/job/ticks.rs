@@ -75,6 +75,7 @@ impl JobMachine {
         self.skip_waited_too_long(now, effects);
         // Most steps find nothing due.
         let due = if self.cursor.has_due(now) { self.collect(now, effects)? } else { None };
+        self.turn.gap_is_over();
         self.drain_backlog(now, authority, due, effects);
         if self.cursor.next.is_none() && self.backlog.is_empty() && self.asked.is_nothing() {
             self.follow_completion()?;

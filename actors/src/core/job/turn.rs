@@ -1,8 +1,9 @@
 //! The pace at which a node makes up for missed ticks, as one job sees it.
 //!
-//! A tick that was taken in late, or that a pause held until it was late, waits for its turn once nothing else
-//! keeps it from running: then it takes a permit and is claimed as any other. If its time ends while it waits, it
-//! is skipped. A tick on time needs no turn.
+//! A tick that was missed while nobody decided it, or that a pause held until it was late, waits for its turn once
+//! nothing else keeps it from running: then it takes a permit and is claimed as any other. If its time ends while
+//! it waits, it is skipped. A tick on time needs no turn; nor does one for which a busy node came late, since the
+//! node is busy with those that it starts: to start fewer would make it no sooner.
 
 use chrono::{DateTime, Utc};
 
@@ -23,17 +24,30 @@ pub(super) struct TurnRequest {
     limited: bool,
     wanted: bool,
     requested: bool,
+    /// Nobody has decided the job's ticks, or the machine slept, until a moment ago: what is taken in late in this
+    /// step was missed.
+    after_gap: bool,
 }
 
 impl TurnRequest {
     /// Of a node whose pace is `limited`, or where nobody waits for a turn.
     pub(super) fn new(limited: bool) -> Self {
-        Self { limited, wanted: false, requested: false }
+        Self { limited, wanted: false, requested: false, after_gap: false }
     }
 
     /// A step begins, in which no turn is wanted yet.
     pub(super) fn want_nothing(&mut self) {
         self.wanted = false;
+    }
+
+    /// Nobody has decided the job's ticks until now.
+    pub(super) fn on_gap(&mut self) {
+        self.after_gap = true;
+    }
+
+    /// What was missed is taken in.
+    pub(super) fn gap_is_over(&mut self) {
+        self.after_gap = false;
     }
 
     /// None is wanted, and none was asked for.
@@ -57,7 +71,7 @@ impl Waiting {
 impl JobMachine {
     /// The turn of a tick that is taken in now.
     pub(super) fn turn_of(&self, now: Now, tick: FireTime) -> CatchUpTurn {
-        if self.turn.limited && self.is_late(now, tick) {
+        if self.turn.limited && self.turn.after_gap && self.is_late(now, tick) {
             CatchUpTurn::Needed
         } else {
             CatchUpTurn::NotNeeded

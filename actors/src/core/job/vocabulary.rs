@@ -55,6 +55,8 @@ pub(crate) enum Input {
     Drain,
     /// A timer fired, or something may have changed.
     WakeUp,
+    /// The clock by which the job is due was set, or the machine slept.
+    ClockMoved,
     /// Somebody wants a run now.
     Trigger,
     /// The leader wants this run of a backfill now.

@@ -69,6 +69,34 @@ impl JobRecord {
     }
 }
 
+/// Of [`JobRecord`] what is cheap for many jobs at once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LastEnds {
+    /// The job.
+    pub job: JobName,
+    /// When a run ended last.
+    pub last_run: Option<DateTime<Utc>>,
+    /// When a run succeeded last.
+    pub last_success: Option<DateTime<Utc>>,
+    /// How many runs in a row failed, panicked, timed out or were lost.
+    pub consecutive_failures: u64,
+}
+
+impl LastEnds {
+    /// Of a job of which nothing is known.
+    pub fn new(job: JobName) -> Self {
+        Self { job, last_run: None, last_success: None, consecutive_failures: 0 }
+    }
+}
+
+impl From<JobRecord> for LastEnds {
+    fn from(record: JobRecord) -> Self {
+        let JobRecord { job, last_run, last_success, consecutive_failures, .. } = record;
+        Self { job, last_run: last_run.map(|run| run.at), last_success, consecutive_failures }
+    }
+}
+
 /// A run that ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EndedRun {

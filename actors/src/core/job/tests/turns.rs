@@ -54,6 +54,18 @@ fn only_a_tick_that_is_found_late_waits_for_its_turn() {
 }
 
 #[test]
+fn a_tick_for_which_a_busy_node_comes_late_needs_no_turn() {
+    for (input, waits) in [(Input::WakeUp, false), (Input::ClockMoved, true)] {
+        let (mut job, _) = resumed(Period::hours(1), Policies::default(), "00:59");
+
+        let effects = job.step("01:00:05", input);
+
+        assert_eq!(effects == [asks("01:30:00.001")], waits, "{effects:?}");
+        assert_eq!(claimed(&effects).is_none(), waits, "{effects:?}");
+    }
+}
+
+#[test]
 fn a_tick_that_had_its_turn_asks_for_no_other_one_while_its_key_is_busy() {
     let (mut job, _) =
         resumed(Period::hours(1), Policies { overlap: Overlap::Queue(1), ..Policies::default() }, "01:10");
