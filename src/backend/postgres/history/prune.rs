@@ -87,9 +87,14 @@ async fn prune_kind(
                 Outcome::Succeeded | Outcome::Cancelled => retention.runs_for,
                 _ => retention.failures_for,
             };
-            let (outcome, first) = (outcome.as_str(), first(age));
-            let parameters: [Parameter<'_>; 4] =
-                [(scope, Type::TEXT), (&outcome, Type::TEXT), (&first, Type::UUID), (&PRUNE_MAX, Type::INT8)];
+            let (outcome, first, before) = (outcome.as_str(), first(age), since(age));
+            let parameters: [Parameter<'_>; 5] = [
+                (scope, Type::TEXT),
+                (&outcome, Type::TEXT),
+                (&first, Type::UUID),
+                (&PRUNE_MAX, Type::INT8),
+                (&before, Type::TIMESTAMPTZ),
+            ];
             delete(tables, &s.prune_runs, &parameters).await
         }
         Kind::Stale => {

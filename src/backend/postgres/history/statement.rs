@@ -245,10 +245,11 @@ WHERE scope = $1 AND ($2::text IS NULL OR job = $2) {job} AND ($3::timestamptz I
   AND ($4::timestamptz IS NULL OR at < $4) AND ($5::timestamptz IS NULL OR (at, nth) < ($5, $6))
 ORDER BY at DESC, nth DESC LIMIT $7";
 
-/// Deletes the oldest runs of an outcome, by their places: whoever changes one meanwhile moves it, and it stays. Before, what is to outlive them is kept for their jobs.
+/// Deletes the oldest runs of an outcome, by their ids, which have an index, and if they ended so long ago: a run may last
+/// longer than what is kept. By their places: whoever changes one meanwhile moves it, and it stays. Before, what is to outlive them is kept for their jobs.
 const PRUNE_RUNS: &str = "
 WITH old AS MATERIALIZED (
-    SELECT ctid, job FROM {s}.history_runs WHERE scope = $1 AND outcome = $2 AND run < $3 ORDER BY run LIMIT $4
+    SELECT ctid, job FROM {s}.history_runs WHERE scope = $1 AND outcome = $2 AND run < $3 AND ended_at < $5 ORDER BY run LIMIT $4
 ), jobs AS (
     UPDATE {s}.history_jobs j SET p95 = p.p95
     FROM (SELECT DISTINCT job FROM old) AS o
