@@ -4,7 +4,7 @@
 //! * [`Ledger`]: the rules of a store, in memory. A store of one process wraps it; others compare themselves
 //!   with it.
 //! * [`RecordsBackend`]: a backend over any store of [records](crate::port::Records), with the rules of the ledger.
-//! * [`MemoryHistory`]: a [history](crate::port::History) in memory.
+//! * [`MemoryHistory`]: a [history](crate::port::History) in memory. [`JobRow`]: what such a one keeps of a job.
 //! * [`Backoff`]: the pauses before something that failed is tried again.
 //! * [`RoundTrips`], [`LeaseFit`], [`lease_min`]: how long a round trip takes, and which lease that allows.
 //! * [`clock_origin`]: two clocks are compared by what each read at the same zero.
@@ -14,7 +14,10 @@
 //!
 //! Nothing here but [`RecordsBackend`] does any I/O or reads a clock.
 
-pub use crate::{history::MemoryHistory, records::RecordsBackend};
+pub use crate::{
+    history::{JobRow, MemoryHistory},
+    records::RecordsBackend,
+};
 
 pub use crate::core::{
     backoff::Backoff,

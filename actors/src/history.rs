@@ -6,7 +6,7 @@
 //! * `pending`: decisions that are counted together. `open_runs`: runs in progress.
 //! * `collected`: records on their way, in parts. `dropped`: those that are not written are counted.
 //! * `writer`: it hands on what was recorded to a history that takes its time, and asks it.
-//! * `memory`, `job_row`: a history in the memory of this process.
+//! * `memory`: a history in the memory of this process. `job_row`: what such a one keeps of a job.
 
 mod attempts;
 mod collected;
@@ -23,6 +23,7 @@ mod writer;
 
 pub use self::{
     attempts::ATTEMPT_ERRORS_BYTES_MAX,
+    job_row::JobRow,
     memory::MemoryHistory,
     options::{HISTORY_QUEUE_MIN, HistoryOptions},
 };

@@ -4,12 +4,13 @@
 //! when the engine starts and when a job is added, so a recorder must be installed before.
 
 use std::{
+    cell::Cell,
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::Duration,
 };
 
 use chrono::{DateTime, Utc};
-use metrics::{Counter, Gauge, Histogram, SharedString, Unit, counter, gauge, histogram};
+use metrics::{Counter, Gauge, Histogram, IntoF64, SharedString, Unit, counter, gauge, histogram};
 
 use crate::{
     core::operation::Operation,
@@ -180,6 +181,8 @@ fn describe() {
 /// The metrics of one node, all under the scope of its backend.
 pub(crate) struct Meters {
     scope: SharedString,
+    /// Whether anybody keeps them: a recorder was installed before the engine started.
+    pub(crate) are_kept: bool,
     pub(crate) jobs: Gauge,
     pub(crate) runs_in_progress: Gauge,
     pub(crate) leader: Gauge,
@@ -221,7 +224,9 @@ impl Meters {
                 hooks_failed(&scope, hook, reason).increment(0);
             }
         }
+        let oldest_undecided = gauge(OLDEST_UNDECIDED);
         Self {
+            are_kept: is_kept(&oldest_undecided),
             jobs: gauge(JOBS),
             runs_in_progress: gauge(RUNS_IN_PROGRESS),
             leader: gauge(LEADER),
@@ -239,7 +244,7 @@ impl Meters {
             events_dropped: counter(EVENTS_DROPPED),
             history_dropped: counter(HISTORY_DROPPED),
             job_actor_restarts: counter(JOB_ACTOR_RESTARTS),
-            oldest_undecided: gauge(OLDEST_UNDECIDED),
+            oldest_undecided,
             leader_overdue: gauge(LEADER_OVERDUE),
             labels: Mutex::new(Labels::new(job_labels_max)),
             scope,
@@ -275,6 +280,24 @@ impl Meters {
     pub(crate) fn hook_failed(&self, hook: HookKind, reason: HookFault) {
         hooks_failed(&self.scope, hook, reason).increment(1);
     }
+}
+
+/// Whether somebody keeps the values of a gauge. Sets it to zero.
+///
+/// The facade does not tell, but a gauge that nobody keeps does not look at what it is set to.
+fn is_kept(gauge: &Gauge) -> bool {
+    struct Zero<'a>(&'a Cell<bool>);
+
+    impl IntoF64 for Zero<'_> {
+        fn into_f64(self) -> f64 {
+            self.0.set(true);
+            0.0
+        }
+    }
+
+    let is_looked_at = Cell::new(false);
+    gauge.set(Zero(&is_looked_at));
+    is_looked_at.get()
 }
 
 fn coordination_errors(scope: &SharedString, operation: Operation) -> Counter {
@@ -556,5 +579,23 @@ impl GaugeShare {
 impl Drop for GaugeShare {
     fn drop(&mut self) {
         self.set(0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use metrics::with_local_recorder;
+    use metrics_util::debugging::DebuggingRecorder;
+
+    use super::*;
+
+    #[test]
+    fn a_gauge_is_kept_if_a_recorder_was_installed_before() {
+        let before = gauge!("before");
+        let is_kept_by =
+            |recorder: &DebuggingRecorder| with_local_recorder(recorder, || is_kept(&gauge!("after")));
+
+        assert!(is_kept_by(&DebuggingRecorder::new()));
+        assert!(!is_kept(&before));
     }
 }

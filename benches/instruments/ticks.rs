@@ -24,10 +24,16 @@ static STARTED: AtomicCounter = AtomicCounter(AtomicU64::new(0));
 static MISFIRE: AtomicCounter = AtomicCounter(AtomicU64::new(0));
 static OVERLAP: AtomicCounter = AtomicCounter(AtomicU64::new(0));
 static OTHER: AtomicCounter = AtomicCounter(AtomicU64::new(0));
+static DROPPED: AtomicCounter = AtomicCounter(AtomicU64::new(0));
 
 struct AtomicCounter(AtomicU64);
 
 impl TickCounter {
+    /// How many records of the history were dropped so far.
+    pub(crate) fn dropped() -> u64 {
+        DROPPED.0.load(Relaxed)
+    }
+
     /// What was decided so far.
     pub(crate) fn read() -> Ticks {
         let read = |counter: &AtomicCounter| counter.0.load(Relaxed);
@@ -75,8 +81,10 @@ impl Recorder for TickCounter {
     fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
 
     fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {
-        if key.name() != "callsheet_ticks_total" {
-            return Counter::noop();
+        match key.name() {
+            "callsheet_ticks_total" => {}
+            "callsheet_history_dropped_total" => return Counter::from_arc(Arc::new(&DROPPED)),
+            _ => return Counter::noop(),
         }
         let outcome = key.labels().find(|label| label.key() == "outcome").map(|label| label.value());
         Counter::from_arc(Arc::new(match outcome {

@@ -2,9 +2,9 @@
 //! same run.
 //!
 //! ```text
-//! cargo bench --bench postgres --features postgres                all of it, some ten minutes
+//! cargo bench --bench postgres --features postgres                all of it, some twenty minutes
 //! cargo bench --bench postgres --features postgres -- adapter     one part: adapter, contended, sessions, snapshot, ticks, latency,
-//!                                                                 idle, stale, reopen
+//!                                                                 idle, stale, reopen, history, retention, record
 //! cargo bench --bench postgres --features postgres -- --quick     a smoke test
 //! ```
 //!
@@ -19,6 +19,7 @@ mod bare;
 mod claims;
 #[path = "../../tests/common/postgres.rs"]
 mod harness;
+mod history;
 mod idle;
 #[path = "../instruments/mod.rs"]
 mod instruments;
@@ -52,8 +53,20 @@ fn main() -> ExitCode {
     }
 }
 
-const PARTS: [&str; 9] =
-    ["adapter", "contended", "sessions", "snapshot", "ticks", "latency", "idle", "stale", "reopen"];
+const PARTS: [&str; 12] = [
+    "adapter",
+    "contended",
+    "sessions",
+    "snapshot",
+    "ticks",
+    "latency",
+    "idle",
+    "stale",
+    "reopen",
+    "history",
+    "retention",
+    "record",
+];
 /// The jobs whose ticks are claimed.
 const JOBS: usize = 10_000;
 
@@ -72,6 +85,8 @@ struct Plan {
     /// How long the server is away, and how often it is away so long.
     outages: &'static [u64],
     restarts: u32,
+    /// How many runs the history has that is asked.
+    runs: i64,
 }
 
 impl Plan {
@@ -86,6 +101,7 @@ impl Plan {
             stale: 3_000_000,
             outages: &[2, 15],
             restarts: 3,
+            runs: 5_000_000,
         };
         for argument in arguments {
             match argument.as_str() {
@@ -93,7 +109,7 @@ impl Plan {
                     (plan.slice, plan.slices, plan.window) =
                         (Duration::from_millis(200), 1, Duration::from_secs(1));
                     (plan.idle, plan.snapshot) = (Duration::from_secs(1), Duration::from_secs(2));
-                    plan.stale = 100_000;
+                    (plan.stale, plan.runs) = (100_000, 50_000);
                     (plan.outages, plan.restarts) = (&[1], 1);
                 }
                 part if PARTS.contains(&part) => plan.parts.push(argument.clone()),
@@ -138,6 +154,15 @@ impl Plan {
         }
         if wanted("reopen") {
             self.reopen()?;
+        }
+        if wanted("history") {
+            self.history()?;
+        }
+        if wanted("retention") {
+            self.retention()?;
+        }
+        if wanted("record") {
+            self.record(&runtime)?;
         }
         Ok(())
     }

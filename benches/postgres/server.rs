@@ -53,3 +53,14 @@ pub(crate) fn processor_time_of(pid: i32) -> anyhow::Result<Duration> {
     let nanos = line.split(' ').next().context("schedstat: no first field")?.parse()?;
     Ok(Duration::from_nanos(nanos))
 }
+
+/// The processor time of all processes that a process has started, and that are still there.
+pub(crate) fn processor_time_below(parent: i32) -> anyhow::Result<Duration> {
+    let children = std::fs::read_to_string(format!("/proc/{parent}/task/{parent}/children"))?;
+    let mut all = Duration::ZERO;
+    for child in children.split_whitespace() {
+        // It may end meanwhile.
+        all += processor_time_of(child.parse()?).unwrap_or_default();
+    }
+    Ok(all)
+}

@@ -12,10 +12,10 @@ use std::{
 
 use callsheet::{
     BoxFuture, DecisionPage, Decisions, EventKind, Expectation, Fires, Health, HistoryError, HistoryOptions,
-    Job, JobHistory, JobRecord, OperationPage, Operations, Outcome, OverdueAlarm, Pause, PauseJobs, Problem,
-    ResumeJobs, Retention, RunHistory, RunPage, RunRecord, UpdateJob,
+    Job, JobHistory, JobName, JobRecord, OperationPage, Operations, Outcome, OverdueAlarm, Pause, PauseJobs,
+    Problem, ResumeJobs, Retention, RunHistory, RunPage, RunRecord, UpdateJob,
     chrono::{DateTime, Utc},
-    port::{Batch, History},
+    port::{Batch, History, LastEnds},
     schedule::{at, every},
     testkit::{
         Rig,
@@ -103,6 +103,10 @@ impl History for SharedHistory {
         let mut runs: Vec<_> = runs.iter().filter(|run| asked.admits(run)).cloned().collect();
         runs.sort_by_key(|run| std::cmp::Reverse(run.run));
         Box::pin(ready(Ok(RunPage::of(runs, asked.page_limit()))))
+    }
+
+    fn last_ends<'a>(&'a self, _: &'a [JobName]) -> BoxFuture<'a, Result<Vec<LastEnds>, HistoryError>> {
+        not_kept()
     }
 
     fn decisions<'a>(&'a self, _: &'a Decisions) -> BoxFuture<'a, Result<DecisionPage, HistoryError>> {

@@ -53,6 +53,7 @@ const PROTECTIONS: &[Protection] = &[
         name: "a claim locks the leader row",
         without: &[
             (" FOR SHARE", ""),
+            (" FOR KEY SHARE", ""),
             // Or the claim would be ended before it is committed.
             ("pg_terminate_backend(pid) AS ended", "false AS ended"),
         ],

@@ -15,7 +15,7 @@ use callsheet::{
     backend::Postgres,
     port::{
         Advanced, Authority, Backend, Campaign, ClaimRequest, Completed, Completion, CursorAdvance, Enrolled,
-        Enrolment, LockError, Locker, LostRun, ScheduleIdentity, Session, Skips, TickClaim, Verdict,
+        Enrolment, LockError, Locker, LostRun, Renewal, ScheduleIdentity, Session, Skips, TickClaim, Verdict,
     },
     testkit::conformance::{self, Cluster},
 };

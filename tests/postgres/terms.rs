@@ -20,6 +20,51 @@ async fn an_old_terms_claim_waits_for_a_takeover_under_way_and_is_refused() {
 }
 
 #[tokio::test]
+async fn a_claim_and_a_renewal_do_not_wait_for_each_other() {
+    let cluster = PostgresCluster::new("renewal").await;
+    let leader = cluster.open().await.leading().await;
+    let (first, second) = (leader.due("first").await, leader.due("second").await);
+    let skipped = leader.due("skipped").await;
+    let renews = "UPDATE callsheet.leader SET expires_at = expires_at + interval '1 second' WHERE scope = $1";
+
+    // Nodes wait for 250 ms at most.
+    let renewal = cluster.transaction(renews).await;
+    token(&leader.claim(&first).await);
+    let advanced = leader.locker.advance(&[advance_of(&skipped)]).await.expect("an answer");
+    assert_eq!(advanced, [Advanced::Done]);
+    let refused = leader.claim(&ClaimRequest { run: manual("again").run, ..first }).await;
+    assert!(matches!(refused, Verdict::Elsewhere { .. } | Verdict::AlreadyRun { .. }), "{refused:?}");
+    renewal.batch_execute("ROLLBACK").await.expect("an answer");
+
+    let claim = cluster.transaction("SELECT FROM callsheet.leader WHERE scope = $1 FOR KEY SHARE").await;
+    let renewed = leader.backend.elector().renew(leader.term).await.expect("an answer");
+    assert!(matches!(renewed, Renewal::Renewed), "{renewed:?}");
+    token(&leader.claim(&second).await);
+    drop(claim);
+}
+
+#[tokio::test]
+async fn a_takeover_waits_for_a_claim_under_way_renewed_or_not() {
+    let cluster = PostgresCluster::new("waits").await;
+    let (leader, other) = (cluster.open().await.leading().await, cluster.open().await);
+    let claim = cluster.transaction("SELECT FROM callsheet.leader WHERE scope = $1 FOR KEY SHARE").await;
+    // Another version of the row than the one that the claim has locked.
+    let renewed = leader.backend.elector().renew(leader.term).await.expect("an answer");
+    assert!(matches!(renewed, Renewal::Renewed), "{renewed:?}");
+    leader.backend.elector().resign(leader.term).await.expect("an answer");
+
+    let campaign = other.backend.elector().campaign(Duration::MAX).await;
+    assert!(!matches!(campaign, Ok(Campaign::Won(_))), "{campaign:?}");
+    let epoch = "SELECT epoch FROM callsheet.leader WHERE scope = $1";
+    let row = cluster.admin.query_one(epoch, &[&cluster.scope]).await.expect("an answer");
+    assert_eq!(row.get::<_, i64>(0), i64::try_from(leader.term.0).expect("it is small"));
+
+    claim.batch_execute("COMMIT").await.expect("an answer");
+    let campaign = other.backend.elector().campaign(Duration::MAX).await;
+    assert!(matches!(campaign, Ok(Campaign::Won(_))), "{campaign:?}");
+}
+
+#[tokio::test]
 async fn an_old_term_waits_for_a_takeover_under_way_and_changes_nothing() {
     let cluster = PostgresCluster::new("takeover-else").await;
     let leader = cluster.open().await.leading().await;

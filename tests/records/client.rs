@@ -9,11 +9,11 @@ use std::{
 use callsheet::{
     port::{
         Commit, Committed, HintStream, RecordKind, RecordLimits, RecordName, RecordPage, RecordSession,
-        RecordSnapshot, RecordTraits, Records, RecordsError,
+        RecordSnapshot, RecordTraits, Records, RecordsError, Unit,
     },
     testkit::MemoryRecords,
 };
-use futures_util::{FutureExt, future::BoxFuture};
+use futures_util::{FutureExt, StreamExt, future::BoxFuture};
 use tokio::time::sleep;
 
 /// What an adapter may leave out, so that a race finds it.
@@ -26,6 +26,16 @@ pub(crate) enum Broken {
     Session,
     /// The versions of records are not compared: the newest ones are written over.
     Versions,
+    /// Each record of a unit is written for itself.
+    Units,
+    /// A session that is gone is renewed.
+    Renewals,
+    /// A session lives on when its time to live is over.
+    Expiry,
+    /// Nobody is told anything.
+    Hints,
+    /// A list begins anew with each page.
+    Lists,
 }
 
 pub(crate) struct Client {
@@ -62,6 +72,11 @@ impl Client {
         Self { chance, broken, dead, ..Self::new(store, None) }
     }
 
+    /// One that leaves something out.
+    pub(crate) fn broken(store: MemoryRecords, broken: Broken) -> Self {
+        Self { broken, ..Self::new(store, None) }
+    }
+
     /// All sessions so far.
     pub(crate) fn opened(&self) -> Vec<RecordSession> {
         self.opened.lock().expect("nobody panicked").clone()
@@ -81,7 +96,15 @@ impl Client {
     async fn as_broken(&self, commit: &Commit) -> Commit {
         let mut commit = commit.clone();
         match self.broken {
-            Broken::Nothing => {}
+            Broken::Nothing | Broken::Renewals | Broken::Expiry | Broken::Hints | Broken::Lists => {}
+            Broken::Units => {
+                let each = commit.units.into_iter().flat_map(|unit| {
+                    let Unit { records, hints } = unit;
+                    let alone = |change| Unit { records: vec![change], hints: hints.clone() };
+                    records.into_iter().map(alone).collect::<Vec<_>>()
+                });
+                commit.units = each.collect();
+            }
             Broken::Leader => {
                 commit.leader = None;
                 commit.alive.truncate(1);
@@ -126,6 +149,7 @@ impl Records for Client {
 
     fn open(&self, ttl: Duration) -> BoxFuture<'_, Result<RecordSession, RecordsError>> {
         async move {
+            let ttl = if self.broken == Broken::Expiry { ttl.max(Duration::from_secs(3_600)) } else { ttl };
             let session = self.store.open(ttl).await?;
             self.opened.lock().expect("nobody panicked").push(session);
             Ok(session)
@@ -134,7 +158,7 @@ impl Records for Client {
     }
 
     fn renew(&self, session: RecordSession) -> BoxFuture<'_, Result<bool, RecordsError>> {
-        self.store.renew(session)
+        async move { Ok(self.store.renew(session).await? || self.broken == Broken::Renewals) }.boxed()
     }
 
     fn end(&self, session: RecordSession) -> BoxFuture<'_, Result<(), RecordsError>> {
@@ -187,10 +211,15 @@ impl Records for Client {
         after: Option<&'a str>,
         limit: usize,
     ) -> BoxFuture<'a, Result<RecordPage, RecordsError>> {
+        let after = after.filter(|_| self.broken != Broken::Lists);
         self.store.list(kind, after, limit.min(self.limits().reads))
     }
 
     fn subscribe(&self) -> BoxFuture<'_, Result<HintStream, RecordsError>> {
-        self.store.subscribe()
+        async move {
+            let heard = self.store.subscribe().await?;
+            Ok(if self.broken == Broken::Hints { futures_util::stream::pending().boxed() } else { heard })
+        }
+        .boxed()
     }
 }

@@ -15,14 +15,14 @@ use callsheet::{
     schedule::every,
     testkit::{
         MemoryRecords, VirtualClock,
-        conformance::{self, Cluster},
+        conformance::{self, Cluster, RecordStore},
     },
 };
 use callsheet_actors::adapter::RecordsBackend;
 use chrono::{DateTime, Utc};
 use futures_util::{FutureExt, future::BoxFuture};
 
-use crate::client::Client;
+use crate::client::{Broken, Client};
 
 const LEASE: Duration = Duration::from_secs(5);
 
@@ -79,6 +79,49 @@ fn least() -> Option<RecordLimits> {
         commit_bytes: 64 * 1_024,
         ttl: Duration::from_secs(1)..=Duration::from_secs(60),
     })
+}
+
+/// A store that leaves something out.
+struct BrokenStore {
+    store: MemoryRecords,
+    broken: Broken,
+}
+
+impl RecordStore for BrokenStore {
+    fn client(&mut self) -> BoxFuture<'_, Arc<dyn Records>> {
+        let client: Arc<dyn Records> = Arc::new(Client::broken(self.store.clone(), self.broken));
+        async move { client }.boxed()
+    }
+
+    fn stranger(&mut self) -> BoxFuture<'_, Arc<dyn Records>> {
+        let stranger: Arc<dyn Records> = Arc::new(memory());
+        async move { stranger }.boxed()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_suite_of_records_finds_what_a_store_leaves_out() {
+    let passes = async |broken| {
+        let clock = VirtualClock::starting_at("2026-01-01T00:00:00Z".parse().expect("an instant"));
+        let mut store = BrokenStore { store: MemoryRecords::new(Arc::new(clock)), broken };
+        let suite = tokio::spawn(async move { conformance::records(&mut store).await });
+        // One that goes on for ever does not pass.
+        matches!(tokio::time::timeout(Duration::from_secs(600), suite).await, Ok(Ok(())))
+    };
+
+    assert!(passes(Broken::Nothing).await);
+    for broken in [
+        Broken::Leader,
+        Broken::Session,
+        Broken::Versions,
+        Broken::Units,
+        Broken::Renewals,
+        Broken::Expiry,
+        Broken::Hints,
+        Broken::Lists,
+    ] {
+        assert!(!passes(broken).await, "{broken:?}");
+    }
 }
 
 fn memory() -> MemoryRecords {

@@ -26,7 +26,7 @@ const SHARING: u64 = 16;
 const SHARED_KEYS: u64 = 4;
 const LEASE: Duration = Duration::from_millis(600);
 /// How long a race takes, in virtual time.
-const LONG: Duration = Duration::from_secs(60);
+const LONG: Duration = Duration::from_secs(25);
 const BATCH: u64 = 8;
 
 /// Holds what nodes were answered against what the cluster promises.
@@ -336,7 +336,7 @@ async fn no_tick_and_no_token_is_granted_twice_and_no_living_holder_is_robbed() 
         let audit = race(seed, Broken::Nothing).await;
 
         assert_eq!(audit.violations, Vec::<String>::new(), "seed {seed}");
-        assert!(audit.granted > 1_000 && audit.takeovers > 20, "{} {}", audit.granted, audit.takeovers);
+        assert!(audit.granted > 500 && audit.takeovers > 10, "{} {}", audit.granted, audit.takeovers);
     }
 }
 

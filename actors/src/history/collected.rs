@@ -39,6 +39,13 @@ impl Collected {
         (self.batch.len() - self.open, self.bytes - open)
     }
 
+    /// With the runs of each job one after the other, in their order: a part has few jobs, whose rows are written
+    /// once for all of them.
+    pub(super) fn by_job(mut self) -> Self {
+        self.batch.runs[self.open..].sort_by(|one, other| one.job.cmp(&other.job));
+        self
+    }
+
     /// In parts of at most so many records, and of at most [`WRITE_BYTES_MAX`].
     pub(super) fn split(self, max: usize) -> Vec<Self> {
         let is_small = self.batch.len() <= max && self.bytes <= WRITE_BYTES_MAX;

@@ -1,20 +1,24 @@
-//! The rows of jobs in a history in memory: what became of each so far.
+//! The rows of jobs in a history that counts by itself, in memory or in a file: what became of each so far.
 
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use foldhash::HashMap;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     FireTime,
     event::Outcome,
     name::JobName,
-    port::{DurationCounts, EndedRun, FailedRun, JobRecord, Pause, PauseChange, RunRecord},
+    port::{DurationCounts, EndedRun, FailedRun, JobRecord, LastEnds, Pause, PauseChange, RunRecord},
 };
 
-/// The row of a job.
-#[derive(Default)]
-pub(super) struct JobRow {
+/// What a history knows of a job, for one whose store does not count: it is a value in memory, or in a file.
+///
+/// Runs and changes are taken in in the order in which they were made.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct JobRow {
     last_run: Option<EndedRun>,
     last_success: Option<DateTime<Utc>>,
     last_failure: Option<Box<FailedRun>>,
@@ -22,6 +26,7 @@ pub(super) struct JobRow {
     runs: u64,
     failures: u64,
     /// How long all bodies took, and how many there were.
+    #[serde(with = "crate::serde::duration")]
     took: Duration,
     timed: u64,
     counts: DurationCounts,
@@ -32,8 +37,8 @@ pub(super) struct JobRow {
 }
 
 impl JobRow {
-    /// Counts a run that ended.
-    pub(super) fn take_run(&mut self, run: &RunRecord) {
+    /// Counts a run that ended. Each is counted once, as the caller sees to.
+    pub fn take_run(&mut self, run: &RunRecord) {
         let (Some(outcome), Some(at)) = (run.outcome, run.ended_at) else { return };
         self.runs += 1;
         if self.last_run.is_none_or(|last| last.at <= at) {
@@ -62,7 +67,7 @@ impl JobRow {
     }
 
     /// Takes in that it was paused, or resumed.
-    pub(super) fn take_pause(&mut self, change: PauseChange) {
+    pub fn take_pause(&mut self, change: PauseChange) {
         let PauseChange { at, pause, .. } = change;
         if self.paused_at.is_some_and(|last| last > at) {
             return;
@@ -74,7 +79,14 @@ impl JobRow {
         }
     }
 
-    pub(super) fn record(&self, job: JobName) -> JobRecord {
+    /// How its runs ended last.
+    pub fn last_ends(&self, job: JobName) -> LastEnds {
+        let (last_run, last_success) = (self.last_run.map(|run| run.at), self.last_success);
+        LastEnds { job, last_run, last_success, consecutive_failures: self.consecutive_failures }
+    }
+
+    /// What is answered of the job, without who holds it.
+    pub fn record(&self, job: JobName) -> JobRecord {
         let timed = u32::try_from(self.timed).unwrap_or(u32::MAX);
         JobRecord {
             last_run: self.last_run,

@@ -21,8 +21,8 @@ use crate::{
     name::{JobName, NodeId, RunId},
     port::{
         Batch, Decision, DecisionPage, DecisionRecord, Decisions, History, HistoryError, Holder, JobHistory,
-        JobRecord, MemoryBounds, OperationPage, OperationRecord, Operations, Retention, RunHistory, RunPage,
-        RunRecord,
+        JobRecord, LastEnds, MemoryBounds, OperationPage, OperationRecord, Operations, Retention, RunHistory,
+        RunPage, RunRecord,
     },
 };
 
@@ -402,6 +402,12 @@ impl History for MemoryHistory {
 
     fn job<'a>(&'a self, job: &'a JobHistory) -> BoxFuture<'a, Result<Option<JobRecord>, HistoryError>> {
         ready(Ok(self.kept().job(&job.0))).boxed()
+    }
+
+    fn last_ends<'a>(&'a self, jobs: &'a [JobName]) -> BoxFuture<'a, Result<Vec<LastEnds>, HistoryError>> {
+        let kept = self.kept();
+        let known = jobs.iter().filter_map(|job| Some(kept.jobs.get(job)?.last_ends(job.clone())));
+        ready(Ok(known.collect())).boxed()
     }
 
     fn decisions<'a>(&'a self, asked: &'a Decisions) -> BoxFuture<'a, Result<DecisionPage, HistoryError>> {

@@ -22,7 +22,8 @@ use crate::{
     name::{JobName, NodeId, RunIds},
     port::{
         Batch, Decision, DecisionPage, DecisionRecord, Decisions, History, HistoryError, JobHistory,
-        JobRecord, MemoryBounds, OperationPage, Operations, Retention, RunHistory, RunPage, RunRecord,
+        JobRecord, LastEnds, MemoryBounds, OperationPage, Operations, Retention, RunHistory, RunPage,
+        RunRecord,
     },
     run::Run,
     testkit::{VirtualClock, fakes::Period, simulate},
@@ -100,6 +101,10 @@ impl History for Fake {
 
     fn job<'a>(&'a self, _: &'a JobHistory) -> BoxFuture<'a, Result<Option<JobRecord>, HistoryError>> {
         async { Ok(None) }.boxed()
+    }
+
+    fn last_ends<'a>(&'a self, _: &'a [JobName]) -> BoxFuture<'a, Result<Vec<LastEnds>, HistoryError>> {
+        async { Ok(Vec::new()) }.boxed()
     }
 
     fn decisions<'a>(&'a self, _: &'a Decisions) -> BoxFuture<'a, Result<DecisionPage, HistoryError>> {

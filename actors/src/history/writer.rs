@@ -25,16 +25,17 @@ use crate::{
     },
     name::JobName,
     port::{
-        Backend, Batch, DecisionPage, Decisions, History, HistoryError, JobHistory, JobRecord, OperationPage,
-        Operations, Retention, RunHistory, RunPage,
+        Backend, Batch, DecisionPage, Decisions, History, HistoryError, JobHistory, JobRecord, LastEnds,
+        OperationPage, Operations, Retention, RunHistory, RunPage,
     },
 };
 
 /// How long records gather before they are written.
 pub(super) const FLUSH_EVERY: Duration = Duration::from_millis(500);
-/// The most records that are written at once. After a failure it is half as many as were to be written, and
+/// The most records that are written at once: what is to be done for each statement, and for each job of which it
+/// has runs, is shared by more of them. After a failure it is half as many as were to be written, and
 /// twice as many after each success.
-const WRITE_MAX: usize = 1_024;
+const WRITE_MAX: usize = 4_096;
 /// The pause before a batch is written again; it doubles up to [`AGAIN_MAX`].
 const AGAIN_MIN: Duration = Duration::from_millis(250);
 /// The longest pause before a batch is written again.
@@ -159,6 +160,12 @@ impl Recorder {
         HistoryError::NotKept { backend: self.backend, cure }
     }
 
+    /// When runs of these jobs ended last. What was recorded here just now may be missing: nothing is written
+    /// for this question.
+    pub(crate) async fn last_ends(&self, jobs: Vec<JobName>) -> Result<Vec<LastEnds>, HistoryError> {
+        self.call(|history| async move { history.last_ends(&jobs).await }).await
+    }
+
     /// Whether somebody has to delete what need not be kept any more: one in memory has bounds of its own.
     pub(crate) fn is_to_be_pruned(&self) -> bool {
         self.outlet.as_ref().is_some_and(|outlet| !outlet.writes_now)
@@ -223,7 +230,7 @@ impl Writer {
             // Before the look: nothing comes after the one that finds it closed.
             let is_last = self.outlet.is_closed();
             let which = if flushed.is_empty() { Which::Long } else { Which::All };
-            self.unwritten.extend(self.outlet.collect(which).split(WRITE_MAX));
+            self.unwritten.extend(self.outlet.collect(which).by_job().split(WRITE_MAX));
             self.write_all(&mut flushed, &mut flushes).await;
             if is_last {
                 return;

@@ -14,11 +14,13 @@ use std::{fmt, time::Duration};
 use chrono::{DateTime, Utc};
 use futures_util::future::BoxFuture;
 
+use crate::name::JobName;
+
 pub use self::{
     batch::Batch,
     decision::{Decision, DecisionRecord},
     error::HistoryError,
-    job::{DurationCounts, EndedRun, FailedRun, Holder, JobRecord},
+    job::{DurationCounts, EndedRun, FailedRun, Holder, JobRecord, LastEnds},
     memory_bounds::{MEMORY_BYTES_MIN, MemoryBounds},
     operation::{JobOperation, OperationRecord, PauseChange},
     query::{
@@ -87,6 +89,14 @@ pub trait History: Send + Sync + fmt::Debug + 'static {
     /// [`HistoryError::Unavailable`].
     fn job<'a>(&'a self, job: &'a JobHistory) -> BoxFuture<'a, Result<Option<JobRecord>, HistoryError>>;
 
+    /// When runs of these jobs ended last, at most [`LAST_ENDS_MAX`] jobs, each once: one question for all of
+    /// them. Those of which nothing is known are left out. In any order.
+    ///
+    /// # Errors
+    ///
+    /// [`HistoryError::Unavailable`].
+    fn last_ends<'a>(&'a self, jobs: &'a [JobName]) -> BoxFuture<'a, Result<Vec<LastEnds>, HistoryError>>;
+
     /// One page of decisions, the newest first.
     ///
     /// # Errors
@@ -119,6 +129,9 @@ pub trait History: Send + Sync + fmt::Debug + 'static {
         retention: &'a Retention,
     ) -> BoxFuture<'a, Result<bool, HistoryError>>;
 }
+
+/// The most jobs about which [`History::last_ends`] is asked at once.
+pub const LAST_ENDS_MAX: usize = 4_096;
 
 /// For how long records are kept, and how many.
 ///

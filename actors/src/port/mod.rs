@@ -39,9 +39,9 @@ pub use elector::{Campaign, ElectError, Elector, Grant, Lease, Observation, Rene
 pub use history::{
     ATTEMPTS_RECORDED_MAX, AttemptRecord, Batch, Decision, DecisionPage, DecisionRecord, Decisions,
     DurationCounts, EndedRun, FailedRun, HISTORY_PAGE_DEFAULT, HISTORY_PAGE_MAX, History, HistoryError,
-    Holder, JobHistory, JobOperation, JobRecord, MEMORY_BYTES_MIN, MemoryBounds, OPEN_RUN_STALE,
-    OperationPage, OperationRecord, Operations, PageStart, PauseChange, RETENTION_MAX, RETENTION_MIN,
-    Retention, RunHistory, RunOrigin, RunPage, RunRecord,
+    Holder, JobHistory, JobOperation, JobRecord, LAST_ENDS_MAX, LastEnds, MEMORY_BYTES_MIN, MemoryBounds,
+    OPEN_RUN_STALE, OperationPage, OperationRecord, Operations, PageStart, PauseChange, RETENTION_MAX,
+    RETENTION_MIN, Retention, RunHistory, RunOrigin, RunPage, RunRecord,
 };
 pub use locker::{
     AGES_AT_MOST, Advanced, AtOnce, Authority, ClaimRequest, ClosedRuns, Completed, Completion,

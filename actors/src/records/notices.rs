@@ -86,6 +86,12 @@ impl Notices {
     }
 }
 
+impl Drop for Notices {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
 impl Shared {
     /// Listens to the hints of all nodes, unless it does already.
     pub(super) async fn listen(self: &Arc<Self>) -> Result<(), RecordsError> {

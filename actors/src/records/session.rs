@@ -45,17 +45,11 @@ impl Drop for Own {
 impl Shared {
     /// Opens a session, once the former one is gone for good: nothing may be done in its name any more.
     pub(super) async fn open(self: &Arc<Self>) -> Result<Session, LockError> {
-        let former = lock(&self.own).take();
-        if let Some(former) = former {
-            let (session, term) = (former.session, former.term);
-            // Kept until it is known to be gone.
-            let ended = self.end_both(session, term.map(|(_, lives)| lives)).await;
-            if let Err(error) = ended {
-                *lock(&self.own) = Some(former);
-                return Err(open_error(error));
-            }
-            former.lose("another session was opened");
+        let own = lock(&self.own).take();
+        if let Some(own) = own {
+            self.put_away(own, "another session was opened");
         }
+        self.end_former().await.map_err(open_error)?;
         self.check_format().await.map_err(open_error)?;
         self.listen().await.map_err(open_error)?;
         let sent_at = Instant::now();
@@ -70,15 +64,15 @@ impl Shared {
         Ok(session_of(session))
     }
 
-    async fn end_both(
-        &self,
-        session: RecordSession,
-        lives: Option<RecordSession>,
-    ) -> Result<(), RecordsError> {
-        if let Some(lives) = lives {
-            self.end_term(lives).await?;
+    /// Ends the sessions before, for good: what they asked for and was not answered is not done any more.
+    async fn end_former(&self) -> Result<(), RecordsError> {
+        loop {
+            let former = lock(&self.former).last().copied();
+            let Some(former) = former else { return Ok(()) };
+            // Perhaps of a term.
+            self.end_term(former).await?;
+            lock(&self.former).retain(|session| *session != former);
         }
-        self.records.end(session).await
     }
 
     /// Refuses records that a newer version wrote; says in which format they are, if nobody has said so.
@@ -137,11 +131,10 @@ impl Shared {
     pub(super) async fn close(&self) {
         let own = lock(&self.own).take();
         if let Some(own) = own {
-            let (session, term) = (own.session, own.term);
-            own.lose("it was closed");
-            // It ends by itself otherwise.
-            let _ = self.end_both(session, term.map(|(_, lives)| lives)).await;
+            self.put_away(own, "it was closed");
         }
+        // They end by themselves otherwise.
+        let _ = self.end_former().await;
         self.notices.stop();
     }
 }

@@ -38,6 +38,8 @@ pub(super) struct Shared {
     pub(super) clock: StoreClock,
     /// The session that is open.
     pub(super) own: Mutex<Option<Own>>,
+    /// Those before it that are lost, and may be alive all the same, with those of their terms.
+    pub(super) former: Mutex<Vec<RecordSession>>,
     /// Who leads, as this node knows.
     pub(super) leader: Mutex<Option<Leader>>,
     pub(super) leader_changed: Notify,
@@ -88,6 +90,7 @@ impl Shared {
             zone_data: OnceLock::new(),
             clock: StoreClock::default(),
             own: Mutex::new(None),
+            former: Mutex::default(),
             leader: Mutex::new(None),
             leader_changed: Notify::new(),
             notices: Notices::default(),
@@ -175,10 +178,17 @@ impl Shared {
 
     /// The session that is open is over.
     pub(super) fn lose(&self, session: RecordSession, reason: &str) {
-        let mut own = lock(&self.own);
-        if let Some(own) = own.take_if(|own| own.session == session) {
-            own.lose(reason);
+        let lost = lock(&self.own).take_if(|own| own.session == session);
+        if let Some(lost) = lost {
+            self.put_away(lost, reason);
         }
+    }
+
+    /// Nothing is done in this session any more; what is on its way to the store may be, until it is ended.
+    pub(super) fn put_away(&self, own: Own, reason: &str) {
+        let lives = own.term.map(|(_, lives)| lives);
+        lock(&self.former).extend([Some(own.session), lives].into_iter().flatten());
+        own.lose(reason);
     }
 }
 

@@ -64,6 +64,32 @@ macro_rules! parameters {
     };
 }
 
+/// The leader row, locked: the term that claims and moves are made under, or that they look for. Who does not
+/// care who leads locks nothing.
+///
+/// Who claims under a term locks its epoch only, `FOR KEY SHARE`. A new term changes the epoch, which is part
+/// of a unique index, and so waits; a renewal or the end of the term does not, and does not keep a claim
+/// waiting. So the row may say that the term ends earlier than it does since: then nothing is granted. Who
+/// claims only while nobody leads must not miss a renewal, and locks all of it, `FOR SHARE`.
+macro_rules! term {
+    (terms: $terms:literal, leaderless: $leaderless:literal) => {
+        concat!(
+            "unled AS MATERIALIZED (
+    SELECT epoch, expires_at FROM leader WHERE scope = $1 AND true = ANY (",
+            $leaderless,
+            "::bool[]) FOR SHARE
+), led AS MATERIALIZED (
+    SELECT epoch, expires_at FROM leader WHERE scope = $1 AND array_remove(",
+            $terms,
+            "::int8[], NULL) <> '{}' FOR KEY SHARE
+), term AS MATERIALIZED (
+    -- The second one is not looked at, nor locked, if the first one is there.
+    SELECT * FROM unled UNION ALL SELECT * FROM led LIMIT 1
+)"
+        )
+    };
+}
+
 /// The words by which a statement answers. A word that is none of them is an error, as is any column that
 /// cannot be read.
 macro_rules! words {

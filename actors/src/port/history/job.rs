@@ -69,6 +69,34 @@ impl JobRecord {
     }
 }
 
+/// Of [`JobRecord`] what is cheap for many jobs at once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LastEnds {
+    /// The job.
+    pub job: JobName,
+    /// When a run ended last.
+    pub last_run: Option<DateTime<Utc>>,
+    /// When a run succeeded last.
+    pub last_success: Option<DateTime<Utc>>,
+    /// How many runs in a row failed, panicked, timed out or were lost.
+    pub consecutive_failures: u64,
+}
+
+impl LastEnds {
+    /// Of a job of which nothing is known.
+    pub fn new(job: JobName) -> Self {
+        Self { job, last_run: None, last_success: None, consecutive_failures: 0 }
+    }
+}
+
+impl From<JobRecord> for LastEnds {
+    fn from(record: JobRecord) -> Self {
+        let JobRecord { job, last_run, last_success, consecutive_failures, .. } = record;
+        Self { job, last_run: last_run.map(|run| run.at), last_success, consecutive_failures }
+    }
+}
+
 /// A run that ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EndedRun {
@@ -106,7 +134,8 @@ pub struct Holder {
 /// place        0        1         2         3         4        …   62
 /// up to     64 µs    96 µs    128 µs    192 µs    256 µs           39 h
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "Vec<u16>", from = "Vec<u16>")]
 pub struct DurationCounts([u16; Self::PLACES]);
 
 impl DurationCounts {
@@ -178,6 +207,23 @@ impl Default for DurationCounts {
     }
 }
 
+impl From<DurationCounts> for Vec<u16> {
+    /// The counts up to the last that is not zero.
+    fn from(DurationCounts(counts): DurationCounts) -> Self {
+        let used = counts.iter().rposition(|count| *count > 0).map_or(0, |last| last + 1);
+        counts[..used].to_vec()
+    }
+}
+
+impl From<Vec<u16>> for DurationCounts {
+    /// Those of places that there are not are left out.
+    fn from(used: Vec<u16>) -> Self {
+        let mut counts = Self::default();
+        counts.0.iter_mut().zip(used).for_each(|(count, used)| *count = used);
+        counts
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -202,6 +248,18 @@ mod tests {
 
         let p95 = counts.p95().expect("there are some").as_secs_f64();
         assert!((0.95 * 0.75..0.95 * 1.25).contains(&p95), "{p95}");
+    }
+
+    #[test]
+    fn counts_are_written_without_the_places_that_are_empty() {
+        let mut counts = DurationCounts::default();
+        [64, 65, 200].into_iter().for_each(|micros| counts.add(Duration::from_micros(micros)));
+
+        let json = serde_json::to_string(&counts).expect("it is JSON");
+        assert_eq!(json, "[0,2,0,1]");
+        assert_eq!(serde_json::from_str::<DurationCounts>(&json).expect("counts"), counts);
+        let longer = format!("[{}7]", "1,".repeat(DurationCounts::PLACES + 5));
+        assert!(serde_json::from_str::<DurationCounts>(&longer).is_ok(), "what a newer version may write");
     }
 
     #[test]

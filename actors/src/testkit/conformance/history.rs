@@ -10,8 +10,8 @@ use crate::{
     name::{By, FencingToken, JobName, NodeId, RunId, RunIds, Term},
     port::{
         AttemptRecord, Batch, Decision, DecisionRecord, Decisions, EndedRun, History, Holder, JobHistory,
-        JobOperation, JobRecord, OperationRecord, Operations, Pause, PauseChange, Retention, RunHistory,
-        RunOrigin, RunRecord, SkipReason,
+        JobOperation, JobRecord, LastEnds, OperationRecord, Operations, Pause, PauseChange, Retention,
+        RunHistory, RunOrigin, RunRecord, SkipReason,
     },
 };
 
@@ -30,6 +30,7 @@ pub async fn history(history: &dyn History) {
     check.there_is_one_record_of_a_run().await;
     check.a_loss_keeps_what_was_known_of_its_run().await;
     check.the_row_of_a_job_counts_each_run_once().await;
+    check.the_last_ends_of_many_jobs_are_those_of_their_rows().await;
     check.the_first_pause_is_kept_until_the_job_is_resumed().await;
     check.a_pause_that_is_over_gives_way_to_the_next_one().await;
     check.a_pause_that_is_written_late_does_not_undo_a_later_resumption().await;
@@ -276,6 +277,35 @@ impl Check<'_> {
 
         self.write_runs([self.run("counted", second(9), Outcome::Succeeded)]).await;
         assert_eq!(self.job("counted").await.consecutive_failures, 0, "a success ends them");
+    }
+
+    async fn the_last_ends_of_many_jobs_are_those_of_their_rows(&self) {
+        let from = at("2026-03-08T00:00:00Z");
+        let run = |name: &str, seconds, outcome| self.run(name, from + TimeDelta::seconds(seconds), outcome);
+        self.write_runs([
+            run("first", 0, Outcome::Succeeded),
+            run("first", 10, Outcome::Failed),
+            run("first", 20, Outcome::Cancelled),
+            run("second", 30, Outcome::Failed),
+        ])
+        .await;
+        // It has a row, and no run ended.
+        let pause = Pause::until_resumed();
+        let paused = PauseChange::new(job("unrun"), from, Some(pause));
+        self.write(Batch { pauses: vec![paused], ..Batch::default() }).await;
+        let names = ["second", "nobody", "unrun", "first"].map(job);
+
+        let mut seen = self.history.last_ends(&names).await.expect("an answer");
+
+        seen.sort_by(|one, other| one.job.cmp(&other.job));
+        let mut rows = Vec::new();
+        for name in ["first", "second", "unrun"] {
+            rows.push(LastEnds::from(self.job(name).await));
+        }
+        assert_eq!(seen, rows);
+        assert_eq!((seen[0].consecutive_failures, seen[1].consecutive_failures), (1, 1));
+        assert_eq!(seen[2], LastEnds::new(job("unrun")));
+        assert!(self.history.last_ends(&[]).await.expect("an answer").is_empty());
     }
 
     async fn pause(&self, changes: impl IntoIterator<Item = (&str, Option<Pause>)>) {

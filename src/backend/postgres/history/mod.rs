@@ -16,8 +16,8 @@ use std::{fmt, sync::atomic::AtomicUsize};
 use callsheet_actors::{
     JobName, Outcome,
     port::{
-        Batch, DecisionPage, Decisions, History, HistoryError, JobHistory, JobRecord, OperationPage,
-        Operations, PageStart, Retention, RunHistory, RunPage,
+        Batch, DecisionPage, Decisions, History, HistoryError, JobHistory, JobRecord, LastEnds,
+        OperationPage, Operations, PageStart, Retention, RunHistory, RunPage,
     },
 };
 use chrono::{DateTime, Days, Utc};
@@ -29,7 +29,7 @@ use self::{
     columns::{DecisionColumns, OperationColumns, Parameter, PauseColumns, RunColumns},
     pool::{HistoryPool, NAME},
     prune::prune,
-    rows::{decision, job_record, operation, page, run},
+    rows::{decision, job_record, last_ends, operation, page, run},
     statement::Statements,
 };
 use super::settings::Settings;
@@ -176,6 +176,17 @@ impl History for PostgresHistory {
             let parameters: [Parameter<'_>; 2] = [(&self.tables.scope, Type::TEXT), (&name, Type::TEXT)];
             let rows = self.tables.ask(&self.tables.statements.job, &parameters).await?;
             Ok(read(&rows, |row| job_record(row, job))?.pop())
+        }
+        .boxed()
+    }
+
+    fn last_ends<'a>(&'a self, jobs: &'a [JobName]) -> BoxFuture<'a, Result<Vec<LastEnds>, HistoryError>> {
+        async move {
+            let names: Vec<_> = jobs.iter().map(JobName::as_str).collect();
+            let parameters: [Parameter<'_>; 2] =
+                [(&self.tables.scope, Type::TEXT), (&names, Type::TEXT_ARRAY)];
+            let rows = self.tables.ask(&self.tables.statements.last_ends, &parameters).await?;
+            read(&rows, last_ends)
         }
         .boxed()
     }

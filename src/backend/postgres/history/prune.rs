@@ -10,7 +10,8 @@ use callsheet_actors::{
     port::{HistoryError, Retention},
 };
 use chrono::{DateTime, TimeDelta, Utc};
-use tokio_postgres::{Error, types::Type};
+use tokio_postgres::{Error, Row, types::Type};
+use uuid::Uuid;
 
 use super::{
     asked::{Asked, Tables, failed},
@@ -28,7 +29,7 @@ const PRUNE_PART: u64 = 10;
 const PRUNE_FOR: Duration = Duration::from_secs(1);
 
 /// What is deleted.
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 enum Kind {
     /// Runs with this outcome that are old.
     Ended(Outcome),
@@ -40,72 +41,108 @@ enum Kind {
     TooMany,
 }
 
-/// Each kind of record.
-fn kinds() -> Vec<Kind> {
-    let ended = Outcome::ALL.into_iter().map(Kind::Ended);
-    ended.chain([Kind::Stale, Kind::Decisions, Kind::Operations, Kind::TooMany]).collect()
+/// What is old, and how many are too many.
+struct Bounds {
+    runs: Uuid,
+    failures: Uuid,
+    decisions: DateTime<Utc>,
+    operations: DateTime<Utc>,
+    per_job: i64,
+    /// How many digits the number of new runs of a job has that is looked at for too many.
+    digits: i32,
+}
+
+impl Bounds {
+    fn of(now: DateTime<Utc>, retention: &Retention) -> Self {
+        let since = |age: Duration| {
+            let age = TimeDelta::from_std(age).unwrap_or(TimeDelta::MAX);
+            now.checked_sub_signed(age).unwrap_or(DateTime::UNIX_EPOCH).max(DateTime::UNIX_EPOCH)
+        };
+        let first = |age| RunId::first_at(since(age)).as_uuid();
+        let digits = (retention.runs_per_job / PRUNE_PART).max(1).ilog10() + 1;
+        Self {
+            runs: first(retention.runs_for),
+            failures: first(retention.failures_for),
+            decisions: since(retention.decisions_for),
+            operations: since(retention.operations_for),
+            per_job: i64::try_from(retention.runs_per_job).unwrap_or(i64::MAX),
+            digits: i32::try_from(digits).unwrap_or(i32::MAX),
+        }
+    }
+
+    /// Before which runs with an outcome are old.
+    fn of_outcome(&self, outcome: Outcome) -> &Uuid {
+        match outcome {
+            Outcome::Succeeded | Outcome::Cancelled => &self.runs,
+            _ => &self.failures,
+        }
+    }
 }
 
 /// Deletes some of what is old at `now`, or too much. Answers whether there may be more. `turn`: how many times something was
-/// pruned.
+/// pruned. Where there is nothing to delete, it is one question.
 pub(super) async fn prune(
     tables: &Tables,
     turn: &AtomicUsize,
     now: DateTime<Utc>,
     retention: &Retention,
 ) -> Result<bool, HistoryError> {
-    let (kinds, began) = (kinds(), Instant::now());
-    // So many kinds in a row had nothing more.
-    let mut done = 0;
-    while done < kinds.len() {
+    let (bounds, began) = (Bounds::of(now, retention), Instant::now());
+    let mut kinds = kinds_to_prune(tables, &bounds).await?;
+    while !kinds.is_empty() {
         // The next time it is the turn of the next one, also if this one fails.
-        let kind = kinds[turn.fetch_add(1, Ordering::Relaxed) % kinds.len()];
-        let more = prune_kind(tables, kind, now, retention).await?;
-        done = if more { 0 } else { done + 1 };
+        let nth = turn.fetch_add(1, Ordering::Relaxed) % kinds.len();
+        if !prune_kind(tables, kinds[nth], &bounds).await? {
+            kinds.remove(nth);
+        }
         if began.elapsed() >= PRUNE_FOR {
-            return Ok(done < kinds.len());
+            break;
         }
     }
-    Ok(false)
+    Ok(!kinds.is_empty())
 }
 
-async fn prune_kind(
-    tables: &Tables,
-    kind: Kind,
-    now: DateTime<Utc>,
-    retention: &Retention,
-) -> Result<bool, HistoryError> {
-    let since = |age: Duration| {
-        let age = TimeDelta::from_std(age).unwrap_or(TimeDelta::MAX);
-        now.checked_sub_signed(age).unwrap_or(DateTime::UNIX_EPOCH).max(DateTime::UNIX_EPOCH)
+/// The kinds of which there is something to delete.
+async fn kinds_to_prune(tables: &Tables, bounds: &Bounds) -> Result<Vec<Kind>, HistoryError> {
+    let parameters: [Parameter<'_>; 6] = [
+        (&tables.scope, Type::TEXT),
+        (&bounds.runs, Type::UUID),
+        (&bounds.failures, Type::UUID),
+        (&bounds.decisions, Type::TIMESTAMPTZ),
+        (&bounds.operations, Type::TIMESTAMPTZ),
+        (&bounds.digits, Type::INT4),
+    ];
+    let rows = tables.ask(&tables.statements.to_prune, &parameters).await?;
+    let kind = |row: &Row| {
+        Ok(match row.try_get("kind")? {
+            "stale" => Some(Kind::Stale),
+            "decisions" => Some(Kind::Decisions),
+            "operations" => Some(Kind::Operations),
+            "too many" => Some(Kind::TooMany),
+            outcome => Outcome::ALL.into_iter().find(|known| known.as_str() == outcome).map(Kind::Ended),
+        })
     };
+    let kinds = rows.iter().map(kind).collect::<Result<Vec<_>, Error>>().map_err(|error| failed(&error))?;
+    Ok(kinds.into_iter().flatten().collect())
+}
+
+async fn prune_kind(tables: &Tables, kind: Kind, bounds: &Bounds) -> Result<bool, HistoryError> {
     let (scope, s) = (&tables.scope, &tables.statements);
-    let first = |age| RunId::first_at(since(age)).as_uuid();
     match kind {
         Kind::Ended(outcome) => {
-            let age = match outcome {
-                Outcome::Succeeded | Outcome::Cancelled => retention.runs_for,
-                _ => retention.failures_for,
-            };
-            let (outcome, first, before) = (outcome.as_str(), first(age), since(age));
-            let parameters: [Parameter<'_>; 5] = [
-                (scope, Type::TEXT),
-                (&outcome, Type::TEXT),
-                (&first, Type::UUID),
-                (&PRUNE_MAX, Type::INT8),
-                (&before, Type::TIMESTAMPTZ),
-            ];
+            let (first, outcome) = (bounds.of_outcome(outcome), outcome.as_str());
+            let parameters: [Parameter<'_>; 4] =
+                [(scope, Type::TEXT), (&outcome, Type::TEXT), (first, Type::UUID), (&PRUNE_MAX, Type::INT8)];
             delete(tables, &s.prune_runs, &parameters).await
         }
         Kind::Stale => {
-            let first = first(retention.failures_for);
             let parameters: [Parameter<'_>; 3] =
-                [(scope, Type::TEXT), (&first, Type::UUID), (&PRUNE_MAX, Type::INT8)];
+                [(scope, Type::TEXT), (&bounds.failures, Type::UUID), (&PRUNE_MAX, Type::INT8)];
             delete(tables, &s.prune_stale, &parameters).await
         }
-        Kind::Decisions => delete_before(tables, &s.prune_decisions, since(retention.decisions_for)).await,
-        Kind::Operations => delete_before(tables, &s.prune_operations, since(retention.operations_for)).await,
-        Kind::TooMany => prune_by_count(tables, retention).await,
+        Kind::Decisions => delete_before(tables, &s.prune_decisions, bounds.decisions).await,
+        Kind::Operations => delete_before(tables, &s.prune_operations, bounds.operations).await,
+        Kind::TooMany => prune_by_count(tables, bounds).await,
     }
 }
 
@@ -124,20 +161,21 @@ async fn delete(tables: &Tables, text: &str, parameters: &[Parameter<'_>]) -> Re
 }
 
 /// Deletes what some jobs have beyond so many runs of each outcome, those with the most new runs first.
-async fn prune_by_count(tables: &Tables, retention: &Retention) -> Result<bool, HistoryError> {
+async fn prune_by_count(tables: &Tables, bounds: &Bounds) -> Result<bool, HistoryError> {
     let s = &tables.statements;
-    let most = i64::try_from(retention.runs_per_job).unwrap_or(i64::MAX);
-    let digits = (retention.runs_per_job / PRUNE_PART).max(1).ilog10() + 1;
-    let digits = i32::try_from(digits).unwrap_or(i32::MAX);
     let parameters: [Parameter<'_>; 3] =
-        [(&tables.scope, Type::TEXT), (&digits, Type::INT4), (&PRUNE_JOBS, Type::INT8)];
+        [(&tables.scope, Type::TEXT), (&bounds.digits, Type::INT4), (&PRUNE_JOBS, Type::INT8)];
     let jobs = tables.ask(&s.jobs_to_prune, &parameters).await?;
     let began = Instant::now();
     let is_all = jobs.len() < usize::try_from(PRUNE_JOBS).unwrap_or(usize::MAX);
     for row in jobs {
         let job: String = row.try_get("job").map_err(|error: Error| failed(&error))?;
-        let parameters: [Parameter<'_>; 4] =
-            [(&tables.scope, Type::TEXT), (&job, Type::TEXT), (&most, Type::INT8), (&PRUNE_MAX, Type::INT8)];
+        let parameters: [Parameter<'_>; 4] = [
+            (&tables.scope, Type::TEXT),
+            (&job, Type::TEXT),
+            (&bounds.per_job, Type::INT8),
+            (&PRUNE_MAX, Type::INT8),
+        ];
         let deleted = tables.ask(&s.prune_job, &parameters).await?;
         let deleted = deleted.first().map(|row| row.try_get::<_, i64>("deleted")).transpose();
         let is_full = deleted.map_err(|error| failed(&error))?.is_some_and(|deleted| deleted >= PRUNE_MAX);

@@ -6,8 +6,8 @@ use std::{sync::Arc, time::Duration};
 use callsheet_actors::{
     By, FencingToken, FireTime, JobName, LockKey, NodeId, RunId, Term,
     port::{
-        BackfillId, DecisionRecord, EndedRun, FailedRun, Holder, JobOperation, JobRecord, OperationRecord,
-        PageStart, RunOrigin, RunRecord,
+        BackfillId, DecisionRecord, EndedRun, FailedRun, Holder, JobOperation, JobRecord, LastEnds,
+        OperationRecord, PageStart, RunOrigin, RunRecord,
     },
 };
 use chrono::{DateTime, Utc};
@@ -79,6 +79,13 @@ pub(super) fn job_record(row: &Row, job: &JobName) -> Result<JobRecord, Error> {
         record.holder = Some(Holder { run, node: node(row, "open_node")? });
     }
     Ok(record)
+}
+
+pub(super) fn last_ends(row: &Row) -> Result<LastEnds, Error> {
+    let mut ends = LastEnds::new(name(row, "job")?);
+    (ends.last_run, ends.last_success) = (row.try_get("last_at")?, row.try_get("success_at")?);
+    ends.consecutive_failures = row.try_get::<_, i64>("consecutive_failures")?.unsigned_abs();
+    Ok(ends)
 }
 
 pub(super) fn decision(row: &Row) -> Result<Option<DecisionRecord>, Error> {

@@ -48,6 +48,8 @@ pub(super) struct Statements {
     pub(super) runs: String,
     /// $1 scope, $2 job.
     pub(super) job: String,
+    /// $1 scope, $2 jobs.
+    pub(super) last_ends: String,
     /// $1 scope, $2 job, $3 from, $4 to, $5 before (time), $6 before (number), $7 limit.
     pub(super) decisions: String,
     /// The same of a job.
@@ -56,6 +58,9 @@ pub(super) struct Statements {
     pub(super) operations: String,
     /// The same of a job.
     pub(super) operations_of_job: String,
+    /// $1 scope, $2 runs before, $3 failures before, $4 decisions before, $5 operations before, $6 least number of digits of
+    /// the number of new runs.
+    pub(super) to_prune: String,
     /// $1 scope, $2 outcome, $3 before, $4 limit.
     pub(super) prune_runs: String,
     /// $1 scope, $2 before, $3 limit.
@@ -82,10 +87,12 @@ impl Statements {
             write_pauses: qualified(WRITE_PAUSES),
             runs: qualified(RUNS),
             job: qualified(JOB),
+            last_ends: qualified(LAST_ENDS),
             decisions: qualified(DECISIONS),
             decisions_of_job: qualified(DECISIONS_OF_JOB),
             operations: qualified(&OPERATIONS.replace("{job}", "")),
             operations_of_job: qualified(&OPERATIONS.replace("{job}", "AND job = $2")),
+            to_prune: qualified(TO_PRUNE),
             prune_runs: qualified(PRUNE_RUNS),
             prune_stale: qualified(PRUNE_STALE),
             jobs_to_prune: qualified(JOBS_TO_PRUNE),
@@ -218,6 +225,13 @@ CROSS JOIN LATERAL (
 ) AS p
 WHERE j.scope = $1 AND j.job = $2";
 
+/// Each is looked for by itself: of how many there are, the server would otherwise guess how many rows there are.
+const LAST_ENDS: &str = "
+SELECT j.* FROM unnest($2::text[]) AS asked (job)
+CROSS JOIN LATERAL (
+    SELECT job, last_at, success_at, consecutive_failures FROM {s}.history_jobs WHERE scope = $1 AND job = asked.job LIMIT 1
+) AS j";
+
 const DECISIONS: &str = "
 SELECT * FROM {s}.history_decisions
 WHERE scope = $1 AND $2::text IS NULL AND ($3::timestamptz IS NULL OR at >= $3) AND ($4::timestamptz IS NULL OR at < $4)
@@ -245,11 +259,27 @@ WHERE scope = $1 AND ($2::text IS NULL OR job = $2) {job} AND ($3::timestamptz I
   AND ($4::timestamptz IS NULL OR at < $4) AND ($5::timestamptz IS NULL OR (at, nth) < ($5, $6))
 ORDER BY at DESC, nth DESC LIMIT $7";
 
-/// Deletes the oldest runs of an outcome, by their ids, which have an index, and if they ended so long ago: a run may last
-/// longer than what is kept. By their places: whoever changes one meanwhile moves it, and it stays. Before, what is to outlive them is kept for their jobs.
+/// Which kinds of records have some that need not be kept any more. Of each the first one is looked at, in the order of an index: to look
+/// for any that is old, the server would read all that are young.
+const TO_PRUNE: &str = "
+SELECT o.kind FROM (VALUES ('succeeded', $2::uuid), ('cancelled', $2), ('failed', $3), ('panicked', $3), ('timed_out', $3), ('lost', $3)) AS o (kind, before)
+WHERE (SELECT run FROM {s}.history_runs WHERE scope = $1 AND outcome = o.kind ORDER BY run LIMIT 1) < o.before
+UNION ALL
+SELECT 'stale' WHERE (
+    SELECT true FROM {s}.history_runs
+    WHERE scope = $1 AND outcome IS NULL AND run < $3 AND written_at < clock_timestamp() - interval '{stale}' ORDER BY run LIMIT 1)
+UNION ALL
+SELECT 'decisions' WHERE (SELECT at FROM {s}.history_decisions WHERE scope = $1 ORDER BY at LIMIT 1) < $4
+UNION ALL
+SELECT 'operations' WHERE (SELECT at FROM {s}.history_operations WHERE scope = $1 ORDER BY at LIMIT 1) < $5
+UNION ALL
+SELECT 'too many' WHERE (
+    SELECT unpruned_digits FROM {s}.history_jobs WHERE scope = $1 AND unpruned_digits > 0 ORDER BY unpruned_digits DESC LIMIT 1) >= $6";
+
+/// Deletes the oldest runs of an outcome, by their places: whoever changes one meanwhile moves it, and it stays. Before, what is to outlive them is kept for their jobs.
 const PRUNE_RUNS: &str = "
 WITH old AS MATERIALIZED (
-    SELECT ctid, job FROM {s}.history_runs WHERE scope = $1 AND outcome = $2 AND run < $3 AND ended_at < $5 ORDER BY run LIMIT $4
+    SELECT ctid, job FROM {s}.history_runs WHERE scope = $1 AND outcome = $2 AND run < $3 ORDER BY run LIMIT $4
 ), jobs AS (
     UPDATE {s}.history_jobs j SET p95 = p.p95
     FROM (SELECT DISTINCT job FROM old) AS o
@@ -274,14 +304,20 @@ const JOBS_TO_PRUNE: &str = "
 SELECT job FROM {s}.history_jobs WHERE scope = $1 AND unpruned_digits > 0 AND unpruned_digits >= $2
 ORDER BY unpruned_digits DESC LIMIT $3";
 
-/// Deletes what a job has beyond so many runs of each outcome. Answers how many it were.
+/// Deletes what a job has beyond so many runs of each outcome. Answers how many it were. The index by outcome has
+/// none that succeeded.
 const PRUNE_JOB: &str = "
 WITH last AS MATERIALIZED (
     SELECT o.outcome, (
-        SELECT run FROM {s}.history_runs WHERE scope = $1 AND job = $2 AND outcome = o.outcome
+        SELECT run FROM {s}.history_runs WHERE scope = $1 AND job = $2 AND outcome = o.outcome AND outcome <> 'succeeded'
         ORDER BY run DESC OFFSET $3 LIMIT 1
     ) AS run
-    FROM unnest(ARRAY['succeeded', 'failed', 'panicked', 'timed_out', 'cancelled', 'lost']) AS o (outcome)
+    FROM unnest(ARRAY['failed', 'panicked', 'timed_out', 'cancelled', 'lost']) AS o (outcome)
+    UNION ALL
+    SELECT 'succeeded', (
+        SELECT run FROM {s}.history_runs WHERE scope = $1 AND job = $2 AND outcome = 'succeeded'
+        ORDER BY run DESC OFFSET $3 LIMIT 1
+    )
 ), old AS MATERIALIZED (
     SELECT h.ctid FROM last CROSS JOIN LATERAL (
         SELECT ctid FROM {s}.history_runs

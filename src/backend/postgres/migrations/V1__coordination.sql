@@ -23,6 +23,10 @@ CREATE TABLE leader (
     zone_data text NOT NULL DEFAULT ''
 );
 
+-- Makes the epoch a part of a key: who changes it locks the row for update, whoever changes something else does not. Claims of a term
+-- lock the row for key share: they wait for the next term, and it for them, but not for renewals.
+CREATE UNIQUE INDEX leader_by_epoch ON leader (scope, epoch);
+
 -- What the nodes of a scope share and nobody else may know: the channel of their notifications. Anybody who may
 -- connect can notify any channel, if he knows its name.
 CREATE TABLE scopes (
@@ -322,7 +326,8 @@ CREATE TABLE history_runs (
 );
 CREATE INDEX history_runs_by_job ON history_runs (scope, job, run);
 CREATE INDEX history_runs_by_outcome ON history_runs (scope, outcome, run);
-CREATE INDEX history_runs_by_job_and_outcome ON history_runs (scope, job, outcome, run);
+-- Not of those that succeeded: of a job most do, and they are found among all of them. Nearly each run would pay for it.
+CREATE INDEX history_runs_by_job_and_outcome ON history_runs (scope, job, outcome, run) WHERE outcome <> 'succeeded' OR outcome IS NULL;
 
 -- One row for each job. It is never deleted.
 CREATE TABLE history_jobs (

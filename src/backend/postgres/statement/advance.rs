@@ -11,16 +11,16 @@ use super::{
     authorities,
 };
 
-/// Moves cursors over ticks that nobody runs. Locks the leader row for share, unless no move cares who leads,
-/// then the rows of the jobs in their order, skipping those that are locked.
+/// Moves cursors over ticks that nobody runs. Locks the leader row, or its epoch, unless no move cares who
+/// leads, then the rows of the jobs in their order, skipping those that are locked.
 ///
 /// $1 scope, then the moves, at most one per job: $2 jobs, $3 expected cursors, $4 new cursors, $5 terms, $6
 /// whether only unless the leader schedules the job, $7 the ids of the moves.
-pub(in super::super) const ADVANCE: &str = "
-WITH term AS MATERIALIZED (
-    SELECT epoch, expires_at FROM leader
-    WHERE scope = $1 AND (array_remove($5::int8[], NULL) <> '{}' OR true = ANY ($6::bool[])) FOR SHARE
-), found AS MATERIALIZED (
+pub(in super::super) const ADVANCE: &str = concat!(
+    "
+WITH ",
+    term!(terms: "$5", leaderless: "$6"),
+    ", found AS MATERIALIZED (
     SELECT a.*, n.cursor, n.cursor_move, n.withdrawn, n.term AS job_term
     FROM (
         SELECT * FROM unnest($2::text[], $3::timestamptz[], $4::timestamptz[], $5::int8[], $6::bool[], $7::uuid[])
@@ -55,7 +55,8 @@ WITH term AS MATERIALIZED (
 )
 SELECT ord, verdict, coalesce(cursor, clock_timestamp()) AS cursor, (SELECT epoch FROM term) AS epoch FROM decided
 -- Nothing is done but what the change itself says.
-WHERE verdict <> 'done' OR ord IN (SELECT ord FROM moved)";
+WHERE verdict <> 'done' OR ord IN (SELECT ord FROM moved)"
+);
 
 parameters! {
     /// What [`ADVANCE`] is asked.

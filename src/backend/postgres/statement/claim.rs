@@ -52,11 +52,9 @@ macro_rules! asked {
     ($more:literal) => {
         concat!(
             "
-WITH term AS MATERIALIZED (
-    SELECT epoch, expires_at FROM leader
-    -- Who does not care who leads must not keep a renewal waiting.
-    WHERE scope = $1 AND (array_remove($9::int8[], NULL) <> '{}' OR true = ANY ($10::bool[])) FOR SHARE
-), asked AS (
+WITH ",
+            term!(terms: "$9", leaderless: "$10"),
+            ", asked AS (
     SELECT unnest($4::text[]) AS job, unnest($5::text[]) AS key, unnest($6::uuid[]) AS run, unnest($7::timestamptz[]) AS fire_time,
            unnest($8::timestamptz[]) AS expected, unnest($9::int8[]) AS term, unnest($10::bool[]) AS unled,
            unnest($11::int8[]) AS runs_max",
@@ -246,7 +244,7 @@ FROM decided WHERE verdict <> 'granted'"
 /// kind, and one alone costs what is to be set up for it, so what is rarely needed is left to
 /// [`CLAIM_FULLY`]: a key of a dead owner is not taken; the answer says that it needs a takeover.
 ///
-/// Locks the leader row for share until the commit (without it an old term's claim was committed after the
+/// Locks the leader row, or its epoch, until the commit (without it an old term's claim was committed after the
 /// takeover), unless no claim cares who leads; then the rows of the keys in their order, skipping those that
 /// are locked. Whoever holds the lock of a key's row decides alone about its owner: probing without it
 /// granted keys that were held. A claim that is refused while the leader schedules the job looks for the mark

@@ -20,7 +20,7 @@ use super::{
 /// rows. Why another one was not is asked by [`CLAIM`](super::claim::CLAIM), which grants as well.
 ///
 /// It locks what [`CLAIM`](super::claim::CLAIM) locks, in the same order, which is that of the names as they are given. Nothing is
-/// decided before the row is locked: where somebody has changed the row meanwhile, the server looks at it
+/// decided before the row is locked, but for the term, whose epoch cannot change any more: where somebody has changed the row meanwhile, the server looks at it
 /// again. What is said of a row is said by its change alone, so that no part of the statement is written down
 /// for another one.
 ///
@@ -28,7 +28,7 @@ use super::{
 /// $5 names, $6 runs, $7 fire times, $8 expected cursors.
 pub(in super::super) const CLAIM_AS_LEADER: &str = "
 WITH term AS MATERIALIZED (
-    SELECT epoch, expires_at FROM leader WHERE scope = $1 FOR SHARE
+    SELECT epoch, expires_at FROM leader WHERE scope = $1 FOR KEY SHARE
 ), taken AS (
     UPDATE names n
     SET token = greatest(n.token + 1, (date_part('epoch', clock_timestamp()) * 1e6)::int8), run = d.run, beacon = $2,

@@ -17,8 +17,9 @@ pub(in super::super) const WAIT_FOR_HOLDER: &str = "
 SELECT pg_advisory_xact_lock_shared(beacon) FROM leader
 WHERE scope = $1 AND beacon <> $2 AND expires_at > clock_timestamp()";
 
-/// Raises the epoch, whoever has the leadership lock. Locks the leader row for update: claims of the old
-/// term, which hold it for share, are committed before, or wait and then read the new epoch.
+/// Raises the epoch, whoever has the leadership lock. Locks the leader row for update, since the epoch is part
+/// of a unique index: claims of the old term, which hold it for key share, are committed before, or wait and
+/// then read the new epoch.
 ///
 /// An epoch is at least the time in milliseconds: greater than any that was granted before the table was made
 /// again, or restored from before.
@@ -42,7 +43,7 @@ RETURNING l.epoch, pg_is_in_recovery() AS standby,
     -- As it was when the statement began. Who led in between, without the leadership lock, is passed over.
     (SELECT former.zone_data FROM leader former WHERE former.scope = $1) AS former_zone_data";
 
-/// Extends a term that is not over. $1 scope, $2 own beacon, $3 term, $4 lease in milliseconds.
+/// Extends a term that is not over. Changes no column of a unique index, and so waits for no claim of the term. $1 scope, $2 own beacon, $3 term, $4 lease in milliseconds.
 pub(in super::super) const RENEW: &str = "
 UPDATE leader
 SET expires_at = clock_timestamp() + $4::float8 * interval '1 millisecond'
