@@ -142,16 +142,20 @@ impl JobStatus {
         asks_schedule: AsksSchedule,
     ) -> Self {
         let next = match asks_schedule {
-            AsksSchedule::Yes => machine.next_of_any_node(now.wall),
-            AsksSchedule::No => Ok(machine.next_fire_time().filter(|_| !machine.is_exhausted())),
+            AsksSchedule::Yes => machine.next_of_any_node(now.wall).map(|next| (next, next.is_some())),
+            AsksSchedule::No => {
+                let next = machine.next_fire_time().filter(|_| !machine.is_exhausted());
+                // A node that does not decide the ticks does not know that none is to come.
+                Ok((next, next.is_some() || !(machine.fires() || machine.is_exhausted())))
+            }
         };
-        let next = match next {
+        let (next, has_next) = match next {
             Ok(next) => next,
             Err(breach) => {
                 return Self::of_machine(definition, machine, running, now).broken(breach_of(breach));
             }
         };
-        let state = Doing::of(machine, next.is_some()).state();
+        let state = Doing::of(machine, has_next).state();
         Self { next_fire_time: next, state, ..Self::of_machine(definition, machine, running, now) }
     }
 
@@ -289,6 +293,28 @@ impl Doing {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        Job,
+        core::job::NodeBounds,
+        name::{NodeId, RunIds},
+        testkit::fakes::Period,
+    };
+
+    #[test]
+    fn a_node_that_decides_no_ticks_and_asks_nobody_calls_no_job_exhausted() {
+        let wall = DateTime::UNIX_EPOCH;
+        let job = Job::new("job", Period::hours(1)).run(async |_| {});
+        let definition = job.define(wall, &mut None).expect("it is one");
+        let bounds = NodeBounds { runs: false, catch_ups: false };
+        let (schedule, policies) = (definition.schedule.clone(), definition.policies.clone());
+        let machine = JobMachine::new(schedule, policies, wall, bounds);
+        let spare = RunIds::of(NodeId::numbered(1)).next(wall);
+        let now = Now { wall, elapsed: Duration::ZERO, term: None, spare };
+
+        let status = JobStatus::of(&definition, &machine, &[], now, AsksSchedule::No);
+
+        assert_eq!((status.state, status.next_fire_time), (JobState::Standby, None));
+    }
 
     #[test]
     fn what_a_job_does_now_comes_before_what_it_will_do() {

@@ -180,8 +180,8 @@ impl SupervisorActor {
         let may_ask = status.broken.is_none() && !entry.job.definition.may_block;
         if facts.next_fire_time.is_none() && !self.fires_here(entry) && may_ask {
             facts.next_fire_time = next_due(&entry.job.definition, entry.job.wall()).map(FireTime::instant);
-            if facts.state == Some(JobState::Exhausted) && facts.next_fire_time.is_some() {
-                facts.state = Some(JobState::Standby);
+            if facts.state == Some(JobState::Standby) && facts.next_fire_time.is_none() {
+                facts.state = Some(JobState::Exhausted);
             }
         }
         facts.last_success = facts.last_success.max(show.last_success);

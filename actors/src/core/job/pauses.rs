@@ -158,9 +158,9 @@ impl JobMachine {
         }
     }
 
-    /// The instant at which the first tick that the pause holds, or that waits for its turn, is too late.
+    /// The instant at which the first tick that the pause holds, or that is to be made up for, is too late.
     pub(super) fn held_until(&self, now: Now) -> Option<DateTime<Utc>> {
-        self.backlog.front().filter(|_| self.pause.is_on() || self.waits_for_turn(now))?.too_late_at()
+        self.backlog.front().filter(|_| self.pause.is_on() || self.waits_to_catch_up(now))?.too_late_at()
     }
 
     /// Says of each tick that waits for the end of the pause that it does: once, however often its job is

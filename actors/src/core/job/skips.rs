@@ -30,6 +30,8 @@ impl JobMachine {
             let reason = match () {
                 () if self.pause.is_on() => SkipReason::Paused,
                 () if !self.runs.active.is_empty() || self.waits_for_key() => SkipReason::Overlap,
+                // The permit is for something else.
+                () if oldest.turn.is_to_come() => SkipReason::Misfire,
                 () if self.permit.is_requested() => SkipReason::Concurrency,
                 () => SkipReason::Misfire,
             };

@@ -311,6 +311,10 @@ impl JobMachine {
                     None
                 }
                 May::WaitForTurn => {
+                    if let Some(following) = self.waits_for_no_turn() {
+                        following.follow_missed(waiting);
+                        continue;
+                    }
                     self.turn.want();
                     None
                 }

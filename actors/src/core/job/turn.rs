@@ -13,7 +13,10 @@ use super::{
     ticks::May,
 };
 use crate::{
-    core::time::{FireTime, Now},
+    core::{
+        policy::Misfire,
+        time::{FireTime, Now},
+    },
     port::SkipReason,
 };
 
@@ -113,13 +116,14 @@ impl JobMachine {
         }
     }
 
-    /// What waits for its turn for so long that it must not run any more is skipped.
+    /// What waits for its turn, or after it for one of the node's permits, for so long that it must not run any more
+    /// is skipped.
     pub(super) fn skip_waited_too_long(&mut self, now: Now, effects: &mut Effects) {
-        let is_over = |first: &Waiting| first.turn.is_to_come() && first.is_too_late(now);
         if self.pause.is_on() {
             return;
         }
-        while self.backlog.front().is_some_and(is_over)
+        while self.backlog.front().is_some_and(|first| first.is_too_late(now))
+            && self.waits_to_catch_up(now)
             && let Some(first) = self.backlog.pop_front()
         {
             self.skip_waiting(now, first, SkipReason::Misfire, effects);
@@ -132,8 +136,19 @@ impl JobMachine {
         Some(first.tick)
     }
 
-    /// The tick that waits first waits for its turn and nothing else.
-    pub(super) fn waits_for_turn(&self, now: Now) -> bool {
-        self.backlog.front().is_some_and(|first| self.may_start(now, first) == May::WaitForTurn)
+    /// The tick that waits first waits for its turn and nothing else, or has had it and waits for a permit.
+    pub(super) fn waits_to_catch_up(&self, now: Now) -> bool {
+        self.backlog.front().is_some_and(|first| match self.may_start(now, first) {
+            May::WaitForTurn => true,
+            May::WaitForPermit => first.turn == CatchUpTurn::Had,
+            May::Start | May::Skip(_) | May::Wait | May::WaitUntil(_) | May::Replace => false,
+        })
+    }
+
+    /// The next tick in the backlog, if it is on time: it takes the place of the one before it, unless each missed
+    /// tick is to run.
+    pub(super) fn waits_for_no_turn(&mut self) -> Option<&mut Waiting> {
+        let takes_place = !matches!(self.policies.misfire, Misfire::All { .. });
+        self.backlog.front_mut().filter(|next| takes_place && next.turn == CatchUpTurn::NotNeeded)
     }
 }

@@ -143,3 +143,50 @@ fn each_tick_that_all_makes_up_for_waits_for_a_turn_of_its_own() {
 
     assert!(effects.contains(&asks("11:00:00.001")), "{effects:?}");
 }
+
+#[test]
+fn a_tick_on_time_does_not_queue_behind_one_that_waits_for_its_turn() {
+    let misfire = Misfire::Latest { within: Duration::from_hours(5) };
+    let policies = Policies { overlap: Overlap::Queue(5), misfire, ..Policies::default() };
+    let (mut job, _) = resumed(Period::hours(1), policies, "01:10");
+    assert_eq!(job.machine.waiting_for_turn(), Some(FireTime::new(at("01:00"))));
+
+    let effects = job.step("02:00", Input::WakeUp);
+
+    assert_eq!(claimed(&effects), Some(FireTime::new(at("02:00"))), "{effects:?}");
+}
+
+#[test]
+fn what_waits_behind_a_run_of_its_own_job_is_not_too_late_by_that() {
+    let policies = Policies {
+        overlap: Overlap::Queue(5),
+        misfire: Misfire::All { max: 5, within: Duration::from_mins(40) },
+        ..Policies::default()
+    };
+    // 00:40 and 01:00 are missed.
+    let (mut job, _) = resumed(Period(chrono::TimeDelta::minutes(20)), policies, "01:01");
+    let effects = job.step("01:01", Input::Turn);
+    let [Effect::Claim(Claim { run, .. }), ..] = effects[..] else { panic!("it is claimed: {effects:?}") };
+    job.step("01:01", granted(run));
+
+    let effects = job.step("01:41", Input::WakeUp);
+
+    let late =
+        |effect: &Effect| matches!(effect, Effect::Skipped { newest, .. } if newest.instant() == at("01:00"));
+    assert!(!effects.iter().any(late), "{effects:?}");
+}
+
+#[test]
+fn who_has_had_its_turn_and_waits_for_a_permit_beyond_its_window_is_skipped() {
+    let bounds = NodeBounds { runs: true, catch_ups: true };
+    let policies = misfire(Misfire::Latest { within: Duration::from_secs(60) });
+    let machine = JobMachine::new(Arc::new(Period::hours(1)), policies, at("00:30"), bounds);
+    let mut job = Rehearsal { machine, ids: RunIds::of(NodeId::numbered(1)), term: Some(TERM) };
+    job.step("01:00:30", resume(at("00:30"), Some(Authority::Term(TERM))));
+    let effects = job.step("01:00:31", Input::Turn);
+    assert_eq!(effects, [Effect::AskPermit { priority: 0, catches_up: true }]);
+
+    let effects = job.step("01:01:00.001", Input::WakeUp);
+
+    assert!(effects.contains(&skipped("01:00", SkipReason::Misfire, 1)), "{effects:?}");
+}
