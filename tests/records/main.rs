@@ -2,6 +2,7 @@
 //! lose answers.
 
 mod client;
+mod outages;
 mod race;
 
 use std::{sync::Arc, time::Duration};
