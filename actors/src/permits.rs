@@ -2,7 +2,7 @@
 
 use std::{
     cmp::Reverse,
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
@@ -34,15 +34,32 @@ struct Bounded<W> {
     free: usize,
     asked: u64,
     /// One entry per job at most: a job asks once and waits for the answer.
-    waiting: BTreeMap<Place, W>,
+    waiting: BTreeMap<Place, (u64, W)>,
+    places: HashMap<u64, Place>,
 }
 
 /// Who waits first: the greater priority, what does not catch up, who came first.
 type Place = (Reverse<i8>, bool, u64);
 
+impl<W> Bounded<W> {
+    /// After all others of its kind.
+    fn wait(&mut self, priority: i8, catches_up: bool, job: u64, waits: W) {
+        let place = (Reverse(priority), catches_up, self.asked);
+        self.asked += 1;
+        self.waiting.insert(place, (job, waits));
+        self.places.insert(job, place);
+    }
+
+    fn leave(&mut self, job: u64) -> Option<W> {
+        let place = self.places.remove(&job)?;
+        self.waiting.remove(&place).map(|(_, waits)| waits)
+    }
+}
+
 impl<W> Permits<W> {
     pub(crate) fn new(max: Option<usize>, when_full: WhenFull) -> Self {
-        let bounded = |free| Mutex::new(Bounded { free, asked: 0, waiting: BTreeMap::new() });
+        let bounded =
+            |free| Mutex::new(Bounded { free, asked: 0, waiting: BTreeMap::new(), places: HashMap::new() });
         Self { bounded: max.map(bounded), when_full }
     }
 
@@ -51,8 +68,14 @@ impl<W> Permits<W> {
         self.bounded.is_some()
     }
 
-    /// Takes a permit, or keeps in mind who waits for one.
-    pub(crate) fn ask(&self, priority: i8, catches_up: bool, waits: impl FnOnce() -> W) -> PermitAnswer {
+    /// Takes a permit, or keeps in mind that a job waits for one; whatever it waited for before is forgotten.
+    pub(crate) fn ask(
+        &self,
+        priority: i8,
+        catches_up: bool,
+        job: u64,
+        waits: impl FnOnce() -> W,
+    ) -> PermitAnswer {
         let Some(mut permits) = self.lock() else { return PermitAnswer::Granted };
         if permits.free > 0 {
             permits.free -= 1;
@@ -61,25 +84,20 @@ impl<W> Permits<W> {
         match self.when_full {
             WhenFull::Skip => PermitAnswer::NotAdmitted,
             WhenFull::Wait => {
-                let nth = permits.asked;
-                permits.asked += 1;
-                permits.waiting.insert((Reverse(priority), catches_up, nth), waits());
+                let former = permits.leave(job);
+                permits.wait(priority, catches_up, job, waits());
+                drop(permits);
+                drop(former);
                 PermitAnswer::Wait
             }
         }
     }
 
     /// Somebody who waits to make up for a missed tick has something to start that is on time.
-    pub(crate) fn hurry(&self, priority: i8, is_it: impl Fn(&W) -> bool) {
+    pub(crate) fn hurry(&self, priority: i8, job: u64) {
         let Some(mut permits) = self.lock() else { return };
-        let those = (Reverse(priority), true, 0)..=(Reverse(priority), true, u64::MAX);
-        let place = permits.waiting.range(those).find(|(_, waits)| is_it(waits)).map(|(place, _)| *place);
-        if let Some(place) = place
-            && let Some(waits) = permits.waiting.remove(&place)
-        {
-            let nth = permits.asked;
-            permits.asked += 1;
-            permits.waiting.insert((place.0, false, nth), waits);
+        if let Some(waits) = permits.leave(job) {
+            permits.wait(priority, false, job, waits);
         }
     }
 
@@ -87,25 +105,26 @@ impl<W> Permits<W> {
     #[must_use]
     pub(crate) fn release(&self) -> Option<W> {
         let mut permits = self.lock()?;
-        let next = permits.waiting.pop_first().map(|(_, next)| next);
-        if next.is_none() {
+        let Some((_, (job, next))) = permits.waiting.pop_first() else {
             permits.free += 1;
-        }
-        next
+            return None;
+        };
+        permits.places.remove(&job);
+        Some(next)
     }
 
     /// Somebody who waits is gone.
-    pub(crate) fn leave(&self, is_gone: impl Fn(&W) -> bool) {
-        let left = self.lock().map(|mut permits| {
-            let place = permits.waiting.iter().find(|(_, waits)| is_gone(waits)).map(|(place, _)| *place);
-            place.and_then(|place| permits.waiting.remove(&place))
-        });
+    pub(crate) fn leave(&self, job: u64) {
+        let left = self.lock().and_then(|mut permits| permits.leave(job));
         drop(left);
     }
 
     /// Nobody waits any more: who waits may hold what holds the permits.
     pub(crate) fn close(&self) {
-        let waiting = self.lock().map(|mut permits| std::mem::take(&mut permits.waiting));
+        let waiting = self.lock().map(|mut permits| {
+            permits.places.clear();
+            std::mem::take(&mut permits.waiting)
+        });
         drop(waiting);
     }
 
@@ -121,50 +140,65 @@ mod tests {
     #[test]
     fn who_waits_is_served_by_priority_and_then_in_order() {
         let permits = Permits::new(Some(1), WhenFull::Wait);
-        assert_eq!(permits.ask(0, false, || "first"), PermitAnswer::Granted);
-        for (priority, who) in [(0, "a"), (5, "b"), (0, "c"), (5, "d")] {
-            assert_eq!(permits.ask(priority, false, || who), PermitAnswer::Wait);
+        assert_eq!(permits.ask(0, false, 0, || "first"), PermitAnswer::Granted);
+        for (job, (priority, who)) in (1..).zip([(0, "a"), (5, "b"), (0, "c"), (5, "d")]) {
+            assert_eq!(permits.ask(priority, false, job, || who), PermitAnswer::Wait);
         }
 
-        permits.leave(|who| *who == "d");
+        permits.leave(4);
+        permits.leave(77);
 
         let served: Vec<_> = std::iter::from_fn(|| permits.release()).collect();
         assert_eq!(served, ["b", "a", "c"]);
-        assert_eq!(permits.ask(0, false, || "e"), PermitAnswer::Granted, "the permit is free again");
+        assert_eq!(permits.ask(0, false, 9, || "e"), PermitAnswer::Granted, "the permit is free again");
     }
 
     #[test]
     fn what_is_on_time_goes_before_what_catches_up() {
         let permits = Permits::new(Some(1), WhenFull::Wait);
-        assert_eq!(permits.ask(0, true, || "first"), PermitAnswer::Granted);
-        for (priority, catches_up, who) in
-            [(0, true, "a"), (0, true, "b"), (0, false, "c"), (5, true, "d"), (0, true, "e")]
-        {
-            assert_eq!(permits.ask(priority, catches_up, || who), PermitAnswer::Wait);
+        assert_eq!(permits.ask(0, true, 0, || "first"), PermitAnswer::Granted);
+        let asked = [(0, true, "a"), (0, true, "b"), (0, false, "c"), (5, true, "d"), (0, true, "e")];
+        for (job, (priority, catches_up, who)) in (1..).zip(asked) {
+            assert_eq!(permits.ask(priority, catches_up, job, || who), PermitAnswer::Wait);
         }
 
-        permits.hurry(0, |who| *who == "b");
-        permits.hurry(0, |who| *who == "gone");
+        permits.hurry(0, 2);
+        permits.hurry(0, 77);
 
         let served: Vec<_> = std::iter::from_fn(|| permits.release()).collect();
         assert_eq!(served, ["d", "c", "b", "a", "e"]);
     }
 
     #[test]
+    fn who_hurries_is_found_by_its_job_and_has_the_priority_that_it_has_now() {
+        let permits = Permits::new(Some(1), WhenFull::Wait);
+        assert_eq!(permits.ask(0, false, 0, || "first"), PermitAnswer::Granted);
+        for (job, who) in (1..).zip(["a", "b"]) {
+            assert_eq!(permits.ask(0, true, job, || who), PermitAnswer::Wait);
+        }
+
+        permits.hurry(5, 2);
+        assert_eq!(permits.ask(3, false, 3, || "c"), PermitAnswer::Wait);
+
+        let served: Vec<_> = std::iter::from_fn(|| permits.release()).collect();
+        assert_eq!(served, ["b", "c", "a"]);
+    }
+
+    #[test]
     fn nobody_waits_where_runs_are_skipped() {
         let permits = Permits::new(Some(1), WhenFull::Skip);
-        assert_eq!(permits.ask(0, false, || "first"), PermitAnswer::Granted);
+        assert_eq!(permits.ask(0, false, 0, || "first"), PermitAnswer::Granted);
 
-        assert_eq!(permits.ask(9, false, || "second"), PermitAnswer::NotAdmitted);
+        assert_eq!(permits.ask(9, false, 1, || "second"), PermitAnswer::NotAdmitted);
 
         assert_eq!(permits.release(), None);
-        assert_eq!(permits.ask(9, false, || "second"), PermitAnswer::Granted);
+        assert_eq!(permits.ask(9, false, 1, || "second"), PermitAnswer::Granted);
     }
 
     #[test]
     fn without_a_bound_everybody_may() {
         let permits = Permits::<()>::new(None, WhenFull::Skip);
 
-        assert!((0..100).all(|_| permits.ask(0, false, || ()) == PermitAnswer::Granted));
+        assert!((0..100).all(|_| permits.ask(0, false, 0, || ()) == PermitAnswer::Granted));
     }
 }

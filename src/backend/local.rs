@@ -277,6 +277,10 @@ impl Backfills for Local {
         self.call(|ledger, _, _| ledger.backfills(job, only_running))
     }
 
+    fn decided_to<'a>(&'a self, job: &'a JobName) -> BoxFuture<'a, Result<Option<DateTime<Utc>>, LockError>> {
+        self.call(|ledger, _, _| ledger.decided_to(job))
+    }
+
     fn advance<'a>(
         &'a self,
         term: Term,

@@ -3,6 +3,7 @@
 use std::{
     fmt,
     sync::{Condvar, Mutex},
+    thread,
 };
 
 use callsheet::{Callsheet, EventFilter, EventName, port::Schedule};
@@ -82,5 +83,85 @@ async fn a_schedule_that_hangs_stalls_its_job_and_no_alarm() {
     hanging.set(false);
     let event = timeout(DEADLINE, alarms.next()).await.expect("in time").expect("it runs");
     assert!(matches!(&event.kind, EventKind::JobRecovered { job, .. } if job.as_str() == "hangs"), "{event}");
+    jobs.shutdown(Duration::ZERO).await;
+}
+
+/// Fires every two seconds, and may block, though it does not.
+#[derive(Debug)]
+struct Custom;
+
+impl fmt::Display for Custom {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("every two seconds")
+    }
+}
+
+impl Schedule for Custom {
+    fn next_after(&self, after: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        Period::seconds(2).next_after(after)
+    }
+
+    fn previous_before(&self, before: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        Period::seconds(2).previous_before(before)
+    }
+}
+
+#[tokio::test]
+async fn many_schedules_that_may_block_and_are_asked_together_make_no_job_overdue() {
+    let job = |nth| Job::new(format!("job{nth}"), Custom).expect_start_within(secs(1)).run(async |_| {});
+    let jobs = Callsheet::builder().jobs((0..20).map(job)).start().await.expect("it starts");
+    let said = EventFilter::new().kinds([EventName::RunStarted, EventName::JobOverdue]);
+    let mut events = jobs.events(said);
+
+    // Between two ticks each is looked at, all at the same instant.
+    let mut started = 0;
+    while started < 3 * 20 {
+        let event = timeout(DEADLINE, events.next()).await.expect("in time").expect("it runs");
+        match &event.kind {
+            EventKind::RunStarted { .. } => started += 1,
+            _ => panic!("{event}"),
+        }
+    }
+    jobs.shutdown(Duration::ZERO).await;
+}
+
+/// Answers the threads of jobs, and hangs on the one where the supervisor asks it.
+#[derive(Clone, Debug, Default)]
+struct HangsElsewhere(Hanging);
+
+impl fmt::Display for HangsElsewhere {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("every two seconds, if a job asks")
+    }
+}
+
+impl Schedule for HangsElsewhere {
+    fn next_after(&self, after: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        // One that may block.
+        let elsewhere = thread::current().name().is_some_and(|name| name == "callsheet-body");
+        if elsewhere { self.0.next_after(after) } else { Period::seconds(2).next_after(after) }
+    }
+
+    fn previous_before(&self, before: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        Period::seconds(2).previous_before(before)
+    }
+}
+
+#[tokio::test]
+async fn a_job_that_was_given_a_good_schedule_recovers_while_the_former_one_hangs() {
+    let hanging = HangsElsewhere::default();
+    hanging.0.set(true);
+    let job = Job::new("job", hanging.clone()).expect_start_within(secs(1)).run(async |_| {});
+    let jobs = Callsheet::builder().job(job).start().await.expect("it starts");
+    let mut alarms = jobs.events(EventFilter::new().kinds([EventName::JobOverdue, EventName::JobRecovered]));
+    let event = timeout(DEADLINE, alarms.next()).await.expect("in time").expect("it runs");
+    assert!(matches!(event.kind, EventKind::JobOverdue { .. }), "{event}");
+
+    let mended = Job::new("job", Custom).expect_start_within(secs(1)).run(async |_| {});
+    jobs.update(mended).await.expect("it is known");
+
+    let event = timeout(DEADLINE, alarms.next()).await.expect("in time").expect("it runs");
+    assert!(matches!(event.kind, EventKind::JobRecovered { .. }), "{event}");
+    hanging.0.set(false);
     jobs.shutdown(Duration::ZERO).await;
 }

@@ -1,6 +1,7 @@
 //! What is refused whole, and how it is told.
 
-use callsheet::{ErrorKind, Fires, port::Backend};
+use callsheet::{ErrorKind, Fires, HistoryOptions, MemoryBounds, port::Backend};
+use callsheet_actors::adapter::MemoryHistory;
 
 use super::*;
 
@@ -68,6 +69,60 @@ fn what_the_history_does_not_know_any_more_is_run_if_it_is_wanted_again() {
         rig.node(node_with([Seen::default().job(secs(1))])).await;
         let long_ago = Backfill::new("job", at("2025-11-01T00:00:00Z"), at("2025-11-01T03:00:00Z"));
         assert_eq!(backfill(rig, 0, long_ago.again(true)).await.ticks, 4);
+    });
+}
+
+#[test]
+fn a_fire_time_whose_tick_may_still_run_is_refused_unless_it_is_wanted_again() {
+    simulate(START, async |rig| {
+        rig.node(node_with([Seen::default().job(secs(1))])).await;
+        rig.send(0, PauseJobs::new("job")).await.expect("it is there");
+        rig.advance(hours(3) + mins(1)).await;
+        let night = Backfill::new("job", at("2026-01-04T23:00:00Z"), at("2026-01-05T03:00:00Z"));
+
+        let (kind, text) = refusal(rig, night.clone()).await;
+
+        assert_eq!(kind, ErrorKind::Invalid, "{text}");
+        let expected = "those after 2026-01-05T02:00:00Z are not decided yet; end the range there";
+        assert!(text.contains(expected), "{text}");
+        backfill(rig, 0, night.again(true)).await;
+    });
+}
+
+#[test]
+fn what_another_backfill_of_the_job_is_to_run_is_left_out() {
+    simulate(START, async |rig| {
+        let seen = Seen::default();
+        rig.node(node_with([seen.job(mins(1))])).await;
+        backfill(rig, 0, four_hours()).await;
+        let longer = Backfill::new("job", at("2026-01-04T02:00:00Z"), at("2026-01-04T05:00:00Z"));
+
+        let second = backfill(rig, 0, longer).await;
+        rig.advance(mins(20)).await;
+
+        assert_eq!((second.ticks, second.left_out), (2, 2));
+        let mut ran = seen.backfilled();
+        ran.sort();
+        assert_eq!(ran, ["00:00", "01:00", "02:00", "03:00", "04:00", "05:00"]);
+    });
+}
+
+#[test]
+fn a_range_of_which_the_history_has_dropped_runs_is_refused() {
+    simulate(START, async |rig| {
+        let mut bounds = MemoryBounds::default();
+        bounds.runs = 3;
+        let mut history = HistoryOptions::default();
+        history.store = Some(Arc::new(MemoryHistory::new(bounds)));
+        rig.node(node_with([Seen::default().job(secs(1))]).history(history)).await;
+        rig.advance(hours(6) + mins(1)).await;
+        let all = Backfill::new("job", at("2026-01-05T01:00:00Z"), at("2026-01-05T06:00:00Z"));
+
+        let (kind, text) = refusal(rig, all.clone()).await;
+
+        assert_eq!(kind, ErrorKind::Invalid, "{text}");
+        assert!(text.contains("some are not kept any more; ask for a later range"), "{text}");
+        assert_eq!(backfill(rig, 0, all.again(true)).await.ticks, 6);
     });
 }
 

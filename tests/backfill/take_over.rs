@@ -60,6 +60,32 @@ fn whenever_the_leader_is_killed_the_next_one_goes_on_and_each_fire_time_starts_
     assert!(lost > 5, "it is killed during runs as well: {lost}");
 }
 
+/// As with kills: the leader is shut down after each millisecond, also between a claim and its answer.
+#[test]
+fn whenever_the_leader_is_shut_down_each_fire_time_runs_once() {
+    for shut_down_after in 0..60 {
+        simulate(START, async |rig| {
+            let seen = Seen::default();
+            for _ in 0..2 {
+                rig.node(node_with([seen.job(Duration::from_millis(3))])).await;
+            }
+            rig.advance(secs(1)).await;
+            let leader = rig.leader().expect("somebody leads");
+            let kept = backfill(rig, 1 - leader, four_hours()).await;
+
+            rig.advance(Duration::from_millis(shut_down_after)).await;
+            rig.shutdown(leader, mins(1)).await;
+            rig.advance(mins(2)).await;
+
+            let finished = status(rig, 1 - leader, kept.id).await;
+            assert_eq!((finished.state, finished.failed), (BackfillState::Finished, 0));
+            let mut ran = seen.backfilled();
+            ran.sort();
+            assert_eq!(ran, ["00:00", "01:00", "02:00", "03:00"], "shut down after {shut_down_after} ms");
+        });
+    }
+}
+
 #[test]
 fn a_leader_that_is_cut_off_and_its_successor_start_each_fire_time_once() {
     for cut_off_after in (0..60).step_by(3) {
@@ -106,11 +132,13 @@ fn nobody_asks_again_for_a_run_whose_end_was_pushed_out_of_the_stores_memory() {
         rig.store().refuse([callsheet::Operation::Backfills], "the disk is full");
         rig.advance(secs(8)).await;
         let before = first_starts(rig).len();
+        let ends = rig.count(|kind| matches!(kind, EventKind::RunSucceeded { .. }));
         rig.kill(leader);
         rig.store().refuse_nothing();
         rig.advance(mins(2)).await;
 
         assert!(before >= 1, "one ran while the store refused");
+        assert!(ends > 4_096 + before, "more ended than a store remembers: {ends}");
         let other = 1 - leader;
         assert_eq!(status(rig, other, kept.id).await.state, BackfillState::Finished);
         assert!(first_starts(rig).values().all(|count| *count == 1));

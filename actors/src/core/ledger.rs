@@ -231,7 +231,7 @@ impl Ledger {
 
     /// The cursor of a job, or `now` for one that is not known.
     pub fn cursor_of(&self, job: &JobName, now: DateTime<Utc>) -> DateTime<Utc> {
-        self.jobs.get(job).map(|row| row.cursor).filter(|cursor| *cursor > NEVER).unwrap_or(now)
+        self.decided_to(job).unwrap_or(now)
     }
 
     fn record(&mut self, record: impl FnOnce() -> Record) {

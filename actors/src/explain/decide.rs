@@ -146,7 +146,7 @@ impl<'a> SkippedSpan<'a> {
 }
 
 /// A trigger may name a fire time, and a backfill has one: their runs are not the tick's.
-fn is_of_tick(run: &RunRecord) -> bool {
+pub(crate) fn is_of_tick(run: &RunRecord) -> bool {
     !matches!(run.origin, RunOrigin::Trigger { .. } | RunOrigin::Backfill { .. })
 }
 

@@ -329,6 +329,7 @@ impl Kept {
             |age: Duration| now.checked_sub_signed(chrono::TimeDelta::from_std(age).unwrap_or_default());
         let [runs, failures] = [retention.runs_for, retention.failures_for].map(since);
         let mut counts: HashMap<(JobName, Option<Outcome>), u64> = HashMap::new();
+        let mut pruned_to = self.pruned_to;
         for chunk in self.chunks.iter_mut().rev() {
             // The newest first, as they are counted.
             let keeps: Vec<bool> = chunk
@@ -345,12 +346,17 @@ impl Kept {
                         }
                     };
                     let is_young = run.ended_at.zip(since).is_none_or(|(ended, since)| ended >= since);
-                    *count <= retention.runs_per_job && is_young
+                    let is_one_too_many = *count > retention.runs_per_job;
+                    if is_one_too_many {
+                        pruned_to = pruned_to.max(Some(written_at(run)));
+                    }
+                    !is_one_too_many && is_young
                 })
                 .collect();
             let mut keeps = keeps.into_iter().rev();
             chunk.runs.retain(|_| keeps.next().unwrap_or(true));
         }
+        self.pruned_to = pruned_to;
         if let Some(since) = failures {
             self.failures.retain(|run| run.ended_at.is_none_or(|ended| ended >= since));
         }

@@ -268,7 +268,7 @@ impl JobActor {
         }
         if stops {
             if self.machine.waits_for_permit() {
-                self.job.host.permits.leave(|waits| waits.instance == self.job.instance);
+                self.job.host.permits.leave(self.job.instance);
             }
             ctx.stop();
         }

@@ -47,12 +47,11 @@ impl JobActor {
             match effect {
                 Effect::Claim(claim) => self.claim(claim, told),
                 Effect::AskPermit { priority, catches_up } => {
-                    let answer = self.job.host.permits.ask(priority, catches_up, || self.job.clone());
+                    let (permits, job) = (&self.job.host.permits, self.job.instance);
+                    let answer = permits.ask(priority, catches_up, job, || self.job.clone());
                     told.push(&self.job, AnswerAtOnce::Input(Input::Permit(answer)));
                 }
-                Effect::HurryPermit { priority } => {
-                    self.job.host.permits.hurry(priority, |waits| waits.instance == self.job.instance);
-                }
+                Effect::HurryPermit { priority } => self.job.host.permits.hurry(priority, self.job.instance),
                 Effect::ReleasePermit => self.job.release_permit(),
                 Effect::AskTurn { deadline } => self.ask_turn(deadline, told),
                 Effect::LeaveTurn => self.job.host.catch_ups.leave(self.job.instance),

@@ -1,5 +1,6 @@
 //! Where backfills are kept.
 
+use chrono::{DateTime, Utc};
 use futures_util::future::BoxFuture;
 
 use super::LockError;
@@ -44,6 +45,14 @@ pub trait Backfills: Send + Sync + 'static {
         job: Option<&'a JobName>,
         only_running: bool,
     ) -> BoxFuture<'a, Result<Vec<StoredBackfill>, LockError>>;
+
+    /// Up to where the ticks of a job are decided: its cursor, of which a later tick may still run. `None` if the
+    /// store knows no cursor of it: then none of its ticks is due.
+    ///
+    /// # Errors
+    ///
+    /// Any: it is not known.
+    fn decided_to<'a>(&'a self, job: &'a JobName) -> BoxFuture<'a, Result<Option<DateTime<Utc>>, LockError>>;
 
     /// Changes how far a backfill is, as the leader of `term`: from the revision before that of `progress`.
     ///

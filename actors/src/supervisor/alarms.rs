@@ -191,7 +191,7 @@ impl SupervisorActor {
         let now = job.wall();
         let decided = self.decided_by_leader(&job);
         let is_asked = said.is_some() || !self.may_ask_history(&job);
-        let (after, known) = {
+        {
             let mut alarm = alarm.lock();
             if let Some(decided) = decided {
                 alarm.leader_decided(decided);
@@ -207,14 +207,25 @@ impl SupervisorActor {
                     alarm.history_says(success, pause.map(|pause| Paused { until: pause.until }), now);
                 }
             }
-            alarm.due_after(now)
-        };
+        }
+        self.look_at_next_tick(&job, is_asked, ctx);
+    }
+
+    /// Judges the alarm of a job by its first tick that is not decided, which the schedule may have to be asked for.
+    pub(super) fn look_at_next_tick(
+        &mut self,
+        job: &Arc<JobHandle>,
+        is_asked: bool,
+        ctx: &mut Context<Self>,
+    ) {
+        let Some(alarm) = job.definition.alarm() else { return };
+        let (after, known) = alarm.lock().due_after(job.wall());
         let due = match known {
             Some(known) => Some(known),
-            None if job.definition.may_block => return self.ask_schedule(job, after, is_asked, ctx),
+            None if job.definition.may_block => return self.ask_schedule(job.clone(), after, is_asked, ctx),
             None => next_due(&job.definition, after),
         };
-        self.judge_alarm(&job, due, is_asked, ctx);
+        self.judge_alarm(job, due, is_asked, ctx);
     }
 
     /// Says what is overdue of a job whose first tick that is not decided is known.

@@ -3,12 +3,12 @@
 //! The job's actor says what its schedule answers, the history which fire times ran. A backfill that breaks a
 //! rule is refused whole.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use actix::prelude::*;
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use futures_util::future::ready;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 
 use super::{
     ANSWER_DEADLINE, SupervisorActor,
@@ -21,7 +21,6 @@ use crate::{
             BackfillId, StoredBackfill,
         },
         duration::DurationText,
-        outcome::Outcome,
         policy::Fires,
         time::FireTime,
     },
@@ -29,7 +28,9 @@ use crate::{
     history::Recorder,
     job::{JobHandle, JobMessage},
     message::{Backfill, BackfillPreview, BackfillStatus, PreviewBackfill},
-    port::{BackfillPut, Backfills, HISTORY_PAGE_MAX, Retention, RunHistory, RunOrigin, RunRecord},
+    port::{
+        BackfillPut, Backfills, HISTORY_PAGE_MAX, LockError, Retention, RunHistory, RunOrigin, RunRecord,
+    },
 };
 
 /// The most pages of runs that are read to find out which fire times had one: as many runs as are kept of a
@@ -39,6 +40,11 @@ const PAGES_MAX: usize = 100;
 /// How long before its fire time the id of a tick's run can be made: clocks differ.
 const BEFORE: TimeDelta = TimeDelta::seconds(75);
 
+/// How long a new backfill is offered to a store that does not answer, with the same id each time.
+const PUT_DEADLINE: Duration = Duration::from_secs(10);
+/// The pause between two such calls.
+const PUT_AGAIN: Duration = Duration::from_millis(250);
+
 /// What is to run, and what is not.
 struct Found {
     fire_times: Vec<FireTime>,
@@ -47,6 +53,7 @@ struct Found {
 
 /// What a backfill is asked of.
 struct Asking {
+    store: Arc<dyn Backfills>,
     job: Arc<JobHandle>,
     asked: Backfill,
     recorder: Recorder,
@@ -131,14 +138,42 @@ impl Asking {
         if again || fire_times.is_empty() {
             return Ok(Found { fire_times, left_out: Vec::new() });
         }
-        let ran = self.ran(&fire_times).await?;
-        let (left_out, fire_times) = fire_times.into_iter().partition(|at| ran.contains(at));
+        self.are_decided(&fire_times).await?;
+        // Whatever ends between the two questions stands in the history then.
+        let mut taken = self.of_running_backfills().await?;
+        taken.extend(self.ran(&fire_times).await?);
+        let (left_out, fire_times) = fire_times.into_iter().partition(|at| taken.contains(at));
         Ok(Found { fire_times, left_out })
+    }
+
+    /// Refuses fire times whose ticks may still run: those of a job that is paused, or that wait.
+    async fn are_decided(&self, fire_times: &[FireTime]) -> Result<(), BackfillError> {
+        let cursor = call(self.store.decided_to(&self.job.definition.name)).await.map_err(unavailable)?;
+        let (Some(last), Some(cursor)) = (fire_times.last(), cursor) else { return Ok(()) };
+        if last.instant() <= cursor {
+            return Ok(());
+        }
+        let rule = format!(
+            "a fire time whose tick may still run is not backfilled, and those after {} are not decided yet",
+            text(cursor)
+        );
+        let cure = "end the range there, or wait until the job has caught up, or ask with again(true): then each may run twice";
+        Err(invalid(&self.job, Fault::new("to", text(self.asked.to), rule, cure)))
+    }
+
+    /// The fire times of backfills of the job that are running: each has its run there, or had it.
+    async fn of_running_backfills(&self) -> Result<BTreeSet<FireTime>, BackfillError> {
+        let name = &self.job.definition.name;
+        let running = call(self.store.list(Some(name), true)).await.map_err(unavailable)?;
+        Ok(running.iter().flat_map(|backfill| backfill.fire_times.iter().copied()).collect())
     }
 
     /// Which of these had a run.
     async fn ran(&self, fire_times: &[FireTime]) -> Result<BTreeSet<FireTime>, BackfillError> {
-        let Some(first) = fire_times.first().map(|first| first.instant()) else { return Ok(BTreeSet::new()) };
+        let (Some(first), Some(last)) = (fire_times.first(), fire_times.last()) else {
+            return Ok(BTreeSet::new());
+        };
+        let (first, after) = (first.instant(), last.instant() + TimeDelta::milliseconds(1));
         if !self.recorder.is_on() {
             return Err(self.not_known("no history is kept"));
         }
@@ -149,19 +184,23 @@ impl Asking {
         }
         let from = first.checked_sub_signed(BEFORE).unwrap_or(first).max(DateTime::UNIX_EPOCH);
         let job = self.job.definition.name.clone();
-        let mut asked = RunHistory::new().job(job).from(from).limit(HISTORY_PAGE_MAX);
+        let of_range = RunHistory::new().fire_times(job.clone(), first..after);
+        let mut asked = of_range.from(from).limit(HISTORY_PAGE_MAX);
         let reader = self.recorder.read().await;
-        let (mut ran, mut succeeded) = (BTreeSet::new(), 0);
+        let mut ran = BTreeSet::new();
         for _ in 0..PAGES_MAX {
             let page = reader.runs(asked.clone()).await?;
             ran.extend(page.runs.iter().filter(|run| is_of_schedule(run)).filter_map(|run| run.fire_time));
-            succeeded += page.runs.iter().filter(|run| run.outcome == Some(Outcome::Succeeded)).count();
             let Some(next) = page.next else {
-                let kept = usize::try_from(self.retention.runs_per_job).unwrap_or(usize::MAX);
-                return if succeeded < kept {
-                    Ok(ran)
-                } else {
-                    Err(self.not_known(&format!("only the last {kept} runs are kept of a job")))
+                // Asked last: what was dropped while these were read counts.
+                let dropped = reader.job(job).await?.and_then(|record| record.pruned_to);
+                return match dropped.filter(|dropped| first < *dropped) {
+                    Some(dropped) => {
+                        let why =
+                            format!("of the runs from before {} some are not kept any more", text(dropped));
+                        Err(self.not_known(&why))
+                    }
+                    None => Ok(ran),
                 };
             };
             asked = asked.before(next);
@@ -177,9 +216,9 @@ impl Asking {
         invalid(&self.job, Fault::new("range", value, rule, cure))
     }
 
-    async fn put(self, store: Arc<dyn Backfills>) -> Result<StoredBackfill, BackfillError> {
+    async fn put(self) -> Result<StoredBackfill, BackfillError> {
         let Found { fire_times, left_out } = self.find().await?;
-        let Self { job, asked, .. } = self;
+        let Self { job, asked, store, .. } = self;
         if fire_times.is_empty() {
             let value = format!("{} to {}", text(asked.from), text(asked.to));
             let rule = format!(
@@ -199,9 +238,30 @@ impl Asking {
             left_out: u32::try_from(left_out.len()).unwrap_or(u32::MAX),
             ..StoredBackfill::new(id, name, (asked.from, asked.to), fire_times.into())
         };
-        match call(store.put(&backfill)).await.map_err(unavailable)? {
+        match put_until_decided(&*store, &backfill).await? {
             BackfillPut::Kept => Ok(backfill),
             BackfillPut::Full => Err(BackfillError::TooMany { max: BACKFILLS_OPEN_MAX }),
+        }
+    }
+}
+
+/// A call without an answer may have kept it: it is asked again with the same id, so that what is kept is known, and
+/// recorded.
+async fn put_until_decided(
+    store: &dyn Backfills,
+    backfill: &StoredBackfill,
+) -> Result<BackfillPut, BackfillError> {
+    let deadline = Instant::now() + PUT_DEADLINE;
+    loop {
+        match call(store.put(backfill)).await {
+            Ok(put) => return Ok(put),
+            Err(LockError::Timeout | LockError::SessionLost { .. }) if Instant::now() < deadline => {
+                sleep(PUT_AGAIN).await;
+            }
+            Err(error @ LockError::NotDone { .. }) => return Err(unavailable(error)),
+            Err(error) => {
+                return Err(unavailable(format!("{error}; it may have kept backfill {}", backfill.id)));
+            }
         }
     }
 }
@@ -216,6 +276,7 @@ fn is_of_schedule(run: &RunRecord) -> bool {
 
 impl SupervisorActor {
     fn ask_backfill(&self, asked: Backfill) -> Result<Asking, BackfillError> {
+        let store = self.backfill_store()?;
         let Some(entry) = self.jobs.get(asked.job.as_str()) else {
             return Err(BackfillError::UnknownJob { name: given_name(&asked.job) });
         };
@@ -225,7 +286,7 @@ impl SupervisorActor {
         let faults = faults.into_iter().map(|fault| of_job(&job, fault)).collect();
         Faults::check(faults).map_err(BackfillError::Invalid)?;
         let (recorder, retention) = (self.node().recorder.clone(), self.parts.retention);
-        Ok(Asking { job, asked, recorder, retention, now })
+        Ok(Asking { store, job, asked, recorder, retention, now })
     }
 }
 
@@ -234,11 +295,8 @@ impl Handler<Backfill> for SupervisorActor {
 
     fn handle(&mut self, asked: Backfill, _: &mut Self::Context) -> Self::Result {
         let note = asked.note.clone();
-        let ready_to_ask = self.backfill_store().and_then(|store| Ok((store, self.ask_backfill(asked)?)));
-        let put = async move {
-            let (store, asking) = ready_to_ask?;
-            asking.put(store).await
-        };
+        let asking = self.ask_backfill(asked);
+        let put = async move { asking?.put().await };
         Box::pin(put.into_actor(self).map(move |kept, actor, ctx| {
             let kept = kept?;
             actor.on_backfill_kept(&kept, note, ctx);
@@ -251,7 +309,7 @@ impl Handler<PreviewBackfill> for SupervisorActor {
     type Result = ResponseFuture<Result<BackfillPreview, BackfillError>>;
 
     fn handle(&mut self, PreviewBackfill(asked): PreviewBackfill, _: &mut Self::Context) -> Self::Result {
-        let asking = match self.backfill_store().and_then(|_| self.ask_backfill(asked)) {
+        let asking = match self.ask_backfill(asked) {
             Ok(asking) => asking,
             Err(error) => return Box::pin(ready(Err(error))),
         };

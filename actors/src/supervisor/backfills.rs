@@ -5,6 +5,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fmt,
     sync::Arc,
     time::Duration,
 };
@@ -326,7 +327,7 @@ fn is_able(entry: &Entry) -> bool {
         && entry.parked.is_none()
 }
 
-pub(super) fn unavailable(error: LockError) -> BackfillError {
+pub(super) fn unavailable(error: impl fmt::Display) -> BackfillError {
     BackfillError::Unavailable { reason: bounded(error, TEXT_MAX) }
 }
 

@@ -19,13 +19,13 @@ use super::{ANSWER_DEADLINE, SupervisorActor};
 use crate::{
     core::time::FireTime,
     error::{ExplainError, Fault, given_name},
-    explain::{EXPLAINED_MAX, Explain, Explanations, Known, TickView, When, decide},
+    explain::{EXPLAINED_MAX, Explain, Explanations, Known, TickView, When, decide, is_of_tick},
     history::Reader,
     job::{JobHandle, JobMessage, TickViews},
     name::JobName,
     port::{
         Decision, DecisionRecord, Decisions, HISTORY_PAGE_MAX, HistoryError, Operations, Retention,
-        RunHistory, RunOrigin, RunRecord,
+        RunHistory, RunRecord,
     },
 };
 
@@ -221,7 +221,8 @@ fn late() -> ExplainError {
 /// Whether what became of a tick is known, and what delayed its run, from what was recorded before an instant.
 fn is_found(known: &Known, at: DateTime<Utc>, before: DateTime<Utc>) -> bool {
     let has_run = |run: &RunRecord| {
-        run.fire_time.is_some_and(|tick| tick.instant() == at)
+        is_of_tick(run)
+            && run.fire_time.is_some_and(|tick| tick.instant() == at)
             && run.started_at.is_none_or(|started| started < before)
     };
     known.runs.iter().any(has_run) || known.decisions.iter().any(|record| covers(record, at))
@@ -249,9 +250,7 @@ fn add_recorded(
     known: &Known,
     range: Range<DateTime<Utc>>,
 ) -> Option<DateTime<Utc>> {
-    let of_tick =
-        |run: &&RunRecord| !matches!(run.origin, RunOrigin::Trigger { .. } | RunOrigin::Backfill { .. });
-    let ran = known.runs.iter().filter(of_tick).filter_map(|run| run.fire_time);
+    let ran = known.runs.iter().filter(|run| is_of_tick(run)).filter_map(|run| run.fire_time);
     let skips = known.decisions.iter().filter(|record| matches!(record.decision, Decision::Skipped { .. }));
     let skipped = skips.flat_map(|record| [record.first, record.fire_time]).flatten();
     let recorded = ran.chain(skipped).map(FireTime::instant).filter(|at| range.contains(at));

@@ -6,6 +6,7 @@ use callsheet_actors::{
     By, JobName, Term,
     port::{BackfillId, BackfillMoved, BackfillProgress, BackfillPut, Backfills, LockError, StoredBackfill},
 };
+use chrono::{DateTime, Utc};
 use futures_util::{FutureExt, future::BoxFuture};
 
 use super::{
@@ -13,7 +14,7 @@ use super::{
     session::OpenSession,
     statement::{
         answer::read,
-        backfill::{self, ADVANCE, Advance, Asked, Backfill, CANCEL, Cancelled, LIST, PUT},
+        backfill::{self, ADVANCE, Advance, Asked, Backfill, CANCEL, CURSOR, Cancelled, Cursor, LIST, PUT},
     },
 };
 
@@ -52,6 +53,15 @@ impl Backfills for PostgresBackfills {
         async move {
             let session = self.session()?;
             Self::listed(&session, &Asked::of(session.asker(), job, only_running)).await
+        }
+        .boxed()
+    }
+
+    fn decided_to<'a>(&'a self, job: &'a JobName) -> BoxFuture<'a, Result<Option<DateTime<Utc>>, LockError>> {
+        async move {
+            let session = self.session()?;
+            let rows = session.ask(CURSOR, &Cursor::of(session.asker(), job).list()).await?;
+            Ok(read(&rows, backfill::cursor)?.into_iter().flatten().next())
         }
         .boxed()
     }

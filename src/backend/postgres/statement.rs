@@ -286,6 +286,7 @@ mod tests {
             (pending_retries::PENDING_RETRIES, pending_retries::Page::COUNT),
             (backfill::PUT, backfill::Backfill::COUNT),
             (backfill::LIST, backfill::Asked::COUNT),
+            (backfill::CURSOR, backfill::Cursor::COUNT),
             (backfill::ADVANCE, backfill::Advance::COUNT),
             (backfill::CANCEL, backfill::Cancelled::COUNT),
         ] {

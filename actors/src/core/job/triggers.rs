@@ -102,9 +102,13 @@ impl JobMachine {
         }
     }
 
-    /// What is asked for, in the name of somebody who waits, does not start any more.
+    /// What is asked for, in the name of somebody who waits, does not start any more. A run of a backfill whose claim is
+    /// under way does, as a tick: if it was granted and not started, no leader after this one would run its fire time.
     pub(super) fn give_callers_up(&mut self, effects: &mut Effects) {
-        for queued in self.unscheduled.queue.iter_mut().filter(|queued| queued.has_caller()) {
+        let is_given_up = |queued: &&mut UnscheduledRun| {
+            queued.has_caller() && !(queued.is_of_backfill() && queued.is_refusable())
+        };
+        for queued in self.unscheduled.queue.iter_mut().filter(is_given_up) {
             queued.cause = Cause::Trigger(Caller::ToldNo);
             effects.push(Effect::Answer { run: queued.run, answer: Err(Refusal::Closing) });
         }

@@ -62,9 +62,9 @@ impl TurnRequest {
 }
 
 impl Waiting {
-    /// Whose time ends sooner is first to be made up for: without an end it is the fire time.
+    /// Whose time ends sooner is first to be made up for; who may wait for ever is last.
     fn deadline(&self) -> DateTime<Utc> {
-        self.too_late_at().unwrap_or_else(|| self.tick.instant())
+        self.too_late_at().unwrap_or(DateTime::<Utc>::MAX_UTC)
     }
 }
 

@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use super::Ledger;
+use chrono::{DateTime, Utc};
+
+use super::{Ledger, NEVER};
 use crate::{
     core::backfill::{
         BACKFILLS_KEPT_MAX, BACKFILLS_OPEN_MAX, BackfillId, BackfillMoved, BackfillProgress, BackfillPut,
@@ -68,6 +70,11 @@ impl Ledger {
             job.is_none_or(|job| row.job == *job) && (row.is_running() || !only_running)
         };
         self.backfills.rows.values().rev().filter(is_asked).cloned().collect()
+    }
+
+    /// Up to where the ticks of a job are decided, if it is known.
+    pub fn decided_to(&self, job: &JobName) -> Option<DateTime<Utc>> {
+        self.jobs.get(job).map(|row| row.cursor).filter(|cursor| *cursor > NEVER)
     }
 
     /// Changes how far a backfill is, as the leader of a term.

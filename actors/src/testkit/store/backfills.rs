@@ -1,5 +1,6 @@
 //! Backfills of a shared store.
 
+use chrono::{DateTime, Utc};
 use futures_util::{FutureExt, future::BoxFuture};
 
 use super::backend::StoreBackend;
@@ -21,6 +22,10 @@ impl Backfills for StoreBackend {
     ) -> BoxFuture<'a, Result<Vec<StoredBackfill>, LockError>> {
         self.with_session(Operation::Backfills, move |state, _, _| state.ledger.backfills(job, only_running))
             .boxed()
+    }
+
+    fn decided_to<'a>(&'a self, job: &'a JobName) -> BoxFuture<'a, Result<Option<DateTime<Utc>>, LockError>> {
+        self.with_session(Operation::Backfills, move |state, _, _| state.ledger.decided_to(job)).boxed()
     }
 
     fn advance<'a>(

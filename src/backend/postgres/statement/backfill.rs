@@ -60,6 +60,9 @@ WHERE scope = $1 AND ($2::text IS NULL OR job = $2) AND ($3::uuid IS NULL OR bac
 ORDER BY backfill DESC"
 );
 
+/// The cursor of a job ($2) of a scope ($1). Locks nothing.
+pub(in super::super) const CURSOR: &str = "SELECT cursor FROM names WHERE scope = $1 AND name = $2";
+
 /// Changes how far a backfill ($3) of a scope ($1) is, from the revision before $4, as the leader of a term ($2)
 /// that is not over: the leader row is locked for share, so that no successor is in between.
 pub(in super::super) const ADVANCE: &str = "
@@ -114,6 +117,14 @@ parameters! {
         job: Option<&'a str>,
         backfill: Option<Uuid>,
         only_running: bool,
+    }
+}
+
+parameters! {
+    /// What [`CURSOR`] is asked.
+    struct Cursor<'a> {
+        scope: &'a str,
+        job: &'a str,
     }
 }
 
@@ -178,6 +189,12 @@ impl<'a> Asked<'a> {
     }
 }
 
+impl<'a> Cursor<'a> {
+    pub(in super::super) fn of(asker: Asker<'a>, job: &'a JobName) -> Self {
+        Self { scope: asker.scope, job: job.as_str() }
+    }
+}
+
 impl<'a> Advance<'a> {
     pub(in super::super) fn of(
         asker: Asker<'a>,
@@ -212,6 +229,11 @@ impl<'a> Cancelled<'a> {
 /// Reads whether a backfill is kept.
 pub(in super::super) fn kept(row: &Row) -> Result<bool, Error> {
     row.try_get("kept")
+}
+
+/// Reads the cursor of a job; nothing if only a key has this name.
+pub(in super::super) fn cursor(row: &Row) -> Result<Option<DateTime<Utc>>, Error> {
+    row.try_get("cursor")
 }
 
 /// Reads whether the term leads, and whether the row was moved.

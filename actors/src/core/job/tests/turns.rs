@@ -38,8 +38,6 @@ fn only_a_tick_that_is_found_late_waits_for_its_turn() {
         (Policies::default(), "01:00:01.001", Some("01:30:00.001")),
         (Policies { misfire_after: Duration::from_secs(9), ..Policies::default() }, "01:00:09", None),
         (misfire(Misfire::Latest { within: Duration::from_secs(60) }), "01:00:02", Some("01:01:00.001")),
-        // Without an end it is the fire time.
-        (misfire(Misfire::Latest { within: Duration::MAX }), "01:00:02", Some("01:00")),
         (Policies { fires: Fires::Local, ..Policies::default() }, "01:10", Some("01:30:00.001")),
     ] {
         let (mut job, effects) = resumed(Period::hours(1), policies, now);
@@ -51,6 +49,14 @@ fn only_a_tick_that_is_found_late_waits_for_its_turn() {
         assert_eq!(effects, [asks(deadline)], "{now}");
         assert!(!job.step(now, Input::Turn).is_empty(), "it is its turn");
     }
+}
+
+#[test]
+fn a_tick_that_may_wait_for_ever_is_the_last_to_have_its_turn() {
+    let (_, effects) =
+        resumed(Period::hours(1), misfire(Misfire::Latest { within: Duration::MAX }), "01:00:02");
+
+    assert_eq!(effects, [Effect::AskTurn { deadline: DateTime::<Utc>::MAX_UTC }]);
 }
 
 #[test]
