@@ -2,7 +2,10 @@
 
 use std::{
     collections::HashSet,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -47,6 +50,9 @@ pub(crate) struct Client {
     broken: Broken,
     /// The sessions that were ended.
     dead: Arc<Mutex<HashSet<u64>>>,
+    /// So many commits are answered yet. Then the way back is cut: a commit is made, an end is not, and neither is
+    /// answered.
+    answered: AtomicUsize,
 }
 
 impl Client {
@@ -58,23 +64,41 @@ impl Client {
             chance: None,
             broken: Broken::Nothing,
             dead: Arc::default(),
+            answered: AtomicUsize::new(usize::MAX),
         }
     }
 
     /// One that loses answers, and is slow.
     pub(crate) fn faulty(
         store: MemoryRecords,
+        limits: Option<RecordLimits>,
         seed: u64,
         broken: Broken,
         dead: Arc<Mutex<HashSet<u64>>>,
     ) -> Self {
         let chance = Some(Mutex::new(Chance(seed)));
-        Self { chance, broken, dead, ..Self::new(store, None) }
+        Self { chance, broken, dead, ..Self::new(store, limits) }
     }
 
     /// One that leaves something out.
     pub(crate) fn broken(store: MemoryRecords, broken: Broken) -> Self {
         Self { broken, ..Self::new(store, None) }
+    }
+
+    /// Answers only so many commits from now on, and then nothing that writes.
+    pub(crate) fn answer_only(&self, commits: usize) {
+        self.answered.store(commits, Ordering::SeqCst);
+    }
+
+    /// Answers everything again.
+    pub(crate) fn answer_all(&self) {
+        self.answer_only(usize::MAX);
+    }
+
+    /// Whether this commit is answered.
+    fn is_answered(&self) -> bool {
+        let next = |left| if left == usize::MAX { Some(left) } else { usize::checked_sub(left, 1) };
+        self.answered.fetch_update(Ordering::SeqCst, Ordering::SeqCst, next).is_ok()
     }
 
     /// All sessions so far.
@@ -162,6 +186,9 @@ impl Records for Client {
     }
 
     fn end(&self, session: RecordSession) -> BoxFuture<'_, Result<(), RecordsError>> {
+        if self.answered.load(Ordering::SeqCst) == 0 {
+            return async { Err(RecordsError::Timeout) }.boxed();
+        }
         self.dead.lock().expect("nobody panicked").insert(session.0);
         self.store.end(session)
     }
@@ -184,6 +211,10 @@ impl Records for Client {
             commit.check(&self.limits())?;
             self.way().await;
             let commit = self.as_broken(commit).await;
+            if !self.is_answered() {
+                let _ = self.store.commit(&commit).await?;
+                return Err(RecordsError::Timeout);
+            }
             match self.roll(25) {
                 // It never arrives, its answer is lost, or it arrives later.
                 Some(0) => Err(RecordsError::Timeout),

@@ -1,7 +1,8 @@
-//! The backend over records: the suites of elector and locker over records in memory, and a race over records that
-//! lose answers.
+//! The backend over records: the suites of elector and locker over records in memory, outages of a store, and a race
+//! over records that lose answers.
 
 mod client;
+mod outages;
 mod race;
 
 use std::{sync::Arc, time::Duration};

@@ -10,7 +10,7 @@ use callsheet::{
     FencingToken, JobName, LockKey, NodeId, RunId, Term,
     port::{
         Authority, Backend, Campaign, ClaimRequest, Completed, Completion, Enrolled, Enrolment, Locker,
-        ScheduleIdentity, Session, Skips, TickClaim, Verdict,
+        RecordLimits, ScheduleIdentity, Session, Skips, TickClaim, Verdict,
     },
     testkit::{MemoryRecords, VirtualClock},
 };
@@ -18,7 +18,10 @@ use callsheet_actors::{FireTime, Outcome, RunIds, adapter::RecordsBackend};
 use chrono::{DateTime, TimeDelta, Utc};
 use tokio::time::{Instant, sleep};
 
-use crate::client::{Broken, Chance, Client};
+use crate::{
+    client::{Broken, Chance, Client},
+    least,
+};
 
 const JOBS: u64 = 40;
 /// So many of them share keys, of which there are so many.
@@ -284,7 +287,7 @@ impl Node {
     }
 }
 
-async fn race(seed: u64, broken: Broken) -> Audit {
+async fn race(seed: u64, broken: Broken, limits: Option<RecordLimits>) -> Audit {
     let clock = VirtualClock::starting_at("2026-01-01T00:00:00Z".parse().expect("an instant"));
     let store = MemoryRecords::new(Arc::new(clock.clone()));
     let dead = Arc::new(Mutex::new(HashSet::new()));
@@ -293,7 +296,8 @@ async fn race(seed: u64, broken: Broken) -> Audit {
     let mut clients = Vec::new();
     let mut tasks = Vec::new();
     for number in 1..=3 {
-        let client = Arc::new(Client::faulty(store.clone(), seed * 10 + number, broken, dead.clone()));
+        let client =
+            Arc::new(Client::faulty(store.clone(), limits.clone(), seed * 10 + number, broken, dead.clone()));
         let backend = RecordsBackend::new(client.clone(), "race", LEASE);
         backend.set_clock(Arc::new(clock.another()));
         clients.push(client);
@@ -333,7 +337,7 @@ async fn race(seed: u64, broken: Broken) -> Audit {
 #[tokio::test(start_paused = true)]
 async fn no_tick_and_no_token_is_granted_twice_and_no_living_holder_is_robbed() {
     for seed in 1..=3 {
-        let audit = race(seed, Broken::Nothing).await;
+        let audit = race(seed, Broken::Nothing, None).await;
 
         assert_eq!(audit.violations, Vec::<String>::new(), "seed {seed}");
         assert!(audit.granted > 500 && audit.takeovers > 10, "{} {}", audit.granted, audit.takeovers);
@@ -341,9 +345,19 @@ async fn no_tick_and_no_token_is_granted_twice_and_no_living_holder_is_robbed() 
 }
 
 #[tokio::test(start_paused = true)]
+async fn so_it_is_where_each_unit_is_a_commit_of_its_own() {
+    for seed in 1..=3 {
+        let audit = race(seed, Broken::Nothing, least()).await;
+
+        assert_eq!(audit.violations, Vec::<String>::new(), "seed {seed}");
+        assert!(audit.granted > 100 && audit.takeovers > 10, "{} {}", audit.granted, audit.takeovers);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_race_finds_a_compare_that_is_left_out() {
     for broken in [Broken::Leader, Broken::Session, Broken::Versions] {
-        let audit = race(1, broken).await;
+        let audit = race(1, broken, None).await;
 
         assert_ne!(audit.violations, Vec::<String>::new(), "{broken:?}");
     }

@@ -158,7 +158,7 @@ async fn a_session_of_no_time_is_refused() {
 }
 
 /// The rights that the documentation of `Redis` names.
-const RIGHTS: &str = "+@connection +info +time +exists +get +set +del +pexpire +hget +hmget +hset +hdel +zadd +zrem +zcard \
+const RIGHTS: &str = "+@connection +info +time +exists +get +set +del +pexpire +hget +hmget +hset +hdel +zadd +zrem \
                       +zrangebylex +eval +evalsha +script|load +publish +subscribe";
 
 #[tokio::test]
@@ -193,4 +193,33 @@ async fn a_user_needs_the_rights_that_are_documented_and_no_others() {
     let records = Redis::new("scope", &url).records();
     let late = records.commit(&put("job", Version::ABSENT, "one")).await;
     assert!(matches!(&late, Err(RecordsError::NotDone { reason }) if reason.contains("rights")), "{late:?}");
+}
+
+#[tokio::test]
+async fn without_a_right_that_a_commit_needs_nothing_of_it_is_written() {
+    let server = Server::start(Durability::Nothing);
+    let url = format!("redis://node:{PASSWORD}@127.0.0.1:{}", server.port());
+    let set = |rights: &str| {
+        let to = "~callsheet:{scope}:* &callsheet:{scope}:hints";
+        let answer = server.ask(&format!("ACL SETUSER node reset on >{PASSWORD} {to} {rights}"));
+        assert!(!answer.contains("ERR"), "{answer}");
+    };
+    let refused =
+        |answer| matches!(answer, Err(RecordsError::NotDone { reason }) if reason.contains("rights"));
+    set(RIGHTS);
+    let records = Redis::new("scope", &url).records();
+    let old = write(&*records, "old", Version::ABSENT, "one").await;
+    let names = ["old", "new"].map(super::name);
+
+    for right in ["+hset", "+hdel", "+zadd", "+zrem"] {
+        set(&RIGHTS.replace(right, ""));
+        let mut both = put("new", Version::ABSENT, "one");
+        both.units.extend(one("old", old, Change::Delete).units);
+        assert!(refused(records.commit(&both).await), "{right}");
+
+        set(RIGHTS);
+        let read = records.read(&names, &[]).await.expect("an answer").records;
+        let versions: Vec<_> = read.iter().map(|stored| stored.version).collect();
+        assert_eq!(versions, [old, Version::ABSENT], "{right}");
+    }
 }

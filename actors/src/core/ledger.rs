@@ -70,6 +70,8 @@ pub struct Ledger {
     newest: u64,
     /// The newest term has not ended.
     led: bool,
+    /// In a cut: whoever asks does not hold it.
+    led_by_other: bool,
     /// The sessions that live, and what they are to be told.
     live: HashMap<Session, VecDeque<Notification>>,
     /// Somebody is to be told something new.
@@ -157,7 +159,7 @@ impl Ledger {
 
     fn check_authority(&self, job: &JobName, authority: Authority) -> Result<(), Barred> {
         match authority {
-            Authority::Term(term) if self.is_led(term) => Ok(()),
+            Authority::Term(term) if self.is_led(term) && !self.led_by_other => Ok(()),
             Authority::Term(_) => Err(Barred::Deposed(Term(self.newest))),
             Authority::Any => Ok(()),
             Authority::Leaderless if self.led && self.of_newest_term(job).is_some() => Err(Barred::HasLeader),

@@ -35,7 +35,13 @@ impl Elector for RecordsElector {
                 let changed = self.shared.leader_changed.notified();
                 let session = self.session()?;
                 let asked_at = Instant::now();
+                // Of terms that were not answered, too.
+                self.shared.end_former().await.map_err(unavailable)?;
                 let leader = self.shared.ask_leader().await.map_err(unavailable)?;
+                if let Some(lives) = self.orphan(&leader) {
+                    self.shared.end_term(lives).await.map_err(unavailable)?;
+                    continue;
+                }
                 if !leader.alive {
                     let won = self.take_term(session, &leader).await?;
                     if let Some(term) = won {
@@ -75,12 +81,18 @@ impl Elector for RecordsElector {
 
     fn renew(&self, term: Term) -> BoxFuture<'_, Result<Renewal, ElectError>> {
         async move {
-            let Some(lives) = self.own_term(term) else { return Ok(Renewal::Deposed) };
+            let Some(lives) = self.shared.own_term(term) else { return Ok(Renewal::Deposed) };
             if self.shared.records.renew(lives).await.map_err(unavailable)? {
-                return Ok(Renewal::Renewed);
+                // A store that lost what it had written may have another leader of that number.
+                let leader = self.shared.ask_leader().await.map_err(unavailable)?;
+                if leader.lives() == Some(lives) {
+                    return Ok(Renewal::Renewed);
+                }
             }
             self.shared.term_may_be_over(lives);
             self.drop_term(term);
+            // One that lives on leads nobody. It ends by itself otherwise.
+            let _ = self.shared.end_former().await;
             Ok(Renewal::Deposed)
         }
         .boxed()
@@ -88,10 +100,9 @@ impl Elector for RecordsElector {
 
     fn resign(&self, term: Term) -> BoxFuture<'_, Result<(), ElectError>> {
         async move {
-            let Some(lives) = self.own_term(term) else { return Ok(()) };
-            self.shared.end_term(lives).await.map_err(unavailable)?;
+            // What fails is done before the next campaign.
             self.drop_term(term);
-            Ok(())
+            self.shared.end_former().await.map_err(unavailable)
         }
         .boxed()
     }
@@ -102,15 +113,17 @@ impl RecordsElector {
         self.shared.session().map_err(|error| ElectError::Unavailable { reason: error.to_string() })
     }
 
-    /// The session of a term that was won in the session that is open.
-    fn own_term(&self, Term(term): Term) -> Option<RecordSession> {
-        let own = lock(&self.shared.own);
-        own.as_ref()?.term.filter(|(own, _)| *own == term).map(|(_, lives)| lives)
+    /// The session of a term of this node that the node does not hold.
+    fn orphan(&self, leader: &Leader) -> Option<RecordSession> {
+        let row = leader.row.as_ref().filter(|row| row.node == self.shared.node)?;
+        leader.lives().filter(|lives| self.shared.own_term(Term(row.term)) != Some(*lives))
     }
 
+    /// The node holds a term no more, and has to end its session.
     fn drop_term(&self, Term(term): Term) {
-        if let Some(own) = lock(&self.shared.own).as_mut() {
-            own.term.take_if(|(own, _)| *own == term);
+        let dropped = lock(&self.shared.own).as_mut().and_then(|own| own.term.take_if(|(own, _)| *own == term));
+        if let Some((_, lives)) = dropped {
+            self.shared.owe_end(lives);
         }
     }
 
@@ -118,6 +131,7 @@ impl RecordsElector {
     async fn take_term(&self, session: RecordSession, former: &Leader) -> Result<Option<Term>, ElectError> {
         let shared = &self.shared;
         let lives = shared.records.open(shared.lease).await.map_err(unavailable)?;
+        shared.owe_end(lives);
         let node: NodeId = shared.node;
         let row =
             LeaderRow { term: former.term().0 + 1, node, lives: lives.0, zones: shared.zones().to_string() };
@@ -139,13 +153,15 @@ impl RecordsElector {
             let term = row.term;
             shared.set_leader(Some(Leader { version: *version, row: Some(row), alive: true }));
             let mut own = lock(&shared.own);
-            if let Some(own) = own.as_mut().filter(|own| own.session == session) {
+            if let Some(own) = own.as_mut().filter(|own| own.session == session)
+                && shared.keep_session(lives)
+            {
                 own.term = Some((term, lives));
                 return Ok(Some(Term(term)));
             }
         }
         // Whatever became of it, the term is over.
-        let ended = shared.end_term(lives).await;
+        let ended = shared.end_former().await;
         match committed {
             Ok(Committed::Dead(dead)) if dead == session => {
                 let LockError::SessionLost { reason } = shared.lost_session(dead) else { return Ok(None) };

@@ -141,10 +141,12 @@ impl Shared {
     async fn pause_of(&self, job: &JobName) -> Result<Option<Notification>, RecordsError> {
         let name = RecordName::new(RecordKind::Name, job.to_stored());
         let stored = self.read(&[name], &[]).await?.records;
-        let row: NameRow = match stored.first().filter(|stored| stored.version.is_present()) {
-            Some(stored) => decode(&stored.bytes)?,
-            None => NameRow::default(),
+        let row = match stored.first().filter(|stored| stored.version.is_present()) {
+            Some(stored) => decode(&stored.bytes),
+            None => Ok(NameRow::default()),
         };
+        // One that cannot be read now cannot be read later, and others wait behind it.
+        let Ok(row) = row else { return Ok(None) };
         let pause = row.pause(self.clock.now());
         Ok(Some(Notification::PauseChanged { job: job.clone(), pause }))
     }
@@ -152,10 +154,11 @@ impl Shared {
     async fn retry_of(&self, job: &JobName, run: RunId) -> Result<Option<Notification>, RecordsError> {
         let name = RecordName::new(RecordKind::Pending, job.to_stored());
         let stored = self.read(&[name], &[]).await?.records;
-        let row: PendingRow = match stored.first().filter(|stored| stored.version.is_present()) {
-            Some(stored) => decode(&stored.bytes)?,
-            None => PendingRow::default(),
+        let row = match stored.first().filter(|stored| stored.version.is_present()) {
+            Some(stored) => decode(&stored.bytes),
+            None => Ok(PendingRow::default()),
         };
+        let Ok(row) = row else { return Ok(None) };
         let retry = row.retries.iter().map(PendingRetry::from).find(|retry| retry.run == run);
         Ok(retry.map(|retry| Notification::PendingRetry(PendingRetryOfJob { job: job.clone(), retry })))
     }

@@ -7,7 +7,7 @@ use super::{
     notices::hint_of,
     request::{Answer, Needs},
     rounds::{Group, Round, bytes_of, groups},
-    shared::session_of,
+    shared::{Leader, session_of},
 };
 use crate::{
     core::ledger::{FloorRow, NameRow},
@@ -108,11 +108,13 @@ impl Round<'_> {
 
     /// Loads a cut.
     pub(super) fn begin(&mut self, needs: &Needs) {
-        let leader = self.shared.leader();
+        let leader = self.leader.as_ref();
         let (newest, led) = leader.map_or((Term(0), false), |leader| (leader.term(), leader.alive));
+        let of_other = leader.and_then(Leader::lives) != self.shared.own_term(newest);
         let floor = self.core.cache.floor.as_ref().map_or(FloorRow::default(), |floor| floor.row);
         let (cache, ledger) = (&self.core.cache, &mut self.core.ledger);
         ledger.begin_cut(newest, led, &floor);
+        ledger.led_by_other(of_other);
         ledger.load_live(session_of(self.session));
         for name in &needs.names {
             let Some(cached) = cache.names.get(&**name) else { continue };
@@ -145,8 +147,9 @@ impl Round<'_> {
         let after = self.core.ledger.row(&name, &before);
         let changed = after != before || cache.doubtful.contains(&name);
         let change = if changed { Change::Put(bytes_of(&after)?) } else { Change::Keep };
-        // Of a name that was forgotten nothing counts again.
-        planned.rests_on_floor |= changed && !version.is_present();
+        // Of a name that was forgotten nothing counts again. A job may be made under a name that was only a key's.
+        let creates = !version.is_present() || (!before.has_job() && after.has_job());
+        planned.rests_on_floor |= changed && creates;
         let record = RecordName::new(RecordKind::Name, name.clone());
         planned.unit.records.push(RecordChange { name: record, version, change });
         planned.names.push((name, changed.then_some(after)));

@@ -15,7 +15,7 @@ use super::{
     manifests::{manifest_name, session_of_manifest},
     plan::{Planned, chunks},
     request::{Answer, Needs, Request},
-    shared::{Core, Shared, lock_error},
+    shared::{Core, Leader, Shared, lock_error},
 };
 use crate::{
     core::{
@@ -42,9 +42,10 @@ pub(super) async fn ask(shared: &Arc<Shared>, requests: Vec<Request>) -> Result<
         return Ok(Vec::new());
     }
     let session = shared.session()?;
+    // Whoever gives up while it waits here asks for nothing: only the call that is being made outlives its caller.
+    let mut core = shared.core.clone().lock_owned().await;
     let shared = shared.clone();
     let asked = tokio::spawn(async move {
-        let mut core = shared.core.lock().await;
         Round::new(&shared, &mut core, session, &requests).run().await
     });
     asked
@@ -61,6 +62,8 @@ pub(super) struct Round<'a> {
     answers: Vec<Option<Answer>>,
     /// The sessions of others that were alive in this round.
     pub(super) alive: HashSet<u64>,
+    /// Who led when the answers were planned. Every commit of them is guarded by it.
+    pub(super) leader: Option<Leader>,
 }
 
 /// What has to be read.
@@ -95,7 +98,7 @@ impl<'a> Round<'a> {
     ) -> Self {
         let needs = requests.iter().map(Request::needs).collect();
         let answers = requests.iter().map(|_| None).collect();
-        Self { shared, core, session, requests, needs, answers, alive: HashSet::new() }
+        Self { shared, core, session, requests, needs, answers, alive: HashSet::new(), leader: None }
     }
 
     pub(super) async fn run(mut self) -> Result<Vec<Answer>, LockError> {
@@ -107,6 +110,7 @@ impl<'a> Round<'a> {
                 break;
             }
             self.load(&open).await.map_err(lock_error)?;
+            self.leader = self.shared.leader();
             let planned = self.plan(&open).map_err(lock_error)?;
             let answered = self.commit(planned).await?;
             if Instant::now() >= until {
@@ -244,18 +248,27 @@ impl<'a> Round<'a> {
         Ok(())
     }
 
-    /// Commits units, as many at once as the store takes: whether any request was answered.
+    /// Commits units, as many at once as the store takes, until one finds that the plan rests on a leader that is one
+    /// no more: whether any request was answered.
     async fn commit(&mut self, planned: Vec<Planned>) -> Result<bool, LockError> {
         let mut answered = false;
         for chunk in chunks(planned, &self.shared.records.limits()) {
-            answered |= self.commit_chunk(chunk).await?;
+            match self.commit_chunk(chunk).await? {
+                Some(of_chunk) => answered |= of_chunk,
+                None => break,
+            }
         }
         Ok(answered)
     }
 
-    async fn commit_chunk(&mut self, mut chunk: Vec<Planned>) -> Result<bool, LockError> {
-        let leader = self.shared.leader().filter(|_| chunk.iter().any(|planned| planned.asks_leader));
-        let lives = leader.as_ref().and_then(|leader| leader.lives());
+    /// Whether any request was answered; `None`: nothing was done, and the rest has to be planned again.
+    async fn commit_chunk(&mut self, mut chunk: Vec<Planned>) -> Result<Option<bool>, LockError> {
+        let guarded = chunk.iter().any(|planned| planned.asks_leader);
+        if guarded && self.leader.is_none() {
+            return Ok(None);
+        }
+        let leader = self.leader.as_ref().filter(|_| guarded);
+        let lives = leader.and_then(Leader::lives);
         let commit = Commit {
             alive: [Some(self.session), lives].into_iter().flatten().collect(),
             leader: leader.map(|leader| leader.version),
@@ -268,17 +281,17 @@ impl<'a> Round<'a> {
                 for (planned, answer) in chunk.into_iter().zip(answers) {
                     answered |= self.made(planned, answer);
                 }
-                Ok(answered)
+                Ok(Some(answered))
             }
             Ok(Committed::Dead(dead)) if dead == self.session => Err(self.shared.lost_session(dead)),
             Ok(Committed::Dead(dead)) => {
                 self.core.cache.set_gone(dead.0);
                 self.shared.term_may_be_over(dead);
-                Ok(false)
+                Ok(None)
             }
             Ok(Committed::LeaderMoved) => {
                 self.shared.set_leader(None);
-                Ok(false)
+                Ok(None)
             }
             Err(error) => {
                 if error == RecordsError::Timeout {

@@ -10,7 +10,7 @@ use tokio::{
 
 use super::{
     format::{FORMAT, FormatRow, decode, encode},
-    shared::{Shared, lock, session_of},
+    shared::{Shared, lock, lock_error, session_of},
 };
 use crate::port::{
     Change, Commit, Lease, LockError, RecordChange, RecordKind, RecordName, RecordSession, RecordsError,
@@ -54,7 +54,11 @@ impl Shared {
         self.listen().await.map_err(open_error)?;
         let sent_at = Instant::now();
         let session = self.records.open(self.lease).await.map_err(open_error)?;
+        self.owe_end(session);
         self.first_manifest(session).await?;
+        if !self.keep_session(session) {
+            return Err(LockError::SessionLost { reason: "it was ended while it was opened".to_owned() });
+        }
         self.notices.clear();
         let Lease { duration, margin } = self.terms();
         let (lost, _) = watch::channel(None);
@@ -65,7 +69,7 @@ impl Shared {
     }
 
     /// Ends the sessions before, for good: what they asked for and was not answered is not done any more.
-    async fn end_former(&self) -> Result<(), RecordsError> {
+    pub(super) async fn end_former(&self) -> Result<(), RecordsError> {
         loop {
             let former = lock(&self.former).last().copied();
             let Some(former) = former else { return Ok(()) };
@@ -76,7 +80,7 @@ impl Shared {
     }
 
     /// Refuses records that a newer version wrote; says in which format they are, if nobody has said so.
-    async fn check_format(&self) -> Result<(), RecordsError> {
+    pub(super) async fn check_format(&self) -> Result<(), RecordsError> {
         let name = RecordName::only(RecordKind::Format);
         for _ in 0..2 {
             let stored = self.read(std::slice::from_ref(&name), &[]).await?.records;
@@ -100,6 +104,20 @@ impl Shared {
             self.records.commit(&Commit { units, ..Commit::default() }).await?;
         }
         Ok(())
+    }
+
+    /// Does nothing more in the session if a newer version has said, meanwhile, that the records are in its format.
+    pub(super) async fn recheck_format(&self) -> Result<(), LockError> {
+        match self.check_format().await {
+            Ok(()) => Ok(()),
+            Err(RecordsError::Refused { reason }) => {
+                if let Ok(session) = self.session() {
+                    self.lose(session, &reason);
+                }
+                Err(LockError::Refused { reason })
+            }
+            Err(error) => Err(lock_error(error)),
+        }
     }
 
     /// The store says that the session is gone.

@@ -49,7 +49,7 @@ pub(super) struct Shared {
     /// How far the searches of all names have come.
     pub(super) sweep: tokio::sync::Mutex<Sweep>,
     /// One round after the other.
-    pub(super) core: tokio::sync::Mutex<Core>,
+    pub(super) core: Arc<tokio::sync::Mutex<Core>>,
 }
 
 /// What only the round that is under way uses.
@@ -96,7 +96,7 @@ impl Shared {
             notices: Notices::default(),
             manifest: tokio::sync::Mutex::default(),
             sweep: tokio::sync::Mutex::default(),
-            core: tokio::sync::Mutex::new(Core { cache: Cache::default(), ledger: Ledger::cut() }),
+            core: Arc::new(tokio::sync::Mutex::new(Core { cache: Cache::default(), ledger: Ledger::cut() })),
         }
     }
 
@@ -174,6 +174,22 @@ impl Shared {
     pub(super) fn session(&self) -> Result<RecordSession, LockError> {
         let own = lock(&self.own).as_ref().map(|own| own.session);
         own.ok_or_else(|| LockError::SessionLost { reason: "no session is open".to_owned() })
+    }
+
+    /// The session of a term that was won in the session that is open.
+    pub(super) fn own_term(&self, Term(term): Term) -> Option<RecordSession> {
+        let own = lock(&self.own);
+        own.as_ref()?.term.filter(|(own, _)| *own == term).map(|(_, lives)| lives)
+    }
+
+    /// A session that has to be ended unless it is of use: whatever happens now, it is not forgotten.
+    pub(super) fn owe_end(&self, session: RecordSession) {
+        lock(&self.former).push(session);
+    }
+
+    /// It is of use, unless somebody has ended it.
+    pub(super) fn keep_session(&self, session: RecordSession) -> bool {
+        lock(&self.former).extract_if(.., |former| *former == session).count() > 0
     }
 
     /// The session that is open is over.

@@ -25,16 +25,22 @@ use crate::{
 
 /// How many records a page has.
 const PAGE: usize = 512;
+/// The most records that closing a run takes: its key, its job, the retries of that, and the floor.
+const RECORDS_OF_CLOSE: usize = 4;
 /// How many pages one call reads at most.
 const PAGES_MAX: usize = 32;
 
 /// A name, and what stands under it.
 type Named = (Arc<str>, Cached<NameRow>);
+/// Runs of dead sessions, and the last name at which they were looked for.
+type FoundRuns = (Vec<(LockKey, RunId)>, Option<Arc<str>>);
 
 /// How far the searches have come.
 #[derive(Default)]
 pub(super) struct Sweep {
     lost: Option<LostSearch>,
+    /// The runs that were closed and that nobody has been told of.
+    closed: Vec<LostRun>,
     idle: Option<IdleSearch>,
 }
 
@@ -59,37 +65,46 @@ impl Shared {
     /// Closes, as lost, up to `limit` runs of dead sessions.
     pub(super) async fn close_lost(self: &Arc<Self>, limit: usize) -> Result<ClosedRuns, LockError> {
         self.session()?;
+        let shared = self.clone();
+        // As a round. Whom nobody waited for is told to the next one who asks.
+        let more = tokio::spawn(async move {
+            let mut sweep = shared.sweep.lock().await;
+            shared.close_pages(&mut sweep, limit).await
+        });
+        let more = more.await.unwrap_or_else(|error| Err(ended_early(&error)))?;
         let mut sweep = self.sweep.lock().await;
+        let told = sweep.closed.len().min(limit);
+        let lost = sorted(sweep.closed.drain(..told).collect());
+        Ok(ClosedRuns { lost, more: more || !sweep.closed.is_empty() })
+    }
+
+    /// Searches on until so many closed runs are there to be told of: whether there may be more.
+    async fn close_pages(self: &Arc<Self>, sweep: &mut Sweep, limit: usize) -> Result<bool, LockError> {
         if sweep.lost.is_none() {
             let (_, dead) = self.manifests().await.map_err(lock_error)?;
             if dead.is_empty() {
-                return Ok(ClosedRuns::default());
+                return Ok(false);
             }
             let manifests: Vec<_> =
                 dead.iter().map(|manifest| (manifest.session, manifest.version)).collect();
             let dead = manifests.iter().map(|(session, _)| session.0).collect();
             sweep.lost = Some(LostSearch { dead, manifests, after: None, left: false });
         }
-        let Some(search) = &mut sweep.lost else { return Ok(ClosedRuns::default()) };
-        let mut lost = Vec::new();
+        let Some(search) = &mut sweep.lost else { return Ok(false) };
         for _ in 0..PAGES_MAX {
             let page = self
                 .records
                 .list(RecordKind::Name, search.after.as_deref(), PAGE)
                 .await
                 .map_err(lock_error)?;
-            let found = search.found(&page.records, limit - lost.len())?;
-            let full = found.len() == limit - lost.len();
-            let closes: Vec<_> = found.into_iter().map(|(key, run)| Request::Close(key, run)).collect();
-            for answer in ask(self, closes).await? {
-                match answer {
-                    Answer::Closed(closed) => lost.extend(closed),
-                    Answer::Contended => search.left = true,
-                    _ => {}
-                }
-            }
+            let room = limit.saturating_sub(sweep.closed.len());
+            let (found, last) = search.found(&page.records, room)?;
+            let full = found.len() == room;
+            self.close_found(search, &mut sweep.closed, found).await?;
+            // Only now: a page that was not answered is searched again.
+            search.after = last.or(search.after.take());
             if full {
-                return Ok(ClosedRuns { lost: sorted(lost), more: true });
+                return Ok(true);
             }
             if !page.more {
                 if !search.left {
@@ -97,10 +112,33 @@ impl Shared {
                     let _ = self.delete_manifests(&search.manifests).await;
                 }
                 sweep.lost = None;
-                return Ok(ClosedRuns { lost: sorted(lost), more: false });
+                return Ok(false);
             }
         }
-        Ok(ClosedRuns { lost: sorted(lost), more: true })
+        Ok(true)
+    }
+
+    /// Closes what was found, as many runs at once as one commit takes: an error leaves no more than those in doubt.
+    async fn close_found(
+        self: &Arc<Self>,
+        search: &mut LostSearch,
+        closed: &mut Vec<LostRun>,
+        found: Vec<(LockKey, RunId)>,
+    ) -> Result<(), LockError> {
+        let limits = self.records.limits();
+        let most = limits.units.min(limits.commit_records / RECORDS_OF_CLOSE).max(1);
+        for part in found.chunks(most) {
+            let closes = part.iter().map(|(key, run)| Request::Close(key.clone(), *run)).collect();
+            let answers = ask(self, closes).await.inspect_err(|_| search.left = true)?;
+            for answer in answers {
+                match answer {
+                    Answer::Closed(run) => closed.extend(run),
+                    Answer::Contended => search.left = true,
+                    _ => {}
+                }
+            }
+        }
+        Ok(())
     }
 
     /// The pending retries of all jobs, in the order of their runs.
@@ -144,8 +182,7 @@ impl Shared {
             let mut sweep = shared.sweep.lock().await;
             shared.forget_pages(&mut sweep, session, term, after).await
         });
-        let ended = |error| LockError::NotDone { reason: format!("the call ended early: {error}") };
-        forgotten.await.unwrap_or_else(|error| Err(ended(error)))
+        forgotten.await.unwrap_or_else(|error| Err(ended_early(&error)))
     }
 
     async fn forget_pages(
@@ -237,7 +274,9 @@ impl Round<'_> {
             Some(leader) => leader,
             None => self.shared.ask_leader().await.map_err(lock_error)?,
         };
-        let Some(lives) = leader.lives().filter(|_| leader.term() == term) else { return Ok(None) };
+        let own = self.shared.own_term(term);
+        let Some(lives) = leader.lives().filter(|lives| own == Some(*lives)) else { return Ok(None) };
+        self.leader = Some(leader.clone());
         let floor = self.read_floor(names).await.map_err(lock_error)?;
         let needs =
             Needs { names: names.iter().map(|(name, _)| name.clone()).collect(), pending: Vec::new() };
@@ -316,9 +355,9 @@ impl Round<'_> {
 }
 
 impl LostSearch {
-    /// Up to `limit` runs of dead sessions, and the keys that they have.
-    fn found(&mut self, page: &[ListedRecord], limit: usize) -> Result<Vec<(LockKey, RunId)>, LockError> {
-        let mut found = Vec::new();
+    /// Up to `limit` runs of dead sessions with the keys that they have, and the last name that was looked at.
+    fn found(&self, page: &[ListedRecord], limit: usize) -> Result<FoundRuns, LockError> {
+        let (mut found, mut last) = (Vec::new(), None);
         for ListedRecord { id, record } in page {
             if found.len() == limit {
                 break;
@@ -329,9 +368,9 @@ impl LostSearch {
             {
                 found.push((LockKey::stored(id.clone()), run));
             }
-            self.after = Some(id.clone());
+            last = Some(id.clone());
         }
-        Ok(found)
+        Ok((found, last))
     }
 }
 
@@ -356,6 +395,10 @@ impl IdleSearch {
         }
         Ok(old)
     }
+}
+
+fn ended_early(error: &tokio::task::JoinError) -> LockError {
+    LockError::NotDone { reason: format!("the call ended early: {error}") }
 }
 
 fn sorted(mut lost: Vec<LostRun>) -> Vec<LostRun> {

@@ -51,13 +51,14 @@ impl Shared {
 
     /// Proves that something can be written, keeps what the leader says, and answers what leaders said.
     pub(super) async fn prove(&self, proof: Proof) -> Result<Proved, LockError> {
+        self.recheck_format().await?;
         self.say_again().await?;
         let session = self.session()?;
         let leader = self.ask_leader().await.map_err(lock_error)?;
         let leads = leader.term();
         let (version, mut said) = self.decided().await.map_err(lock_error)?;
         let now = self.clock.now();
-        if let Some(term) = proof.term.filter(|term| *term == leads && leader.alive) {
+        if let Some(term) = proof.term.filter(|term| leader.alive && leader.lives() == self.own_term(*term)) {
             said.term = term.0;
             said.overdue = proof.overdue_since.map(|since| since.timestamp_micros());
             if proof.all_decided {

@@ -75,8 +75,13 @@ for unit = 1, units do
   at = last
 end
 
--- A key of another type is an error before anything is written.
-if creates + deletes > 0 then redis.call('ZCARD', KEYS[2]) end
+-- Writes that change nothing: a key of another type, or a right that the user lacks, is an error before anything is
+-- written. The first is one that a server without memory refuses: it does not refuse the ones after a write.
+if creates > 0 or puts > 0 and deletes > 0 then redis.call('ZADD', KEYS[2], 'XX', 0, '') end
+if deletes > 0 then
+  redis.call('HDEL', KEYS[1], '')
+  redis.call('ZREM', KEYS[2], '')
+end
 local function write(command, key, items, count)
   for first = 1, count, CHUNK do
     redis.call(command, key, unpack(items, first, math.min(first + CHUNK - 1, count)))

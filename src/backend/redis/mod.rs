@@ -64,13 +64,15 @@ const URL_VARIABLE: &str = "CALLSHEET_REDIS_URL";
 ///
 /// A user of an access control list needs the keys `~callsheet:{scope}:*`, the channel
 /// `&callsheet:{scope}:hints`, and the commands `+@connection +info +time +exists +get +set +del +pexpire +hget
-/// +hmget +hset +hdel +zadd +zrem +zcard +zrangebylex +eval +evalsha +script|load +publish
+/// +hmget +hset +hdel +zadd +zrem +zrangebylex +eval +evalsha +script|load +publish
 /// +subscribe`.
 ///
 /// # Connecting
 ///
 /// A node keeps two connections: one for its calls, and one on which it hears what others tell. Each host of the
-/// URL has 1.5 s to answer, all together have 4.5 s. Of several hosts the first that is a primary is taken. With
+/// URL has 1.5 s to answer, all together have 4.5 s. Of several hosts each node takes the first that says that it is a primary: while an
+/// old primary comes back, or is cut off, two nodes may take different ones, and then nothing keeps them from
+/// running the same tick. For more than one server name Sentinels, or a cluster; not its servers one by one. With
 /// `?sentinel=NAME` the hosts are Sentinels, which are asked where the primary of that name is; they are asked
 /// without a password, and over TLS if the URL says so. In a cluster any server can be named. A connection that
 /// is lost, or silent beyond the deadline of a call, is made again, after pauses from 50 ms to 1 s.

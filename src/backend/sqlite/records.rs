@@ -108,8 +108,11 @@ impl RecordBooks {
     /// Of a file that this process opens for the first time: its sessions are none of those before it. Counted
     /// through a loss of power: an id that came back could be one that a record names.
     pub(super) fn first_opened(&mut self, connection: &Connection) -> rusqlite::Result<()> {
-        let counted = "UPDATE store SET openings = openings + 1 RETURNING openings";
-        let opening = connection.query_row(counted, [], |row| row.get(0))?;
+        let transaction = connection.unchecked_transaction()?;
+        transaction.execute("UPDATE store SET openings = openings + 1", [])?;
+        let opening = transaction.query_row("SELECT openings FROM store", [], |row| row.get(0))?;
+        // A statement that answers rows would hide that this failed.
+        transaction.commit()?;
         self.sessions = Sessions::of_opening(opening);
         self.opened(connection)
     }

@@ -98,6 +98,29 @@ async fn a_commit_that_failed_is_looked_for_in_the_file() {
 }
 
 #[test]
+fn an_opening_that_was_not_counted_is_refused() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let place = Place {
+        path: directory.path().join("test.db"),
+        format: &RECORDS,
+        durability: Durability::default(),
+        exclusive: true,
+    };
+    let connection = place.open().expect("it opens");
+    connection
+        .execute_batch(
+            "CREATE TABLE of (id INTEGER PRIMARY KEY);
+             CREATE TABLE refers (id INTEGER REFERENCES of (id) DEFERRABLE INITIALLY DEFERRED);
+             CREATE TRIGGER counted AFTER UPDATE ON store BEGIN INSERT INTO refers VALUES (1); END;",
+        )
+        .expect("a commit that counts fails");
+
+    let opened = RecordBooks::new(hints()).first_opened(&connection);
+
+    assert!(opened.is_err(), "sessions of an opening that is counted again would have ids that come back");
+}
+
+#[test]
 fn a_lock_says_who_has_it_until_it_is_dropped() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("test.db-lock");

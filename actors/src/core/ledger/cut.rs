@@ -50,6 +50,12 @@ impl Ledger {
         self.cut = Some(Box::default());
     }
 
+    /// The newest term is that of another session, though it may have the number of one's own: a store that lost
+    /// what it had written gives a number twice.
+    pub(crate) fn led_by_other(&mut self, by_other: bool) {
+        self.led_by_other = by_other;
+    }
+
     /// A session is alive.
     pub(crate) fn load_live(&mut self, session: Session) {
         self.live.entry(session).or_default();

@@ -53,6 +53,11 @@ impl NameRow {
         Some((Session(open.session), open.run, open.job_of(name)))
     }
 
+    /// Whether there is a job of this name.
+    pub(crate) fn has_job(&self) -> bool {
+        self.job.is_some()
+    }
+
     /// The pause of the job of this name that is not over.
     pub(crate) fn pause(&self, now: DateTime<Utc>) -> Option<Pause> {
         self.job.as_ref()?.pause(now).cloned()
