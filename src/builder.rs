@@ -258,8 +258,9 @@ impl Builder {
     /// its job's ticks, when the machine wakes up, or when the pause of its job ends, waits for its turn; the one
     /// whose [misfire window](crate::Misfire) ends soonest is first, one without an end last. If the window ends
     /// meanwhile, or before it gets a permit, it is skipped, with the reason `misfire`. Unless each missed tick is to
-    /// run ([`Misfire::All`](crate::Misfire::All)), the next tick on time takes its place. A tick on time waits for nobody's turn, and neither does one that is late because
-    /// the node is busy. Turns that are less than 10 ms apart are given together.
+    /// run ([`Misfire::All`](crate::Misfire::All)), the next tick on time takes its place. A tick on time waits for
+    /// nobody's turn, and neither does one that is late because the node is busy. Turns that are less than 10 ms
+    /// apart are given together.
     ///
     /// The leader claims the ticks of all [`Leader`](crate::Fires::Leader) jobs, so its pace is that of the
     /// cluster. Of [`AnyNode`](crate::Fires::AnyNode) jobs, of those that the leader does not have, and of
