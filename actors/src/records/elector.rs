@@ -121,7 +121,8 @@ impl RecordsElector {
 
     /// The node holds a term no more, and has to end its session.
     fn drop_term(&self, Term(term): Term) {
-        let dropped = lock(&self.shared.own).as_mut().and_then(|own| own.term.take_if(|(own, _)| *own == term));
+        let dropped =
+            lock(&self.shared.own).as_mut().and_then(|own| own.term.take_if(|(own, _)| *own == term));
         if let Some((_, lives)) = dropped {
             self.shared.owe_end(lives);
         }

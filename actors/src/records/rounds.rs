@@ -45,9 +45,7 @@ pub(super) async fn ask(shared: &Arc<Shared>, requests: Vec<Request>) -> Result<
     // Whoever gives up while it waits here asks for nothing: only the call that is being made outlives its caller.
     let mut core = shared.core.clone().lock_owned().await;
     let shared = shared.clone();
-    let asked = tokio::spawn(async move {
-        Round::new(&shared, &mut core, session, &requests).run().await
-    });
+    let asked = tokio::spawn(async move { Round::new(&shared, &mut core, session, &requests).run().await });
     asked
         .await
         .unwrap_or_else(|error| Err(LockError::NotDone { reason: format!("the call ended early: {error}") }))
