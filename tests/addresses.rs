@@ -45,7 +45,7 @@ fn a_message_to_its_address_reaches_the_actor_of_a_job() {
             let asked = Operations::new().job(JobName::new(job).expect("a good name"));
             let newest = rig.send(node, asked).await.expect("it is kept").operations.remove(0);
             assert_eq!((newest.operation, newest.by), (JobOperation::Cancelled, Some(alice)));
-            assert_eq!(newest.note.as_deref(), Some(&*format!("run {run}")));
+            assert_eq!(newest.detail.as_deref(), Some(&*format!("run {run}")));
             rig.advance(secs(10)).await;
             let cancelled =
                 |kind: &EventKind| matches!(kind, EventKind::RunCancelled { run: of, .. } if *of == run);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use callsheet::{OnLost, RunId};
+use callsheet::{Health, OnLost, Operation, RunId};
 
 use super::*;
 
@@ -84,6 +84,31 @@ fn whenever_the_leader_is_shut_down_each_fire_time_runs_once() {
             assert_eq!(ran, ["00:00", "01:00", "02:00", "03:00"], "shut down after {shut_down_after} ms");
         });
     }
+}
+
+#[test]
+fn a_node_that_leads_no_more_is_not_unhealthy_for_what_only_leaders_ask() {
+    simulate(START, async |rig| {
+        rig.set_lease(secs(5));
+        for _ in 0..2 {
+            rig.node(node_with([Seen::default().job(secs(1))])).await;
+        }
+        rig.advance(secs(1)).await;
+        let leader = rig.leader().expect("somebody leads");
+        rig.store().refuse([Operation::Backfills], "no");
+        rig.advance(mins(3)).await;
+        let told = rig.send(leader, Health).await;
+        assert!(format!("{told:?}").contains("Backfills"), "while it leads: {told:?}");
+
+        rig.cut_off(leader);
+        rig.advance(mins(1)).await;
+        rig.reconnect(leader);
+        rig.advance(secs(20)).await;
+
+        assert_ne!(rig.leader(), Some(leader));
+        let told = rig.send(leader, Health).await;
+        assert!(!format!("{told:?}").contains("Backfills"), "{told:?}");
+    });
 }
 
 #[test]

@@ -15,7 +15,7 @@ async fn a_claim_that_began_before_a_pause_sees_it() {
         let claim = tick(Authority::Term(term), cursor, "job", key);
         // The claim has begun, and waits. It does not wait for long, so the pause is one that waits for no
         // disk.
-        let leading = nodes.transaction("UPDATE callsheet.leader SET node = node WHERE scope = $1").await;
+        let leading = nodes.transaction("SELECT FROM callsheet.leader WHERE scope = $1 FOR UPDATE").await;
 
         let pause = async {
             nodes.somebody_waits().await;

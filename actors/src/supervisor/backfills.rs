@@ -100,6 +100,7 @@ impl SupervisorActor {
             driven.timer.map(|timer| ctx.cancel_future(timer));
         }
         self.driving.next_look.take().map(|timer| ctx.cancel_future(timer));
+        self.node().failures.dropped(Operation::Backfills);
     }
 
     /// Asks which backfills are to be driven, if this node leads.
@@ -218,6 +219,9 @@ impl SupervisorActor {
         let moved = async move { call(store.advance(term, id, &progress)).await };
         ctx.spawn(moved.into_actor(self).map(move |moved, actor, ctx| {
             let failures = &actor.node().failures;
+            if actor.term != Some(term) {
+                return failures.dropped(Operation::Backfills);
+            }
             let moved = match moved {
                 Ok(moved) => {
                     failures.succeeded(Operation::Backfills);

@@ -23,19 +23,26 @@ use crate::{
 /// Whether the node is asked for a turn, and whether one is wanted. Which tick it is for is known by that.
 #[derive(Debug)]
 pub(super) struct TurnRequest {
-    /// The node bounds how fast it makes up for missed ticks.
-    limited: bool,
+    pace: Pace,
     wanted: bool,
     requested: bool,
-    /// Nobody has decided the job's ticks, or the machine slept, until a moment ago: what is taken in late in this
-    /// step was missed.
-    after_gap: bool,
+}
+
+/// How fast the node makes up for missed ticks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Pace {
+    Unbounded,
+    Bounded,
+    /// Bounded, and nobody has decided the job's ticks, or the machine slept, until a moment ago: what is taken in
+    /// late in this step was missed.
+    AfterGap,
 }
 
 impl TurnRequest {
     /// Of a node whose pace is `limited`, or where nobody waits for a turn.
     pub(super) fn new(limited: bool) -> Self {
-        Self { limited, wanted: false, requested: false, after_gap: false }
+        let pace = if limited { Pace::Bounded } else { Pace::Unbounded };
+        Self { pace, wanted: false, requested: false }
     }
 
     /// A step begins, in which no turn is wanted yet.
@@ -45,12 +52,16 @@ impl TurnRequest {
 
     /// Nobody has decided the job's ticks until now.
     pub(super) fn on_gap(&mut self) {
-        self.after_gap = true;
+        if self.pace == Pace::Bounded {
+            self.pace = Pace::AfterGap;
+        }
     }
 
     /// What was missed is taken in.
     pub(super) fn gap_is_over(&mut self) {
-        self.after_gap = false;
+        if self.pace == Pace::AfterGap {
+            self.pace = Pace::Bounded;
+        }
     }
 
     /// None is wanted, and none was asked for.
@@ -74,7 +85,7 @@ impl Waiting {
 impl JobMachine {
     /// The turn of a tick that is taken in now.
     pub(super) fn turn_of(&self, now: Now, tick: FireTime) -> CatchUpTurn {
-        if self.turn.limited && self.turn.after_gap && self.is_late(now, tick) {
+        if self.turn.pace == Pace::AfterGap && self.is_late(now, tick) {
             CatchUpTurn::Needed
         } else {
             CatchUpTurn::NotNeeded
@@ -83,7 +94,7 @@ impl JobMachine {
 
     /// Not all that pauses held starts at once where many end together.
     pub(super) fn need_turns(&mut self, now: Now) {
-        if self.turn.limited {
+        if self.turn.pace != Pace::Unbounded {
             let after = self.policies.misfire_after;
             self.backlog.need_turns(|tick| tick.lateness(now.wall) > after);
         }
