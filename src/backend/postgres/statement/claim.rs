@@ -86,12 +86,16 @@ macro_rules! verdict {
                 SELECT true FROM runs r WHERE r.run = f.run LIMIT 1
             ) THEN 'granted before'
             -- A run of a backfill, whose id says that it is one (version 8), is asked for again by whoever drives the backfill
-            -- next, perhaps under another slot or key. All rows are looked at, and as the statement sees them, not as they are
-            -- locked: there, a run that was granted is in this table or in that of the runs.
+            -- next, perhaps under another slot. All slots of its key are looked at (their names are the key, a control character, and
+            -- a number), and as the statement sees them, not as they are locked: there, a run that was granted is in this
+            -- table or in that of the runs.
             WHEN f.fire_time IS NULL",
             $plainly,
             " AND get_byte(uuid_send(f.run), 6) / 16 = 8 AND (
-                SELECT true FROM names o WHERE o.scope = $1 AND o.run = f.run LIMIT 1
+                SELECT true FROM names o
+                WHERE o.scope = $1 AND o.run = f.run
+                  AND o.name >= split_part(f.key, chr(31), 1) AND o.name < split_part(f.key, chr(31), 1) || ' '
+                LIMIT 1
             ) THEN 'granted before'
 ",
             $retaken,
