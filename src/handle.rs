@@ -287,11 +287,11 @@ impl Callsheet {
     /// see [`SkipMissed`]. [Why](Self::note) is kept with the decisions.
     ///
     /// ```
-    /// use callsheet::{prelude::*, schedule::every};
+    /// use callsheet::{Fires, prelude::*, schedule::every};
     ///
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// let job = Job::new("sweep", every(std::time::Duration::from_hours(1))).run(async |_| {});
+    /// let job = Job::new("sweep", every(std::time::Duration::from_hours(1))).fires(Fires::Local).run(async |_| {});
     /// let jobs = Callsheet::builder().job(job).start().await?;
     ///
     /// let skipped = jobs.note("the disk was full")?.skip_missed("sweep").await?;
