@@ -127,15 +127,19 @@ impl SupervisorActor {
                     actor.node().failures.succeeded(Operation::Backfills);
                     actor.driving.backoff.succeeded();
                     actor.follow_backfills(rows, ctx);
-                    if again { LOOK_AGAIN } else { LOOK_EVERY }
+                    match again {
+                        true => Some(LOOK_AGAIN),
+                        // Whatever changes, the only node has changed it.
+                        false => (!actor.parts.able.single_node).then_some(LOOK_EVERY),
+                    }
                 }
                 Err(error) => {
                     actor.node().failures.failed(Operation::Backfills, &error);
-                    actor.driving.backoff.failed()
+                    Some(actor.driving.backoff.failed())
                 }
             };
-            let next = actor.look_again(pause, ctx, Self::look_at_backfills);
-            actor.driving.next_look = Some(next);
+            actor.driving.next_look =
+                pause.map(|pause| actor.look_again(pause, ctx, Self::look_at_backfills));
         }));
     }
 
