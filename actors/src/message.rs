@@ -287,7 +287,7 @@ impl ResumeJobs {
 ///
 /// # Errors
 ///
-/// [`SkipMissedError`](crate::SkipMissedError): a name was given, and no job of this node has it; another node
+/// [`SkipMissedError`]: a name was given, and no job of this node has it; another node
 /// decides the ticks of some of the jobs, and which one leads, if that is known: ask there. Nothing
 /// was skipped then. Or some jobs, or the store, did not answer: the others were skipped; ask again, it does no harm.
 #[derive(Debug, Clone, Message)]

@@ -34,10 +34,13 @@ fn four_hours() -> Backfill {
     Backfill::new("job", at("2026-01-04T00:00:00Z"), at("2026-01-04T03:00:00Z"))
 }
 
+/// Where a run came from, and its fire time.
+type SeenRun = (Origin, Option<DateTime<Utc>>);
+
 /// What a body saw of its runs.
 #[derive(Clone, Default)]
 struct Seen {
-    runs: Arc<Mutex<Vec<(Origin, Option<DateTime<Utc>>)>>>,
+    runs: Arc<Mutex<Vec<SeenRun>>>,
     /// How long a body takes.
     takes: Duration,
 }

@@ -60,7 +60,7 @@ pub struct RecordTraits {
     /// What the store is called in health reports and errors: `redis`, `etcd`.
     pub name: &'static str,
     /// It answers its own time with every [snapshot](super::RecordSnapshot::time) and
-    /// [commit](super::Committed::time). Otherwise the engine takes the time of the node.
+    /// [commit](super::Records::commit). Otherwise the engine takes the time of the node.
     pub time: bool,
     /// Hints of one client reach the others. Otherwise nodes look now and then.
     pub hints: bool,
