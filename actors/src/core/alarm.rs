@@ -376,7 +376,8 @@ impl Alarm {
         [success, start, end, hasty.map(Deadline::at)]
     }
 
-    /// What has changed by `now`. `due` is the first tick that is not decided. What concerns other nodes is only said once the history was asked.
+    /// What has changed by `now`. `due` is the first tick that is not decided. What concerns other nodes is only said once
+    /// the history was asked.
     pub(crate) fn judge(
         &mut self,
         now: DateTime<Utc>,
