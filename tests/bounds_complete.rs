@@ -160,6 +160,8 @@ const GIVES: &[&str] = &[
     "health.rs: jobs",
     "health.rs: count",
     "operation.rs: number",
+    "query.rs: dropped",
+    "query.rs: new",
     "health.rs: failures",
     "hooks.rs: within",
     "hooks.rs: took",
