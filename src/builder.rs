@@ -266,6 +266,14 @@ impl Builder {
     /// cluster. Of [`AnyNode`](crate::Fires::AnyNode) jobs, of those that the leader does not have, and of
     /// [`Local`](crate::Fires::Local) ones, each node has its own pace: n nodes start up to n times as many.
     /// [`HealthReport::catching_up`](crate::HealthReport::catching_up) says how many jobs wait.
+    ///
+    /// # By when it is the turn of a tick
+    ///
+    /// The jobs that ask within 30 s of the first of them have one bound. It is fixed when these 30 s are over: the time
+    /// that all who wait then take at this pace, and a second. What asks later and comes first, since its window ends
+    /// sooner, does not move it. Within the bound a tick is not overdue. Beyond it, its alarm goes off, and it is
+    /// [`TicksUndecided`](crate::Problem::TicksUndecided) in the health; other nodes hear of it from the leader. If it
+    /// happens, more is missed than the pace makes up for: raise it.
     pub fn catch_up_per_second(mut self, ticks: impl Into<Option<u32>>) -> Self {
         self.options.catch_up_per_second = ticks.into();
         self

@@ -29,8 +29,8 @@ use crate::{
     port::{
         Advanced, Authority, Backend, Campaign, ClaimRequest, Completed, Completion, CursorAdvance,
         Declaration, Elector, Enrolled, Enrolment, Inquiry, LeaderView, Locker, LostRun, Notification, Pause,
-        PendingRetry, PendingRetryOfJob, Renewal, ScheduleIdentity, Session, SkipReason, Skips, StoredState,
-        TickClaim, Verdict,
+        PendingRetry, PendingRetryOfJob, Proof, Renewal, ScheduleIdentity, Session, SkipReason, Skips,
+        StoredState, TickClaim, Verdict,
     },
 };
 
@@ -56,6 +56,7 @@ pub async fn locker(cluster: &mut impl Cluster) {
         locker,
         elector,
         victim: None,
+        victim_token: None,
         session,
         term: grant.term,
         ids: RunIds::of(NodeId::random()),
@@ -93,6 +94,7 @@ pub async fn locker(cluster: &mut impl Cluster) {
     suite.once_a_term_is_over_its_mark_stops_nobody(&*backend.elector()).await;
     suite.without_a_leader_nothing_is_scheduled(&*backend.elector()).await;
     if cluster.nodes_max() > 1 {
+        suite.what_a_leader_proves_is_told_to_others(cluster).await;
         suite.lost_runs(cluster).await;
     }
     suite.forgetting(cluster.nodes_max() > 1).await;
@@ -111,6 +113,8 @@ struct Suite {
     elector: Arc<dyn Elector>,
     /// A node that dies again and again.
     victim: Option<Arc<dyn Backend>>,
+    /// Of its last run.
+    victim_token: Option<FencingToken>,
     /// The one that was opened first.
     session: Session,
     term: Term,
