@@ -99,7 +99,7 @@ impl Suite {
             let early = self.claim(&self.resume_lost(&lost)).await;
             assert_eq!(early, Verdict::NotGranted, "nobody has closed it yet");
 
-            let retry = PendingRetry { run, fire_time, losses: 1 };
+            let retry = PendingRetry { run, fire_time, named: None, losses: 1 };
             assert_eq!(self.closed().await, [self.lost(job, &lost, Some(retry))]);
             assert_eq!(self.stored_as(&enrolment).await.pending_retries, [retry]);
             self.notification(|notification| {
@@ -130,7 +130,7 @@ impl Suite {
             self.another_dies_with(cluster, &self.resume_lost(&second)).await;
             let taken = self.stored_as(&enrolment).await;
             assert_eq!(taken.pending_retries, [], "it was taken up, and nobody has closed it since");
-            let retry = Some(PendingRetry { run, fire_time, losses: 2 });
+            let retry = Some(PendingRetry { run, fire_time, named: None, losses: 2 });
             assert_eq!(self.closed().await, [self.lost(job, &second, retry)]);
             let request = self.resume_lost(&second);
             let token = self.granted(&request).await;
@@ -180,7 +180,7 @@ impl Suite {
                 let verdict = self.claim(&request).await;
 
                 let (run, fire_time) = (lost.run, lost.tick.map(|tick| tick.fire_time));
-                let retry = PendingRetry { run, fire_time, losses: 1 };
+                let retry = PendingRetry { run, fire_time, named: None, losses: 1 };
                 let expected = self.lost(job, &lost, Some(retry));
                 let Verdict::Granted { token, lost: Some(robbed) } = verdict else { panic!("{verdict:?}") };
                 assert_eq!(*robbed, expected, "thief {thief}");
@@ -200,8 +200,12 @@ impl Suite {
             let enrolment = self.retried(job);
             let lost = self.dies_with(cluster, &enrolment, lock_key).await;
             self.closed().await;
-            let retry =
-                PendingRetry { run: lost.run, fire_time: lost.tick.map(|tick| tick.fire_time), losses: 1 };
+            let retry = PendingRetry {
+                run: lost.run,
+                fire_time: lost.tick.map(|tick| tick.fire_time),
+                named: None,
+                losses: 1,
+            };
 
             for outcome in [Outcome::Succeeded, Outcome::Failed, Outcome::Cancelled] {
                 let end = self.run_by_hand(job, lock_key, outcome, None).await;
@@ -280,6 +284,7 @@ impl Suite {
             .map(|lost| PendingRetry {
                 run: lost.run,
                 fire_time: lost.tick.map(|tick| tick.fire_time),
+                named: None,
                 losses: 1,
             })
             .collect();
