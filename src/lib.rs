@@ -90,6 +90,7 @@
 //!
 //! * `postgres` (default): `backend::Postgres`, coordination of several nodes on PostgreSQL.
 //! * `redis`: `backend::Redis`, the same on Redis 6 or newer, or Valkey.
+//! * `etcd`: `backend::Etcd`, the same on etcd 3.4 or newer. Its build needs `protoc`.
 //! * `sqlite`: `backend::Local::at`, one node that forgets nothing when it restarts, without a server.
 //! * `prometheus` (default): a recorder and its `/metrics` resource for actix-web.
 //! * `actix-web` (by `prometheus`): [`Error`] as the answer of a handler.

@@ -64,7 +64,7 @@ impl Certificates {
     }
 
     /// Trusts whom this machine trusts.
-    #[cfg(feature = "redis")]
+    #[cfg(any(feature = "etcd", feature = "redis"))]
     pub(super) fn trust_system(&mut self) {
         self.roots = Roots::System;
     }
@@ -122,6 +122,22 @@ impl Certificates {
                 Err(self.fault(CERTIFICATE, pem.shown(), rule, "give both, or neither"))
             }
         }
+    }
+
+    /// Whom to trust, in PEM format; `None`: whom this machine trusts.
+    #[cfg(feature = "etcd")]
+    pub(super) fn authorities(&self) -> Result<Option<Vec<u8>>, Fault> {
+        match &self.roots {
+            Roots::Nobody | Roots::System => Ok(None),
+            Roots::Pem(pem) => self.read(pem, ROOTS).map(Some),
+        }
+    }
+
+    /// The certificate to show, and its key, in PEM format.
+    #[cfg(feature = "etcd")]
+    pub(super) fn identity(&self) -> Result<Option<(Vec<u8>, Vec<u8>)>, Fault> {
+        let (Some(certificate), Some(key)) = (&self.certificate, &self.key) else { return Ok(None) };
+        Ok(Some((self.read(certificate, CERTIFICATE)?, self.read(key, KEY)?)))
     }
 
     fn load_roots(&self) -> Result<RootCertStore, Fault> {
