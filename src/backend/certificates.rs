@@ -135,9 +135,9 @@ impl Certificates {
 
     /// The certificate to show, and its key, in PEM format.
     #[cfg(feature = "etcd")]
-    pub(super) fn identity(&self) -> Result<Option<(Vec<u8>, Vec<u8>)>, Fault> {
+    pub(super) fn identity(&self) -> Result<Option<[Vec<u8>; 2]>, Fault> {
         let (Some(certificate), Some(key)) = (&self.certificate, &self.key) else { return Ok(None) };
-        Ok(Some((self.read(certificate, CERTIFICATE)?, self.read(key, KEY)?)))
+        Ok(Some([self.read(certificate, CERTIFICATE)?, self.read(key, KEY)?]))
     }
 
     fn load_roots(&self) -> Result<RootCertStore, Fault> {
