@@ -43,7 +43,7 @@
 //!   replaced.
 //! * [`guide`]: longer prose. To use it: [`guide::bodies`], `guide::policies`, [`guide::hooks`],
 //!   [`guide::configuration`], `guide::testing`, [`guide::coming_from`]. To run it: [`guide::deploying`],
-//!   [`guide::metrics`], [`guide::logs`], [`guide::history`], [`guide::explain`], [`guide::health`], `guide::cluster`, `guide::leadership`,
+//!   [`guide::metrics`], [`guide::logs`], [`guide::history`], [`guide::explain`], [`guide::health`], `guide::cluster`, [`guide::coordination`], `guide::leadership`,
 //!   `guide::changing_jobs`, `guide::database`, `guide::parked`, `guide::other_connections`,
 //!   `guide::two_histories`. To know it: [`guide::limits`], [`guide::node_limits`], [`guide::faults`],
 //!   [`guide::audit`], [`guide::architecture`], [`guide::life_of_a_tick`], [`guide::election`],
@@ -88,7 +88,9 @@
 //!
 //! # Features
 //!
-//! * `postgres` (default): `backend::Postgres`, coordination of several nodes on PostgreSQL.
+//! * `postgres` (default): `backend::Postgres`, coordination of several nodes on PostgreSQL, and
+//!   `backend::PostgresLease`, the same through a pooler.
+//! * `mysql`: `backend::Mysql`, the same on MySQL 8.0 or newer, or MariaDB 10.6 or newer.
 //! * `redis`: `backend::Redis`, the same on Redis 6 or newer, or Valkey.
 //! * `etcd`: `backend::Etcd`, the same on etcd 3.4 or newer. Its build needs `protoc`.
 //! * `sqlite`: `backend::Local::at`, one node that forgets nothing when it restarts, without a server.

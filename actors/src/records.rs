@@ -13,6 +13,7 @@
 mod cache;
 mod elector;
 mod format;
+mod handovers;
 mod locker;
 mod manifests;
 mod notices;

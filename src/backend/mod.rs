@@ -2,7 +2,7 @@
 
 #[cfg(any(feature = "etcd", feature = "redis"))]
 mod address;
-#[cfg(any(feature = "etcd", feature = "postgres", feature = "redis"))]
+#[cfg(any(feature = "etcd", feature = "mysql", feature = "postgres", feature = "redis"))]
 mod certificates;
 #[cfg(any(feature = "etcd", feature = "redis"))]
 mod checks;
@@ -13,21 +13,32 @@ mod hints;
 #[cfg(any(feature = "etcd", feature = "redis"))]
 mod link;
 mod local;
+#[cfg(feature = "mysql")]
+mod mysql;
 #[cfg(feature = "postgres")]
 pub(crate) mod postgres;
-#[cfg(any(feature = "etcd", feature = "redis"))]
+#[cfg(feature = "postgres")]
+mod postgres_lease;
+#[cfg(any(feature = "etcd", feature = "mysql", feature = "postgres", feature = "redis"))]
 mod random;
 #[cfg(feature = "redis")]
 pub(crate) mod redis;
+#[cfg(any(feature = "mysql", feature = "postgres"))]
+mod sql;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 
 #[cfg(feature = "etcd")]
 pub use self::etcd::Etcd;
+#[cfg(feature = "mysql")]
+pub use self::mysql::Mysql;
 #[cfg(feature = "redis")]
 pub use self::redis::Redis;
+pub use callsheet_actors::adapter::{Composed, Elected, OnUnproven};
 pub use local::Local;
 #[cfg(feature = "postgres")]
 pub use postgres::Postgres;
+#[cfg(feature = "postgres")]
+pub use postgres_lease::PostgresLease;
 #[cfg(feature = "sqlite")]
 pub use sqlite::{Durability, LocalFile};

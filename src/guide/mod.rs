@@ -20,6 +20,7 @@
 //! | [`health`] | live, ready, healthy, and what to do |
 //! | [`alerts`] | what may be expected of a job, and who notices that it does not happen |
 //! | [`cluster`] | several nodes: who fires what, what becomes of what |
+//! | [`coordination`] | a leader, claims, both or neither: what each rests on |
 //! | [`leadership`] | who leads, how long a lease must be, by whose clock |
 //! | [`changing_jobs`] | jobs that are removed, paused, or get another schedule |
 //! | [`database`] | what a node needs of PostgreSQL |
@@ -42,7 +43,13 @@
 
 // Guides are read with every feature. With fewer, some of what they link to is not there.
 #![cfg_attr(
-    not(all(feature = "postgres", feature = "redis", feature = "prometheus", feature = "testkit")),
+    not(all(
+        feature = "mysql",
+        feature = "postgres",
+        feature = "redis",
+        feature = "prometheus",
+        feature = "testkit"
+    )),
     allow(rustdoc::broken_intra_doc_links)
 )]
 
@@ -58,6 +65,9 @@ pub mod hooks {}
 
 #[doc = include_str!("configuration.md")]
 pub mod configuration {}
+
+#[doc = include_str!("coordination.md")]
+pub mod coordination {}
 
 #[cfg(feature = "testkit")]
 #[doc = include_str!("testing.md")]

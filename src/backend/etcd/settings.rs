@@ -62,7 +62,7 @@ impl Settings {
             None => TlsOptions::new().with_native_roots(),
         };
         Ok(Some(match self.certificates.identity()? {
-            Some([certificate, key]) => options.identity(Identity::from_pem(certificate, key)),
+            Some((certificate, key)) => options.identity(Identity::from_pem(certificate, key)),
             None => options,
         }))
     }
