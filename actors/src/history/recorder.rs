@@ -216,9 +216,10 @@ impl Outlet {
         let mut rest = lock(&self.rest[shard_of(generation)]);
         let Rest { pending, batch } = &mut *rest;
         let waited = batch.decisions.len();
+        let at = record.at;
         if !pending.add(now, record, &mut batch.decisions) {
             drop(rest);
-            return self.drop_records(1);
+            return self.drop_records(1, (at, at));
         }
         let new = &batch.decisions[waited..];
         if new.is_empty() {
