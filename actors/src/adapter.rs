@@ -4,6 +4,7 @@
 //! * [`Ledger`]: the rules of a store, in memory. A store of one process wraps it; others compare themselves
 //!   with it.
 //! * [`RecordsBackend`]: a backend over any store of [records](crate::port::Records), with the rules of the ledger.
+//!   [`RecordTable`]: the rules of the records themselves, for a store that keeps all of them in one place.
 //! * [`MemoryHistory`]: a [history](crate::port::History) in memory. [`JobRow`]: what such a one keeps of a job.
 //! * [`Backoff`]: the pauses before something that failed is tried again.
 //! * [`RoundTrips`], [`LeaseFit`], [`lease_min`]: how long a round trip takes, and which lease that allows.
@@ -16,7 +17,7 @@
 
 pub use crate::{
     history::{JobRow, MemoryHistory},
-    records::RecordsBackend,
+    records::{RecordTable, RecordsBackend},
 };
 
 pub use crate::core::{

@@ -3,12 +3,13 @@
 
 #[path = "../common/redis.rs"]
 mod harness;
+#[path = "../common/proxy.rs"]
+mod proxy;
 
 mod backend;
 mod cluster;
 mod faults;
 mod nodes;
-mod proxy;
 mod records;
 mod refusals;
 mod sentinel;
