@@ -25,7 +25,6 @@ const LEASE: Duration = Duration::from_secs(30);
 /// [`conformance::locker`](super::conformance::locker()). A node that is to die ends its sessions.
 pub struct RecordNodes<F> {
     client: F,
-    lease: Duration,
     clock: Arc<dyn Clock>,
     nodes: Vec<(Arc<dyn Backend>, Arc<Client>)>,
 }
@@ -34,13 +33,7 @@ impl<F: FnMut() -> Arc<dyn Records> + Send> RecordNodes<F> {
     /// Nodes, each over a client that this makes: another one of the same scope each time, which is empty at the
     /// start. Their time is that of this machine, their lease 30 s.
     pub fn new(client: F) -> Self {
-        Self { client, lease: LEASE, clock: Arc::new(SystemClock::default()), nodes: Vec::new() }
-    }
-
-    /// Sets the lease, for a store that takes no such long one.
-    #[must_use]
-    pub fn lease(self, lease: Duration) -> Self {
-        Self { lease, ..self }
+        Self { client, clock: Arc::new(SystemClock::default()), nodes: Vec::new() }
     }
 
     /// Sets the clock of the nodes, which is that of the store.
@@ -57,7 +50,7 @@ impl<F: FnMut() -> Arc<dyn Records> + Send> Cluster for RecordNodes<F> {
 
     fn node(&mut self) -> BoxFuture<'_, Arc<dyn Backend>> {
         let client = Arc::new(Client { records: (self.client)(), opened: Mutex::default() });
-        let backend = RecordsBackend::new(client.clone(), "conformance", self.lease);
+        let backend = RecordsBackend::new(client.clone(), "conformance", LEASE);
         backend.set_clock(self.clock.clone());
         let backend: Arc<dyn Backend> = Arc::new(backend);
         self.nodes.push((backend.clone(), client));
