@@ -194,6 +194,7 @@ const GIVES: &[&str] = &[
     "pending_retry.rs: losses",
     "forgetting.rs: names",
     "session.rs: mark",
+    "handover.rs: mark",
     "session.rs: ago",
     "skip.rs: new",
     "skip.rs: add",

@@ -5,6 +5,8 @@
 //!   with it.
 //! * [`RecordsBackend`]: a backend over any store of [records](crate::port::Records), with the rules of the ledger.
 //!   [`RecordTable`]: the rules of the records themselves, for a store that keeps all of them in one place.
+//! * [`Elected`]: a backend over an elector alone.
+//! * [`Composed`]: a backend of two systems: one elects, the other one keeps claims.
 //! * [`MemoryHistory`]: a [history](crate::port::History) in memory. [`JobRow`]: what such a one keeps of a job.
 //! * [`Backoff`]: the pauses before something that failed is tried again.
 //! * [`RoundTrips`], [`LeaseFit`], [`lease_min`]: how long a round trip takes, and which lease that allows.
@@ -13,9 +15,11 @@
 //! * [`bounded`], [`one_line`], [`storable`], [`Grouped`]: texts of others, made fit to be shown and to be
 //!   stored.
 //!
-//! Nothing here but [`RecordsBackend`] does any I/O or reads a clock.
+//! Nothing here but [`RecordsBackend`], [`Elected`] and [`Composed`] does any I/O or reads a clock.
 
 pub use crate::{
+    composed::Composed,
+    elected::{Elected, OnUnproven},
     history::{JobRow, MemoryHistory},
     records::{RecordTable, RecordsBackend},
 };

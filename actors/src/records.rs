@@ -13,6 +13,7 @@
 mod cache;
 mod elector;
 mod format;
+mod handovers;
 mod histories;
 mod locker;
 mod manifests;

@@ -20,6 +20,7 @@
 //! | [`health`] | live, ready, healthy, and what to do |
 //! | [`alerts`] | what may be expected of a job, and who notices that it does not happen |
 //! | [`cluster`] | several nodes: who fires what, what becomes of what |
+//! | [`coordination`] | a leader, claims, both or neither: what each rests on |
 //! | [`leadership`] | who leads, how long a lease must be, by whose clock |
 //! | [`changing_jobs`] | jobs that are removed, paused, or get another schedule |
 //! | [`database`] | what a node needs of PostgreSQL |
@@ -58,6 +59,9 @@ pub mod hooks {}
 
 #[doc = include_str!("configuration.md")]
 pub mod configuration {}
+
+#[doc = include_str!("coordination.md")]
+pub mod coordination {}
 
 #[cfg(feature = "testkit")]
 #[doc = include_str!("testing.md")]

@@ -80,6 +80,20 @@ pub(crate) const LAYERS: &[Layer] = &[
         ],
         never: &[],
     },
+    // A backend of two systems.
+    Layer {
+        name: "composed",
+        files: &["actors/src/composed.rs", "actors/src/composed/*.rs"],
+        chapters: &[&["actors/src/composed.rs", "actors/src/composed/*.rs"]],
+        never: &["elected"],
+    },
+    // A backend over an elector alone.
+    Layer {
+        name: "elected",
+        files: &["actors/src/elected.rs", "actors/src/elected/*.rs"],
+        chapters: &[&["actors/src/elected.rs", "actors/src/elected/*.rs"]],
+        never: &[],
+    },
     // Its handle has the address of its actor, which is typed: see `job.rs`.
     Layer {
         name: "job",

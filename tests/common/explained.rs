@@ -168,7 +168,7 @@ fn late(row: &mut Row, why: &str) -> String {
     row.ran(LATE, &format!(", 10m late: {why}"), "succeeded")
 }
 
-const SKIPS: [(&str, Tell); 8] = [
+const SKIPS: [(&str, Tell); 9] = [
     ("misfire", |row| {
         row.skipped(SkipReason::Misfire, None, None, None);
         "skipped: it was too late for its misfire policy".to_owned()
@@ -202,6 +202,10 @@ const SKIPS: [(&str, Tell); 8] = [
     ("removed", |row| {
         row.skipped(SkipReason::Removed, None, None, None);
         "skipped: the job was removed, or got another schedule, before it was decided".to_owned()
+    }),
+    ("unproven", |row| {
+        row.skipped(SkipReason::Unproven, None, None, None);
+        "skipped: it was due when the lead changed, and the leader before may have started it".to_owned()
     }),
     ("some-skipped", |row| {
         let reason = SkipReason::Overlap;

@@ -466,7 +466,9 @@ impl ElectionMachine {
 fn renew_at(started: Duration, lease: Lease) -> Duration {
     let of_lease = |hundredths| lease.duration.saturating_mul(hundredths) / 100;
     let trust = lease.duration.saturating_sub(lease.margin);
-    let pause = trust.saturating_sub(RENEWAL_ANSWER).clamp(of_lease(RENEW_MIN), of_lease(RENEW_MAX));
+    // Whoever gives up a third of the lease expects several tries to fail.
+    let latest = if lease.margin >= lease.duration / 3 { RENEW_MIN } else { RENEW_MAX };
+    let pause = trust.saturating_sub(RENEWAL_ANSWER).clamp(of_lease(RENEW_MIN), of_lease(latest));
     started.saturating_add(pause)
 }
 

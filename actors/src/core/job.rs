@@ -28,6 +28,7 @@ mod refusals;
 mod resuming;
 mod runs;
 mod skip_missed;
+mod skipped_spans;
 mod skips;
 mod ticks;
 mod timers;

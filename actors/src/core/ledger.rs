@@ -151,6 +151,11 @@ impl Ledger {
         Term(self.newest)
     }
 
+    /// Begins a term that was granted elsewhere; claims of others are refused from now on.
+    pub(crate) fn begin_term(&mut self, Term(term): Term) {
+        (self.newest, self.led) = (term, true);
+    }
+
     /// Ends a term, if it is the newest.
     pub fn end_term(&mut self, term: Term) {
         self.led &= term.0 != self.newest;
@@ -226,6 +231,11 @@ impl Ledger {
     /// Whether any session may have been notified since this was last asked.
     pub fn take_told(&mut self) -> bool {
         std::mem::take(&mut self.told)
+    }
+
+    /// Whether a session has an open run.
+    pub(crate) fn has_open_run(&self, session: Session) -> bool {
+        self.open.values().any(|run| run.session == session)
     }
 
     /// How many keys are held.

@@ -11,6 +11,7 @@ pub(crate) mod byte_budget;
 pub(crate) mod clock;
 pub(crate) mod contract;
 pub(crate) mod due_queue;
+pub(crate) mod due_ticks;
 pub(crate) mod duration;
 pub(crate) mod election;
 pub(crate) mod end_text;

@@ -24,11 +24,14 @@ pub enum SkipReason {
     Removed,
     /// Somebody asked that what was missed is [skipped](crate::SkipMissed).
     Operator,
+    /// A leader before may have started it, or not: it could not say so before its term was over. Only where
+    /// claims are kept in the memory of the leader: see [`Elected`](crate::adapter::Elected).
+    Unproven,
 }
 
 impl SkipReason {
     /// Every reason.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Misfire,
         Self::Overlap,
         Self::Paused,
@@ -36,6 +39,7 @@ impl SkipReason {
         Self::Parked,
         Self::Removed,
         Self::Operator,
+        Self::Unproven,
     ];
 }
 
@@ -47,15 +51,23 @@ words!(SkipReason {
     Parked: "parked",
     Removed: "removed",
     Operator: "operator",
+    Unproven: "unproven",
 });
 
 /// How many ticks were skipped, by reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Skips {
-    counts: [u32; SkipReason::ALL.len()],
+    /// Of every reason but the last one.
+    counts: [u32; COUNTS],
+    /// There are as many in the seconds after a change of the lead at most: a job keeps several such values, and
+    /// these have no room for another large number.
+    unproven: u16,
     /// There may have been more: counting stopped at its bound.
     pub at_least: bool,
 }
+
+const COUNTS: usize = SkipReason::ALL.len() - 1;
+const _: () = assert!(SkipReason::Unproven as usize == COUNTS);
 
 impl Skips {
     /// `count` ticks that were skipped for `reason`.
@@ -65,49 +77,83 @@ impl Skips {
         skips
     }
 
-    /// Adds `count` ticks that were skipped for `reason`.
+    /// Adds `count` ticks that were skipped for `reason`. A count that is full stays as it is, and is too small.
     pub fn add(&mut self, reason: SkipReason, count: u64) {
-        self.add_to(reason as usize, count);
+        match self.counts.get_mut(reason as usize) {
+            Some(counted) => {
+                let sum = u64::from(*counted).saturating_add(count);
+                self.at_least |= sum > u64::from(u32::MAX);
+                *counted = u32::try_from(sum).unwrap_or(u32::MAX);
+            }
+            None => {
+                let sum = u64::from(self.unproven).saturating_add(count);
+                self.at_least |= sum > u64::from(u16::MAX);
+                self.unproven = u16::try_from(sum).unwrap_or(u16::MAX);
+            }
+        }
     }
 
     /// How many were skipped for `reason`.
     pub fn of(&self, reason: SkipReason) -> u64 {
-        self.counts[reason as usize].into()
+        self.counts.get(reason as usize).map_or(self.unproven.into(), |count| u64::from(*count))
     }
 
     /// The same without those that were skipped for `reason`.
     #[must_use]
     pub(crate) fn without(mut self, reason: SkipReason) -> Self {
-        self.counts[reason as usize] = 0;
+        match self.counts.get_mut(reason as usize) {
+            Some(count) => *count = 0,
+            None => self.unproven = 0,
+        }
         self
     }
 
     /// The same, but `count` of those that were skipped for one reason are so for another one.
     #[must_use]
-    pub(crate) fn moved(mut self, from: SkipReason, to: SkipReason, count: u64) -> Self {
-        let moved = self.counts[from as usize].min(u32::try_from(count).unwrap_or(u32::MAX));
-        self.counts[from as usize] -= moved;
-        self.add(to, moved.into());
-        self
+    pub(crate) fn moved(self, from: SkipReason, to: SkipReason, count: u64) -> Self {
+        let kept = self.of(from);
+        let moved = kept.min(count);
+        let mut skips = self.without(from);
+        skips.add(from, kept - moved);
+        skips.add(to, moved);
+        skips
     }
 
     /// Adds all that `other` counts.
     pub fn extend(&mut self, other: &Self) {
-        for (nth, more) in other.counts.into_iter().enumerate() {
-            self.add_to(nth, more.into());
+        for reason in SkipReason::ALL {
+            self.add(reason, other.of(reason));
         }
         self.at_least |= other.at_least;
     }
 
     /// How many were skipped in all.
     pub fn total(&self) -> u64 {
-        self.counts.iter().map(|count| u64::from(*count)).sum()
+        self.counts.iter().map(|count| u64::from(*count)).sum::<u64>() + u64::from(self.unproven)
     }
+}
 
-    /// A count that is full stays as it is, and is too small.
-    fn add_to(&mut self, nth: usize, more: u64) {
-        let sum = u64::from(self.counts[nth]).saturating_add(more);
-        self.at_least |= sum > u64::from(u32::MAX);
-        self.counts[nth] = u32::try_from(sum).unwrap_or(u32::MAX);
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_reason_is_counted_for_itself_and_a_full_count_says_so() {
+        for (nth, reason) in (1..).zip(SkipReason::ALL) {
+            let mut skips = Skips::new(reason, nth, false);
+            skips.extend(&Skips::new(reason, 1, false));
+            assert_eq!((skips.of(reason), skips.total(), skips.at_least), (nth + 1, nth + 1, false));
+            let others = SkipReason::ALL.into_iter().filter(|other| *other != reason);
+            assert!(others.map(|other| skips.of(other)).all(|count| count == 0), "{reason}");
+            assert_eq!(skips.without(reason).total(), 0);
+
+            let to = if reason == SkipReason::Misfire { SkipReason::Paused } else { SkipReason::Misfire };
+            let moved = skips.moved(reason, to, 1);
+            assert_eq!((moved.of(reason), moved.of(to)), (nth, 1));
+
+            skips.add(reason, u64::MAX);
+            assert!(skips.at_least && skips.of(reason) >= u64::from(u16::MAX), "{reason}");
+        }
+        assert_eq!(size_of::<Skips>(), 32);
     }
 }

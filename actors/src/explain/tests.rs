@@ -220,6 +220,10 @@ fn a_skipped_tick_says_why() {
             skipped(SkipReason::Operator, Some("the mails are stale"), None),
             "what was missed was skipped by alice: the mails are stale",
         ),
+        (
+            skipped(SkipReason::Unproven, None, None),
+            "it was due when the lead changed, and the leader before may have started it",
+        ),
     ] {
         let operations = vec![
             operation("11:00:00", JobOperation::Paused, "carol"),

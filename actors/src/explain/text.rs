@@ -91,6 +91,9 @@ impl fmt::Display for Answer {
                         let (who, why) = (by(who.as_ref()), said(text.as_deref()));
                         write!(f, "what was missed was skipped{who}{why}")
                     }
+                    SkipReason::Unproven => f.write_str(
+                        "it was due when the lead changed, and the leader before may have started it",
+                    ),
                 }
             }
             Self::Vetoed { run, text } => {

@@ -127,7 +127,7 @@ impl JobActor {
         let Missed { newest, count, at_least, .. } = ticks;
         let kind = |job| EventKind::TickSkipped { job, fire_time: newest, reason, count, at_least };
         match reason {
-            SkipReason::Misfire | SkipReason::Operator => self.publish(kind),
+            SkipReason::Misfire | SkipReason::Operator | SkipReason::Unproven => self.publish(kind),
             SkipReason::Overlap
             | SkipReason::Paused
             | SkipReason::Concurrency

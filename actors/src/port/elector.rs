@@ -1,11 +1,13 @@
 //! Who leads.
 
+mod handover;
 mod term;
 
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
+pub use self::handover::{HANDOVER_BEHIND_MAX, Handover, LeaderSaid};
 pub use self::term::{Campaign, Grant, Lease, Observation, Renewal};
 use crate::name::Term;
 
@@ -64,6 +66,38 @@ pub trait Elector: Send + Sync + 'static {
     ///
     /// Dropping the future has the same effect as an error.
     fn resign(&self, term: Term) -> BoxFuture<'_, Result<(), ElectError>>;
+
+    /// Where leaders leave word to the next one. It is not asked where a store keeps claims. Default: nowhere.
+    fn handovers(&self) -> Option<&dyn Handovers> {
+        None
+    }
+}
+
+/// Where leaders leave their [`Handover`]s. There is one, the newest.
+pub trait Handovers: Send + Sync {
+    /// The handover that the newest leader left, if any did. It may be asked by any node.
+    ///
+    /// # Errors
+    ///
+    /// [`ElectError::Unavailable`]: it is not known.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future has no effect.
+    fn newest(&self) -> BoxFuture<'_, Result<Option<Handover>, ElectError>>;
+
+    /// Extends `term` as [`Elector::renew`] does, and keeps `handover` in place of the one
+    /// before. If the term is over, nothing is kept.
+    ///
+    /// # Errors
+    ///
+    /// [`ElectError::Unavailable`]: it is unknown whether the handover was kept, and whether the term was
+    /// extended.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future has the same effect as an error.
+    fn leave<'a>(&'a self, term: Term, handover: &'a Handover) -> BoxFuture<'a, Result<Renewal, ElectError>>;
 }
 
 /// Why an elector did not answer.

@@ -23,7 +23,7 @@ pub use self::{
     claim::{Authority, ClaimRequest, TickClaim, Verdict},
     completion::{Completed, Completion},
     cursor_advance::{Advanced, CursorAdvance},
-    enrolment::{Declaration, Enrolled, Enrolment, Inquiry, LeaderView, StoredState},
+    enrolment::{Declaration, Enrolled, EnrolledSchedule, Enrolment, Inquiry, LeaderView, StoredState},
     forgetting::{AGES_AT_MOST, Forgotten},
     notification::Notification,
     pending_retry::{ClosedRuns, LostRun, PendingRetry, PendingRetryOfJob},

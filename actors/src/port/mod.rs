@@ -7,6 +7,7 @@ mod body;
 mod capabilities;
 mod clock;
 mod divergence;
+mod election;
 mod elector;
 mod history;
 mod locker;
@@ -35,7 +36,11 @@ pub use clock::{CLOCK_LOOK_EVERY, Clock, SystemClock};
 pub use divergence::{
     DIVERGED_RUNS_MAX, DivergedRun, Divergence, GRANTED_RUNS_MAX, GrantedRun, KnownHistory,
 };
-pub use elector::{Campaign, ElectError, Elector, Grant, Lease, Observation, Renewal};
+pub use election::{Election, ElectionOf};
+pub use elector::{
+    Campaign, ElectError, Elector, Grant, HANDOVER_BEHIND_MAX, Handover, Handovers, LeaderSaid, Lease,
+    Observation, Renewal,
+};
 pub use history::{
     ATTEMPTS_RECORDED_MAX, AttemptRecord, Batch, Decision, DecisionPage, DecisionRecord, Decisions,
     DurationCounts, EndedRun, FailedRun, HISTORY_PAGE_DEFAULT, HISTORY_PAGE_MAX, History, HistoryError,
@@ -45,9 +50,9 @@ pub use history::{
 };
 pub use locker::{
     AGES_AT_MOST, Advanced, AtOnce, Authority, ClaimRequest, ClosedRuns, Completed, Completion,
-    CursorAdvance, Decided, Declaration, Enrolled, Enrolment, Forgotten, Inquiry, LeaderView, LockError,
-    Locker, LostRun, Notification, PendingRetry, PendingRetryOfJob, Proof, Proved, RoundAnswers, Session,
-    StoredState, TickClaim, Verdict,
+    CursorAdvance, Decided, Declaration, Enrolled, EnrolledSchedule, Enrolment, Forgotten, Inquiry,
+    LeaderView, LockError, Locker, LostRun, Notification, PendingRetry, PendingRetryOfJob, Proof, Proved,
+    RoundAnswers, Session, StoredState, TickClaim, Verdict,
 };
 pub use not_due::NotDue;
 pub use obstacle::{OBSTACLES_MAX, Obstacle};

@@ -13,7 +13,7 @@ use crate::{
     deadline,
     name::{NodeId, Term},
     port::{
-        Campaign, Change, Commit, Committed, ElectError, Elector, Grant, LockError, Observation,
+        Campaign, Change, Commit, Committed, ElectError, Elector, Grant, Handovers, LockError, Observation,
         RecordChange, RecordKind, RecordName, RecordSession, RecordsError, Renewal, Unit, UnitAnswer,
     },
 };
@@ -106,6 +106,10 @@ impl Elector for RecordsElector {
         }
         .boxed()
     }
+
+    fn handovers(&self) -> Option<&dyn Handovers> {
+        Some(self)
+    }
 }
 
 impl RecordsElector {
@@ -187,6 +191,6 @@ impl Shared {
     }
 }
 
-fn unavailable(error: RecordsError) -> ElectError {
+pub(super) fn unavailable(error: RecordsError) -> ElectError {
     ElectError::Unavailable { reason: error.to_string() }
 }

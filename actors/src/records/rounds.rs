@@ -241,7 +241,7 @@ impl<'a> Round<'a> {
                     cache.nodes.insert(session.0, row.map(|row| row.node));
                 }
             }
-            RecordKind::Format | RecordKind::Leader | RecordKind::Decided => {}
+            RecordKind::Format | RecordKind::Leader | RecordKind::Decided | RecordKind::Handover => {}
         }
         Ok(())
     }

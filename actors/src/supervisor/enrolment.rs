@@ -25,7 +25,7 @@ use crate::{
     lock::{AllEnrolled, EnrolJobs, always_locked},
     message::PAGE_MAX,
     name::JobName,
-    port::{Authority, Enrolled, Enrolment, LockError},
+    port::{Authority, Enrolled, EnrolledSchedule, Enrolment, LockError},
 };
 
 /// A job that is being enrolled, and by what authority.
@@ -179,6 +179,7 @@ impl SupervisorActor {
             asked_at: Some(asked_at),
             retry_lost: policies.on_lost == OnLost::Retry,
             from_completion: schedule.counts_from_completion(),
+            ticks: Some(EnrolledSchedule(schedule.clone())),
             ..Enrolment::new(name, *identity, authority)
         };
         Some((enrolment, (job, authority)))

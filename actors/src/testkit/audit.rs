@@ -9,6 +9,7 @@ use chrono::{DateTime, Utc};
 
 use crate::{
     core::ledger::Record,
+    elected::OnUnproven,
     event::EventKind,
     name::{JobName, RunId},
     port::{Schedule, SkipReason},
@@ -25,6 +26,8 @@ impl Rig {
     ///   without a claim.
     /// * `due = started + skipped` in the metrics; and unless a node lost its session, what they say of a job
     ///   is what the store says.
+    /// * Where nodes only [elect](Self::elect_only) a leader by the store: no tick starts twice, unless what is
+    ///   unproven runs.
     ///
     /// # Panics
     ///
@@ -101,7 +104,27 @@ impl Rig {
         }
     }
 
+    /// Of claims that are kept in the leader's memory the store knows nothing.
+    fn verify_elected(&self, on_unproven: OnUnproven) {
+        let mut ticks = HashSet::new();
+        for Recorded { node, event } in self.events() {
+            if let EventKind::RunStarted { job, fire_time: Some(tick), token: Some(_), attempt: 1, .. } =
+                event.kind
+            {
+                let is_first = ticks.insert((job.clone(), tick));
+                let may_repeat = on_unproven == OnUnproven::Run;
+                assert!(
+                    is_first || may_repeat,
+                    "tick {tick} of {job} started twice, the second time on {node}"
+                );
+            }
+        }
+    }
+
     fn verify_runs(&self) {
+        if let Some(on_unproven) = self.elects_only {
+            return self.verify_elected(on_unproven);
+        }
         let mut claimed: HashSet<RunId> = HashSet::new();
         let mut ticks = HashSet::new();
         let mut resumed: HashMap<RunId, usize> = HashMap::new();

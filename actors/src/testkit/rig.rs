@@ -21,13 +21,14 @@ use tokio::{task::LocalSet, time::sleep};
 use crate::{
     definition::Job,
     drain::ShutdownReport,
+    elected::{Elected, OnUnproven},
     engine::{Engine, EngineOptions},
     error::{AddError, StartError, UpdateError},
     event::EventKind,
     event_filter::EventFilter,
     message::{AddJob, Added, RescheduleJob, Shutdown, UpdateJob},
     name::NodeId,
-    port::{Clock, IntoSchedule, Spawner},
+    port::{Backend, Clock, IntoSchedule, Spawner},
     supervisor::{KillElection, SupervisorActor},
     testkit::{Definitions, Recorded, Recorder, SharedStore, VirtualClock, clock::check_move},
 };
@@ -103,6 +104,8 @@ pub struct Rig {
     pub(super) definitions: Definitions,
     /// A node lost its session, so that it may have missed the reply to a move that was made.
     pub(super) sessions_lost: bool,
+    /// The store is only used to elect a leader.
+    pub(super) elects_only: Option<OnUnproven>,
 }
 
 struct RigNode {
@@ -194,6 +197,7 @@ impl Rig {
             gauges: HashMap::new(),
             definitions: Definitions::default(),
             sessions_lost: false,
+            elects_only: None,
         }
     }
 
@@ -204,6 +208,11 @@ impl Rig {
     /// noticed: within a lease.
     pub fn set_lease(&mut self, lease: Duration) {
         self.store = self.store.clone().with_lease(lease);
+    }
+
+    /// The nodes that start from now on only elect a leader by the store, and keep claims in the leader's memory.
+    pub fn elect_only(&mut self, on_unproven: OnUnproven) {
+        self.elects_only = Some(on_unproven);
     }
 
     /// Starts a node with the jobs and options of `options`; its backend, clocks and threads are the rig's.
@@ -228,7 +237,11 @@ impl Rig {
         let id = NodeId::numbered(nth as u128 + 1);
         let clock = self.clock.another();
         let node_clock = clock.clone();
-        let backend = Arc::new(self.store.backend(id, clock.clone()));
+        let stored = self.store.backend(id, clock.clone());
+        let backend: Arc<dyn Backend> = match self.elects_only {
+            Some(on_unproven) => Arc::new(Elected::over(stored).on_unproven(on_unproven)),
+            None => Arc::new(stored),
+        };
         let (recorder, definitions) = (self.recorder.clone(), self.definitions.clone());
         let tasks = LocalSet::new();
         let started = tasks.spawn_local(async move {

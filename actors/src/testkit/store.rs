@@ -78,6 +78,7 @@ impl SharedStore {
             refused: HashMap::new(),
             panics_when_given_up: HashSet::new(),
             said: None,
+            handover: None,
             decided: (0, DateTime::UNIX_EPOCH),
             forgets: None,
             calls: 0,

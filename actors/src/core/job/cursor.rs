@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 
-use super::parked::ParkedSpans;
+use super::skipped_spans::SkippedSpans;
 use crate::core::time::{FireTime, Now};
 
 /// Up to which instant the ticks of a job are decided, here and in the store, and which tick is the next.
@@ -28,8 +28,8 @@ pub(super) struct Cursor {
     /// Every run of the job up to this cursor is known to be over: this machine saw one end that excluded all
     /// others.
     pub(super) all_ended: Option<DateTime<Utc>>,
-    /// The ticks that were skipped as parked, and of which the store does not know yet.
-    pub(super) parked: ParkedSpans,
+    /// The ticks that do not run, whatever the policies say, and of which the store does not know yet.
+    pub(super) spans: SkippedSpans,
 }
 
 impl Cursor {
@@ -45,7 +45,7 @@ impl Cursor {
             anchoring: false,
             exhausted: false,
             all_ended: None,
-            parked: ParkedSpans::default(),
+            spans: SkippedSpans::default(),
         }
     }
 
@@ -96,7 +96,7 @@ impl Cursor {
 
     /// There may be something to decide.
     pub(super) fn has_due(&self, now: Now) -> bool {
-        !self.parked.is_empty() || self.due_by(now.wall).is_some()
+        !self.spans.is_empty() || self.due_by(now.wall).is_some()
     }
 
     /// Another tick may follow: the schedule has one, or has not been asked yet.

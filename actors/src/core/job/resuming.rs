@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 
-use super::{Effects, JobMachine, Mode, Timer, parked::ParkedSpans};
+use super::{Effects, JobMachine, Mode, Timer, skipped_spans::SkippedSpans};
 use crate::{
     core::{
         contract::{Breach, next_after},
@@ -27,16 +27,17 @@ impl JobMachine {
             self.mode = Mode::Firing(authority);
             self.turn.on_gap();
             if authority.is_some() {
-                let StoredState { pause, failures, pending_retries } = stored;
+                let StoredState { pause, failures, pending_retries, unproven_to } = stored;
                 self.pause.set_stored(pause);
                 self.pause_is_newer_than_claim();
                 self.check_pause_later(now);
                 self.runs.history.hear_failures(now.elapsed, failures);
                 self.replace_pending_retries(pending_retries);
                 self.cursor.see(cursor);
+                self.cursor.spans.set_unproven(cursor, unproven_to);
             } else {
                 // There is no store to tell.
-                self.cursor.parked = ParkedSpans::default();
+                self.cursor.spans = SkippedSpans::default();
             }
             // Nobody but this machine keeps the cursor of a local job, and its clock may have been set back.
             let kept_here = if authority.is_none() { self.cursor.stored } else { cursor };

@@ -76,8 +76,8 @@ impl JobMachine {
             return Ok(if is_decided { Ok(self.nothing_left()) } else { Err(NotSkipped::Asked) });
         }
         self.refresh_next()?;
-        if !self.cursor.parked.is_empty() {
-            self.pass_parked(now, effects)?;
+        if !self.cursor.spans.is_empty() {
+            self.pass_spans(now, effects)?;
         }
         // The schedule is asked before anything is changed: it may panic.
         let due = self.cursor.due_by(until).map(|first| self.due_between(first, until)).transpose()?;
@@ -121,7 +121,7 @@ impl JobMachine {
     }
 
     /// The ticks from one that is due to an instant, and the one after them.
-    fn due_between(
+    pub(super) fn due_between(
         &self,
         first: FireTime,
         until: DateTime<Utc>,

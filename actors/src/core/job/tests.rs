@@ -15,6 +15,7 @@ mod ticks;
 mod timers;
 mod triggers;
 mod turns;
+mod unproven;
 mod walk;
 
 use std::{

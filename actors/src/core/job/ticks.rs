@@ -107,8 +107,8 @@ impl JobMachine {
 
     /// Takes in the ticks that are due. Answers the one that may run at once; others go to the backlog.
     pub(super) fn collect(&mut self, now: Now, effects: &mut Effects) -> Result<Option<Waiting>, Breach> {
-        if !self.cursor.parked.is_empty() {
-            self.pass_parked(now, effects)?;
+        if !self.cursor.spans.is_empty() {
+            self.pass_spans(now, effects)?;
         }
         self.collect_until(now, now.wall, effects)
     }

@@ -89,6 +89,16 @@ impl Ledger {
         Enrolled::Done { cursor, stored }
     }
 
+    /// Every tick of a job up to an instant was decided elsewhere. Answers its cursor.
+    pub(crate) fn raise_cursor(&mut self, job: &JobName, to: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        let row = self.jobs.get_mut(job)?;
+        if to > row.cursor {
+            row.cursor = to;
+            row.run = None;
+        }
+        Some(row.cursor)
+    }
+
     /// Declares the policy of a job's key, unless somebody else who lives declares another one: that is the
     /// error.
     fn declare(&mut self, session: Session, job: &Enrolment) -> Result<(), Overlap> {

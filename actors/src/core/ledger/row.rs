@@ -120,7 +120,8 @@ impl JobRow {
 
     pub(super) fn stored(&self, now: DateTime<Utc>) -> Box<StoredState> {
         let pending_retries = self.pending_retries.iter().copied().collect();
-        Box::new(StoredState { pause: self.pause(now).cloned(), failures: self.failures, pending_retries })
+        let (pause, failures) = (self.pause(now).cloned(), self.failures);
+        Box::new(StoredState { pause, failures, pending_retries, unproven_to: None })
     }
 }
 

@@ -1,6 +1,6 @@
 //! Who fires a job: what nodes tell the store, and what it answers.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
 
@@ -8,7 +8,7 @@ use super::{Authority, PendingRetry};
 use crate::{
     core::{pause::Pause, policy::Overlap},
     name::{JobName, LockKey, Term},
-    port::ScheduleIdentity,
+    port::{Schedule, ScheduleIdentity},
 };
 
 /// A job that a node schedules from now on.
@@ -40,7 +40,22 @@ pub struct Enrolment {
     /// [`Completion::from_completion`](super::Completion::from_completion). A run that is lost to the job's
     /// own next tick moves it no further than that tick.
     pub from_completion: bool,
+    /// The schedule itself, if whoever asks has it, as the engine does: of it a store that says up to when
+    /// ticks are decided finds the next one. Others need only the identity.
+    pub ticks: Option<EnrolledSchedule>,
 }
+
+/// A schedule that is enrolled. It is equal to itself.
+#[derive(Debug, Clone)]
+pub struct EnrolledSchedule(pub Arc<dyn Schedule>);
+
+impl PartialEq for EnrolledSchedule {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for EnrolledSchedule {}
 
 impl Enrolment {
     /// An enrolment of a job without further wishes.
@@ -55,6 +70,7 @@ impl Enrolment {
             asked_at: None,
             retry_lost: false,
             from_completion: false,
+            ticks: None,
         }
     }
 }
@@ -70,6 +86,10 @@ pub struct StoredState {
     /// The lost runs that are to be retried, the oldest first, at most
     /// [`PENDING_RETRIES_MAX`](crate::PENDING_RETRIES_MAX).
     pub pending_retries: Vec<PendingRetry>,
+    /// Ticks after the cursor, up to and including this instant, may have been started by a leader before, and
+    /// nobody knows which: they are skipped as [`Unproven`](crate::SkipReason::Unproven). `None`, for every
+    /// store that keeps claims: there are none.
+    pub unproven_to: Option<DateTime<Utc>>,
 }
 
 /// The answer to an enrolment.

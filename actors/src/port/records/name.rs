@@ -17,6 +17,8 @@ pub enum RecordKind {
     Floor,
     /// What leaders said last about what is due; one record.
     Decided,
+    /// What the newest leader leaves to the next one; one record.
+    Handover,
     /// What a session says of its node; by the session.
     Manifest,
     /// A job, a lock key, or both of one name.
@@ -27,8 +29,16 @@ pub enum RecordKind {
 
 impl RecordKind {
     /// Every kind.
-    pub const ALL: [Self; 7] =
-        [Self::Format, Self::Leader, Self::Floor, Self::Decided, Self::Manifest, Self::Name, Self::Pending];
+    pub const ALL: [Self; 8] = [
+        Self::Format,
+        Self::Leader,
+        Self::Floor,
+        Self::Decided,
+        Self::Handover,
+        Self::Manifest,
+        Self::Name,
+        Self::Pending,
+    ];
 
     /// Short lower-case letters that never change, for the names under which a store keeps records.
     pub fn code(self) -> &'static str {
@@ -37,6 +47,7 @@ impl RecordKind {
             Self::Leader => "leader",
             Self::Floor => "floor",
             Self::Decided => "decided",
+            Self::Handover => "handover",
             Self::Manifest => "session",
             Self::Name => "name",
             Self::Pending => "pending",

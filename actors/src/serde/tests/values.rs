@@ -37,6 +37,7 @@ pub(super) fn skip_reasons() -> Vec<SkipReason> {
         SkipReason::Parked => SkipReason::Parked,
         SkipReason::Removed => SkipReason::Removed,
         SkipReason::Operator => SkipReason::Operator,
+        SkipReason::Unproven => SkipReason::Unproven,
     ]
 }
 

@@ -17,7 +17,7 @@ use crate::{
     core::operation::Operation,
     deadline,
     name::{NodeId, Term},
-    port::{Campaign, ElectError, Elector, Grant, Observation, Renewal},
+    port::{Campaign, ElectError, Elector, Grant, Handover, Handovers, Observation, Renewal},
 };
 
 impl Elector for StoreBackend {
@@ -64,19 +64,7 @@ impl Elector for StoreBackend {
     }
 
     fn renew(&self, term: Term) -> BoxFuture<'_, Result<Renewal, ElectError>> {
-        async move {
-            let node = self.node;
-            let lease = self.store.lease;
-            let renewed = self.elect(Operation::Renew, move |state, _, now| match &mut state.leader {
-                Some(leader) if leader.node == node && leader.term == term => {
-                    leader.expires_at = now + lease.duration;
-                    Renewal::Renewed
-                }
-                Some(_) | None => Renewal::Deposed,
-            });
-            renewed.await
-        }
-        .boxed()
+        self.extend(term, None).boxed()
     }
 
     fn resign(&self, term: Term) -> BoxFuture<'_, Result<(), ElectError>> {
@@ -92,9 +80,36 @@ impl Elector for StoreBackend {
         }
         .boxed()
     }
+
+    fn handovers(&self) -> Option<&dyn Handovers> {
+        Some(self)
+    }
+}
+
+impl Handovers for StoreBackend {
+    fn newest(&self) -> BoxFuture<'_, Result<Option<Handover>, ElectError>> {
+        self.elect(Operation::Observe, |state, _, _| state.handover.clone()).boxed()
+    }
+
+    fn leave<'a>(&'a self, term: Term, handover: &'a Handover) -> BoxFuture<'a, Result<Renewal, ElectError>> {
+        self.extend(term, Some(handover)).boxed()
+    }
 }
 
 impl StoreBackend {
+    async fn extend(&self, term: Term, handover: Option<&Handover>) -> Result<Renewal, ElectError> {
+        let (node, lease) = (self.node, self.store.lease);
+        let renewed = self.elect(Operation::Renew, move |state, _, now| match &mut state.leader {
+            Some(leader) if leader.node == node && leader.term == term => {
+                leader.expires_at = now + lease.duration;
+                state.handover = handover.cloned().or(state.handover.take());
+                Renewal::Renewed
+            }
+            Some(_) | None => Renewal::Deposed,
+        });
+        renewed.await
+    }
+
     /// Answers the term, with the time zone data of the former leader, or who leads.
     async fn ask_for_term(&self) -> Result<Result<(Term, Option<Arc<str>>), NodeId>, ElectError> {
         let (node, lease) = (self.node, self.store.lease);

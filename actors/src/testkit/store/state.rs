@@ -13,7 +13,7 @@ use super::faults::{BadData, CallFault};
 use crate::{
     core::{ledger::Ledger, operation::Operation},
     name::{NodeId, Term},
-    port::{Divergence, KnownHistory, LockError, Notification, Session},
+    port::{Divergence, Handover, KnownHistory, LockError, Notification, Session},
 };
 
 pub(super) struct State {
@@ -38,6 +38,8 @@ pub(super) struct State {
     pub(super) panics_when_given_up: HashSet<Operation>,
     /// What the leader of a term said last: since when a tick is due and not decided.
     pub(super) said: Option<(Term, Option<DateTime<Utc>>)>,
+    /// What the newest leader leaves to the next one.
+    pub(super) handover: Option<Handover>,
     /// How often leaders said that all is decided, and when they did last.
     pub(super) decided: (u64, DateTime<Utc>),
     /// What it does not know any more of what a node was granted.

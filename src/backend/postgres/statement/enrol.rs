@@ -338,7 +338,7 @@ fn stored(row: &Row) -> Result<StoredState, Error> {
             }
             None => Vec::new(),
         };
-    Ok(StoredState { pause, failures: failures.unsigned_abs(), pending_retries })
+    Ok(StoredState { pause, failures: failures.unsigned_abs(), pending_retries, unproven_to: None })
 }
 
 /// Reads a row of [`INQUIRE`].

@@ -304,7 +304,8 @@ impl World {
         }
         let Store { pause, failures, pending_retries, .. } = &self.store;
         let pending_retries = pending_retries.values().copied().collect();
-        let stored = Box::new(StoredState { pause: pause.clone(), failures: *failures, pending_retries });
+        let (pause, failures) = (pause.clone(), *failures);
+        let stored = Box::new(StoredState { pause, failures, pending_retries, ..StoredState::default() });
         self.step(Input::Resume { cursor, authority, stored });
         if self.machine().fires() {
             let is_pending =

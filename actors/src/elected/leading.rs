@@ -1,0 +1,164 @@
+//! What a node knows while it leads: decided here, without I/O.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use foldhash::HashMap;
+use tokio::time::Instant;
+
+use super::OnUnproven;
+use crate::{
+    core::due_ticks::{DecidedTo, DueTicks},
+    name::{JobName, Term},
+    port::{Handover, LeaderSaid, Lease},
+};
+
+/// Whether this node leads.
+#[derive(Debug, Default)]
+pub(super) enum Lead {
+    /// It does not.
+    #[default]
+    No,
+    /// It does.
+    Leads(Leading),
+    /// It starts nothing more, and keeps the term until its runs have ended.
+    Resigning(Resigning),
+}
+
+#[derive(Debug)]
+pub(super) struct Leading {
+    pub(super) term: Term,
+    pub(super) lease: Option<Lease>,
+    /// `None`: for ever.
+    pub(super) trusted_until: Option<Instant>,
+    /// No tick after this instant is granted.
+    pub(super) starts_to: DateTime<Utc>,
+    /// What another leader left; `None`: nothing that matters.
+    pub(super) before: Option<Before>,
+    /// What is known to be decided until all jobs are enrolled.
+    pub(super) known: DecidedTo,
+    /// Every job of this node is enrolled under the term.
+    pub(super) all_enrolled: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct Resigning {
+    pub(super) term: Term,
+    pub(super) lease: Option<Lease>,
+    pub(super) trusted_until: Option<Instant>,
+    pub(super) handover: Handover,
+}
+
+/// What another leader left.
+#[derive(Debug)]
+pub(super) struct Before {
+    /// `None`: it is not known.
+    decided_to: Option<DateTime<Utc>>,
+    behind: HashMap<JobName, DateTime<Utc>>,
+    starts_to: Option<DateTime<Utc>>,
+}
+
+impl Before {
+    /// Nothing is known but that others may have led until now.
+    pub(super) fn unknown(now: DateTime<Utc>) -> Self {
+        Self { decided_to: None, behind: HashMap::default(), starts_to: Some(now) }
+    }
+
+    pub(super) fn of(handover: &Handover) -> Self {
+        Self {
+            decided_to: Some(handover.decided_to),
+            behind: handover.behind.iter().cloned().collect(),
+            starts_to: handover.starts_to,
+        }
+    }
+
+    /// Up to when the ticks of a job are decided.
+    pub(super) fn decided_to(&self, job: &JobName) -> Option<DateTime<Utc>> {
+        let before = |tick: &DateTime<Utc>| tick.checked_sub_signed(TimeDelta::milliseconds(1));
+        self.behind.get(job).map_or(self.decided_to, before)
+    }
+
+    /// Up to when ticks that are not decided are skipped.
+    pub(super) fn unproven_to(&self, on_unproven: OnUnproven) -> Option<DateTime<Utc>> {
+        match on_unproven {
+            OnUnproven::Skip => self.starts_to,
+            OnUnproven::Run => None,
+        }
+    }
+}
+
+impl Lead {
+    pub(super) fn leads(&self, term: Term) -> Option<&Leading> {
+        match self {
+            Self::Leads(leading) if leading.term == term => Some(leading),
+            Self::Leads(_) | Self::Resigning(_) | Self::No => None,
+        }
+    }
+
+    pub(super) fn leads_mut(&mut self, term: Term) -> Option<&mut Leading> {
+        match self {
+            Self::Leads(leading) if leading.term == term => Some(leading),
+            Self::Leads(_) | Self::Resigning(_) | Self::No => None,
+        }
+    }
+
+    /// Whether it leads, and starts what is due.
+    pub(super) fn is_leading(&self) -> bool {
+        match self {
+            Self::Leads(_) => true,
+            Self::Resigning(_) | Self::No => false,
+        }
+    }
+
+    /// Up to when whatever was granted may be started; `None`: for ever.
+    pub(super) fn trusted_until(&self) -> Option<Instant> {
+        match self {
+            Self::No => None,
+            Self::Leads(Leading { trusted_until, .. }) | Self::Resigning(Resigning { trusted_until, .. }) => {
+                *trusted_until
+            }
+        }
+    }
+}
+
+impl Leading {
+    /// What the next leader is to know if this one dies, and up to when ticks are granted once that is stored.
+    pub(super) fn handover(
+        &self,
+        now: DateTime<Utc>,
+        ticks: &DueTicks,
+        said: LeaderSaid,
+    ) -> (Handover, DateTime<Utc>) {
+        let granted_to = starts_to(now, self.lease).max(self.starts_to);
+        // A leader before may have started more.
+        let former = self.before.as_ref().and_then(|before| before.starts_to);
+        let DecidedTo { instant, behind, .. } = self.decided_to(now, ticks);
+        let starts_to = former.max(Some(granted_to));
+        let handover = Handover { term: self.term, decided_to: instant, behind, starts_to, said };
+        (handover, granted_to)
+    }
+
+    /// What the next leader is to know when this one starts nothing more.
+    pub(super) fn last_handover(&self, now: DateTime<Utc>, ticks: &DueTicks, said: LeaderSaid) -> Handover {
+        let decided = self.decided_to(now, ticks);
+        let is_exact = self.all_enrolled && !decided.is_early;
+        let (handover, _) = self.handover(now, ticks, said);
+        let starts_to = if is_exact { None } else { handover.starts_to };
+        Handover { starts_to, ..handover }
+    }
+
+    fn decided_to(&self, now: DateTime<Utc>, ticks: &DueTicks) -> DecidedTo {
+        if self.all_enrolled { ticks.decided_to(now) } else { self.known.clone() }
+    }
+}
+
+/// Up to when a term that is renewed now may start ticks, by the wall clock.
+pub(super) fn starts_to(now: DateTime<Utc>, lease: Option<Lease>) -> DateTime<Utc> {
+    let trust = lease.map(|Lease { duration, margin }| duration.saturating_sub(margin));
+    let trust = trust.and_then(|trust| TimeDelta::from_std(trust).ok());
+    trust.and_then(|trust| now.checked_add_signed(trust)).unwrap_or(DateTime::<Utc>::MAX_UTC)
+}
+
+/// Up to when a term that was asked for, or renewed, then is trusted; `None`: for ever.
+pub(super) fn trusted_until(started: Instant, lease: Option<Lease>) -> Option<Instant> {
+    let Lease { duration, margin } = lease?;
+    Some(crate::deadline::after(started, duration.saturating_sub(margin)))
+}

@@ -1,0 +1,272 @@
+//! Claims in the memory of the node that leads.
+
+use std::{sync::Arc, time::Duration};
+
+use chrono::{DateTime, Utc};
+use futures_util::{
+    FutureExt,
+    future::{BoxFuture, ready},
+};
+use tokio::time::Instant;
+
+use super::shared::{Shared, State};
+use crate::{
+    name::{JobName, RunId, Term},
+    port::{
+        Advanced, Authority, ClaimRequest, ClosedRuns, Completed, Completion, CursorAdvance, Decided,
+        Enrolled, EnrolledSchedule, Enrolment, Forgotten, Inquiry, LeaderSaid, LeaderView, LockError, Locker,
+        Notification, OtherZoneData, Pause, PendingRetryOfJob, Proof, Proved, Renewal, Session, Verdict,
+    },
+};
+
+/// When a tick beyond what the last renewal allows is claimed again: the wall clock was set forward.
+const NEXT_RENEWAL: Duration = Duration::from_millis(500);
+
+pub(super) struct ElectedLocker {
+    pub(super) shared: Arc<Shared>,
+}
+
+impl ElectedLocker {
+    /// A call on the session that is open.
+    fn call<'a, T: Send + 'a>(
+        &self,
+        work: impl FnOnce(&mut State, Session, DateTime<Utc>) -> T,
+    ) -> BoxFuture<'a, Result<T, LockError>> {
+        ready(self.shared.on_session(work)).boxed()
+    }
+}
+
+impl Locker for ElectedLocker {
+    fn open(&self) -> BoxFuture<'_, Result<Session, LockError>> {
+        self.shared.open().boxed()
+    }
+
+    fn lost(&self, session: Session) -> BoxFuture<'_, String> {
+        self.shared.watch(session).boxed()
+    }
+
+    fn trusts(&self, session: Session) -> bool {
+        self.shared.trusts(session)
+    }
+
+    fn discard(&self, session: Session, reason: &str) {
+        self.shared.lose(session, reason);
+    }
+
+    fn round_trip(&self) -> Option<Duration> {
+        self.shared.opener.as_ref()?.round_trip()
+    }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        self.shared.close().boxed()
+    }
+
+    fn enrol<'a>(&'a self, jobs: &'a [Enrolment]) -> BoxFuture<'a, Result<Vec<Enrolled>, LockError>> {
+        let on_unproven = self.shared.on_unproven;
+        self.call(|state, session, now| {
+            let enrol = |job: &Enrolment| {
+                let mut enrolled = state.ledger.enrol(now, session, job);
+                let Enrolled::Done { cursor, stored } = &mut enrolled else { return enrolled };
+                let Some(leading) = job.authority.term().and_then(|term| state.lead.leads(term)) else {
+                    return enrolled;
+                };
+                if let Some(before) = &leading.before {
+                    let raised =
+                        before.decided_to(&job.job).and_then(|to| state.ledger.raise_cursor(&job.job, to));
+                    *cursor = raised.unwrap_or(*cursor);
+                    stored.unproven_to = before.unproven_to(on_unproven);
+                }
+                if let Some(EnrolledSchedule(schedule)) = &job.ticks {
+                    state.ticks.enrol(&job.job, schedule.clone(), *cursor);
+                }
+                enrolled
+            };
+            jobs.iter().map(enrol).collect()
+        })
+    }
+
+    fn other_zone_data(&self) -> BoxFuture<'_, Result<Vec<OtherZoneData>, LockError>> {
+        match &self.shared.opener {
+            Some(opener) => opener.other_zone_data(),
+            None => ready(Ok(Vec::new())).boxed(),
+        }
+    }
+
+    fn inquire<'a>(&'a self, jobs: &'a [Inquiry]) -> BoxFuture<'a, Result<Vec<LeaderView>, LockError>> {
+        self.call(|state, _, _| {
+            // Another node runs all that it has; what that is, only itself knows.
+            let elsewhere = if state.has_leader { LeaderView::Scheduled } else { LeaderView::NoLeader };
+            let leads = state.lead.is_leading();
+            jobs.iter().map(|job| if leads { state.ledger.standing(job) } else { elsewhere }).collect()
+        })
+    }
+
+    fn withdraw<'a>(&'a self, term: Term, jobs: &'a [JobName]) -> BoxFuture<'a, Result<(), LockError>> {
+        self.call(|state, _, _| {
+            for job in jobs {
+                state.ledger.withdraw(term, job);
+                state.ticks.remove(job);
+            }
+        })
+    }
+
+    fn pause<'a>(
+        &'a self,
+        jobs: &'a [JobName],
+        pause: Option<&'a Pause>,
+    ) -> BoxFuture<'a, Result<Vec<bool>, LockError>> {
+        let paused = self.shared.on_session(|state, _, now| {
+            let leads = state.lead.is_leading();
+            leads.then(|| jobs.iter().map(|job| state.ledger.pause(now, job, pause)).collect())
+        });
+        let no_leader = || LockError::NotDone { reason: NOT_PAUSED.to_owned() };
+        ready(paused.and_then(|paused| paused.ok_or_else(no_leader))).boxed()
+    }
+
+    fn next_notification(&self, session: Session) -> BoxFuture<'_, Notification> {
+        async move {
+            loop {
+                // Before the look: what comes in between wakes it.
+                let told = self.shared.told.notified();
+                let notification = self.shared.state().ledger.take_notification(session);
+                match notification {
+                    Some(notification) => return notification,
+                    None => told.await,
+                }
+            }
+        }
+        .boxed()
+    }
+
+    fn prove(&self, proof: Proof) -> BoxFuture<'_, Result<Proved, LockError>> {
+        self.shared.prove(proof).boxed()
+    }
+
+    fn claim<'a>(&'a self, requests: &'a [ClaimRequest]) -> BoxFuture<'a, Result<Vec<Verdict>, LockError>> {
+        self.call(|state, session, now| {
+            requests.iter().map(|request| state.claim(session, now, request)).collect()
+        })
+    }
+
+    fn complete<'a>(&'a self, ends: &'a [Completion]) -> BoxFuture<'a, Result<Vec<Completed>, LockError>> {
+        let completed = self.call(|state, session, now| {
+            let complete = |end: &Completion| {
+                let completed = state.ledger.complete(|| now, session, end);
+                if end.from_completion {
+                    state.follow_cursor(&end.job);
+                }
+                completed
+            };
+            ends.iter().map(complete).collect()
+        });
+        // A term may have been kept for these runs.
+        self.shared.changed.notify_waiters();
+        completed
+    }
+
+    fn advance<'a>(
+        &'a self,
+        advances: &'a [CursorAdvance],
+    ) -> BoxFuture<'a, Result<Vec<Advanced>, LockError>> {
+        self.call(|state, session, now| {
+            let advance = |asked: &CursorAdvance| {
+                let advanced = state.ledger.advance(session, asked, now);
+                if advanced == Advanced::Done {
+                    state.follow_cursor(&asked.job);
+                }
+                advanced
+            };
+            advances.iter().map(advance).collect()
+        })
+    }
+
+    fn close_lost(&self, limit: usize) -> BoxFuture<'_, Result<ClosedRuns, LockError>> {
+        self.call(|state, _, now| state.ledger.close_lost(now, limit))
+    }
+
+    fn forget(&self, term: Term, after: Duration) -> BoxFuture<'_, Result<Forgotten, LockError>> {
+        self.call(|state, _, now| state.ledger.forget(now, term, after))
+    }
+
+    fn pending_retries(
+        &self,
+        after: Option<RunId>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<PendingRetryOfJob>, LockError>> {
+        self.call(|state, _, _| state.ledger.pending_retries(after, limit))
+    }
+}
+
+const NOT_PAUSED: &str = "this node does not lead, and a pause is kept in the memory of the leader; ask the leader, or use \
+                          a backend that keeps pauses";
+
+impl State {
+    fn claim(&mut self, session: Session, now: DateTime<Utc>, request: &ClaimRequest) -> Verdict {
+        if let Some(tick) = &request.tick
+            && let Authority::Term(term) = tick.authority
+            && let Some(leading) = self.lead.leads(term)
+        {
+            if leading.trusted_until.is_some_and(|until| until <= Instant::now()) {
+                return Verdict::Deposed { term };
+            }
+            if tick.fire_time.instant() > leading.starts_to {
+                return Verdict::NotYet { wait: NEXT_RENEWAL };
+            }
+        }
+        let verdict = self.ledger.claim(now, session, request);
+        if request.tick.is_some()
+            && matches!(verdict, Verdict::Granted { .. })
+            && let Some(cursor) = self.ledger.decided_to(&request.job)
+        {
+            self.ticks.started(&request.job, cursor);
+        }
+        verdict
+    }
+
+    /// The cursor of a job moved.
+    fn follow_cursor(&mut self, job: &JobName) {
+        if let Some(cursor) = self.ledger.decided_to(job) {
+            self.ticks.decided(job, cursor);
+        }
+    }
+}
+
+impl Shared {
+    /// Proves that the leader can extend its term, and that others can hear what it leaves; answers what leaders said.
+    async fn prove(&self, proof: Proof) -> Result<Proved, LockError> {
+        let now = self.now();
+        let term = self.on_session(|state, _, _| {
+            let term = proof.term?;
+            let leading = state.lead.leads_mut(term)?;
+            leading.all_enrolled = true;
+            state.said.overdue_since = proof.overdue_since;
+            if proof.all_decided {
+                state.said.mark += 1;
+                state.said.at = now;
+            }
+            Some(term)
+        })?;
+        match (term, self.handovers()) {
+            (Some(term), Some(_)) => {
+                let renewed = self.renew(term).await;
+                match renewed.map_err(|error| LockError::NotDone { reason: error.to_string() })? {
+                    Renewal::Renewed => {}
+                    Renewal::Deposed => {
+                        return Err(LockError::SessionLost { reason: self.state().lost.clone() });
+                    }
+                }
+            }
+            (None, Some(handovers)) => {
+                let newest = handovers.newest().await;
+                let newest = newest.map_err(|error| LockError::NotDone { reason: error.to_string() })?;
+                self.state().said = newest.map(|newest| newest.said).unwrap_or_default();
+            }
+            (Some(_), None) => {}
+            (None, None) => return Ok(Proved::new(proof.overdue_since, None)),
+        }
+        let state = self.state();
+        let LeaderSaid { overdue_since, mark, at } = state.said;
+        let decided = Decided { mark, ago: (now - at).to_std().unwrap_or_default() };
+        Ok(Proved::new(overdue_since.filter(|_| state.has_leader), Some(decided)))
+    }
+}
