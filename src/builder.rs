@@ -65,8 +65,8 @@ impl Builder {
     ///
     /// | variable | | unless it is set |
     /// |---|---|---|
-    /// | `CALLSHEET_BACKEND` | `local`, `postgres`, `redis`: the feature of the name must be on | `postgres` if `CALLSHEET_DATABASE_URL` is set, else `local` |
-    /// | `CALLSHEET_DATABASE_URL`, `CALLSHEET_REDIS_URL` | where the server is, with its user and password | told as a fault |
+    /// | `CALLSHEET_BACKEND` | `local`, `postgres`, `postgres_lease`, `redis`, `etcd`, `mysql`: its feature must be on | `postgres` if `CALLSHEET_DATABASE_URL` is set, else `local` |
+    /// | `CALLSHEET_DATABASE_URL`, `CALLSHEET_POSTGRES_LEASE_URL`, `CALLSHEET_REDIS_URL`, `CALLSHEET_ETCD_URL`, `CALLSHEET_MYSQL_URL` | where the server is, with its user and password | told as a fault |
     /// | `CALLSHEET_LOCAL_FILE` | the file in which `local` keeps what it knows; feature `sqlite` | in memory |
     /// | `CALLSHEET_ELECTION` | `on`; `off`: every node runs every job, whatever the backend | `on` |
     /// | `CALLSHEET_SCOPE` | another scope | `scope` |
@@ -234,8 +234,8 @@ impl Builder {
         self
     }
 
-    /// Sets the clocks. Default: the operating system's. They are compared four times a second, to notice
-    /// when one was set: see [`Clock::next_look`].
+    /// Sets the clocks. Default: the operating system's. They are compared when the system says that
+    /// one was set, and now and then: see [`Clock::next_look`].
     pub fn clock(mut self, clock: impl Clock) -> Self {
         self.options.clock = Arc::new(clock);
         self

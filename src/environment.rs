@@ -65,6 +65,9 @@ fn choices() -> Vec<Choice> {
     vec![
         choice!("postgres", "postgres", "CALLSHEET_DATABASE_URL", Postgres),
         choice!("redis", "redis", "CALLSHEET_REDIS_URL", Redis),
+        choice!("etcd", "etcd", "CALLSHEET_ETCD_URL", Etcd),
+        choice!("mysql", "mysql", "CALLSHEET_MYSQL_URL", Mysql),
+        choice!("postgres_lease", "postgres", "CALLSHEET_POSTGRES_LEASE_URL", PostgresLease),
     ]
 }
 
@@ -227,7 +230,7 @@ mod tests {
             assert!(told.iter().any(|told| told.starts_with(variable)), "{variable}: {told:#?}");
         }
         assert!(
-            told.iter().any(|told| told.contains("local") && told.contains("postgres, redis")),
+            told.iter().any(|told| told.contains("local") && told.contains("postgres, redis, etcd")),
             "{told:#?}"
         );
     }

@@ -1,20 +1,44 @@
 //! Where nodes coordinate.
 
-#[cfg(any(feature = "postgres", feature = "redis"))]
+#[cfg(any(feature = "etcd", feature = "redis"))]
+mod address;
+#[cfg(any(feature = "etcd", feature = "mysql", feature = "postgres", feature = "redis"))]
 mod certificates;
+#[cfg(any(feature = "etcd", feature = "redis"))]
+mod checks;
+#[cfg(feature = "etcd")]
+mod etcd;
+#[cfg(any(feature = "etcd", feature = "redis"))]
+mod hints;
+#[cfg(any(feature = "etcd", feature = "redis"))]
+mod link;
 mod local;
+#[cfg(feature = "mysql")]
+mod mysql;
 #[cfg(feature = "postgres")]
 pub(crate) mod postgres;
+#[cfg(feature = "postgres")]
+mod postgres_lease;
+#[cfg(any(feature = "etcd", feature = "mysql", feature = "postgres", feature = "redis"))]
+mod random;
 #[cfg(feature = "redis")]
 pub(crate) mod redis;
+#[cfg(any(feature = "mysql", feature = "postgres"))]
+mod sql;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 
+#[cfg(feature = "etcd")]
+pub use self::etcd::Etcd;
+#[cfg(feature = "mysql")]
+pub use self::mysql::Mysql;
 #[cfg(feature = "redis")]
 pub use self::redis::Redis;
 pub use callsheet_actors::adapter::{Composed, Elected, OnUnproven};
 pub use local::Local;
 #[cfg(feature = "postgres")]
 pub use postgres::Postgres;
+#[cfg(feature = "postgres")]
+pub use postgres_lease::PostgresLease;
 #[cfg(feature = "sqlite")]
 pub use sqlite::{Durability, LocalFile};

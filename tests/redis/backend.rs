@@ -1,22 +1,15 @@
 //! Elector and locker over the records of a real server.
 
-use callsheet::{
-    backend::Redis,
-    testkit::{RecordNodes, conformance},
-};
+use callsheet::testkit::conformance;
 
-use super::harness;
+use super::{SECOND, client, harness, store::Nodes};
 
 #[tokio::test]
 async fn redis_is_an_elector() {
-    let scope = harness::scope("elector");
-    let client = || Redis::new(&*scope, harness::server().url()).records();
-    conformance::elector(&mut RecordNodes::new(client)).await;
+    conformance::elector(&mut Nodes::new(harness::scope("elector"), 30 * SECOND, client)).await;
 }
 
 #[tokio::test]
 async fn redis_is_a_locker() {
-    let scope = harness::scope("locker");
-    let client = || Redis::new(&*scope, harness::server().url()).records();
-    conformance::locker(&mut RecordNodes::new(client)).await;
+    conformance::locker(&mut Nodes::new(harness::scope("locker"), 30 * SECOND, client)).await;
 }

@@ -86,6 +86,7 @@ impl Ledger {
                 key: key.clone(),
                 token: FencingToken(open.token),
                 fire_time: open.tick,
+                named: open.named,
                 losses: open.losses,
                 stops: open.stops,
             };
@@ -134,6 +135,7 @@ impl Ledger {
             token: token(open.token),
             job: (open.job.as_str() != &**name).then(|| open.job.clone()),
             tick: open.fire_time,
+            named: open.named,
             losses: open.losses,
             stops: open.stops,
         });
