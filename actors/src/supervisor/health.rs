@@ -134,6 +134,7 @@ impl SupervisorActor {
         };
         HealthReport {
             node: node.id,
+            name: node.name.to_string(),
             backend: self.parts.able.backend.to_owned(),
             role,
             term,
@@ -145,6 +146,7 @@ impl SupervisorActor {
             ready: false,
             healthy: false,
             problems,
+            warning: self.parts.warning.as_deref().map(str::to_owned),
             catching_up: self.catching_up(),
         }
     }

@@ -102,7 +102,7 @@ impl Suite {
             let retry = PendingRetry { run, fire_time, named: None, losses: 1 };
             assert_eq!(self.closed().await, [self.lost(job, &lost, Some(retry))]);
             assert_eq!(self.stored_as(&enrolment).await.pending_retries, [retry]);
-            self.notification(|notification| {
+            self.is_told(|notification| {
                 *notification == Notification::PendingRetry(PendingRetryOfJob { job: name(job), retry })
             })
             .await;
@@ -185,7 +185,7 @@ impl Suite {
                 let Verdict::Granted { token, lost: Some(robbed) } = verdict else { panic!("{verdict:?}") };
                 assert_eq!(*robbed, expected, "thief {thief}");
                 let pending = Notification::PendingRetry(PendingRetryOfJob { job: name(job), retry });
-                self.notification(|notification| *notification == pending).await;
+                self.is_told(|notification| *notification == pending).await;
                 self.complete(&request, token).await;
                 assert_eq!(self.stored_as(&enrolment).await.pending_retries, [retry], "thief {thief}");
                 let token = self.granted(&self.resume_lost(&lost)).await;
