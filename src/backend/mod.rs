@@ -2,6 +2,8 @@
 
 #[cfg(any(feature = "postgres", feature = "redis"))]
 mod certificates;
+#[cfg(feature = "kubernetes")]
+mod kubernetes;
 mod local;
 #[cfg(feature = "postgres")]
 pub(crate) mod postgres;
@@ -12,6 +14,8 @@ mod sqlite;
 
 #[cfg(feature = "redis")]
 pub use self::redis::Redis;
+#[cfg(feature = "kubernetes")]
+pub use self::kubernetes::Kubernetes;
 pub use callsheet_actors::adapter::{Composed, Elected, OnUnproven};
 pub use local::Local;
 #[cfg(feature = "postgres")]
