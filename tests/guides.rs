@@ -212,6 +212,13 @@ fn the_configuration_names_every_option_and_no_other() {
     let made = BTreeSet::from(["new".to_owned(), "from_env".to_owned()]);
     assert_eq!(linked(section(CONFIGURATION, "Redis"), "backend::Redis"), &redis | &made);
 
+    let made = BTreeSet::from(["new".to_owned(), "from_env".to_owned()]);
+    let mysql = options(&["src/backend/mysql/mod.rs"], "Mysql");
+    assert_eq!(linked(section(CONFIGURATION, "MySQL and MariaDB"), "backend::Mysql"), &mysql | &made);
+    let pooled = options(&["src/backend/postgres_lease/mod.rs"], "PostgresLease");
+    let named = linked(section(CONFIGURATION, "PostgreSQL through a pooler"), "backend::PostgresLease");
+    assert_eq!(named, &pooled | &made);
+
     let job = options(&["actors/src/definition.rs", "actors/src/job_config.rs"], "Job");
     // Of another type in the same file.
     let job = &job - &BTreeSet::from(["over".to_owned()]);

@@ -33,6 +33,10 @@ enum Roots {
     System,
 }
 
+/// A certificate and its key, in PEM format.
+#[cfg(feature = "mysql")]
+pub(super) type Identity = (Vec<u8>, Vec<u8>);
+
 /// Text in PEM format.
 #[derive(Clone)]
 enum Pem {
@@ -121,6 +125,34 @@ impl Certificates {
                 let rule = format!("{CERTIFICATE} and {KEY} come together");
                 Err(self.fault(CERTIFICATE, pem.shown(), rule, "give both, or neither"))
             }
+        }
+    }
+
+    /// The certificates of the authorities, for a driver that makes its own connections.
+    #[cfg(feature = "mysql")]
+    pub(super) fn trusted(&self) -> Result<Vec<CertificateDer<'static>>, Fault> {
+        match &self.roots {
+            Roots::Nobody => Ok(Vec::new()),
+            Roots::Pem(pem) => self.certificates(pem, ROOTS),
+            Roots::System => {
+                let found = rustls_native_certs::load_native_certs().certs;
+                // Without those that are none: the driver takes all, or nothing.
+                let fit = |certificate: &CertificateDer<'_>| {
+                    RootCertStore::empty().add(certificate.clone().into_owned()).is_ok()
+                };
+                Ok(found.into_iter().filter(fit).collect())
+            }
+        }
+    }
+
+    /// The certificate to show and its key, as texts in PEM format, for the same.
+    #[cfg(feature = "mysql")]
+    pub(super) fn identity(&self) -> Result<Option<Identity>, Fault> {
+        match (&self.certificate, &self.key) {
+            (Some(certificate), Some(key)) => {
+                Ok(Some((self.read(certificate, CERTIFICATE)?, self.read(key, KEY)?)))
+            }
+            (None, _) | (_, None) => Ok(None),
         }
     }
 

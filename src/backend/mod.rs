@@ -1,24 +1,36 @@
 //! Where nodes coordinate.
 
-#[cfg(any(feature = "postgres", feature = "redis"))]
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "redis"))]
 mod certificates;
 #[cfg(feature = "kubernetes")]
 mod kubernetes;
 mod local;
+#[cfg(feature = "mysql")]
+mod mysql;
 #[cfg(feature = "postgres")]
 pub(crate) mod postgres;
+#[cfg(feature = "postgres")]
+mod postgres_lease;
+#[cfg(any(feature = "mysql", feature = "postgres"))]
+mod random;
 #[cfg(feature = "redis")]
 pub(crate) mod redis;
+#[cfg(any(feature = "mysql", feature = "postgres"))]
+mod sql;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 
-#[cfg(feature = "redis")]
-pub use self::redis::Redis;
 #[cfg(feature = "kubernetes")]
 pub use self::kubernetes::Kubernetes;
+#[cfg(feature = "mysql")]
+pub use self::mysql::Mysql;
+#[cfg(feature = "redis")]
+pub use self::redis::Redis;
 pub use callsheet_actors::adapter::{Composed, Elected, OnUnproven};
 pub use local::Local;
 #[cfg(feature = "postgres")]
 pub use postgres::Postgres;
+#[cfg(feature = "postgres")]
+pub use postgres_lease::PostgresLease;
 #[cfg(feature = "sqlite")]
 pub use sqlite::{Durability, LocalFile};

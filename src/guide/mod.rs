@@ -43,7 +43,13 @@
 
 // Guides are read with every feature. With fewer, some of what they link to is not there.
 #![cfg_attr(
-    not(all(feature = "postgres", feature = "redis", feature = "prometheus", feature = "testkit")),
+    not(all(
+        feature = "mysql",
+        feature = "postgres",
+        feature = "redis",
+        feature = "prometheus",
+        feature = "testkit"
+    )),
     allow(rustdoc::broken_intra_doc_links)
 )]
 

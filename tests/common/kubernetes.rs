@@ -170,7 +170,8 @@ impl ApiServer {
     /// Forbids a verb, or allows it again.
     pub(crate) fn forbid(&self, verb: &str, forbidden: bool) {
         let mut state = self.state.lock();
-        let _ = if forbidden { state.forbidden.insert(verb.to_owned()) } else { state.forbidden.remove(verb) };
+        let _ =
+            if forbidden { state.forbidden.insert(verb.to_owned()) } else { state.forbidden.remove(verb) };
     }
 
     /// Forgets the versions so far: a watch of one of them is answered with 410.
@@ -215,7 +216,10 @@ impl Shared {
     fn audible(&self) -> MutexGuard<'_, State> {
         let mut state = self.lock();
         while state.silent && !state.stopped {
-            state = self.changed.wait_timeout(state, TURN).map_or_else(|poisoned| poisoned.into_inner().0, |it| it.0);
+            state = self
+                .changed
+                .wait_timeout(state, TURN)
+                .map_or_else(|poisoned| poisoned.into_inner().0, |it| it.0);
         }
         state
     }
@@ -288,9 +292,8 @@ fn answered<'a>(
         );
         return (Some(status(403, "Forbidden", &text)), state);
     }
-    let fault = matches!(verb, "create" | "update").then(|| {
-        if state.writes.is_empty() { None } else { Some(state.writes.remove(0)) }
-    });
+    let fault = matches!(verb, "create" | "update")
+        .then(|| if state.writes.is_empty() { None } else { Some(state.writes.remove(0)) });
     if fault == Some(Some(WriteFault::TooMany)) {
         return (Some(status(429, "TooManyRequests", "too many requests")), state);
     }

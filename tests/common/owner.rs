@@ -7,10 +7,11 @@ use std::{
     fs,
     net::Ipv4Addr,
     os::unix::{fs::chown, process::CommandExt},
-    path::Path,
+    path::{Path, PathBuf},
     process::Command,
 };
 
+use tempfile::TempDir;
 use tokio::net::TcpSocket;
 
 /// A command that runs as the ordinary user to whom the servers belong, if this process is root.
@@ -55,6 +56,27 @@ impl Owner {
         // Its own process group: an interrupt at the terminal is for the tests, the watchdog must outlive them.
         command.env_clear().env("PATH", "/usr/bin:/bin").env("TZ", "UTC").current_dir("/").process_group(0);
         command
+    }
+}
+
+/// Files that a server may read, in a directory that is gone when this is dropped.
+pub(crate) struct Files(TempDir);
+
+impl Files {
+    pub(crate) fn new(files: &[(&str, &str)]) -> Self {
+        let owner = Owner::find();
+        let directory = TempDir::with_prefix("callsheet-files-").expect("a temporary directory");
+        for (name, text) in files {
+            let path = directory.path().join(name);
+            fs::write(&path, text).expect("it is written");
+            owner.give(&path);
+        }
+        owner.give(directory.path());
+        Self(directory)
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
     }
 }
 

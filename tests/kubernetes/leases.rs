@@ -47,7 +47,10 @@ async fn a_lease_says_who_leads_as_that_of_any_component_does() {
 
     let lease = of(&server).lease(scope).expect("it is there");
     let spec = &lease["spec"];
-    assert_eq!((spec["leaseDurationSeconds"].as_i64(), spec["leaseTransitions"].as_i64()), (Some(2), Some(1)));
+    assert_eq!(
+        (spec["leaseDurationSeconds"].as_i64(), spec["leaseTransitions"].as_i64()),
+        (Some(2), Some(1))
+    );
     let id = Election::node(&node).expect("it has an id").to_string();
     let identity = spec["holderIdentity"].as_str().expect("a text");
     assert!(identity.ends_with(&format!("_{id}")), "{identity}");
@@ -180,7 +183,11 @@ async fn a_deleted_lease_is_taken_only_when_its_holder_has_noticed_and_loses_no_
     of(&server).delete(scope);
     let next = win(&second).await;
 
-    assert!(deleted_at.elapsed() > LEASE / 2, "the holder was trusted for a while: {:?}", deleted_at.elapsed());
+    assert!(
+        deleted_at.elapsed() > LEASE / 2,
+        "the holder was trusted for a while: {:?}",
+        deleted_at.elapsed()
+    );
     assert!(next.term > term, "terms grow, though the lease is new");
     let newest = second.handovers().expect("it keeps them").newest().await.expect("an answer");
     assert_eq!(newest, Some(left));

@@ -6,7 +6,12 @@ use std::{
     time::Duration,
 };
 
-use callsheet::{Callsheet, FireTime, Job, backend::Elected, port::{Election, Role}, schedule::every};
+use callsheet::{
+    Callsheet, FireTime, Job,
+    backend::Elected,
+    port::{Election, Role},
+    schedule::every,
+};
 
 use crate::{SECOND, Server, scope};
 

@@ -104,11 +104,7 @@ impl Handovers for KubernetesElector {
         .boxed()
     }
 
-    fn leave<'a>(
-        &'a self,
-        term: Term,
-        handover: &'a Handover,
-    ) -> BoxFuture<'a, Result<Renewal, ElectError>> {
+    fn leave<'a>(&'a self, term: Term, handover: &'a Handover) -> BoxFuture<'a, Result<Renewal, ElectError>> {
         async move {
             let text = handover_text(handover).map_err(|reason| ElectError::Unavailable { reason })?;
             self.node.extend(term, Some(text)).await.map_err(|failure| failure.to_elect_error())
@@ -176,7 +172,9 @@ impl Node {
         let other = state.holder.as_ref().filter(|holder| **holder != self.identity);
         let silent_at = state.observed.silent_at(self.settings.lease_duration);
         Ok(match (other, silent_at) {
-            (Some(other), Some(silent_at)) if silent_at > now => Standing::HeldUntil(node_of(other), silent_at),
+            (Some(other), Some(silent_at)) if silent_at > now => {
+                Standing::HeldUntil(node_of(other), silent_at)
+            }
             (Some(_) | None, Some(_) | None) => Standing::Free,
         })
     }

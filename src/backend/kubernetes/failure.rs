@@ -127,7 +127,8 @@ mod tests {
     #[test]
     fn a_server_that_is_overloaded_may_be_asked_again() {
         for code in [429, 500, 503, 504] {
-            let failure = Failure::of_status(Verb::Get, "jobs", &Status::failure("later", "").with_code(code));
+            let failure =
+                Failure::of_status(Verb::Get, "jobs", &Status::failure("later", "").with_code(code));
             assert!(matches!(&failure, Failure::Unavailable(reason) if reason.contains(&code.to_string())));
         }
     }

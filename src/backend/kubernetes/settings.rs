@@ -44,7 +44,7 @@ impl Settings {
     }
 
     fn renew_deadline(&self) -> Duration {
-        self.renew_deadline.unwrap_or(self.lease_duration * 2 / 3)
+        self.renew_deadline.unwrap_or(self.lease_duration / 3 * 2)
     }
 
     pub(super) fn retry_period(&self) -> Duration {
@@ -82,7 +82,7 @@ impl Settings {
             (
                 "renew_deadline",
                 self.renew_deadline(),
-                RENEW_DEADLINE_MIN..=self.lease_duration * 3 / 4,
+                RENEW_DEADLINE_MIN..=self.lease_duration / 4 * 3,
                 "two thirds of the lease duration are the default",
             ),
             (
@@ -97,7 +97,12 @@ impl Settings {
             if !range.contains(&value) {
                 let [least, most] = [*range.start(), *range.end()].map(DurationText);
                 let rule = format!("it is at least {least} and at most {most}");
-                fault(what, &DurationText(value).to_string(), &rule, &format!("choose another one; {default}"));
+                fault(
+                    what,
+                    &DurationText(value).to_string(),
+                    &rule,
+                    &format!("choose another one; {default}"),
+                );
             }
         }
         if self.lease_duration.subsec_nanos() > 0 {

@@ -132,7 +132,7 @@ pub(super) async fn connect(
 
 /// Whether the server says that it has committed something without its synchronous standby. Its texts may be
 /// in any language, the name of its function is not.
-fn is_cut_short(notice: &DbError) -> bool {
+pub(in crate::backend) fn is_cut_short(notice: &DbError) -> bool {
     notice.routine() == Some("SyncRepWaitForLSN")
 }
 

@@ -89,7 +89,7 @@ pub(super) fn no_tables(settings: &Settings) -> LockError {
 pub(super) const READ_ONLY_CURE: &str = "check default_transaction_read_only of the role and the database";
 
 /// Without an answer of the server's own.
-fn of_connection(error: &Error) -> LockError {
+pub(in crate::backend) fn of_connection(error: &Error) -> LockError {
     if let Some(tls) = causes(error).find_map(tls_error) {
         let cure = match tls {
             rustls::Error::InvalidCertificate(certificate) => of_certificate(certificate),
@@ -137,7 +137,7 @@ fn of_certificate(error: &CertificateError) -> &'static str {
 }
 
 /// An error with its causes, of bounded length: the server quotes what it was given.
-pub(super) fn explain(error: &Error) -> String {
+pub(in crate::backend) fn explain(error: &Error) -> String {
     if let Some(db) = error.as_db_error() {
         return format!("{} ({})", bounded(db.message(), MESSAGE_MAX), db.code().code());
     }

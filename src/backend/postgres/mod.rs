@@ -96,6 +96,14 @@ use self::{
     session::OpenSession,
     settings::Settings,
 };
+/// What the backend behind poolers has of this one.
+pub(super) use self::{
+    connection::is_cut_short,
+    failure::{explain, of_connection},
+    statement::schema::quoted,
+    tls::{Connector as Connect, Tls},
+    url::read as read_url,
+};
 /// The TLS of a connection: that of the crate tokio-postgres-rustls, version 0.14.
 pub use tokio_postgres_rustls::MakeRustlsConnect;
 

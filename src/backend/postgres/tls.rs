@@ -43,7 +43,7 @@ const UNSUPPORTED: [&str; 16] = [
 
 /// What was said about encryption.
 #[derive(Clone)]
-pub(super) struct Tls {
+pub(in crate::backend) struct Tls {
     mode: Option<String>,
     certificates: Certificates,
     /// The first parameter that is not supported.
@@ -64,10 +64,10 @@ impl Default for Tls {
 
 /// How to connect.
 #[derive(Clone)]
-pub(super) struct Connector {
+pub(in crate::backend) struct Connector {
     /// `Disable` or `Require`: never anything that falls back.
-    pub(super) mode: SslMode,
-    pub(super) tls: MakeRustlsConnect,
+    pub(in crate::backend) mode: SslMode,
+    pub(in crate::backend) tls: MakeRustlsConnect,
 }
 
 impl Tls {
@@ -102,19 +102,19 @@ impl Tls {
     }
 
     /// Trusts these certificates, whatever the URL says.
-    pub(super) fn trust(&mut self, pem: &[u8]) {
+    pub(in crate::backend) fn trust(&mut self, pem: &[u8]) {
         self.certificates.trust(pem);
         self.connector = Arc::default();
     }
 
     /// Shows this certificate, whatever the URL says.
-    pub(super) fn identify(&mut self, certificate: &[u8], key: &[u8]) {
+    pub(in crate::backend) fn identify(&mut self, certificate: &[u8], key: &[u8]) {
         self.certificates.identify(certificate, key);
         self.connector = Arc::default();
     }
 
     /// How to connect to what `config` names. Files are read once.
-    pub(super) fn connector(&self, config: &Config) -> Result<Connector, Fault> {
+    pub(in crate::backend) fn connector(&self, config: &Config) -> Result<Connector, Fault> {
         self.connector.get_or_init(|| self.connect_to(config)).clone()
     }
 

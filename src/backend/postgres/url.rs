@@ -14,7 +14,7 @@ const SCHEMES: [&str; 2] = ["postgres://", "postgresql://"];
 const EXAMPLE: &str = "write postgres://user:password@host:5432/database";
 
 /// Reads what was written, without showing it: where to, as whom, and what it says about encryption.
-pub(super) fn read(url: &str) -> (Result<Box<Config>, Fault>, Tls) {
+pub(in crate::backend) fn read(url: &str) -> (Result<Box<Config>, Fault>, Tls) {
     let (rest, tls) = Tls::take_from(url);
     (check(url, &rest), tls)
 }

@@ -27,6 +27,6 @@ LIMIT 1";
 pub(in super::super) const SCHEMA_EXISTS: &str = "SELECT FROM pg_namespace WHERE nspname = $1";
 
 /// A name may be a word of the language.
-pub(in super::super) fn quoted(name: &str) -> String {
+pub(in crate::backend) fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }

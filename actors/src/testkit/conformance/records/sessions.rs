@@ -83,9 +83,10 @@ impl Suite {
         let until = Instant::now() + self.ttl * 2;
         let mut renewed = Instant::now();
         while Instant::now() < until {
-            let late = renewed.elapsed() >= self.ttl;
             let asked = Instant::now();
             let answer = self.second.renew(session).await.expect("an answer");
+            // The store may have come to it long after it was asked.
+            let late = renewed.elapsed() >= self.ttl;
             assert!(answer || late, "it was renewed {:?} ago", asked - renewed);
             if !answer {
                 // The machine was busy; nothing is shown.

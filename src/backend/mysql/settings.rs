@@ -1,0 +1,143 @@
+//! What a node needs to know to connect, checked before anything is started.
+
+use std::{fmt, time::Duration};
+
+use callsheet_actors::Fault;
+use mysql_async::{ClientIdentity, SslOpts};
+
+use super::address::{self, Address, Mode, Place};
+use crate::backend::{
+    certificates::Certificates,
+    sql::settings::{Common, deadline_within},
+};
+
+#[derive(Clone)]
+pub(super) struct Settings {
+    pub(super) common: Common,
+    /// What is wrong with the URL, if it is none.
+    address: Result<Address, Fault>,
+    pub(super) certificates: Certificates,
+}
+
+impl Settings {
+    pub(super) fn new(scope: String, url: &str) -> Self {
+        let (address, certificates) = address::read(url);
+        Self { common: Common::new("mysql", "Mysql", scope), address, certificates }
+    }
+
+    /// Settings that are none: this is wrong with the URL.
+    pub(super) fn without_url(scope: String, fault: Fault) -> Self {
+        Self { address: Err(fault), ..Self::new(scope, "") }
+    }
+
+    pub(super) fn address(&self) -> Result<&Address, Fault> {
+        self.address.as_ref().map_err(Clone::clone)
+    }
+
+    pub(super) fn deadline(&self) -> Duration {
+        deadline_within(self.common.deadline, self.common.lease)
+    }
+
+    /// How to encrypt, if it is to be encrypted. Reads the files of certificates.
+    pub(super) fn tls(&self) -> Result<Option<SslOpts>, Fault> {
+        if !self.encrypted()? {
+            return Ok(None);
+        }
+        // What is wrong with the certificates is told as for all other stores.
+        self.certificates.client_config()?;
+        let authorities = self.certificates.trusted()?.into_iter();
+        let authorities = authorities.map(|certificate| certificate.as_ref().to_vec().into()).collect();
+        let identity = self.certificates.identity()?;
+        let identity = identity.map(|(certificate, key)| ClientIdentity::new(certificate.into(), key.into()));
+        let options = SslOpts::default()
+            .with_disable_built_in_roots(true)
+            .with_root_certs(authorities)
+            .with_client_identity(identity);
+        Ok(Some(options))
+    }
+
+    /// As for PostgreSQL: no password is sent to another machine that may not be encrypted, and what is encrypted is
+    /// verified.
+    fn encrypted(&self) -> Result<bool, Fault> {
+        let Address { place, mode, .. } = self.address()?;
+        let (has_authority, has_certificate) =
+            (self.certificates.has_authority(), self.certificates.has_certificate());
+        let fault = |rule: &str, cure: &str| Err(Fault::new("mysql: sslmode", shown(*mode), rule, cure));
+        match (mode, place) {
+            (Mode::Disabled, _) if has_authority || has_certificate => {
+                let rule = "a connection that is not encrypted verifies no certificate, and shows none";
+                fault(rule, "leave out sslmode=disable, or the certificates")
+            }
+            // A socket of this machine needs no encryption.
+            (Mode::Disabled, _) | (Mode::Unsaid | Mode::Required, Place::Socket(_)) => Ok(false),
+            (Mode::Unsaid | Mode::Required, Place::Host { .. }) if has_authority => Ok(true),
+            (Mode::Unsaid, Place::Host { .. }) if place.is_here() && !has_certificate => Ok(false),
+            (Mode::Unsaid, Place::Host { .. }) if !has_certificate => {
+                let rule = "to a host other than this machine no password is sent that may not be encrypted";
+                let cure = format!("{AUTHORITY}, or write sslmode=disable on a network that you trust");
+                fault(rule, &cure)
+            }
+            (Mode::Unsaid | Mode::Required, Place::Host { .. }) => {
+                let rule = "an encrypted connection verifies the server's certificate, which takes a certificate authority";
+                fault(rule, AUTHORITY)
+            }
+        }
+    }
+
+    pub(super) fn faults(&self) -> Vec<Fault> {
+        let mut faults = self.common.faults();
+        match &self.address {
+            Ok(_) => faults.extend(self.tls().err()),
+            Err(fault) => faults.push(fault.clone()),
+        }
+        faults
+    }
+}
+
+const AUTHORITY: &str = "add sslrootcert=/path/to/authority.pem to the URL (sslrootcert=system: whom this machine trusts), \
+                         or use Mysql::root_certificates";
+
+fn shown(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Unsaid => "",
+        Mode::Disabled => "disable",
+        Mode::Required => "require",
+    }
+}
+
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Without the URL: it may contain a password.
+        let mut shown = f.debug_struct("Settings");
+        shown.field("scope", &self.common.scope).field("lease", &self.common.lease);
+        shown.field("deadline", &self.deadline()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn encrypted(url: &str) -> Result<bool, Fault> {
+        Settings::new("scope".to_owned(), url).encrypted()
+    }
+
+    #[test]
+    fn no_password_goes_to_another_machine_unless_it_is_encrypted_or_that_was_said() {
+        assert_eq!(encrypted("mysql://h/a?sslmode=disable"), Ok(false));
+        assert_eq!(encrypted("mysql://localhost/a"), Ok(false));
+        assert_eq!(encrypted("mysql://127.0.0.1/a"), Ok(false));
+        assert_eq!(encrypted("mysql:///a?socket=/s&sslrootcert=system"), Ok(false));
+        assert_eq!(encrypted("mysql://h/a?sslrootcert=system"), Ok(true));
+        assert_eq!(encrypted("mysql://localhost/a?sslrootcert=system"), Ok(true));
+        for refused in [
+            "mysql://h/a",
+            "mysql://h/a?sslmode=require",
+            "mysql://localhost/a?sslmode=require",
+            "mysql://h/a?sslmode=disable&sslrootcert=system",
+            "mysql://localhost/a?sslcert=c&sslkey=k",
+        ] {
+            assert!(encrypted(refused).is_err(), "{refused}");
+        }
+    }
+}

@@ -1,0 +1,228 @@
+//! Coordination on PostgreSQL through a pooler.
+//!
+//! What nodes share is records: rows of one table, by scope and name. Sessions are rows of another, which expire by the
+//! server's clock. A commit is a transaction of two round trips: it locks what it rests on and reads it, and then
+//! writes what the node decided. No connection holds anything between two transactions.
+//!
+//! * `records`: the port. `statement`: every statement, and what it locks.
+//! * `connection`: one connection, and whether the server behind it is of use.
+//! * `settings`, `failure`: what a node is told, and what it says when it fails.
+//! * What it has in common with other databases is in [`sql`](super::sql), and with `Postgres` in
+//!   [`postgres`](super::postgres).
+
+mod connection;
+mod failure;
+mod records;
+mod settings;
+mod statement;
+
+use std::{
+    fmt,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use callsheet_actors::{
+    Fault, NodeId,
+    adapter::RecordsBackend,
+    port::{Backend, Capabilities, Clock, Elector, Locker, Records},
+};
+
+use self::{records::LeaseRecords, settings::Settings, statement::Statements};
+
+/// The environment variable that [`PostgresLease::from_env`] reads.
+const URL_VARIABLE: &str = "CALLSHEET_POSTGRES_LEASE_URL";
+
+/// Many nodes on one PostgreSQL database, version 14 or newer, that is reached through a pooler in transaction mode:
+/// PgBouncer, or what a provider puts before its database.
+///
+/// Where a node can reach the server itself, use [`Postgres`](super::Postgres): a node that dies is noticed at
+/// once there, candidates wait for the lead instead of looking for it, and there is a history. Here nothing outlives a
+/// transaction: no advisory locks, no prepared statements, no `LISTEN`, no settings of a connection. The server itself,
+/// and a pooler in session mode, do as well.
+///
+/// Nodes of one *scope* share a leader, jobs and keys; another application in the same database needs another scope.
+/// What is wrong with the server, the role or the URL is told when a session is opened, with its cure, and without the
+/// password.
+///
+/// # What the server must be like
+///
+/// * It is the primary: a standby is refused by name, also if it becomes one while nodes run.
+/// * Its clock is not set back or forth while nodes run: sessions expire by it.
+///
+/// # What a fail-over loses
+///
+/// A standby that is promoted may lack what the primary had committed last, unless the replication is synchronous
+/// (`synchronous_standby_names`). Then a claim that was granted is forgotten, a tick can run twice, and two runs can hold
+/// one key at the same time.
+///
+/// # Tables
+///
+/// A [schema](Self::schema), `callsheet_lease`, with the tables `records` and `sessions` is made when the first node
+/// connects, if they are not there. That takes the right to `CREATE` in the database; without it let another role run
+/// the statements of [`ddl`](Self::ddl). `USAGE` of the schema, and `SELECT`, `INSERT`, `UPDATE` and `DELETE` on the two
+/// tables, are enough otherwise.
+///
+/// # Sessions, and what nodes hear of each other
+///
+/// A node that dies is noticed when its [`lease`](Self::lease) is over, 15 s by default; one that stops in order gives
+/// everything up at once. If it stood still in the middle of a commit, the server ends that first, which takes as
+/// much longer as a call may take.
+///
+/// A pooler in transaction mode hands on no notifications, so this backend has
+/// [none](crate::port::Capability::Notifications): jobs that [replace](crate::Overlap::Replace) a run are refused,
+/// candidates look for a leader twice a second, and what was paused elsewhere is noticed when a tick is claimed.
+///
+/// # Connecting
+///
+/// A node keeps two connections to the pooler: one for reads and commits, one for sessions. They are made within 4.5 s,
+/// and again when they are lost, or silent beyond the deadline of a call, after pauses from 50 ms to 1 s. What the
+/// server rolls back, since others did something at the same time, is tried up to six times. What the URL says of
+/// encryption means what it does for [`Postgres`](super::Postgres#encryption).
+pub struct PostgresLease {
+    settings: Settings,
+    records: OnceLock<Arc<LeaseRecords>>,
+    backend: OnceLock<RecordsBackend>,
+}
+
+impl PostgresLease {
+    /// Makes a node of a scope. Nothing is checked or opened before [`start`](crate::Builder::start).
+    ///
+    /// The scope has 1 to 100 bytes. The URL is one of libpq,
+    /// `postgres://user:password@host:6432/database?sslmode=…`, or its keys and values, and is never shown. Poolers
+    /// refuse most `options` in it.
+    pub fn new(scope: impl Into<String>, url: impl AsRef<str>) -> Self {
+        Self::with(Settings::new(scope.into(), url.as_ref()))
+    }
+
+    /// Makes a node of a scope with the URL that the environment variable `CALLSHEET_POSTGRES_LEASE_URL` holds. That
+    /// it is missing is told at [`start`](crate::Builder::start).
+    pub fn from_env(scope: impl Into<String>) -> Self {
+        match std::env::var(URL_VARIABLE) {
+            Ok(url) => Self::new(scope, url),
+            Err(_) => {
+                let rule = format!("the environment variable {URL_VARIABLE} holds it");
+                let cure = format!("set {URL_VARIABLE}=postgres://user:password@host:6432/database");
+                let fault = Fault::new("postgres_lease: url", "", rule, cure);
+                Self::with(Settings::without_url(scope.into(), fault))
+            }
+        }
+    }
+
+    fn with(settings: Settings) -> Self {
+        Self { settings, records: OnceLock::new(), backend: OnceLock::new() }
+    }
+
+    fn set(&self, set: impl FnOnce(&mut Settings)) -> Self {
+        let mut settings = self.settings.clone();
+        set(&mut settings);
+        Self::with(settings)
+    }
+
+    /// Sets the schema that the tables are in, 1 to 63 bytes. Default: `callsheet_lease`. Nodes of one scope must name
+    /// the same one, and it must not be that of [`Postgres`](super::Postgres).
+    #[must_use]
+    pub fn schema(self, schema: impl Into<String>) -> Self {
+        self.set(|settings| settings.schema = schema.into())
+    }
+
+    /// Sets how long the server keeps what a silent node holds, 1 s to 1 h. Default: 15 s. It is renewed four times
+    /// in that time.
+    #[must_use]
+    pub fn lease(self, lease: Duration) -> Self {
+        self.set(|settings| settings.common.lease = lease)
+    }
+
+    /// Sets how long one call to the server may take, 50 ms to 5 s, and at most half of the lease. Default: 2 s,
+    /// or two fifths of a shorter lease.
+    ///
+    /// After it the connection is given up, and it is unknown whether what was asked was done: the engine asks
+    /// again in a way that does no harm.
+    #[must_use]
+    pub fn deadline(self, deadline: Duration) -> Self {
+        self.set(|settings| settings.common.deadline = Some(deadline))
+    }
+
+    /// Sets the certificates, in PEM format, of the authorities that may sign the server's. Default: the URL's
+    /// `sslrootcert`. Connections are then encrypted.
+    #[must_use]
+    pub fn root_certificates(self, pem: impl AsRef<[u8]>) -> Self {
+        self.set(|settings| settings.tls.trust(pem.as_ref()))
+    }
+
+    /// Sets the certificate by which the server knows this node, and its key. Default: the URL's `sslcert` and
+    /// `sslkey`, or none, which is right unless the server asks for one.
+    ///
+    /// Both are in PEM format. The certificates that lead up to the authority follow the node's own. The key has
+    /// no password.
+    #[must_use]
+    pub fn client_certificate(self, pem: impl AsRef<[u8]>, key: impl AsRef<[u8]>) -> Self {
+        self.set(|settings| settings.tls.identify(pem.as_ref(), key.as_ref()))
+    }
+
+    /// Answers the statements that make the schema and its tables, for a role that may create them. They change nothing
+    /// if the tables are there.
+    pub fn ddl(&self) -> String {
+        let Statements { ddl, .. } = Statements::new(&self.settings.schema, self.settings.deadline());
+        ddl.map(|step| format!("{step};\n")).concat()
+    }
+
+    /// The records of the scope, as a client of this node's sees them. Connections are made when they are needed,
+    /// on the runtime of whoever asks first.
+    pub fn records(&self) -> Arc<dyn Records> {
+        self.records.get_or_init(|| Arc::new(LeaseRecords::new(self.settings.clone()))).clone()
+    }
+
+    fn backend(&self) -> &RecordsBackend {
+        let (scope, lease) = (self.settings.common.scope.as_str(), self.settings.common.lease);
+        self.backend.get_or_init(|| RecordsBackend::new(self.records(), scope, lease))
+    }
+}
+
+impl Backend for PostgresLease {
+    fn name(&self) -> &'static str {
+        "postgres_lease"
+    }
+
+    fn scope(&self) -> Arc<str> {
+        self.settings.common.scope.as_str().into()
+    }
+
+    fn faults(&self) -> Vec<Fault> {
+        self.settings.faults()
+    }
+
+    fn node(&self) -> Option<NodeId> {
+        self.backend().node()
+    }
+
+    fn set_clock(&self, clock: Arc<dyn Clock>) {
+        self.backend().set_clock(clock);
+    }
+
+    fn set_zone_data(&self, version: Arc<str>) {
+        self.backend().set_zone_data(version);
+    }
+
+    fn elector(&self) -> Arc<dyn Elector> {
+        self.backend().elector()
+    }
+
+    fn locker(&self) -> Arc<dyn Locker> {
+        self.backend().locker()
+    }
+
+    fn lease(&self) -> Duration {
+        self.settings.common.lease
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.backend().capabilities()
+    }
+}
+
+impl fmt::Debug for PostgresLease {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("PostgresLease").field(&self.settings).finish()
+    }
+}

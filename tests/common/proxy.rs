@@ -1,0 +1,123 @@
+//! Stands between a node and its server, whatever they say to each other: holds it back, loses answers, cuts
+//! connections.
+
+// Each test binary uses its own part of it.
+#![allow(dead_code)]
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU16, Ordering},
+};
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{
+        TcpListener, TcpStream,
+        tcp::{OwnedReadHalf, OwnedWriteHalf},
+    },
+    sync::watch,
+};
+
+/// How much is read at once.
+const CHUNK: usize = 64 * 1_024;
+
+/// What passes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Flow {
+    Pass,
+    /// Nothing, in either direction. Connections look open, also new ones.
+    Stall,
+    /// Requests, and no answers: those are lost.
+    LoseAnswers,
+}
+
+/// A port that leads to a server.
+pub(crate) struct Proxy {
+    port: u16,
+    server: Arc<AtomicU16>,
+    flow: watch::Sender<Flow>,
+    /// Counts how often all connections were cut.
+    cuts: watch::Sender<u64>,
+}
+
+impl Proxy {
+    /// A port that leads to this one.
+    pub(crate) async fn to(server: u16) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let port = listener.local_addr().expect("an address").port();
+        let proxy = Self {
+            port,
+            server: Arc::new(server.into()),
+            flow: watch::Sender::new(Flow::Pass),
+            cuts: watch::Sender::default(),
+        };
+        let (server, flow, cuts) = (proxy.server.clone(), proxy.flow.clone(), proxy.cuts.clone());
+        tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                let server = server.load(Ordering::SeqCst);
+                tokio::spawn(serve(client, server, flow.subscribe(), cuts.subscribe()));
+            }
+        });
+        proxy
+    }
+
+    /// The port on the loopback interface.
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Says what passes from now on.
+    pub(crate) fn set(&self, flow: Flow) {
+        self.flow.send_replace(flow);
+    }
+
+    /// Lets requests pass, and no answers, until it is called again.
+    pub(crate) fn lose_answers(&self, lose: bool) {
+        self.set(if lose { Flow::LoseAnswers } else { Flow::Pass });
+    }
+
+    /// Sends new connections to another port.
+    pub(crate) fn lead_to(&self, server: u16) {
+        self.server.store(server, Ordering::SeqCst);
+    }
+
+    /// Cuts all connections.
+    pub(crate) fn cut(&self) {
+        self.cuts.send_modify(|cuts| *cuts += 1);
+    }
+}
+
+async fn serve(client: TcpStream, server: u16, flow: watch::Receiver<Flow>, mut cut: watch::Receiver<u64>) {
+    let Ok(server) = TcpStream::connect(("127.0.0.1", server)).await else { return };
+    for stream in [&client, &server] {
+        // An error: it has ended.
+        let _ = stream.set_nodelay(true);
+    }
+    let ((mut from_client, mut to_client), (mut from_server, mut to_server)) =
+        (client.into_split(), server.into_split());
+    tokio::select! {
+        () = pass(&mut from_client, &mut to_server, flow.clone(), false) => {}
+        () = pass(&mut from_server, &mut to_client, flow, true) => {}
+        _ = cut.changed() => {}
+    }
+}
+
+async fn pass(
+    from: &mut OwnedReadHalf,
+    to: &mut OwnedWriteHalf,
+    mut flow: watch::Receiver<Flow>,
+    answers: bool,
+) {
+    let mut chunk = vec![0; CHUNK];
+    loop {
+        let Ok(length @ 1..) = from.read(&mut chunk).await else { return };
+        // An error: the proxy is gone.
+        let Ok(flow) = flow.wait_for(|flow| *flow != Flow::Stall).await.map(|flow| *flow) else { return };
+        if answers && flow == Flow::LoseAnswers {
+            continue;
+        }
+        if to.write_all(&chunk[..length]).await.is_err() {
+            return;
+        }
+    }
+}

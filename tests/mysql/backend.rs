@@ -1,0 +1,10 @@
+//! Elector over the records of a real server.
+
+use callsheet::testkit::conformance;
+
+use super::{SECOND, client, harness, store::Nodes};
+
+#[tokio::test]
+async fn mysql_is_an_elector() {
+    conformance::elector(&mut Nodes::new(harness::scope("elector"), 30 * SECOND, client)).await;
+}

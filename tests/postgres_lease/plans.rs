@@ -1,0 +1,96 @@
+//! How the server finds rows: by an index, and no more of them than it is asked for, however many there are.
+
+use callsheet::{
+    backend::PostgresLease,
+    port::{Change, Commit, RecordChange, RecordKind, RecordName, RecordSession, Unit, Version},
+};
+
+use super::{SECOND, ask, harness::Server, made, name, one, pooler::Pooler, until, write};
+
+/// How many records and sessions there are that nobody asks for.
+const OLD: u32 = 30_000;
+/// All rows of both tables that were read so far: without an index, and by one.
+const READ: &str = "SELECT coalesce(sum(seq_tup_read), 0) || ' ' || coalesce(sum(idx_tup_fetch), 0) || ' ' || \
+                    coalesce(sum(idx_scan), 0) FROM pg_stat_user_tables WHERE schemaname = 'callsheet_lease'";
+
+/// As [`READ`] answers, once the server has counted all.
+async fn read(server: &Server) -> [u64; 3] {
+    let mut seen = Vec::new();
+    loop {
+        ask(server, "SELECT pg_stat_force_next_flush()").await;
+        // Other processes tell what they counted when they have been idle for a while.
+        tokio::time::sleep(SECOND + SECOND / 2).await;
+        let now = ask(server, READ).await;
+        if now == seen {
+            let counts: Vec<u64> = now[0].split(' ').map(|count| count.parse().expect("a number")).collect();
+            return counts.try_into().expect("three numbers");
+        }
+        seen = now;
+    }
+}
+
+fn ids(prefix: &str, count: usize) -> Vec<RecordName> {
+    (0..count).map(|nth| name(&format!("{prefix}{nth}"))).collect()
+}
+
+#[tokio::test]
+async fn every_statement_reads_only_the_rows_that_it_is_about() {
+    let server = Server::start();
+    let pooler = Pooler::before(&server, 4);
+    let records = PostgresLease::new("scope", pooler.url()).records();
+    records.open(600 * SECOND).await.expect("it opens, and the tables are there");
+    for scope in ["other", "scope"] {
+        ask(
+            &server,
+            &format!(
+                "INSERT INTO callsheet_lease.records SELECT '{scope}', convert_to('name/old-' || nth, 'UTF8'), 7, 'x' \
+                 FROM generate_series(1, {OLD}) AS nth;
+                 INSERT INTO callsheet_lease.sessions SELECT '{scope}', nth + 1000, 1000000, now() - interval '1 day' \
+                 FROM generate_series(1, {OLD}) AS nth;"
+            ),
+        )
+        .await;
+    }
+    ask(&server, "ANALYZE callsheet_lease.records, callsheet_lease.sessions").await;
+    let before = read(&server).await;
+
+    let session = records.open(600 * SECOND).await.expect("it opens, and sweeps");
+    let other = records.open(600 * SECOND).await.expect("it opens");
+    assert_eq!(records.renew(session).await, Ok(true));
+    let leader = RecordName::only(RecordKind::Leader);
+    let lead = RecordChange { name: leader, version: Version::ABSENT, change: Change::Put(vec![1]) };
+    let lead = Commit {
+        alive: vec![session, other],
+        leader: Some(Version::ABSENT),
+        units: vec![Unit { records: vec![lead], hints: Vec::new() }],
+    };
+    let committed = records.commit(&Commit { alive: Vec::new(), ..lead }).await.expect("an answer");
+    let leader = made(&committed).expect("nobody leads");
+    let rounds = [1, 64, 1_024];
+    for round in rounds {
+        let change = |name| RecordChange { name, version: Version::ABSENT, change: Change::Put(vec![1]) };
+        let unit = |name| Unit { records: vec![change(name)], hints: Vec::new() };
+        let units = ids(&format!("new-{round}-"), round).into_iter().map(unit).collect();
+        let commit = Commit { alive: vec![session, other], leader: Some(leader), units };
+        records.commit(&commit).await.expect("an answer");
+        records.read(&ids("old-", round - 1), &[session]).await.expect("an answer");
+        let stale = ids("old-", round).into_iter().map(unit).collect();
+        let conflicts = Commit { alive: vec![session], leader: Some(leader), units: stale };
+        records.commit(&conflicts).await.expect("an answer");
+    }
+    let version = write(&*records, "job", Version::ABSENT, "one").await;
+    records.commit(&one("job", version, Change::Delete)).await.expect("an answer");
+    let page = records.list(RecordKind::Name, Some("old-2"), 10).await.expect("a page");
+    assert_eq!(page.records.len(), 10);
+    // Expired, and so deleted.
+    records.read(&[], &[RecordSession(20_000)]).await.expect("an answer");
+    records.end(other).await.expect("it ends");
+
+    let after = read(&server).await;
+    let [scanned, fetched, scans] = [0, 1, 2].map(|at| after[at] - before[at]);
+    assert_eq!(scanned, 0, "rows that were read without an index");
+    // Each record is looked at when its place is held, locked, and written; and 64 sessions are swept, twice.
+    let most = 8 * rounds.iter().sum::<usize>() as u64 + 1_000;
+    assert!(scans > 0 && fetched < most, "{fetched} rows in {scans} scans");
+    until("the server is well", async || records.renew(session).await == Ok(true)).await;
+}
