@@ -1,9 +1,19 @@
 //! Where nodes coordinate.
 
-#[cfg(any(feature = "mysql", feature = "postgres", feature = "redis"))]
+#[cfg(any(feature = "etcd", feature = "redis"))]
+mod address;
+#[cfg(any(feature = "etcd", feature = "mysql", feature = "postgres", feature = "redis"))]
 mod certificates;
+#[cfg(any(feature = "etcd", feature = "redis"))]
+mod checks;
+#[cfg(feature = "etcd")]
+mod etcd;
+#[cfg(any(feature = "etcd", feature = "redis"))]
+mod hints;
 #[cfg(feature = "kubernetes")]
 mod kubernetes;
+#[cfg(any(feature = "etcd", feature = "redis"))]
+mod link;
 mod local;
 #[cfg(feature = "mysql")]
 mod mysql;
@@ -11,7 +21,7 @@ mod mysql;
 pub(crate) mod postgres;
 #[cfg(feature = "postgres")]
 mod postgres_lease;
-#[cfg(any(feature = "mysql", feature = "postgres"))]
+#[cfg(any(feature = "etcd", feature = "mysql", feature = "postgres", feature = "redis"))]
 mod random;
 #[cfg(feature = "redis")]
 pub(crate) mod redis;
@@ -20,6 +30,8 @@ mod sql;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 
+#[cfg(feature = "etcd")]
+pub use self::etcd::Etcd;
 #[cfg(feature = "kubernetes")]
 pub use self::kubernetes::Kubernetes;
 #[cfg(feature = "mysql")]
