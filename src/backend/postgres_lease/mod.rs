@@ -71,7 +71,8 @@ const URL_VARIABLE: &str = "CALLSHEET_POSTGRES_LEASE_URL";
 ///
 /// A pooler in transaction mode hands on no notifications, so this backend has
 /// [none](crate::port::Capability::Notifications): jobs that [replace](crate::Overlap::Replace) a run are refused,
-/// candidates look for a leader twice a second, and what was paused elsewhere is noticed when a tick is claimed.
+/// candidates look for a leader twice a second, a pause is noticed when a tick is
+/// claimed, and its end within a minute.
 ///
 /// # Connecting
 ///
