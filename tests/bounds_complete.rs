@@ -147,11 +147,6 @@ const VARIANTS: &[(&str, &str)] = &[
 /// Those whose numbers come from this library: answers, events, and what the engine asks of a port.
 const GIVES: &[&str] = &[
     "backfill.rs: count",
-    "backfill.rs: done",
-    "backfill.rs: failed",
-    "backfill.rs: left_out",
-    "backfill.rs: remaining",
-    "backfill.rs: ticks",
     "drain.rs: drained",
     "drain.rs: cancelled",
     "drain.rs: aborted",

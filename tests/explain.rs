@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use callsheet::{
-    Answer, By, Callsheet, Delay, Error, EventKind, Explain, ExplainError, Explanation, Fires,
+    Answer, Backfill, By, Callsheet, Delay, Error, EventKind, Explain, ExplainError, Explanation, Fires,
     HistoryOptions, Job, JobName, JobOperation, MemoryBounds, Misfire, NotDecided, NotKnown, OnLost,
     Operations, Outcome, Overlap, PauseJobs, ResumeJobs, SkipReason, TriggerJob, When,
     port::History,
@@ -263,6 +263,36 @@ fn a_run_that_was_triggered_for_a_fire_time_is_evidence_beside_its_tick() {
         assert!(matches!(explained.answer, Answer::Ran { .. }), "{explained}");
         let text = explained.to_string();
         assert!(text.contains(" by alice: for 2026-01-05T01:00:00Z"), "{text}");
+        assert!(text.contains(", triggered by alice, started 2026-01-05T01:05:00"), "{text}");
+    });
+}
+
+#[test]
+fn a_tick_that_was_skipped_and_backfilled_a_day_later_has_both_as_evidence() {
+    simulate(START, async |rig| {
+        let node = rig.node(node_with([hourly("report").misfire(Misfire::Skip)])).await;
+        rig.send(node, PauseJobs::new("report").by(by("alice"))).await.expect("it is there");
+        rig.advance(hours(2) + mins(5)).await;
+        rig.send(node, ResumeJobs::new("report")).await.expect("it is paused");
+        rig.advance(hours(24)).await;
+        let missed = Backfill::new("report", instant("01:00:00"), instant("01:59:59")).by(by("bob"));
+        let kept = rig.send(node, missed).await.expect("it is kept");
+        rig.advance(mins(5)).await;
+
+        let explained = explained(rig, node, "report", instant("01:00:00")).await;
+
+        assert!(
+            matches!(explained.answer, Answer::Skipped { reason: SkipReason::Paused, .. }),
+            "it is still so: {explained}"
+        );
+        let text = explained.to_string();
+        let run = format!("run: {} on node", kept.id.run(0));
+        let (asked, ran) = (
+            format!("by bob: backfill {}, 1 fire times", kept.id),
+            format!(", of backfill {} by bob", kept.id),
+        );
+        assert!([&run, &asked, &ran].into_iter().all(|said| text.contains(said)), "{text}");
+        assert!(text.contains("started 2026-01-06T02:05:00"), "{text}");
     });
 }
 

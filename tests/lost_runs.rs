@@ -1,13 +1,18 @@
 //! A run whose node died goes on as its next attempt, if its job says so.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use callsheet::{
     AddJob, CancelReason, CancelRuns, EventKind, FencingToken, Fires, Job, LOSSES_MAX, OnLost, Origin,
-    Overlap, RemoveJobs, Run, RunId, TriggerError, TriggerJob, UpdateJob,
+    Overlap, RemoveJobs, Run, RunHistory, RunId, TriggerError, TriggerJob, UpdateJob,
     schedule::every,
     testkit::{Rig, simulate},
 };
+
+use chrono::{DateTime, Utc};
 
 mod common;
 use common::{assert_golden, hours, mins, node_with, secs, starts};
@@ -402,5 +407,49 @@ fn a_lost_run_that_is_cancelled_before_its_retry_is_closed() {
         let cancelled =
             |kind: &EventKind| matches!(kind, EventKind::RunCancelled { why: CancelReason::NotStarted, .. });
         assert_eq!(rig.count(cancelled), 1);
+    });
+}
+
+#[test]
+fn a_triggered_run_that_is_lost_still_names_its_fire_time_when_it_goes_on() {
+    simulate(START, async |rig| {
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let job = || {
+            let seen = seen.clone();
+            let job = Job::new("job", every(hours(1))).on_lost(OnLost::Retry);
+            job.run_with(seen, async |run: Run, seen: Arc<Mutex<Vec<_>>>| {
+                let said = (run.attempt(), run.fire_time(), run.origin().clone());
+                seen.lock().expect("nobody panics").push(said);
+                tokio::time::sleep(mins(10)).await;
+            })
+        };
+        for _ in 0..3 {
+            rig.node(node_with([job()])).await;
+        }
+        let named: DateTime<Utc> = "2026-01-04T03:00:00Z".parse().expect("an instant");
+        let by = callsheet::By::new("alice").expect("a good name");
+        let trigger = TriggerJob::new("job").fire_time(named).by(by.clone());
+        let run = rig.send(2, trigger).await.expect("nothing runs").triggered().run();
+        rig.advance(mins(1)).await;
+
+        // Lost twice.
+        rig.kill(2);
+        rig.advance(mins(5)).await;
+        let leader = rig.leader().expect("somebody leads");
+        rig.kill(leader);
+        rig.advance(mins(20)).await;
+
+        let fire_time = Some(callsheet::FireTime::new(named));
+        let triggered = |by| Origin::Trigger { by, fire_time };
+        let expected = [
+            (1, Some(named), triggered(Some(by))),
+            (2, Some(named), triggered(None)),
+            (3, Some(named), triggered(None)),
+        ];
+        assert_eq!(*seen.lock().expect("nobody panics"), expected);
+        let last = (0..2).find(|node| *node != leader).expect("one lives");
+        let runs = rig.send(last, RunHistory::new()).await.expect("an answer").runs;
+        let record = runs.iter().find(|record| record.run == run).expect("it is recorded");
+        assert_eq!((record.fire_time, record.attempt), (fire_time, 3), "{record:?}");
     });
 }

@@ -198,6 +198,36 @@ async fn a_follower_asks_cancels_and_sees_what_the_leader_did() {
     }
 }
 
+#[tokio::test]
+async fn of_two_nodes_that_ask_at_once_each_fire_time_runs_once() {
+    let (scope, url) = (scope("backfill_at_once"), server().url());
+    let admin = connect(&url).await;
+    admin.batch_execute(WORK).await.expect("an answer");
+    let leader = node(&scope, &url, true).await;
+    let follower = node(&scope, &url, false).await;
+    // Long before the jobs were there, so that none of them had a run.
+    let to = Utc::now() - TimeDelta::hours(2);
+    for round in 0..10 {
+        let to = to - TimeDelta::days(round);
+        let hours = |hours: i64| Backfill::new("job", to - TimeDelta::hours(hours), to);
+
+        let (first, second) = tokio::join!(leader.backfill(hours(4)), follower.backfill(hours(6)));
+
+        let kept: Vec<_> = [first, second].into_iter().flatten().collect();
+        assert_eq!(kept.iter().map(|one| one.ticks).sum::<u32>(), 6, "{kept:?}");
+        for one in kept {
+            until(&leader, one.id, "it finishes", |status| status.state == BackfillState::Finished).await;
+        }
+    }
+
+    let did = "SELECT count(*), count(DISTINCT fire_time) FROM backfill_work WHERE scope = $1";
+    let did = admin.query_one(did, &[&scope]).await.expect("an answer");
+    assert_eq!((did.get::<_, i64>(0), did.get::<_, i64>(1)), (60, 60));
+    for jobs in [follower, leader] {
+        jobs.shutdown(Duration::from_secs(5)).await;
+    }
+}
+
 /// A job that any node fires has its backfill driven by the leader as well.
 #[tokio::test]
 async fn a_job_that_any_node_fires_has_a_backfill_too() {

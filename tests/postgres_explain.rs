@@ -74,6 +74,31 @@ async fn a_follower_explains_what_the_leader_decided() {
 }
 
 #[tokio::test]
+async fn a_run_of_a_backfill_is_evidence_on_another_node() {
+    let leader = node("explain_backfill").await;
+    let follower = node("explain_backfill").await;
+    let at: DateTime<Utc> = "2026-01-05T03:00:00Z".parse().expect("an instant");
+    let asked = callsheet::Backfill::new("often", at, at + TimeDelta::seconds(2)).again(true);
+    let kept = leader.by("bob").expect("a good name").backfill(asked).await.expect("it is kept");
+
+    let until = Instant::now() + RECORDED_WITHIN;
+    loop {
+        let text = explained(&follower, at, |_| true).await.to_string();
+        let ran = format!("run: {} on node", kept.id.run(0));
+        let of = format!(", of backfill {} by bob", kept.id);
+        if text.contains(&ran) && text.contains(&of) && text.contains(", succeeded: 1,204 rows") {
+            assert!(text.contains(&format!("by bob: backfill {}, 3 fire times", kept.id)), "{text}");
+            break;
+        }
+        assert!(Instant::now() < until, "{text}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    for jobs in [leader, follower] {
+        jobs.shutdown(Duration::from_secs(5)).await;
+    }
+}
+
+#[tokio::test]
 async fn every_reason_that_is_recorded_is_told_by_the_history_of_the_database() {
     let scope = harness::scope("told");
     let backend = || Postgres::new(&scope, harness::server().url());

@@ -2,9 +2,7 @@
 
 mod backfill;
 
-pub use self::backfill::{
-    Backfill, BackfillPreview, BackfillStatus, CancelBackfill, ListBackfills, PreviewBackfill,
-};
+pub use self::backfill::{Backfill, BackfillPreview, CancelBackfill, ListBackfills, PreviewBackfill};
 
 use std::{sync::Arc, time::Duration};
 
@@ -345,8 +343,8 @@ impl TriggerJob {
     /// own all the same: it takes no tick and moves no cursor, however often it is asked for, and the tick
     /// may have run or not. The instant need not be one at which the present schedule fires.
     ///
-    /// Kept by this node only: if the node dies and the run is [retried](crate::OnLost::Retry), it names
-    /// nothing any more.
+    /// The store keeps it with the run: if the node dies and the run is [retried](crate::OnLost::Retry), it still
+    /// names it. Of who triggered it nothing is known then.
     #[must_use]
     pub fn fire_time(self, fire_time: impl Into<FireTime>) -> Self {
         Self { fire_time: Some(fire_time.into()), ..self }

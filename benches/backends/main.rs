@@ -2,38 +2,53 @@
 //! per run.
 //!
 //! ```text
-//! cargo bench --bench backends --features redis             all of it, about a minute
-//! cargo bench --bench backends --features redis -- --quick  a smoke test
+//! cargo bench --bench backends --features redis,etcd             all of it, about two minutes
+//! cargo bench --bench backends --features redis,etcd -- --quick  a smoke test
+//! cargo bench --bench backends --features etcd                   the stores of these features
 //! ```
 //!
 //! The servers are some of their own on this machine. A *pair* is a claim and an end: each is a unit of two records
 //! of 140 bytes, a job and its lock key, under the guards of a session and of the leader. Rounds of one, 64 and 512
-//! units are committed one after the other by one client, whose versions are all known. The two sides of a
-//! comparison take turns, so that whatever else the machine does meets both.
+//! units are committed by one client, whose versions are all known, one commit after the other: as many units in each as
+//! the store takes. The two sides of a comparison take turns, so that whatever else the machine does meets both.
 
 // A benchmark talks to a terminal.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
-#[path = "../../tests/common/redis.rs"]
-mod harness;
-mod naive;
+#[cfg(feature = "etcd")]
+mod etcd;
+#[cfg(feature = "redis")]
+mod redis;
 mod rounds;
 
 use std::{env, process::ExitCode, time::Duration};
 
 use anyhow::Context;
-use callsheet::backend::Redis;
+use callsheet::port::Records;
+use std::sync::Arc;
 
-use crate::{
-    harness::{Durability, Server},
-    naive::Naive,
-    rounds::Rounds,
-};
+use crate::rounds::Rounds;
 
-/// How many units one commit has.
+/// How many units one round has.
 const ROUNDS: [usize; 3] = [1, 64, 512];
 /// How many pairs of the usual way are asked for at once.
-const PIPELINED: usize = 64;
+const AT_ONCE: usize = 64;
+
+/// The usual way to lock on a store.
+pub(crate) trait Naive {
+    /// What it asks of the store, and what it asks then.
+    const NAME: &'static str;
+
+    /// Locks and unlocks so many keys at once, for a while.
+    async fn run(&mut self, at_once: usize, time: Duration, measured: &mut Measured) -> anyhow::Result<()>;
+}
+
+/// How long each side has its turn, and how often.
+#[derive(Clone, Copy)]
+pub(crate) struct Turns {
+    slice: Duration,
+    slices: usize,
+}
 
 /// What was measured of one side.
 #[derive(Default)]
@@ -45,7 +60,7 @@ pub(crate) struct Measured {
 }
 
 impl Measured {
-    fn add(&mut self, pairs: usize, claim: Duration, time: Duration) {
+    pub(crate) fn add(&mut self, pairs: usize, claim: Duration, time: Duration) {
         self.pairs += pairs;
         self.time += time;
         self.claims.push(claim);
@@ -77,43 +92,51 @@ fn main() -> ExitCode {
 }
 
 async fn measure(quick: bool) -> anyhow::Result<()> {
-    let (slice, slices) =
-        if quick { (Duration::from_millis(50), 1) } else { (Duration::from_millis(500), 6) };
-    for (name, durability) in
-        [("redis", Durability::Nothing), ("redis, each command on the disk", Durability::Always)]
-    {
-        let server = Server::start(durability);
-        let records = Redis::new("bench", server.url()).records();
-        let mut rounds = Rounds::prepare(records, *ROUNDS.last().unwrap_or(&1)).await?;
-        let mut naive = Naive::connect(&server.url()).await?;
-        let mut of_rounds: [Measured; ROUNDS.len()] = Default::default();
-        let [mut alone, mut pipelined] = <[Measured; 2]>::default();
-        for _ in 0..slices {
-            for (round, measured) in ROUNDS.into_iter().zip(&mut of_rounds) {
-                rounds.run(round, slice, measured).await?;
-            }
-            naive.run(1, slice, &mut alone).await?;
-            naive.run(PIPELINED, slice, &mut pipelined).await?;
-        }
-        println!("\n{name}\n");
-        println!(
-            "| | pairs/s | beside one at a time | beside {PIPELINED} at once | claim p50, ms | p99, ms |"
-        );
-        println!("|---|---|---|---|---|---|");
-        let (of_one, of_many) = (alone.rate(), pipelined.rate());
-        let line = |what: &str, measured: &mut Measured| {
-            let (rate, p50, p99) = (measured.rate(), measured.percentile(50), measured.percentile(99));
-            println!(
-                "| {what} | {rate:.0} | {:.2} | {:.2} | {p50:.3} | {p99:.3} |",
-                rate / of_one,
-                rate / of_many
-            );
-        };
+    let turns = if quick {
+        Turns { slice: Duration::from_millis(50), slices: 1 }
+    } else {
+        Turns { slice: Duration::from_millis(500), slices: 6 }
+    };
+    #[cfg(feature = "redis")]
+    redis::measure(turns).await?;
+    #[cfg(feature = "etcd")]
+    etcd::measure(turns).await?;
+    Ok(())
+}
+
+/// Prints a table of a store beside the usual way.
+pub(crate) async fn compare<N: Naive>(
+    name: &str,
+    records: Arc<dyn Records>,
+    mut naive: N,
+    Turns { slice, slices }: Turns,
+) -> anyhow::Result<()> {
+    let mut rounds = Rounds::prepare(records, *ROUNDS.last().unwrap_or(&1)).await?;
+    let mut of_rounds: [Measured; ROUNDS.len()] = Default::default();
+    let [mut alone, mut many] = <[Measured; 2]>::default();
+    for _ in 0..slices {
         for (round, measured) in ROUNDS.into_iter().zip(&mut of_rounds) {
-            line(&format!("rounds of {round}"), measured);
+            rounds.run(round, slice, measured).await?;
         }
-        line("`SET NX` and `DEL`, one at a time", &mut alone);
-        line(&format!("`SET NX` and `DEL`, {PIPELINED} at once"), &mut pipelined);
+        naive.run(1, slice, &mut alone).await?;
+        naive.run(AT_ONCE, slice, &mut many).await?;
     }
+    println!("\n{name}\n");
+    println!("| | pairs/s | beside one at a time | beside {AT_ONCE} at once | claim p50, ms | p99, ms |");
+    println!("|---|---|---|---|---|---|");
+    let (of_one, of_many) = (alone.rate(), many.rate());
+    let line = |what: &str, measured: &mut Measured| {
+        let (rate, p50, p99) = (measured.rate(), measured.percentile(50), measured.percentile(99));
+        println!(
+            "| {what} | {rate:.0} | {:.2} | {:.2} | {p50:.3} | {p99:.3} |",
+            rate / of_one,
+            rate / of_many
+        );
+    };
+    for (round, measured) in ROUNDS.into_iter().zip(&mut of_rounds) {
+        line(&format!("rounds of {round}"), measured);
+    }
+    line(&format!("{}, one at a time", N::NAME), &mut alone);
+    line(&format!("{}, {AT_ONCE} at once", N::NAME), &mut many);
     Ok(())
 }

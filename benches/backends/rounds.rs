@@ -70,8 +70,18 @@ impl Rounds {
         Ok(())
     }
 
-    /// Writes the records of the first jobs.
+    /// Writes the records of the first jobs, in as many commits as the store asks for.
     async fn commit(&mut self, round: usize) -> anyhow::Result<()> {
+        let limits = self.records.limits();
+        let units = limits.units.min(limits.commit_records / 2);
+        let round = round.min(self.jobs.len());
+        for from in (0..round).step_by(units) {
+            self.commit_part(from, round.min(from + units)).await?;
+        }
+        Ok(())
+    }
+
+    async fn commit_part(&mut self, from: usize, to: usize) -> anyhow::Result<()> {
         let record = |(name, version): &(RecordName, Version)| RecordChange {
             name: name.clone(),
             version: *version,
@@ -84,12 +94,12 @@ impl Rounds {
         let commit = Commit {
             alive: vec![self.session],
             leader: Some(self.leader),
-            units: self.jobs.iter().take(round).map(unit).collect(),
+            units: self.jobs.iter().take(to).skip(from).map(unit).collect(),
         };
         let Committed::Units { answers, .. } = self.records.commit(&commit).await? else {
             bail!("the guards hold");
         };
-        for (job, answer) in self.jobs.iter_mut().zip(answers) {
+        for (job, answer) in self.jobs.iter_mut().skip(from).zip(answers) {
             let UnitAnswer::Made { versions } = answer else { bail!("nobody else writes") };
             for ((_, version), made) in job.iter_mut().zip(versions) {
                 *version = made;

@@ -68,7 +68,7 @@ impl Certificates {
     }
 
     /// Trusts whom this machine trusts.
-    #[cfg(feature = "redis")]
+    #[cfg(any(feature = "etcd", feature = "redis"))]
     pub(super) fn trust_system(&mut self) {
         self.roots = Roots::System;
     }
@@ -128,6 +128,15 @@ impl Certificates {
         }
     }
 
+    /// Whom to trust, in PEM format; `None`: whom this machine trusts.
+    #[cfg(feature = "etcd")]
+    pub(super) fn authorities(&self) -> Result<Option<Vec<u8>>, Fault> {
+        match &self.roots {
+            Roots::Nobody | Roots::System => Ok(None),
+            Roots::Pem(pem) => self.read(pem, ROOTS).map(Some),
+        }
+    }
+
     /// The certificates of the authorities, for a driver that makes its own connections.
     #[cfg(feature = "mysql")]
     pub(super) fn trusted(&self) -> Result<Vec<CertificateDer<'static>>, Fault> {
@@ -146,7 +155,7 @@ impl Certificates {
     }
 
     /// The certificate to show and its key, as texts in PEM format, for the same.
-    #[cfg(feature = "mysql")]
+    #[cfg(any(feature = "etcd", feature = "mysql"))]
     pub(super) fn identity(&self) -> Result<Option<Identity>, Fault> {
         match (&self.certificate, &self.key) {
             (Some(certificate), Some(key)) => {

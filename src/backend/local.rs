@@ -13,11 +13,11 @@ use callsheet_actors::{
     adapter::{Ledger, MemoryHistory},
     metrics::SCOPE_LABEL_LOCAL,
     port::{
-        Advanced, AtOnce, Backend, BackfillId, BackfillMoved, BackfillProgress, BackfillPut, Backfills,
-        Campaign, Capabilities, Capability, ClaimRequest, Clock, ClosedRuns, Completed, Completion,
-        CursorAdvance, ElectError, Elector, Enrolled, Enrolment, Forgotten, Grant, History, Inquiry,
-        LeaderView, LockError, Locker, MemoryBounds, Notification, Observation, Pause, PendingRetryOfJob,
-        Renewal, Session, StoredBackfill, Verdict,
+        Advanced, AtOnce, Backend, BackfillId, BackfillMoved, BackfillProgress, BackfillPut, BackfillStatus,
+        Backfills, Campaign, Capabilities, Capability, ClaimRequest, Clock, ClosedRuns, Completed,
+        Completion, CursorAdvance, ElectError, Elector, Enrolled, Enrolment, Forgotten, Grant, History,
+        Inquiry, LeaderView, LockError, Locker, MemoryBounds, Notification, Observation, Pause,
+        PendingRetryOfJob, Renewal, Session, StoredBackfill, Verdict,
     },
 };
 use chrono::{DateTime, Utc};
@@ -269,12 +269,16 @@ impl Backfills for Local {
         self.call(|ledger, _, _| ledger.put_backfill(backfill))
     }
 
-    fn list<'a>(
+    fn rows<'a>(
         &'a self,
         job: Option<&'a JobName>,
         only_running: bool,
     ) -> BoxFuture<'a, Result<Vec<StoredBackfill>, LockError>> {
-        self.call(|ledger, _, _| ledger.backfills(job, only_running))
+        self.call(|ledger, _, now| ledger.backfills(job, only_running, now))
+    }
+
+    fn list<'a>(&'a self, job: Option<&'a JobName>) -> BoxFuture<'a, Result<Vec<BackfillStatus>, LockError>> {
+        self.call(|ledger, _, _| ledger.backfill_statuses(job))
     }
 
     fn decided_to<'a>(&'a self, job: &'a JobName) -> BoxFuture<'a, Result<Option<DateTime<Utc>>, LockError>> {
@@ -287,14 +291,14 @@ impl Backfills for Local {
         backfill: BackfillId,
         progress: &'a BackfillProgress,
     ) -> BoxFuture<'a, Result<BackfillMoved, LockError>> {
-        self.call(|ledger, _, _| ledger.advance_backfill(term, backfill, progress))
+        self.call(|ledger, _, now| ledger.advance_backfill(term, backfill, progress, now))
     }
 
     fn cancel<'a>(
         &'a self,
         backfill: BackfillId,
         _: Option<&'a By>,
-    ) -> BoxFuture<'a, Result<Option<StoredBackfill>, LockError>> {
+    ) -> BoxFuture<'a, Result<Option<BackfillStatus>, LockError>> {
         self.call(|ledger, _, _| ledger.cancel_backfill(backfill))
     }
 }

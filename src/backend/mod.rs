@@ -1,7 +1,17 @@
 //! Where nodes coordinate.
 
-#[cfg(any(feature = "mysql", feature = "postgres", feature = "redis"))]
+#[cfg(any(feature = "etcd", feature = "redis"))]
+mod address;
+#[cfg(any(feature = "etcd", feature = "mysql", feature = "postgres", feature = "redis"))]
 mod certificates;
+#[cfg(any(feature = "etcd", feature = "redis"))]
+mod checks;
+#[cfg(feature = "etcd")]
+mod etcd;
+#[cfg(any(feature = "etcd", feature = "redis"))]
+mod hints;
+#[cfg(any(feature = "etcd", feature = "redis"))]
+mod link;
 mod local;
 #[cfg(feature = "mysql")]
 mod mysql;
@@ -9,7 +19,7 @@ mod mysql;
 pub(crate) mod postgres;
 #[cfg(feature = "postgres")]
 mod postgres_lease;
-#[cfg(any(feature = "mysql", feature = "postgres"))]
+#[cfg(any(feature = "etcd", feature = "mysql", feature = "postgres", feature = "redis"))]
 mod random;
 #[cfg(feature = "redis")]
 pub(crate) mod redis;
@@ -18,6 +28,8 @@ mod sql;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 
+#[cfg(feature = "etcd")]
+pub use self::etcd::Etcd;
 #[cfg(feature = "mysql")]
 pub use self::mysql::Mysql;
 #[cfg(feature = "redis")]

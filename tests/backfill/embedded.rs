@@ -1,6 +1,7 @@
 //! On one node, without a server, in real time.
 
 use callsheet::{Callsheet, EventFilter};
+use chrono::TimeDelta;
 
 use super::*;
 
@@ -32,6 +33,20 @@ async fn an_embedded_scheduler_runs_a_backfill() {
     );
     let error = jobs.cancel_backfill(kept.id).await.expect_err("it is over");
     assert_eq!(error.kind(), callsheet::ErrorKind::NotFound);
+    jobs.shutdown(secs(5)).await;
+}
+
+#[tokio::test]
+async fn two_that_are_asked_for_at_once_run_each_fire_time_once() {
+    let seen = Seen::default();
+    let jobs = Callsheet::builder().job(seen.job(Duration::ZERO)).start().await.expect("it starts");
+    let to = Utc::now() - TimeDelta::hours(2);
+    let last = |hours: i64| Backfill::new("job", to - TimeDelta::hours(hours), to);
+
+    let (first, second) = tokio::join!(jobs.backfill(last(4)), jobs.backfill(last(6)));
+
+    let kept: Vec<_> = [first, second].into_iter().flatten().collect();
+    assert_eq!(kept.iter().map(|one| one.ticks).sum::<u32>(), 6, "{kept:?}");
     jobs.shutdown(secs(5)).await;
 }
 

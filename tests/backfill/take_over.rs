@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use callsheet::{Health, OnLost, Operation, RunId};
+use callsheet::{Health, OnLost, Operation, RemoveJobs, RunId};
 
 use super::*;
 
@@ -54,7 +54,9 @@ fn whenever_the_leader_is_killed_the_next_one_goes_on_and_each_fire_time_starts_
                 "killed after {killed_after} ms: {unstarted:?}"
             );
             assert!(starts.values().all(|count| *count == 1), "killed after {killed_after} ms: {starts:?}");
-            lost += rig.count(|kind| matches!(kind, EventKind::RunLost { .. }));
+            let lost_here = rig.count(|kind| matches!(kind, EventKind::RunLost { .. }));
+            assert_eq!(finished.failed as usize, lost_here, "killed after {killed_after} ms");
+            lost += lost_here;
         });
     }
     assert!(lost > 5, "it is killed during runs as well: {lost}");
@@ -192,9 +194,111 @@ fn a_lost_run_of_a_backfill_is_retried_if_its_job_says_so() {
             |kind| matches!(kind, EventKind::RunStarted { run, attempt: 2, .. } if *run == kept.id.run(0)),
         );
         assert_eq!(second, 1);
+        // Its body is told the same once more.
+        assert_eq!(seen.backfilled(), ["00:00", "00:00", "01:00", "02:00", "03:00"]);
+        assert_eq!(status(rig, 1 - leader, kept.id).await.failed, 0, "it succeeded in the end");
         assert_eq!(first_starts(rig).len(), 4);
         assert!(first_starts(rig).values().all(|count| *count == 1));
     });
+}
+
+/// The most runs of a job that were in progress at a time.
+fn most_at_a_time(rig: &Rig) -> usize {
+    let (mut open, mut most) = (0_usize, 0);
+    for recorded in rig.events() {
+        match recorded.event.kind {
+            EventKind::RunStarted { .. } => open += 1,
+            EventKind::RunSucceeded { .. } | EventKind::RunFailed { .. } => open -= 1,
+            _ => {}
+        }
+        most = most.max(open);
+    }
+    most
+}
+
+async fn fail(run: Run, seen: Seen) -> Result<(), &'static str> {
+    see(run, seen).await;
+    Err("no paper")
+}
+
+#[test]
+fn the_next_leader_waits_for_a_run_that_goes_on_elsewhere_under_a_former_lock_key() {
+    simulate(START, async |rig| {
+        let seen = Seen { takes: mins(10), ..Seen::default() };
+        let job = || Job::new("job", every(hours(1))).run_with(seen.clone(), fail);
+        rig.node(node_with([job()])).await;
+        rig.advance(secs(1)).await;
+        let kept = backfill(rig, 0, four_hours()).await;
+        rig.advance(secs(30)).await;
+        assert_eq!(seen.backfilled(), ["00:00"]);
+
+        // Another version of the application takes over, whose job has another lock key.
+        rig.node(node_with([job().lock_key("another")])).await;
+        rig.shutdown(0, hours(1)).await;
+        rig.advance(mins(45)).await;
+
+        assert_eq!(most_at_a_time(rig), 1);
+        let finished = status(rig, 1, kept.id).await;
+        assert_eq!((finished.state, finished.failed), (BackfillState::Finished, 4), "also the one elsewhere");
+        assert_eq!(seen.backfilled(), ["00:00", "01:00", "02:00", "03:00"]);
+    });
+}
+
+#[test]
+fn a_long_spacing_does_not_begin_anew_with_the_next_leader() {
+    simulate(START, async |rig| {
+        rig.set_lease(secs(5));
+        let seen = Seen::default();
+        for _ in 0..2 {
+            rig.node(node_with([seen.job(secs(1))])).await;
+        }
+        rig.advance(secs(1)).await;
+        let leader = rig.leader().expect("somebody leads");
+        let kept = backfill(rig, leader, four_hours().spacing(mins(50))).await;
+        rig.advance(mins(30)).await;
+        assert_eq!(seen.backfilled(), ["00:00"]);
+
+        rig.kill(leader);
+        rig.advance(mins(19)).await;
+        assert_eq!(seen.backfilled(), ["00:00"], "not before the time");
+        rig.advance(mins(2)).await;
+
+        assert_eq!(seen.backfilled(), ["00:00", "01:00"], "50 minutes after the one before");
+        assert_eq!(status(rig, 1 - leader, kept.id).await.done, 2);
+    });
+}
+
+/// A store with a latency of a millisecond, as above: the job is removed after each of them, and added anew.
+#[test]
+fn whenever_the_job_is_removed_and_added_anew_each_fire_time_runs_once() {
+    for removed_after in 0..40 {
+        simulate(START, async |rig| {
+            let seen = Seen::default();
+            let job = || seen.job(Duration::from_millis(3));
+            for _ in 0..2 {
+                rig.node(node_with([job()])).await;
+            }
+            rig.advance(secs(1)).await;
+            let leader = rig.leader().expect("somebody leads");
+            let kept = backfill(rig, leader, four_hours()).await;
+
+            rig.advance(Duration::from_millis(removed_after)).await;
+            rig.send(leader, RemoveJobs::new("job")).await.expect("it is there");
+            rig.advance(secs(5)).await;
+            rig.add(leader, job()).await.expect("it is right");
+            rig.advance(mins(1)).await;
+
+            let finished = status(rig, leader, kept.id).await;
+            assert_eq!(
+                (finished.state, finished.failed),
+                (BackfillState::Finished, 0),
+                "removed after {removed_after} ms"
+            );
+            let mut ran = seen.backfilled();
+            ran.sort();
+            assert_eq!(ran, ["00:00", "01:00", "02:00", "03:00"], "removed after {removed_after} ms");
+        });
+    }
 }
 
 #[test]

@@ -325,35 +325,67 @@ fn the_lease_of_postgres_is_a_second_to_an_hour() {
     }
 }
 
-#[cfg(feature = "redis")]
-#[tokio::test]
-async fn the_deadline_of_redis_is_50_ms_to_5_s_and_at_most_half_of_the_lease() {
-    use callsheet::{backend::Redis, port::RecordsError};
+/// What is refused of a lease and a deadline on a store of records where nobody listens.
+#[cfg(any(feature = "etcd", feature = "redis"))]
+async fn leases_and_deadlines(
+    least: u64,
+    records: impl Fn(Duration, Option<Duration>) -> std::sync::Arc<dyn callsheet::port::Records>,
+) {
+    use callsheet::port::RecordsError;
 
-    // Nobody listens there.
-    let redis = || Redis::new("bounds", "redis://127.0.0.1:1");
-    let refused = async |redis: Redis| match redis.records().open(secs(5)).await {
+    let refused = async |lease: Duration, deadline: Option<Duration>| match records(lease, deadline)
+        .open(secs(10))
+        .await
+    {
         Err(RecordsError::Refused { reason }) => reason,
         _ => String::new(),
     };
-    for lease in [secs(1), hours(1)] {
-        assert_eq!(refused(redis().lease(lease)).await, "");
+    for lease in [secs(least), hours(1)] {
+        assert_eq!(refused(lease, None).await, "");
     }
-    for lease in [Duration::ZERO, secs(1) - NANO, hours(1) + NANO, Duration::MAX] {
-        assert!(
-            refused(redis().lease(lease)).await.contains("a lease is at least 1 s and at most 1 h"),
-            "{lease:?}"
-        );
+    let rule = format!("a lease is at least {least} s and at most 1 h");
+    for lease in [Duration::ZERO, secs(least) - NANO, hours(1) + NANO, Duration::MAX] {
+        assert!(refused(lease, None).await.contains(&rule), "{lease:?}");
     }
-    for (deadline, lease) in [(Duration::from_millis(50), 5), (secs(5), 10), (secs(1), 2)] {
-        assert_eq!(refused(redis().lease(secs(lease)).deadline(deadline)).await, "");
+    for (deadline, lease) in [(Duration::from_millis(50), 10), (secs(5), 10), (secs(least) / 2, least)] {
+        assert_eq!(refused(secs(lease), Some(deadline)).await, "");
     }
     let rule = "a deadline is at least 50 ms, at most 5 s, and at most half of the lease";
     for (deadline, lease) in
-        [(Duration::ZERO, 5), (secs(5) + NANO, 60), (secs(1) + NANO, 2), (Duration::MAX, 3_600)]
+        [(Duration::ZERO, 10), (secs(5) + NANO, 60), (secs(least) / 2 + NANO, least), (Duration::MAX, 3_600)]
     {
-        assert!(refused(redis().lease(secs(lease)).deadline(deadline)).await.contains(rule), "{deadline:?}");
+        assert!(refused(secs(lease), Some(deadline)).await.contains(rule), "{deadline:?}");
     }
+}
+
+#[cfg(feature = "redis")]
+#[tokio::test]
+async fn the_deadline_of_redis_is_50_ms_to_5_s_and_at_most_half_of_the_lease() {
+    use callsheet::backend::Redis;
+
+    leases_and_deadlines(1, |lease, deadline| {
+        let mut redis = Redis::new("bounds", "redis://127.0.0.1:1").lease(lease);
+        if let Some(deadline) = deadline {
+            redis = redis.deadline(deadline);
+        }
+        redis.records()
+    })
+    .await;
+}
+
+#[cfg(feature = "etcd")]
+#[tokio::test]
+async fn the_deadline_of_etcd_is_50_ms_to_5_s_and_at_most_half_of_the_lease() {
+    use callsheet::backend::Etcd;
+
+    leases_and_deadlines(2, |lease, deadline| {
+        let mut etcd = Etcd::new("bounds", "http://127.0.0.1:1").lease(lease);
+        if let Some(deadline) = deadline {
+            etcd = etcd.deadline(deadline);
+        }
+        etcd.records()
+    })
+    .await;
 }
 
 #[tokio::test]

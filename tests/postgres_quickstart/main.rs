@@ -84,6 +84,12 @@ impl Quickstart {
         answer(self.agent.run(request.expect("a request")))
     }
 
+    /// Asks for JSON where a text is the rule.
+    fn get_data(&self, path: &str) -> Value {
+        let request = Request::get(format!("{}{path}", self.address)).header("accept", "application/json");
+        answer(self.agent.run(request.body(()).expect("a request"))).json()
+    }
+
     fn post(&self, job: &Value) -> Answer {
         self.post_text(&job.to_string())
     }

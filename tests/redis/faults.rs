@@ -13,13 +13,13 @@ use super::{
     harness::{self, Durability, Server},
     made,
     proxy::Proxy,
-    put, stored, until, write,
+    put, stored, until, url_at, write,
 };
 
 #[tokio::test]
 async fn a_commit_whose_answer_is_lost_is_unknown_and_done_once() {
     let proxy = Proxy::to(harness::server().port()).await;
-    let records = Redis::new(harness::scope("lost"), proxy.url()).deadline(SECOND / 5).records();
+    let records = Redis::new(harness::scope("lost"), url_at(proxy.port())).deadline(SECOND / 5).records();
     let version = write(&*records, "job", Version::ABSENT, "one").await;
 
     proxy.lose_answers(true);
@@ -36,7 +36,7 @@ async fn a_commit_whose_answer_is_lost_is_unknown_and_done_once() {
 #[tokio::test]
 async fn a_connection_that_is_cut_is_made_again_and_the_session_goes_on() {
     let proxy = Proxy::to(harness::server().port()).await;
-    let records = Redis::new(harness::scope("cut"), proxy.url()).records();
+    let records = Redis::new(harness::scope("cut"), url_at(proxy.port())).records();
     let session = records.open(10 * SECOND).await.expect("it opens");
 
     for _ in 0..3 {
@@ -49,7 +49,7 @@ async fn a_connection_that_is_cut_is_made_again_and_the_session_goes_on() {
 async fn whoever_listens_is_told_that_hints_were_missed_while_the_connection_was_away() {
     let proxy = Proxy::to(harness::server().port()).await;
     let scope = harness::scope("hints");
-    let listens = Redis::new(&*scope, proxy.url()).records();
+    let listens = Redis::new(&*scope, url_at(proxy.port())).records();
     let mut hints = listens.subscribe().await.expect("a subscription");
     let tells = Redis::new(&*scope, harness::server().url()).records();
     let tell = async |what: &str| {

@@ -1,70 +1,15 @@
 //! Nodes of one application on a real server.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::time::Duration;
 
-use callsheet::{
-    Callsheet, FireTime, Fires, Job, NodeId, StartError, backend::Redis, port::Role, schedule::every,
-};
+use callsheet::{Callsheet, NodeId, StartError, backend::Redis};
 
 use super::{
     SECOND,
     harness::{self, Durability, PASSWORD, Server, server},
+    store::{Runs, leader},
     until,
 };
-
-const PERIOD: Duration = Duration::from_millis(200);
-
-/// What ran: the job, the tick, and how often.
-#[derive(Clone, Default)]
-struct Runs(Arc<Mutex<BTreeMap<(String, FireTime), u32>>>);
-
-impl Runs {
-    /// How many ticks of a job ran.
-    fn ticks(&self, of: &str) -> usize {
-        self.0.lock().expect("nobody panicked").keys().filter(|(job, _)| job == of).count()
-    }
-
-    fn twice(&self) -> Vec<(String, FireTime)> {
-        let runs = self.0.lock().expect("nobody panicked");
-        runs.iter().filter(|(_, count)| **count > 1).map(|(tick, _)| tick.clone()).collect()
-    }
-
-    fn job(&self, name: &'static str, fires: Fires) -> Job {
-        let runs = self.clone();
-        Job::new(name, every(PERIOD)).fires(fires).run(move |run| {
-            let tick = FireTime::new(run.fire_time().expect("nobody triggers it"));
-            *runs.0.lock().expect("nobody panicked").entry((name.to_owned(), tick)).or_default() += 1;
-            async {}
-        })
-    }
-
-    async fn node(&self, redis: Redis) -> Callsheet {
-        let jobs = [self.job("led", Fires::Leader), self.job("any", Fires::AnyNode)];
-        Callsheet::builder().jobs(jobs).backend(redis).start().await.expect("it starts")
-    }
-
-    /// Waits until so many more ticks of both jobs ran.
-    async fn go_on(&self, ticks: usize) {
-        let before = ["led", "any"].map(|job| self.ticks(job));
-        until("at work", async || {
-            ["led", "any"].iter().zip(before).all(|(job, before)| self.ticks(job) >= before + ticks)
-        })
-        .await;
-    }
-}
-
-async fn leader(nodes: &[Callsheet]) -> Option<usize> {
-    for (at, node) in nodes.iter().enumerate() {
-        if node.health().await.is_ok_and(|health| health.role == Role::Leader) {
-            return Some(at);
-        }
-    }
-    None
-}
 
 #[tokio::test]
 async fn three_nodes_run_each_tick_once_while_leaders_go_and_the_server_is_killed() {

@@ -4,40 +4,24 @@ use std::{sync::Arc, time::Duration};
 
 use callsheet::{
     backend::Redis,
-    port::{Change, Committed, RecordKind, Records, Version},
-    testkit::conformance::{RecordStore, records},
+    port::{Change, Committed, RecordKind, Version},
+    testkit::conformance::records,
 };
-use futures_util::{FutureExt, future::BoxFuture};
 
-use super::{alive, client, harness, made, one, stored, write};
-
-/// Clients of a scope of a server, each with connections of its own.
-struct Clients {
-    url: String,
-    scope: String,
-}
-
-impl RecordStore for Clients {
-    fn client(&mut self) -> BoxFuture<'_, Arc<dyn Records>> {
-        async { Redis::new(&*self.scope, &self.url).records() }.boxed()
-    }
-
-    fn stranger(&mut self) -> BoxFuture<'_, Arc<dyn Records>> {
-        async { Redis::new(format!("{}x", self.scope), &self.url).records() }.boxed()
-    }
-}
+use super::{alive, client, harness, made, one, store::Clients, stored, write};
 
 #[tokio::test]
 async fn it_is_a_store_of_records() {
-    records(&mut Clients { url: harness::server().url(), scope: harness::scope("suite") }).await;
+    records(&mut Clients { scope: harness::scope("suite"), connect: client }).await;
 }
 
 #[tokio::test]
 async fn it_is_one_over_a_socket_of_this_machine_and_in_another_database() {
     let socket = harness::server().socket();
     let url = format!("unix://:{}@{}?db=7", harness::PASSWORD, socket.display());
+    let connect = |scope: &str| Redis::new(scope, &url).records();
 
-    records(&mut Clients { url, scope: harness::scope("socket") }).await;
+    records(&mut Clients { scope: harness::scope("socket"), connect }).await;
 }
 
 #[tokio::test]

@@ -6,13 +6,15 @@
 //! * A fire time is written to the row as *in flight* before a run of it is asked for.
 //! * The run of a fire time has the same id whoever asks for it: see [`BackfillId::run`]. So a claim of it is
 //!   granted once, as that of every run.
-//! * The store knows of a run whose fire time is in flight whether it was granted, however long ago it ended.
+//! * A run is granted only while its fire time is in flight, and once. Of one that was granted the store knows
+//!   whether and how it ended, however long ago that was, and whatever lock key the job has by now.
 //!
 //! Whoever drives the backfill next asks again for what is in flight, and no more.
 
 mod id;
 mod machine;
 mod row;
+mod status;
 #[cfg(test)]
 mod walk;
 
@@ -20,6 +22,7 @@ pub(crate) use self::machine::{Asked, BackfillEffect, BackfillInput, BackfillMac
 pub use self::{
     id::BackfillId,
     row::{BackfillMoved, BackfillProgress, BackfillPut, BackfillState, StoredBackfill},
+    status::BackfillStatus,
 };
 
 use std::time::Duration;

@@ -60,6 +60,8 @@ struct OpenRun {
     key: LockKey,
     token: FencingToken,
     fire_time: Option<FireTime>,
+    /// The fire time that it names, without a tick.
+    named: Option<FireTime>,
     /// How often it was lost before.
     losses: u32,
 }

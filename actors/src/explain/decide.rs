@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{
     core::{
+        backfill::BackfillId,
         outcome::{CancelReason, Outcome},
         skip::SkipReason,
         time::{FireTime, since},
@@ -31,6 +32,7 @@ pub(crate) fn decide(job: &JobName, now: DateTime<Utc>, view: &TickView, known: 
         .or_else(|| by_decision(view, known, &mut evidence))
         .or_else(|| by_schedule(view, known, &mut evidence))
         .unwrap_or_else(|| undecided(now, view, known, &mut evidence));
+    evidence.extend(runs_for(view, known));
     Explanation { job: job.clone(), at: view.at, answer, evidence }
 }
 
@@ -41,6 +43,31 @@ fn triggers_for(view: &TickView, known: &Known) -> impl Iterator<Item = Evidence
         operation.operation == JobOperation::Triggered && operation.detail.as_deref() == Some(&*detail)
     };
     known.operations.iter().filter(asked).map(|operation| Evidence::Operation(Box::new(operation.clone())))
+}
+
+/// The runs that name it, without being its tick: of triggers, and of backfills with who asked for them.
+fn runs_for(view: &TickView, known: &Known) -> Vec<Evidence> {
+    let names_it = |run: &&RunRecord| run.fire_time == Some(FireTime::new(view.at)) && !is_of_tick(run);
+    let mut runs: Vec<_> = known.runs.iter().filter(names_it).collect();
+    runs.sort_by_key(|run| run.run);
+    let mut evidence = Vec::new();
+    for run in runs {
+        if let RunOrigin::Backfill { backfill, .. } = run.origin {
+            let begins = backfilled(backfill);
+            let asked = known.operations.iter().find(|operation| {
+                operation.operation == JobOperation::Backfilled
+                    && operation.detail.as_deref().is_some_and(|detail| detail.starts_with(&begins))
+            });
+            evidence.extend(asked.map(|asked| Evidence::Operation(Box::new(asked.clone()))));
+        }
+        evidence.push(Evidence::Run(Box::new(run.clone())));
+    }
+    evidence
+}
+
+/// How the detail of an operation begins that asked for a backfill.
+pub(crate) fn backfilled(backfill: BackfillId) -> String {
+    format!("backfill {backfill}, ")
 }
 
 /// The detail of an operation that asks for a run which names a fire time.

@@ -7,11 +7,12 @@ use chrono::{DateTime, TimeDelta, Utc};
 use super::*;
 use crate::{
     core::{
+        backfill::BackfillId,
         outcome::{CancelReason, Outcome},
         pause::Pause,
         skip::SkipReason,
     },
-    name::{By, JobName, NodeId, RunId},
+    name::{By, JobName, NodeId, RunId, RunIds},
     port::{Decision, DecisionRecord, JobOperation, NotDue, OperationRecord, RunOrigin, RunRecord},
 };
 
@@ -416,8 +417,53 @@ fn a_run_that_only_names_the_fire_time_is_evidence_and_no_answer() {
             "report at 2026-01-05T03:00:00Z: skipped: it was too late for its misfire policy\n  \
              schedule: cron 0 3 * * *: fires then\n  \
              operation: triggered at 2026-01-05T04:00:00Z by alice: for 2026-01-05T03:00:00Z: once more\n  \
-             decision: at 2026-01-05T03:00:00.004Z on node {NODE}: skipped 1 for misfire, 2026-01-05T03:00:00Z"
+             decision: at 2026-01-05T03:00:00.004Z on node {NODE}: skipped 1 for misfire, 2026-01-05T03:00:00Z\n  \
+             run: {named} on node {NODE}, triggered by alice, started 2026-01-05T03:00:00.002Z, \
+             ended 2026-01-05T03:04:00Z, succeeded",
+            named = run_id(3)
         )
+    );
+}
+
+#[test]
+fn a_run_of_a_backfill_is_evidence_with_who_asked_for_it() {
+    let backfill = BackfillId::new(RunIds::of(node()).next(at("09:00:00")));
+    let of_it = |nth: u32, fire_time| {
+        let origin = RunOrigin::Backfill { backfill, by: By::new("bob").ok() };
+        RunRecord { run: backfill.run(nth), origin, fire_time: Some(fire_time), ..ran(Some(Outcome::Failed)) }
+    };
+    let another = FireTime::new(at("04:00:00"));
+    let asked = |detail: String| OperationRecord {
+        detail: Some(detail.into()),
+        ..operation("09:00:00", JobOperation::Backfilled, "bob")
+    };
+    let operations = vec![
+        asked("backfill 00000000-0000-8000-0000-000000000001, 3 fire times".to_owned()),
+        asked(format!("{}2 fire times from here to there", backfilled(backfill))),
+    ];
+    let misfire = with_decision(skipped(SkipReason::Misfire, None, None));
+    let known = Known { runs: vec![of_it(1, another), of_it(0, tick())], operations, ..misfire };
+
+    let explained = decide(&job(), at("12:00:00"), &view(), &known);
+
+    assert!(
+        matches!(explained.answer, Answer::Skipped { reason: SkipReason::Misfire, .. }),
+        "it is no run of the tick"
+    );
+    let text = explained.to_string();
+    let lines: Vec<_> = text.lines().skip(3).map(str::trim).collect();
+    let run = backfill.run(0);
+    assert_eq!(
+        lines,
+        [
+            format!(
+                "operation: backfilled at 2026-01-05T09:00:00Z by bob: backfill {backfill}, 2 fire times from here to there"
+            ),
+            format!(
+                "run: {run} on node {NODE}, of backfill {backfill} by bob, started 2026-01-05T03:00:00.002Z, \
+                 ended 2026-01-05T03:04:00Z, failed"
+            ),
+        ]
     );
 }
 

@@ -415,7 +415,14 @@ impl Handler<Envelope> for JobActor {
     fn handle(&mut self, envelope: Envelope, ctx: &mut Self::Context) {
         // Whoever asked may have given up.
         match envelope.open() {
-            Some(JobMessage::Input(input)) => self.step(input, ctx),
+            Some(JobMessage::Input(input)) => {
+                if let Input::PendingRetry(retry) = &input {
+                    self.name_retry(retry);
+                } else if let Input::Resume { stored, .. } = &input {
+                    stored.pending_retries.iter().for_each(|retry| self.name_retry(retry));
+                }
+                self.step(input, ctx);
+            }
             Some(JobMessage::Granted { session, run, verdict }) => {
                 self.session = Some(session);
                 self.step(Input::Claimed { run, verdict }, ctx);

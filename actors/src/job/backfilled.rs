@@ -29,8 +29,11 @@ impl JobActor {
         reply: oneshot::Sender<Result<TriggeredRun, Refusal>>,
         ctx: &mut JobContext,
     ) {
-        if !self.machine.knows(run) {
-            self.origins.list_mut().push((run, origin));
+        let origins = self.origins.list_mut();
+        // It says more than what the store keeps of a lost run that goes on.
+        match origins.iter_mut().find(|(known, _)| *known == run) {
+            Some((_, known)) => *known = origin,
+            None => origins.push((run, origin)),
         }
         self.triggers.list_mut().push((run, TriggerReply::Leader(reply)));
         self.step(Input::Backfill { run }, ctx);

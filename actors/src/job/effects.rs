@@ -22,19 +22,21 @@ use super::{
 use crate::{
     body_queue::Begin,
     core::{
+        backfill::BackfillId,
         contract::Breach,
         end_text::EndText,
         job::{
             Advance, Claim, Effect, Effects, Input, Missed, Refusal, Retried, RunEnded, Start, TriggerAnswer,
         },
         pacer::Turn,
+        time::FireTime,
     },
     drain::HowDrained,
     error::TriggerError,
     event::{CancelReason, EventKind, Outcome},
     hooks::SkippedTicks,
     name::{JobName, RunId},
-    port::SkipReason,
+    port::{PendingRetry, SkipReason},
     run::{Origin, Parts, Run},
     signal::Signal,
 };
@@ -88,7 +90,8 @@ impl JobActor {
         }
     }
 
-    fn claim(&self, claim: Claim, told: &mut Told) {
+    fn claim(&self, mut claim: Claim, told: &mut Told) {
+        claim.named = self.named(claim.run);
         let key = self.former_keys.key_of(claim.run, &self.job.definition.key);
         match told.at_once(&self.job).and_then(|at_once| at_once.claim(&self.job, &claim, key, told.asked_at))
         {
@@ -216,6 +219,28 @@ impl JobActor {
         known.map_or(Origin::Trigger { by: None, fire_time: None }, |(_, origin)| origin.clone())
     }
 
+    /// The fire time that a run names, without taking its tick.
+    fn named(&self, run: RunId) -> Option<FireTime> {
+        let (_, origin) = self.origins.iter().find(|(known, _)| *known == run)?;
+        match origin {
+            Origin::Trigger { fire_time, .. } => *fire_time,
+            Origin::Backfill { fire_time, .. } => Some(*fire_time),
+            Origin::Tick(_) => None,
+        }
+    }
+
+    /// A lost run may go on here: its body is to see what it names.
+    pub(super) fn name_retry(&mut self, retry: &PendingRetry) {
+        let Some(fire_time) = retry.named else { return };
+        let origin = match BackfillId::of_run(retry.run) {
+            Some((backfill, _)) => Origin::Backfill { backfill, fire_time, by: None },
+            None => Origin::Trigger { by: None, fire_time: Some(fire_time) },
+        };
+        if self.origins.iter().all(|(run, _)| *run != retry.run) {
+            self.origins.list_mut().push((retry.run, origin));
+        }
+    }
+
     fn cancel(&self, run: RunId, why: CancelReason) {
         if why == CancelReason::LockLost {
             self.publish(|job| EventKind::LockLost { job, run });
@@ -302,6 +327,8 @@ impl JobActor {
                 let answer = self.told(run, answer).map(|answer| self.triggered(run, answer));
                 let _ = reply.send(answer);
             }
+            // The leader asks again for a run of a backfill.
+            None if BackfillId::of_run(run).is_some() => {}
             None => drop(self.told(run, answer)),
         }
     }

@@ -112,6 +112,6 @@ pub(super) fn not_triggered(job: &JobName, refusal: Refusal) -> TriggerError {
         Refusal::Unavailable { reason } => TriggerError::Unavailable { job, reason },
         Refusal::Parked { reason } => TriggerError::Parked { job, reason },
         // Of runs of backfills, which no trigger asks for.
-        Refusal::Paused | Refusal::RanBefore => TriggerError::Cancelled { job },
+        Refusal::Paused | Refusal::RanBefore { .. } => TriggerError::Cancelled { job },
     }
 }

@@ -242,6 +242,7 @@ impl LockActor {
             }
             Verdict::Granted { .. }
             | Verdict::GrantedBefore
+            | Verdict::RanBefore { .. }
             | Verdict::Deposed { .. }
             | Verdict::HasLeader
             | Verdict::Unknown

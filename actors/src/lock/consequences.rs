@@ -45,6 +45,7 @@ pub(super) fn after_claim(
         | Verdict::Locked { .. }
         | Verdict::Elsewhere { .. }
         | Verdict::NotGranted
+        | Verdict::RanBefore { .. }
         | Verdict::AlreadyRun { .. }
         | Verdict::Busy { .. }
         | Verdict::NotYet { .. }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     core::{
-        backfill::{BACKFILL_TICKS_MAX, BackfillId, BackfillState, StoredBackfill},
+        backfill::{BACKFILL_TICKS_MAX, BackfillId, BackfillStatus},
         time::FireTime,
     },
     error::BackfillError,
@@ -33,7 +33,8 @@ use crate::{
 /// | the job is paused, broken, or not on the leader | the backfill waits |
 /// | nobody leads | the backfill waits, also for a job that [any node](crate::Fires::AnyNode) fires |
 /// | a run fails | as the job's [retry policy](crate::Retry) says; then the next one starts |
-/// | a node dies | its run is [lost](crate::OnLost), as every run; the next leader goes on with the next fire time |
+/// | a node dies | its run is [lost](crate::OnLost), as every run, and retried if the job says so; then the next leader goes on with the next fire time |
+/// | the lead changes hands during a run | the next leader waits for its end, wherever it goes on |
 ///
 /// A job that fires [on its node only](crate::Fires::Local), or whose ticks follow from the ends of its runs,
 /// has no backfill.
@@ -80,15 +81,16 @@ impl Backfill {
 
     /// Sets how many of its runs may be in progress at a time, 1 to
     /// [`BACKFILL_CONCURRENT_MAX`](crate::BACKFILL_CONCURRENT_MAX), 100. Default: 1. More than one run at a
-    /// time only where the overlap policy of the job [allows](crate::Overlap::Allow) it. When the lead
-    /// changes hands, runs in progress on other nodes are not counted.
+    /// time only where the overlap policy of the job [allows](crate::Overlap::Allow) it. Runs that go on
+    /// on other nodes, since the lead has changed hands, count.
     #[must_use]
     pub fn max_concurrent(self, max_concurrent: u32) -> Self {
         Self { max_concurrent, ..self }
     }
 
     /// Sets how long from the start of one run to that of the next, at least: 0 to
-    /// [`BACKFILL_SPACING_MAX`](crate::BACKFILL_SPACING_MAX), a day, in whole milliseconds. Default: 0.
+    /// [`BACKFILL_SPACING_MAX`](crate::BACKFILL_SPACING_MAX), a day, in whole milliseconds. Default: 0. The store's
+    /// clock counts it, also when the lead changes hands.
     #[must_use]
     pub fn spacing(self, spacing: Duration) -> Self {
         Self { spacing, ..self }
@@ -158,8 +160,8 @@ pub struct ListBackfills {
 }
 
 /// Cancels a backfill, on whichever node it was asked for: no further fire time of it is taken up. Answers
-/// how it was left. A run of it that is in progress goes on to its end, and one that waits for its lock key
-/// may still start: [`CancelRun`](crate::CancelRun) ends these.
+/// how it was left. A run of it that is in progress goes on to its end, which
+/// [`CancelRun`](crate::CancelRun) brings about; one that waits for its lock key does not start.
 ///
 /// # Errors
 ///
@@ -189,70 +191,5 @@ impl CancelBackfill {
     pub fn note(mut self, note: impl Into<Option<Note>>) -> Self {
         self.asked.note = note.into();
         self
-    }
-}
-
-/// A backfill, and how far it is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[non_exhaustive]
-pub struct BackfillStatus {
-    /// Its id.
-    pub id: BackfillId,
-    /// The job.
-    pub job: JobName,
-    /// Whether it goes on.
-    pub state: BackfillState,
-    /// The first instant of its range.
-    pub from: DateTime<Utc>,
-    /// The last instant of its range.
-    pub to: DateTime<Utc>,
-    /// How many of its runs may be in progress at a time.
-    pub max_concurrent: u32,
-    /// How long from the start of one run to that of the next, at least.
-    #[serde(with = "crate::serde::duration")]
-    pub spacing: Duration,
-    /// Fire times that had a run are run again.
-    pub again: bool,
-    /// Who asked for it, if it is known.
-    pub by: Option<By>,
-    /// When it was asked for, by the store's clock.
-    pub created_at: DateTime<Utc>,
-    /// How many runs it has in all.
-    pub ticks: u32,
-    /// How many fire times of its range were left out, since they had a run.
-    pub left_out: u32,
-    /// How many of its runs have ended, as far as the leader knows.
-    pub done: u32,
-    /// How many of these are known to have ended without success: an end that no leader saw is none of them.
-    pub failed: u32,
-    /// How many have not ended. Of one that was cancelled: how many of its fire times have no run, or had one
-    /// in progress.
-    pub remaining: u32,
-    /// The fire times whose runs are in progress, or wait for their lock key.
-    pub in_flight: Vec<FireTime>,
-}
-
-impl From<&StoredBackfill> for BackfillStatus {
-    fn from(stored: &StoredBackfill) -> Self {
-        let progress = &stored.progress;
-        let fire_time = |nth: &u32| stored.fire_times.get(usize::try_from(*nth).ok()?).copied();
-        Self {
-            id: stored.id,
-            job: stored.job.clone(),
-            state: progress.state,
-            from: stored.from,
-            to: stored.to,
-            max_concurrent: stored.max_concurrent,
-            spacing: stored.spacing,
-            again: stored.again,
-            by: stored.by.clone(),
-            created_at: stored.created_at,
-            ticks: stored.ticks(),
-            left_out: stored.left_out,
-            done: progress.done(),
-            failed: progress.failed,
-            remaining: stored.remaining(),
-            in_flight: progress.in_flight.iter().filter_map(fire_time).collect(),
-        }
     }
 }

@@ -7,19 +7,28 @@ use super::LockError;
 pub use crate::core::backfill::{
     BACKFILL_CONCURRENT_MAX, BACKFILL_SPACING_MAX, BACKFILL_TICKS_MAX, BACKFILLS_KEPT_MAX,
     BACKFILLS_OPEN_MAX, BackfillId, BackfillMoved, BackfillProgress, BackfillPut, BackfillState,
-    StoredBackfill,
+    BackfillStatus, StoredBackfill,
 };
 use crate::name::{By, JobName, Term};
 
 /// Keeps backfills, for all nodes of a scope.
 ///
-/// It decides nothing of their runs: these are claimed of the [`Locker`](super::Locker) of the same backend,
-/// as every run. Three things are to hold there:
+/// Their [runs](BackfillId::run) are claimed of the [`Locker`](super::Locker) of the same backend, without a tick. The
+/// row of the backfill decides these claims, besides the lock key:
 ///
-/// * While a backfill [is running](BackfillState::Running) and a fire time of it is
-///   [in flight](BackfillProgress::in_flight), a claim of [its run](BackfillId::run), which has no tick, is
-///   [`GrantedBefore`](super::Verdict::GrantedBefore) if that run has ended, however long ago that was and
-///   whatever else ended since.
+/// * A claim is [`NotGranted`](super::Verdict::NotGranted) unless the backfill
+///   [is running](BackfillState::Running) and the fire time is [in flight](BackfillProgress::in_flight): whoever
+///   led before, or asks for one that was cancelled, starts nothing.
+/// * A run is granted once. A further claim is [`RanBefore`](super::Verdict::RanBefore), whatever its lock key. It
+///   says how the run ended, however long ago that was and whatever else ended since; it does not while the run is
+///   open, or lost and to be retried. Only the session that has the run, and asks for it under the same key, is
+///   granted it again.
+/// * The store notes when it granted one last: [`since_start`](StoredBackfill::since_start).
+///
+/// Three more things are to hold:
+///
+/// * Two backfills that are put at one instant have no fire time in common, unless one is to run them
+///   [again](StoredBackfill::again).
 /// * A backfill that is kept or cancelled is told to every session:
 ///   [`Notification::BackfillsChanged`](super::Notification::BackfillsChanged).
 /// * What is kept is bounded: [`BACKFILLS_OPEN_MAX`] that are running, and [`BACKFILLS_KEPT_MAX`] that are
@@ -28,23 +37,32 @@ use crate::name::{By, JobName, Term};
 /// All calls go by the session that is open. Dropping a future has the same effect as
 /// [`LockError::Timeout`].
 pub trait Backfills: Send + Sync + 'static {
-    /// Keeps a new backfill. One that is there already, by its id, stays as it is, and is kept.
+    /// Keeps a new backfill, unless it [overlaps](BackfillPut::Overlaps) with a running one of the job, or there are
+    /// too many. One that is there already, by its id, stays as it is, and is kept.
     ///
     /// # Errors
     ///
     /// [`LockError::Timeout`], [`LockError::SessionLost`]: it may be kept; ask again with the same id.
     fn put<'a>(&'a self, backfill: &'a StoredBackfill) -> BoxFuture<'a, Result<BackfillPut, LockError>>;
 
-    /// The backfills, of one job or of all, the newest first, with those that are over or without.
+    /// The backfills, of one job or of all, the newest first, with all of their fire times; with those that are
+    /// over or without.
     ///
     /// # Errors
     ///
     /// Any: they are not known.
-    fn list<'a>(
+    fn rows<'a>(
         &'a self,
         job: Option<&'a JobName>,
         only_running: bool,
     ) -> BoxFuture<'a, Result<Vec<StoredBackfill>, LockError>>;
+
+    /// How far the backfills are, of one job or of all, the newest first. It costs nothing for each fire time.
+    ///
+    /// # Errors
+    ///
+    /// Any: they are not known.
+    fn list<'a>(&'a self, job: Option<&'a JobName>) -> BoxFuture<'a, Result<Vec<BackfillStatus>, LockError>>;
 
     /// Up to where the ticks of a job are decided: its cursor, of which a later tick may still run. `None` if the
     /// store knows no cursor of it: then none of its ticks is due.
@@ -77,5 +95,5 @@ pub trait Backfills: Send + Sync + 'static {
         &'a self,
         backfill: BackfillId,
         by: Option<&'a By>,
-    ) -> BoxFuture<'a, Result<Option<StoredBackfill>, LockError>>;
+    ) -> BoxFuture<'a, Result<Option<BackfillStatus>, LockError>>;
 }

@@ -26,8 +26,8 @@ pub use crate::core::{
 pub use backend::{Backend, Role};
 pub use backfills::{
     BACKFILL_CONCURRENT_MAX, BACKFILL_SPACING_MAX, BACKFILL_TICKS_MAX, BACKFILLS_KEPT_MAX,
-    BACKFILLS_OPEN_MAX, BackfillId, BackfillMoved, BackfillProgress, BackfillPut, BackfillState, Backfills,
-    StoredBackfill,
+    BACKFILLS_OPEN_MAX, BackfillId, BackfillMoved, BackfillProgress, BackfillPut, BackfillState,
+    BackfillStatus, Backfills, StoredBackfill,
 };
 pub use body::Body;
 pub(crate) use capabilities::Able;

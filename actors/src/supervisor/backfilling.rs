@@ -18,7 +18,7 @@ use crate::{
     core::{
         backfill::{
             BACKFILL_CONCURRENT_MAX, BACKFILL_SPACING_MAX, BACKFILL_TICKS_MAX, BACKFILLS_OPEN_MAX,
-            BackfillId, StoredBackfill,
+            BackfillId, BackfillStatus, StoredBackfill,
         },
         duration::DurationText,
         policy::Fires,
@@ -27,7 +27,7 @@ use crate::{
     error::{BackfillError, Fault, Faults, given_name},
     history::Recorder,
     job::{JobHandle, JobMessage},
-    message::{Backfill, BackfillPreview, BackfillStatus, PreviewBackfill},
+    message::{Backfill, BackfillPreview, PreviewBackfill},
     port::{
         BackfillPut, Backfills, HISTORY_PAGE_MAX, LockError, Retention, RunHistory, RunOrigin, RunRecord,
     },
@@ -42,6 +42,8 @@ const BEFORE: TimeDelta = TimeDelta::seconds(75);
 
 /// How long a new backfill is offered to a store that does not answer, with the same id each time.
 const PUT_DEADLINE: Duration = Duration::from_secs(10);
+/// How often a new backfill is offered, each time without what others have been asked for since.
+const PUTS_MAX: usize = 10;
 /// The pause between two such calls.
 const PUT_AGAIN: Duration = Duration::from_millis(250);
 
@@ -140,7 +142,7 @@ impl Asking {
         }
         self.are_decided(&fire_times).await?;
         // Whatever ends between the two questions stands in the history then.
-        let mut taken = self.of_running_backfills().await?;
+        let mut taken = self.of_backfills().await?;
         taken.extend(self.ran(&fire_times).await?);
         let (left_out, fire_times) = fire_times.into_iter().partition(|at| taken.contains(at));
         Ok(Found { fire_times, left_out })
@@ -161,11 +163,12 @@ impl Asking {
         Err(invalid(&self.job, Fault::new("to", text(self.asked.to), rule, cure)))
     }
 
-    /// The fire times of backfills of the job that are running: each has its run there, or had it.
-    async fn of_running_backfills(&self) -> Result<BTreeSet<FireTime>, BackfillError> {
+    /// The fire times of backfills of the job: of those that are running, where each has its run, or had it; and those
+    /// that had their runs of others, which the history of another node may not tell yet.
+    async fn of_backfills(&self) -> Result<BTreeSet<FireTime>, BackfillError> {
         let name = &self.job.definition.name;
-        let running = call(self.store.list(Some(name), true)).await.map_err(unavailable)?;
-        Ok(running.iter().flat_map(|backfill| backfill.fire_times.iter().copied()).collect())
+        let backfills = call(self.store.rows(Some(name), false)).await.map_err(unavailable)?;
+        Ok(backfills.iter().flat_map(StoredBackfill::taken_fire_times).collect())
     }
 
     /// Which of these had a run.
@@ -217,31 +220,36 @@ impl Asking {
     }
 
     async fn put(self) -> Result<StoredBackfill, BackfillError> {
-        let Found { fire_times, left_out } = self.find().await?;
-        let Self { job, asked, store, .. } = self;
-        if fire_times.is_empty() {
-            let value = format!("{} to {}", text(asked.from), text(asked.to));
-            let rule = format!(
-                "a backfill has something to run, and this has nothing: {} fire times, all of which had a run",
-                left_out.len()
-            );
-            let cure = "ask for another range, or with again(true)";
-            return Err(invalid(&job, Fault::new("range", value, rule, cure)));
+        let id = BackfillId::new(self.job.now().spare);
+        for _ in 0..PUTS_MAX {
+            let Found { fire_times, left_out } = self.find().await?;
+            let Self { job, asked, store, .. } = &self;
+            if fire_times.is_empty() {
+                let value = format!("{} to {}", text(asked.from), text(asked.to));
+                let rule = format!(
+                    "a backfill has something to run, and this has nothing: {} fire times, all of which had a run",
+                    left_out.len()
+                );
+                let cure = "ask for another range, or with again(true)";
+                return Err(invalid(job, Fault::new("range", value, rule, cure)));
+            }
+            let name = job.definition.name.clone();
+            let backfill = StoredBackfill {
+                max_concurrent: asked.max_concurrent,
+                spacing: asked.spacing,
+                again: asked.again,
+                by: asked.by.clone(),
+                left_out: u32::try_from(left_out.len()).unwrap_or(u32::MAX),
+                ..StoredBackfill::new(id, name, (asked.from, asked.to), fire_times.into())
+            };
+            match put_until_decided(&**store, &backfill).await? {
+                BackfillPut::Kept => return Ok(backfill),
+                BackfillPut::Full => return Err(BackfillError::TooMany { max: BACKFILLS_OPEN_MAX }),
+                // Somebody was faster: what is left to run is looked for once more.
+                BackfillPut::Overlaps => {}
+            }
         }
-        let id = BackfillId::new(job.now().spare);
-        let name = job.definition.name.clone();
-        let backfill = StoredBackfill {
-            max_concurrent: asked.max_concurrent,
-            spacing: asked.spacing,
-            again: asked.again,
-            by: asked.by,
-            left_out: u32::try_from(left_out.len()).unwrap_or(u32::MAX),
-            ..StoredBackfill::new(id, name, (asked.from, asked.to), fire_times.into())
-        };
-        match put_until_decided(&*store, &backfill).await? {
-            BackfillPut::Kept => Ok(backfill),
-            BackfillPut::Full => Err(BackfillError::TooMany { max: BACKFILLS_OPEN_MAX }),
-        }
+        Err(unavailable("other backfills of the job are asked for all the time"))
     }
 }
 

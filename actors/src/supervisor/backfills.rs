@@ -21,7 +21,7 @@ use crate::{
     core::{
         backfill::{
             Asked, BackfillEffect, BackfillId, BackfillInput, BackfillMachine, BackfillProgress,
-            BackfillState, Moved, StoredBackfill,
+            BackfillState, BackfillStatus, Moved, StoredBackfill,
         },
         backoff::Backoff,
         job::Refusal,
@@ -32,8 +32,9 @@ use crate::{
     },
     error::BackfillError,
     event::EventKind,
+    explain::backfilled,
     job::{JobHandle, JobMessage, TriggeredRun, record_operation},
-    message::{BackfillStatus, CancelBackfill, ListBackfills},
+    message::{CancelBackfill, ListBackfills},
     metrics::GaugeShare,
     name::{RunId, Term},
     note::{Attribution, Note},
@@ -114,7 +115,7 @@ impl SupervisorActor {
             return;
         }
         self.driving.next_look.take().map(|timer| ctx.cancel_future(timer));
-        let listed = async move { call(store.list(None, true)).await };
+        let listed = async move { call(store.rows(None, true)).await };
         ctx.spawn(listed.into_actor(self).map(move |listed, actor, ctx| {
             actor.driving.looking = false;
             let again = std::mem::take(&mut actor.driving.look_again);
@@ -262,7 +263,7 @@ impl SupervisorActor {
         ctx.spawn(answer.into_actor(self).map(move |answer, actor, ctx| {
             let (answer, started) = match answer {
                 Ok(Ok(started)) => (Asked::Started, Some(started)),
-                Ok(Err(Refusal::RanBefore)) => (Asked::RanBefore, None),
+                Ok(Err(Refusal::RanBefore { outcome })) => (Asked::RanBefore { outcome }, None),
                 // Its actor died, or it refuses for now.
                 Ok(Err(_)) | Err(_) => (Asked::NotNow, None),
             };
@@ -300,16 +301,17 @@ impl SupervisorActor {
         let (job, backfill, by, ticks) = (kept.job.clone(), kept.id, kept.by.clone(), kept.ticks());
         let asked = Attribution { by: by.clone(), note };
         record_operation(self.node(), &job, JobOperation::Backfilled, &asked, || {
-            Some(format!("backfill {backfill}, {ticks} fire times from {} to {}", kept.from, kept.to).into())
+            let (asked, StoredBackfill { from, to, .. }) = (backfilled(backfill), kept);
+            Some(format!("{asked}{ticks} fire times from {from} to {to}").into())
         });
         self.publish(|| EventKind::BackfillStarted { job, backfill, ticks, by });
         self.look_at_backfills(ctx);
     }
 
-    fn on_backfill_cancelled(&mut self, left: &StoredBackfill, asked: Attribution, ctx: &mut Context<Self>) {
-        let (job, backfill, remaining) = (left.job.clone(), left.id, left.remaining());
+    fn on_backfill_cancelled(&mut self, left: &BackfillStatus, asked: Attribution, ctx: &mut Context<Self>) {
+        let (job, backfill, remaining) = (left.job.clone(), left.id, left.remaining);
         record_operation(self.node(), &job, JobOperation::BackfillCancelled, &asked, || {
-            Some(format!("backfill {backfill}, {remaining} fire times left").into())
+            Some(format!("{}{remaining} fire times left", backfilled(backfill)).into())
         });
         let by = asked.by;
         self.publish(|| EventKind::BackfillCancelled { job, backfill, remaining, by });
@@ -344,11 +346,7 @@ impl Handler<ListBackfills> for SupervisorActor {
 
     fn handle(&mut self, ListBackfills { job }: ListBackfills, _: &mut Self::Context) -> Self::Result {
         let store = self.backfill_store();
-        async move {
-            let rows = call(store?.list(job.as_ref(), false)).await.map_err(unavailable)?;
-            Ok(rows.iter().map(BackfillStatus::from).collect())
-        }
-        .boxed_local()
+        async move { call(store?.list(job.as_ref())).await.map_err(unavailable) }.boxed_local()
     }
 }
 
@@ -365,7 +363,7 @@ impl Handler<CancelBackfill> for SupervisorActor {
         Box::pin(cancelled.into_actor(self).map(move |left, actor, ctx| {
             let left = left?;
             actor.on_backfill_cancelled(&left, asked, ctx);
-            Ok(BackfillStatus::from(&left))
+            Ok(left)
         }))
     }
 }

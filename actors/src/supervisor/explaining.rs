@@ -24,8 +24,8 @@ use crate::{
     job::{JobHandle, JobMessage, TickViews},
     name::JobName,
     port::{
-        Decision, DecisionRecord, Decisions, HISTORY_PAGE_MAX, HistoryError, Operations, Retention,
-        RunHistory, RunRecord,
+        Decision, DecisionRecord, Decisions, HISTORY_PAGE_MAX, HistoryError, JobOperation, Operations,
+        Retention, RunHistory, RunRecord,
     },
 };
 
@@ -41,6 +41,8 @@ const PAGES_MAX: usize = 20;
 const LATER_PAGES_MAX: usize = 5;
 /// How many operations are read: the newest up to a tick's decision.
 const OPERATIONS_READ: usize = 100;
+/// How many operations are looked at that asked for runs which name fire times, the newest.
+const NAMING_READ: usize = 20;
 /// How many runs are read that began before: one of them may have been in the way.
 const RUNS_BEFORE: usize = 20;
 /// How long the history may take for one question.
@@ -97,9 +99,36 @@ impl Records<'_> {
         }
         let asked = Operations::new().job(self.job.clone()).limit(OPERATIONS_READ);
         known.operations = reader.operations(asked).await?.operations;
+        self.add_named_runs(reader, first, last, &mut known).await?;
         known.was_there = self.was_there(reader, first.max(DateTime::UNIX_EPOCH).min(until)).await?;
         known.kept_since = self.kept_since(reader).await?;
         Ok(known)
+    }
+
+    /// Runs of triggers and backfills that name one of the instants, whenever they were asked for: the operations say
+    /// when, and the ids of their runs are of that time.
+    async fn add_named_runs(
+        &self,
+        reader: &Reader<'_>,
+        first: DateTime<Utc>,
+        last: DateTime<Utc>,
+        known: &mut Known,
+    ) -> Result<(), ExplainError> {
+        let names =
+            |operation: JobOperation| matches!(operation, JobOperation::Triggered | JobOperation::Backfilled);
+        let asked = known.operations.iter().filter(|one| names(one.operation) && one.detail.is_some());
+        let asked: Vec<_> = asked.map(|one| one.at).take(NAMING_READ).collect();
+        let range = first..later(last, TimeDelta::milliseconds(1));
+        for at in asked {
+            let of_range = RunHistory::new().fire_times(self.job.clone(), range.clone());
+            let then = of_range.from(earlier(at, BEFORE).max(DateTime::UNIX_EPOCH)).to(later(at, BEFORE));
+            for run in reader.runs(then.limit(HISTORY_PAGE_MAX)).await?.runs {
+                if known.runs.iter().all(|one| one.run != run.run) {
+                    known.runs.push(run);
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Those in a time, the newest first, and whether that is all of them.

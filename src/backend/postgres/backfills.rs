@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use callsheet_actors::{
     By, JobName, Term,
-    port::{BackfillId, BackfillMoved, BackfillProgress, BackfillPut, Backfills, LockError, StoredBackfill},
+    port::{
+        BackfillId, BackfillMoved, BackfillProgress, BackfillPut, BackfillStatus, Backfills, LockError,
+        StoredBackfill,
+    },
 };
 use chrono::{DateTime, Utc};
 use futures_util::{FutureExt, future::BoxFuture};
@@ -14,9 +17,15 @@ use super::{
     session::OpenSession,
     statement::{
         answer::read,
-        backfill::{self, ADVANCE, Advance, Asked, Backfill, CANCEL, CURSOR, Cancelled, Cursor, LIST, PUT},
+        backfill::{
+            self, ADVANCE, Advance, Asked, Backfill, CANCEL, CURSOR, Cancelled, Cursor, LIST, Listed, PUT,
+            ROWS,
+        },
     },
 };
+
+/// How often a new backfill is offered while others are, one of which is kept each time.
+const TURNS_MAX: usize = 100;
 
 pub(super) struct PostgresBackfills {
     pub(super) shared: Arc<Shared>,
@@ -28,8 +37,8 @@ impl PostgresBackfills {
         self.shared.session().ok_or_else(none)
     }
 
-    async fn listed(session: &Arc<OpenSession>, asked: &Asked<'_>) -> Result<Vec<StoredBackfill>, LockError> {
-        let rows = session.ask(LIST, &asked.list()).await?;
+    async fn stored(session: &Arc<OpenSession>, asked: &Asked<'_>) -> Result<Vec<StoredBackfill>, LockError> {
+        let rows = session.ask(ROWS, &asked.list()).await?;
         Ok(read(&rows, backfill::stored)?.into_iter().flatten().collect())
     }
 }
@@ -38,21 +47,35 @@ impl Backfills for PostgresBackfills {
     fn put<'a>(&'a self, asked: &'a StoredBackfill) -> BoxFuture<'a, Result<BackfillPut, LockError>> {
         async move {
             let session = self.session()?;
-            let rows = session.ask(PUT, &Backfill::of(session.asker(), asked).list()).await?;
-            let kept = read(&rows, backfill::kept)?.first() == Some(&true);
-            Ok(if kept { BackfillPut::Kept } else { BackfillPut::Full })
+            for _ in 0..TURNS_MAX {
+                let rows = session.ask(PUT, &Backfill::of(session.asker(), asked).list()).await?;
+                if let Some(put) = read(&rows, backfill::put)?.into_iter().flatten().next() {
+                    return Ok(put);
+                }
+            }
+            let reason = "backfills of the scope are asked for all the time, by others".to_owned();
+            Err(LockError::NotDone { reason })
         }
         .boxed()
     }
 
-    fn list<'a>(
+    fn rows<'a>(
         &'a self,
         job: Option<&'a JobName>,
         only_running: bool,
     ) -> BoxFuture<'a, Result<Vec<StoredBackfill>, LockError>> {
         async move {
             let session = self.session()?;
-            Self::listed(&session, &Asked::of(session.asker(), job, only_running)).await
+            Self::stored(&session, &Asked::of(session.asker(), job, only_running)).await
+        }
+        .boxed()
+    }
+
+    fn list<'a>(&'a self, job: Option<&'a JobName>) -> BoxFuture<'a, Result<Vec<BackfillStatus>, LockError>> {
+        async move {
+            let session = self.session()?;
+            let rows = session.ask(LIST, &Listed::of(session.asker(), job).list()).await?;
+            Ok(read(&rows, backfill::status)?.into_iter().flatten().collect())
         }
         .boxed()
     }
@@ -81,7 +104,7 @@ impl Backfills for PostgresBackfills {
                 Some((false, false)) => return Ok(BackfillMoved::Deposed),
                 Some((true, false)) | None => {}
             }
-            let now = Self::listed(&session, &Asked::one(session.asker(), backfill)).await?;
+            let now = Self::stored(&session, &Asked::one(session.asker(), backfill)).await?;
             Ok(BackfillMoved::Elsewhere(now.into_iter().next().map(Box::new)))
         }
         .boxed()
@@ -91,12 +114,12 @@ impl Backfills for PostgresBackfills {
         &'a self,
         backfill: BackfillId,
         by: Option<&'a By>,
-    ) -> BoxFuture<'a, Result<Option<StoredBackfill>, LockError>> {
+    ) -> BoxFuture<'a, Result<Option<BackfillStatus>, LockError>> {
         async move {
             let session = self.session()?;
             let asked = Cancelled::of(session.asker(), backfill, by);
             let rows = session.ask(CANCEL, &asked.list()).await?;
-            Ok(read(&rows, backfill::stored)?.into_iter().flatten().next())
+            Ok(read(&rows, backfill::status)?.into_iter().flatten().next())
         }
         .boxed()
     }

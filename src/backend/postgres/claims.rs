@@ -8,7 +8,6 @@ use callsheet_actors::{
     port::{ClaimRequest, LockError, Verdict},
 };
 use foldhash::HashMap;
-use futures_util::future::join5;
 use uuid::Uuid;
 
 use super::{
@@ -16,7 +15,7 @@ use super::{
     session::{OpenSession, StatementError},
     statement::{
         answer::{Answer, read},
-        claim::{self, Kind},
+        claim::{self, CLAIM_NAMED, Kind},
         claim_as_leader::{self, Ticks},
         claim_status::{self, FORMER_SESSION_LIVES, FormerSession, Granted},
         names,
@@ -100,7 +99,8 @@ impl OpenSession {
 
     /// Asks once for each claim, and answers those whose rows are there and not locked.
     pub(super) async fn claim_parts(self: &Arc<Self>, requests: &[&ClaimRequest]) -> Parts<Verdict> {
-        let [mut of_leader, mut rechecked, mut plain, mut full, mut keyed] = [const { Vec::new() }; 5];
+        let [mut of_leader, mut rechecked, mut plain, mut full, mut keyed, mut named] =
+            [const { Vec::new() }; 6];
         let term = requests.iter().find_map(|request| claim_as_leader::term(request));
         for (at, request) in requests.iter().enumerate() {
             match Way::of(request, term) {
@@ -109,21 +109,24 @@ impl OpenSession {
                 Way::Claimed(Kind::Plain) => plain.push(at),
                 Way::Claimed(Kind::Full) => full.push(at),
                 Way::Claimed(Kind::WithKey) => keyed.push(at),
+                Way::Claimed(Kind::Named) => named.push(at),
             }
         }
         of_leader.sort_unstable_by_key(|at| requests[*at].key.as_str());
         let group = |group: &[usize]| group.iter().map(|at| requests[*at]).collect::<Vec<_>>();
-        let groups = [&of_leader, &plain, &full, &keyed, &rechecked].map(|positions| group(positions));
+        let groups =
+            [&of_leader, &plain, &full, &keyed, &named, &rechecked].map(|positions| group(positions));
         // Sent together.
-        let (as_leader, plainly, fully, with_key, found) = join5(
+        let (as_leader, plainly, fully, with_key, by_name, found) = tokio::join!(
             self.claim_as_leader(term, &groups[0]),
             self.claim_runs(Kind::Plain, &groups[1]),
             self.claim_runs(Kind::Full, &groups[2]),
             self.claim_runs(Kind::WithKey, &groups[3]),
-            self.claim_status(&groups[4]),
-        )
-        .await;
-        vec![(of_leader, as_leader), (plain, plainly), (full, fully), (keyed, with_key), (rechecked, found)]
+            self.claim_runs(Kind::Named, &groups[4]),
+            self.claim_status(&groups[5]),
+        );
+        let claimed = [(plain, plainly), (full, fully), (keyed, with_key), (named, by_name)];
+        [(of_leader, as_leader), (rechecked, found)].into_iter().chain(claimed).collect()
     }
 
     async fn claim_as_leader(
@@ -148,7 +151,11 @@ impl OpenSession {
             return Ok(Vec::new());
         }
         let asked = claim::Claims::of(self.asker(), requests);
-        let rows = self.ask(kind.statement(&self.statements), kind.takes(&asked.list())).await?;
+        let list = asked.list();
+        let rows = match kind.statement(&self.statements) {
+            Some(prepared) => self.ask(prepared, kind.takes(&list)).await?,
+            None => self.ask(CLAIM_NAMED, kind.takes(&list)).await?,
+        };
         Ok(kind.answers(requests.len(), &rows)?)
     }
 

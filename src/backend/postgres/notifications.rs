@@ -111,12 +111,14 @@ enum Payload {
 struct WrittenRetry {
     run: Uuid,
     fire_time: Option<DateTime<Utc>>,
+    named: Option<DateTime<Utc>>,
     losses: u32,
 }
 
 impl From<WrittenRetry> for PendingRetry {
-    fn from(WrittenRetry { run, fire_time, losses }: WrittenRetry) -> Self {
-        Self { run: RunId::from(run), fire_time: fire_time.map(FireTime::new), losses }
+    fn from(WrittenRetry { run, fire_time, named, losses }: WrittenRetry) -> Self {
+        let [fire_time, named] = [fire_time, named].map(|at| at.map(FireTime::new));
+        Self { run: RunId::from(run), fire_time, named, losses }
     }
 }
 
@@ -197,7 +199,7 @@ mod tests {
             [(r#""2026-03-28T01:00:00.25+01:00""#, Some(FireTime::new(fire_time))), ("null", None)]
         {
             let written = format!(r#"{{"run": "{RUN}", "fire_time": {written_time}, "losses": 2}}"#);
-            let pending = PendingRetry { run, fire_time, losses: 2 };
+            let pending = PendingRetry { run, fire_time, named: None, losses: 2 };
             let payload = format!(r#"{{"owed": {{"job": "job", "owed": {written}}}}}"#);
             let job = JobName::new("job").unwrap();
             assert_eq!(

@@ -10,6 +10,7 @@ use std::{
 };
 
 use callsheet_actors::{DurationText, Faults, port::RecordsError};
+use futures_util::{FutureExt, future::BoxFuture};
 use redis::{
     AsyncConnectionConfig, Cmd, PushInfo, RedisConnectionInfo, RedisError, RedisResult, Value,
     aio::MultiplexedConnection,
@@ -24,10 +25,15 @@ use tokio::{
 use tokio_rustls::TlsConnector;
 
 use super::{
-    address::{Address, Host, Place},
-    failure::{TOO_OLD, of_connection, refused, unavailable},
+    address::{Address, Place},
+    failure::{TOO_OLD, is_answer, is_elsewhere, not_done, of_connection, refused, unavailable},
     script::Scripts,
-    settings::{CONNECT_TIMEOUT, Settings},
+    settings::Settings,
+};
+use crate::backend::{
+    address::Host,
+    checks::CONNECT_TIMEOUT,
+    link::{Connection, Connector, Judged},
 };
 
 /// How long one host may take to answer.
@@ -46,7 +52,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Send> Transport for T {}
 pub(super) type OnPush = Arc<dyn Fn(PushInfo) + Send + Sync>;
 
 /// A connection to a primary. It lives on the runtime on which it was made.
-pub(super) struct Connection {
+pub(super) struct RedisConnection {
     commands: MultiplexedConnection,
     pub(super) scripts: Scripts,
     /// Set once it is of no use any more.
@@ -54,7 +60,7 @@ pub(super) struct Connection {
     driver: AbortHandle,
 }
 
-impl Connection {
+impl RedisConnection {
     /// Asks the server one thing.
     pub(super) async fn ask(&self, command: &Cmd) -> RedisResult<Value> {
         self.commands.clone().send_packed_command(command).await.and_then(Value::extract_error)
@@ -65,19 +71,35 @@ impl Connection {
         self.commands.clone().subscribe(channel).await
     }
 
-    /// Whether it is of no use any more.
-    pub(super) fn is_over(&self) -> bool {
-        self.over.load(Ordering::Acquire)
-    }
-
-    /// Gives it up: whatever was asked and is not answered yet is unknown.
-    pub(super) fn give_up(&self) {
-        self.over.store(true, Ordering::Release);
-        self.driver.abort();
+    /// Asks for one value, and understands it.
+    pub(super) async fn ask_for<T: redis::FromRedisValue>(&self, command: &Cmd) -> RedisResult<Option<T>> {
+        Ok(redis::from_redis_value(self.ask(command).await?).ok())
     }
 }
 
-impl Drop for Connection {
+impl Connection for RedisConnection {
+    type Error = RedisError;
+
+    fn is_over(&self) -> bool {
+        self.over.load(Ordering::Acquire)
+    }
+
+    fn give_up(&self) {
+        self.over.store(true, Ordering::Release);
+        self.driver.abort();
+    }
+
+    fn judge(error: RedisError) -> Judged {
+        match (is_answer(&error), is_elsewhere(&error)) {
+            (true, false) => Judged::Answer(not_done(&error)),
+            (true, true) => Judged::Elsewhere(not_done(&error)),
+            // The connection broke.
+            (false, _) => Judged::Unknown,
+        }
+    }
+}
+
+impl Drop for RedisConnection {
     fn drop(&mut self) {
         self.driver.abort();
     }
@@ -92,11 +114,23 @@ impl Drop for Ends {
     }
 }
 
+impl Connector for Settings {
+    type Connection = RedisConnection;
+
+    fn deadline(&self) -> Duration {
+        Self::deadline(self)
+    }
+
+    fn connect(&self) -> BoxFuture<'_, Result<RedisConnection, RecordsError>> {
+        connect(self, None).boxed()
+    }
+}
+
 /// Connects to the primary.
 pub(super) async fn connect(
     settings: &Settings,
     on_push: Option<OnPush>,
-) -> Result<Connection, RecordsError> {
+) -> Result<RedisConnection, RecordsError> {
     let connecting = async {
         Faults::check(settings.faults()).map_err(|faults| refused(faults.to_string()))?;
         let address = settings.address().map_err(|fault| refused(fault.to_string()))?;
@@ -122,7 +156,7 @@ struct Attempt<'a> {
 }
 
 impl Attempt<'_> {
-    async fn first_primary(&self, hosts: &[Host]) -> Result<Connection, RecordsError> {
+    async fn first_primary(&self, hosts: &[Host]) -> Result<RedisConnection, RecordsError> {
         let mut reason = unavailable("the URL names no host");
         for host in hosts {
             match self.connect_to(Some(host)).await {
@@ -134,7 +168,7 @@ impl Attempt<'_> {
     }
 
     /// Connects to a host, or the socket, and looks whether it is of use.
-    async fn connect_to(&self, host: Option<&Host>) -> Result<Connection, RecordsError> {
+    async fn connect_to(&self, host: Option<&Host>) -> Result<RedisConnection, RecordsError> {
         let mut host = host.cloned();
         for _ in 0..=MOVES_MAX {
             let shown = host.as_ref().map_or_else(|| "the socket".to_owned(), Host::to_string);
@@ -158,7 +192,7 @@ impl Attempt<'_> {
         host: Option<&Host>,
         shown: &str,
         of_server: bool,
-    ) -> Result<Connection, RecordsError> {
+    ) -> Result<RedisConnection, RecordsError> {
         let transport = self.transport(host, shown).await?;
         let mut login = RedisConnectionInfo::default()
             .set_protocol(redis::ProtocolVersion::RESP3)
@@ -188,7 +222,7 @@ impl Attempt<'_> {
             let _ends = ends;
             driver.await;
         });
-        Ok(Connection { commands, scripts: Scripts::default(), over, driver: driver.abort_handle() })
+        Ok(RedisConnection { commands, scripts: Scripts::default(), over, driver: driver.abort_handle() })
     }
 
     async fn transport(&self, host: Option<&Host>, shown: &str) -> Result<Box<dyn Transport>, RecordsError> {
@@ -249,7 +283,7 @@ impl Attempt<'_> {
     }
 
     /// Refuses a server that cannot coordinate.
-    async fn inspect(&self, mut connection: Connection, shown: &str) -> Result<Found, RecordsError> {
+    async fn inspect(&self, mut connection: RedisConnection, shown: &str) -> Result<Found, RecordsError> {
         let asked = |error: &RedisError| of_connection(error, shown);
         let info = connection.ask(&redis::cmd("INFO")).await.map_err(|error| asked(&error))?;
         let info: String = redis::from_redis_value(info).map_err(|_| refused(TOO_OLD))?;
@@ -275,7 +309,7 @@ impl Attempt<'_> {
 }
 
 enum Found {
-    Primary(Connection),
+    Primary(RedisConnection),
     /// Another server of the cluster has the keys of the scope.
     Moved(Host),
 }

@@ -3,18 +3,10 @@
 use callsheet_actors::{adapter::one_line, port::RecordsError};
 use redis::{ErrorKind, RedisError};
 
+pub(super) use crate::backend::link::{refused, unavailable};
+
 /// The longest message of the server that is quoted, in bytes.
 const MESSAGE_MAX: usize = 512;
-
-/// What waiting may cure.
-pub(super) fn unavailable(reason: impl Into<String>) -> RecordsError {
-    RecordsError::Unavailable { reason: reason.into() }
-}
-
-/// What somebody has to change.
-pub(super) fn refused(reason: impl Into<String>) -> RecordsError {
-    RecordsError::Refused { reason: reason.into() }
-}
 
 /// An answer that this version does not understand.
 pub(super) fn not_understood(what: &str) -> RecordsError {

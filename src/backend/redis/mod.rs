@@ -5,15 +5,14 @@
 //! are keys that expire.
 //!
 //! * `records`: the port. `script`, and `commit.lua`, `list.lua`, `renew.lua`: what runs on the server.
-//! * `link`: the connection that there is, and the deadline of every call. `connection`: one connection, and
-//!   whether the server at its end is of use. `hints`: what nodes tell each other, over a second one.
+//! * `connection`: one connection, and whether the server at its end is of use. `hints`: what nodes tell each
+//!   other, over a second one.
 //! * `settings`, `address`, `failure`: what a node is told, and what it says when it fails.
 
 mod address;
 mod connection;
 mod failure;
 mod hints;
-mod link;
 mod records;
 mod script;
 mod settings;

@@ -17,15 +17,14 @@ use callsheet_actors::port::{
 use chrono::{DateTime, Utc};
 use futures_util::{FutureExt, future::BoxFuture};
 use redis::{Cmd, RedisWrite, Value};
-use uuid::Uuid;
 
 use super::{
     failure::not_understood,
-    hints::{HINT, Hints},
-    link::{Link, ask},
+    hints::{HINT, RedisEar},
     script::{Script, run},
     settings::Settings,
 };
+use crate::backend::{hints::Hints, link::Link, random::random};
 
 /// What one call may hold. The server does nothing else meanwhile: a commit of this size takes it a few
 /// milliseconds.
@@ -48,8 +47,8 @@ const VERSION_BYTES: usize = 8;
 
 /// The records of a scope on a Redis server.
 pub(super) struct RedisRecords {
-    link: Arc<Link>,
-    hints: Hints,
+    link: Arc<Link<Settings>>,
+    hints: Hints<RedisEar>,
     keys: Keys,
     versions: Versions,
 }
@@ -75,15 +74,9 @@ impl RedisRecords {
             prefix,
         };
         let (seed, versions) = (random(), Versions(AtomicU64::new(random())));
-        Self { link: Link::new(settings.clone(), seed), hints: Hints::new(settings, seed), keys, versions }
+        let hints = Hints::new(RedisEar(settings.clone()), seed);
+        Self { link: Link::new(settings, seed), hints, keys, versions }
     }
-}
-
-/// 64 random bits.
-fn random() -> u64 {
-    // Six bits of the 128 are always the same.
-    let (one, other) = Uuid::new_v4().as_u64_pair();
-    one ^ other.rotate_left(32)
 }
 
 impl Versions {
@@ -288,7 +281,8 @@ impl Records for RedisRecords {
         async move {
             let mut command = redis::cmd("DEL");
             command.arg(self.keys.session(session));
-            let deleted = self.link.call(async |connection| ask::<u64>(connection, &command).await).await?;
+            let deleted =
+                self.link.call(async |connection| connection.ask_for::<u64>(&command).await).await?;
             deleted.map(|_| ()).ok_or_else(|| not_understood("DEL"))
         }
         .boxed()

@@ -2,7 +2,7 @@
 
 use redis::{Cmd, ErrorKind, RedisResult, ServerErrorKind, Value};
 
-use super::connection::Connection;
+use super::connection::RedisConnection;
 
 /// What a script does stands in its file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,7 +32,7 @@ pub(super) struct Scripts([String; 4]);
 
 impl Scripts {
     /// Makes the scripts known to the server.
-    pub(super) async fn load(connection: &Connection) -> RedisResult<Self> {
+    pub(super) async fn load(connection: &RedisConnection) -> RedisResult<Self> {
         let mut scripts = Self::default();
         for script in Script::ALL {
             let mut load = redis::cmd("SCRIPT");
@@ -47,7 +47,7 @@ impl Scripts {
 /// Runs a script with the keys and arguments that `write` writes. A server that has forgotten it, which does
 /// nothing then, is told it again.
 pub(super) async fn run(
-    connection: &Connection,
+    connection: &RedisConnection,
     script: Script,
     write: impl Fn(&mut Cmd),
 ) -> RedisResult<Value> {

@@ -2,24 +2,20 @@
 
 use std::{fmt, time::Duration};
 
-use callsheet_actors::{CALL_DEADLINE, DurationText, Fault, metrics::SCOPE_LABEL_LOCAL};
+use callsheet_actors::Fault;
 use rustls::ClientConfig;
 
 use super::address::{self, Address};
-use crate::backend::certificates::Certificates;
+use crate::backend::{
+    certificates::Certificates,
+    checks::{Checks, deadline_of, with_authority},
+};
 
 /// The lease unless given.
 pub(super) const LEASE_DEFAULT: Duration = Duration::from_secs(5);
 const LEASE_MIN: Duration = Duration::from_secs(1);
-const LEASE_MAX: Duration = Duration::from_hours(1);
 /// The longest deadline unless given.
 const DEADLINE_DEFAULT: Duration = Duration::from_secs(2);
-const DEADLINE_MIN: Duration = Duration::from_millis(50);
-/// The longest scope, in bytes.
-const SCOPE_MAX: usize = 100;
-/// How long all of an attempt to connect may take: a little less than the engine waits, so that the reason is
-/// known.
-pub(super) const CONNECT_TIMEOUT: Duration = CALL_DEADLINE.saturating_sub(Duration::from_millis(500));
 
 #[derive(Clone)]
 pub(super) struct Settings {
@@ -48,9 +44,7 @@ impl Settings {
 
     /// How long one call may take. One that was not answered can be repeated while the lease lasts.
     pub(super) fn deadline(&self) -> Duration {
-        let deadline = self.deadline.unwrap_or_else(|| DEADLINE_DEFAULT.min(self.lease / 5 * 2));
-        // One that is out of range is refused.
-        deadline.clamp(DEADLINE_MIN, CALL_DEADLINE)
+        deadline_of(self.deadline, DEADLINE_DEFAULT, self.lease)
     }
 
     pub(super) fn address(&self) -> Result<&Address, Fault> {
@@ -62,63 +56,19 @@ impl Settings {
         if !self.address()?.encrypted {
             return Ok(None);
         }
-        let mut certificates = self.certificates.clone();
-        if !certificates.has_authority() {
-            certificates.trust_system();
-        }
-        certificates.client_config().map(Some)
+        with_authority(&self.certificates).client_config().map(Some)
     }
 
     pub(super) fn faults(&self) -> Vec<Fault> {
-        let mut faults = Vec::new();
-        let mut fault = |what: &str, value: &str, rule: &str, cure: &str| {
-            faults.push(Fault::new(format!("redis: {what}"), value, rule, cure));
-        };
-        if self.scope.trim().is_empty() {
-            let rule = "a scope is not empty: nodes of one scope share leader and jobs";
-            fault("scope", &self.scope, rule, "name the application: Redis::new(\"billing\", url)");
-        }
-        if self.scope.len() > SCOPE_MAX || self.scope.chars().any(char::is_control) {
-            let rule = "a scope has at most 100 bytes and no control characters";
-            fault("scope", "…", rule, "choose a shorter, plain name");
-        }
-        if self.scope.starts_with('_') {
-            let rule = format!(
-                "scopes that begin with `_` are reserved: {SCOPE_LABEL_LOCAL} is that of the embedded backend in metrics"
-            );
-            fault("scope", &self.scope, &rule, "begin it with another character");
-        }
-        if self.lease < LEASE_MIN || self.lease > LEASE_MAX {
-            let value = DurationText(self.lease).to_string();
-            let rule = "a lease is at least 1 s and at most 1 h";
-            fault("lease", &value, rule, "choose another one; 5 s is the default");
-        }
-        if let Some(deadline) = self.deadline {
-            let most = CALL_DEADLINE.min(self.lease / 2);
-            if deadline < DEADLINE_MIN || deadline > most {
-                let value = DurationText(deadline).to_string();
-                let rule = "a deadline is at least 50 ms, at most 5 s, and at most half of the lease";
-                fault("deadline", &value, rule, "choose another one, or a longer lease");
-            }
-        }
+        let mut checks = Checks::of("redis");
+        checks.scope(&self.scope, "Redis::new(\"billing\", url)");
+        checks.lease(self.lease, LEASE_MIN, LEASE_DEFAULT);
+        checks.deadline(self.deadline, self.lease);
         match &self.address {
-            Ok(address) if !address.encrypted && self.certificates.has_certificate() => {
-                let rule = "a connection that is not encrypted shows no certificate";
-                fault(
-                    "url",
-                    address::NOT_SHOWN,
-                    rule,
-                    "begin it with rediss://, or leave the certificate out",
-                );
-            }
-            Ok(address) if !address.encrypted && self.certificates.has_authority() => {
-                let rule = "a connection that is not encrypted verifies no certificate";
-                fault("url", address::NOT_SHOWN, rule, "begin it with rediss://, or leave the authority out");
-            }
-            Ok(_) => faults.extend(self.tls().err()),
-            Err(fault) => faults.push(fault.clone()),
+            Ok(address) => checks.certificates(&self.certificates, address.encrypted, "rediss://"),
+            Err(fault) => checks.faults.push(fault.clone()),
         }
-        faults
+        checks.faults
     }
 
     /// The beginning of all keys and of the channel. The braces put them onto one server of a cluster.
@@ -150,7 +100,7 @@ mod tests {
 
         assert_eq!(deadline(Duration::from_secs(1)), Duration::from_millis(400));
         assert_eq!(deadline(LEASE_DEFAULT), Duration::from_secs(2));
-        assert_eq!(deadline(LEASE_MAX), Duration::from_secs(2));
+        assert_eq!(deadline(Duration::from_hours(1)), Duration::from_secs(2));
     }
 
     #[test]

@@ -59,8 +59,11 @@ pub(crate) enum Moved {
 pub(crate) enum Asked {
     /// It has started, or does as soon as the node has room for it.
     Started,
-    /// The run was granted before. It has ended, or goes on by itself.
-    RanBefore,
+    /// The run was granted before.
+    RanBefore {
+        /// How it ended; `None` if it has not, as far as the store knows: it goes on, here or elsewhere.
+        outcome: Option<Outcome>,
+    },
     /// Not now: its key is held, the job is paused, the store did not answer.
     NotNow,
 }
@@ -94,14 +97,23 @@ enum Stage {
     Asked,
     /// It started here.
     Started,
+    /// It started otherwise, and its end is to be asked for at this reading.
+    GoesOn(Duration),
+}
+
+impl Stage {
+    fn has_started(self) -> bool {
+        match self {
+            Self::Started | Self::GoesOn(_) => true,
+            Self::Waiting(_) | Self::Asked => false,
+        }
+    }
 }
 
 #[derive(Debug)]
 struct InFlight {
     stage: Stage,
     again: Backoff,
-    /// How the run ended, as far as this node knows; the store is to confirm it.
-    outcome: Option<Outcome>,
 }
 
 #[derive(Debug)]
@@ -119,8 +131,8 @@ pub(crate) struct BackfillMachine {
     /// As the store has it, as far as is known.
     stored: StoredBackfill,
     in_flight: BTreeMap<u32, InFlight>,
-    /// Those in flight whose runs have ended, and how if it is known; the row does not say so yet.
-    ended: BTreeMap<u32, Option<Outcome>>,
+    /// Those in flight whose runs have ended, and how; the row does not say so yet.
+    ended: BTreeMap<u32, Outcome>,
     moving: Move,
     move_again: Backoff,
     /// Nothing is taken up before this reading.
@@ -132,17 +144,17 @@ pub(crate) struct BackfillMachine {
 impl BackfillMachine {
     /// Goes on with a backfill where its row says. What is in flight may have been granted, or not.
     pub(crate) fn new(stored: StoredBackfill, now: Duration, seed: u64) -> Self {
-        let take_at = if stored.progress.taken == 0 { now } else { now.saturating_add(stored.spacing) };
         let mut machine = Self {
             stored,
             in_flight: BTreeMap::new(),
             ended: BTreeMap::new(),
             moving: Move::None,
             move_again: Backoff::new(AGAIN_MIN, AGAIN_MAX, seed),
-            take_at,
+            take_at: now,
             seed,
             is_over: false,
         };
+        machine.space(now, machine.stored.since_start);
         machine.follow_row(now);
         machine
     }
@@ -160,7 +172,7 @@ impl BackfillMachine {
             // The answer that is awaited says what the row is.
             BackfillInput::Read(_) | BackfillInput::Gone if matches!(self.moving, Move::Asked(_)) => {}
             BackfillInput::Gone => self.stop(&mut effects),
-            BackfillInput::Read(row) => self.adopt(now, row),
+            BackfillInput::Read(row) => self.adopt_read(now, row),
             BackfillInput::Moved(moved) => self.on_moved(now, moved, &mut effects),
             BackfillInput::Asked { nth, answer } => self.on_asked(now, nth, answer),
             BackfillInput::Ended { nth, outcome } => self.on_ended(now, nth, outcome),
@@ -175,7 +187,7 @@ impl BackfillMachine {
             return None;
         }
         let asks = self.in_flight.values().filter_map(|one| match one.stage {
-            Stage::Waiting(at) => Some(at),
+            Stage::Waiting(at) | Stage::GoesOn(at) => Some(at),
             Stage::Asked | Stage::Started => None,
         });
         let moves = match self.moving {
@@ -194,7 +206,7 @@ impl BackfillMachine {
                 let row = StoredBackfill { progress: asked, ..self.stored.clone() };
                 self.adopt(now, row);
             }
-            Moved::Elsewhere(Some(row)) => self.adopt(now, *row),
+            Moved::Elsewhere(Some(row)) => self.adopt_read(now, *row),
             Moved::Elsewhere(None) | Moved::Deposed => self.stop(effects),
             Moved::Unknown => self.moving = Move::Again(now.saturating_add(self.move_again.failed())),
         }
@@ -213,9 +225,12 @@ impl BackfillMachine {
                 one.stage = Stage::Started;
                 self.take_at = self.take_at.max(now.saturating_add(self.stored.spacing));
             }
-            Asked::RanBefore => {
+            Asked::RanBefore { outcome: Some(outcome) } => {
                 one.stage = Stage::Started;
-                self.ended.insert(nth, one.outcome);
+                self.ended.insert(nth, outcome);
+            }
+            Asked::RanBefore { outcome: None } => {
+                one.stage = Stage::GoesOn(now.saturating_add(one.again.failed()));
             }
             Asked::NotNow => one.stage = Stage::Waiting(now.saturating_add(one.again.failed())),
         }
@@ -223,15 +238,29 @@ impl BackfillMachine {
 
     fn on_ended(&mut self, now: Duration, nth: u32, outcome: Outcome) {
         let Some(one) = self.in_flight.get_mut(&nth) else { return };
-        one.outcome = Some(outcome);
         match outcome {
-            // It may have been dropped before it was granted: the store knows.
+            // It may have been dropped before it was granted, or goes on with another attempt: the store knows.
             Outcome::Cancelled | Outcome::Lost => {
                 one.stage = Stage::Waiting(now.saturating_add(one.again.failed()));
             }
             Outcome::Succeeded | Outcome::Failed | Outcome::Panicked | Outcome::TimedOut => {
-                self.ended.insert(nth, Some(outcome));
+                self.ended.insert(nth, outcome);
             }
+        }
+    }
+
+    /// Adopts what the store says of the row.
+    fn adopt_read(&mut self, now: Duration, row: StoredBackfill) {
+        let since_start = row.since_start;
+        self.adopt(now, row);
+        self.space(now, since_start);
+    }
+
+    /// Nothing is taken up before the last start, as the store has just said, is long enough ago.
+    fn space(&mut self, now: Duration, since_start: Option<Duration>) {
+        if let Some(since) = since_start {
+            let left = self.stored.spacing.saturating_sub(since);
+            self.take_at = self.take_at.max(now.saturating_add(left));
         }
     }
 
@@ -249,7 +278,7 @@ impl BackfillMachine {
         self.ended.retain(|nth, _| in_flight.contains(nth));
         for nth in in_flight {
             let again = Backoff::new(AGAIN_MIN, AGAIN_MAX, self.seed ^ u64::from(*nth));
-            let taken_up = InFlight { stage: Stage::Waiting(now), again, outcome: None };
+            let taken_up = InFlight { stage: Stage::Waiting(now), again };
             self.in_flight.entry(*nth).or_insert(taken_up);
         }
     }
@@ -276,11 +305,12 @@ impl BackfillMachine {
         }
     }
 
-    /// Asks for what is in flight and may not have been granted.
+    /// Asks for what is in flight and may not have been granted, or may have ended.
     fn ask(&mut self, now: Duration, effects: &mut Vec<BackfillEffect>) {
         for (nth, one) in &mut self.in_flight {
             let at = usize::try_from(*nth).unwrap_or(usize::MAX);
-            let (Stage::Waiting(not_before), Some(fire_time)) = (one.stage, self.stored.fire_times.get(at))
+            let (Stage::Waiting(not_before) | Stage::GoesOn(not_before), Some(fire_time)) =
+                (one.stage, self.stored.fire_times.get(at))
             else {
                 continue;
             };
@@ -296,7 +326,7 @@ impl BackfillMachine {
     fn next_progress(&self, now: Duration) -> BackfillProgress {
         let mut next = self.stored.progress.clone();
         next.in_flight.retain(|nth| !self.ended.contains_key(nth));
-        let failed = self.ended.values().flatten().filter(|outcome| **outcome != Outcome::Succeeded).count();
+        let failed = self.ended.values().filter(|outcome| **outcome != Outcome::Succeeded).count();
         next.failed = next.failed.saturating_add(u32::try_from(failed).unwrap_or(u32::MAX));
         while self.take_at <= now && self.has_room(&next) {
             next.in_flight.push(next.taken);
@@ -315,8 +345,7 @@ impl BackfillMachine {
     fn has_room(&self, progress: &BackfillProgress) -> bool {
         let in_flight = u32::try_from(progress.in_flight.len()).unwrap_or(u32::MAX);
         // Who spaces starts waits for each: those that waited for one key would start together.
-        let all_started =
-            |nth: &u32| self.in_flight.get(nth).is_some_and(|one| matches!(one.stage, Stage::Started));
+        let all_started = |nth: &u32| self.in_flight.get(nth).is_some_and(|one| one.stage.has_started());
         progress.taken < self.stored.ticks()
             && in_flight < self.stored.max_concurrent
             && (self.stored.spacing.is_zero() || progress.in_flight.iter().all(all_started))
@@ -365,6 +394,10 @@ mod tests {
 
     fn started(nth: u32) -> BackfillInput {
         BackfillInput::Asked { nth, answer: Asked::Started }
+    }
+
+    fn ran_before(nth: u32, outcome: Option<Outcome>) -> BackfillInput {
+        BackfillInput::Asked { nth, answer: Asked::RanBefore { outcome } }
     }
 
     fn ended(nth: u32, outcome: Outcome) -> BackfillInput {
@@ -463,7 +496,8 @@ mod tests {
             assert_eq!(machine.step(NOW, ended(0, outcome)), []);
             let later = machine.wakes_at().unwrap();
             assert_eq!(machine.step(later, BackfillInput::WakeUp), [ask(&machine, 0)]);
-            let before = BackfillInput::Asked { nth: 0, answer: Asked::RanBefore };
+            let answer = Asked::RanBefore { outcome: Some(outcome) };
+            let before = BackfillInput::Asked { nth: 0, answer };
             let finished =
                 BackfillProgress { state: BackfillState::Finished, failed: 1, ..progress(2, 1, &[]) };
             assert_eq!(machine.step(later, before), [BackfillEffect::Move(finished)], "{outcome}");
@@ -476,8 +510,62 @@ mod tests {
         let mut machine = machine(taken);
 
         assert_eq!(machine.step(NOW, BackfillInput::WakeUp), [ask(&machine, 2)]);
-        let before = BackfillInput::Asked { nth: 2, answer: Asked::RanBefore };
-        assert_eq!(machine.step(NOW, before), [BackfillEffect::Move(progress(6, 4, &[3]))]);
+        let before = ran_before(2, Some(Outcome::Failed));
+        let next = BackfillProgress { failed: 1, ..progress(6, 4, &[3]) };
+        assert_eq!(machine.step(NOW, before), [BackfillEffect::Move(next)], "how it ended is known");
+    }
+
+    #[test]
+    fn a_run_that_goes_on_elsewhere_stays_in_flight_until_it_has_ended() {
+        let taken = StoredBackfill { progress: progress(5, 3, &[2]), ..row(4) };
+        let mut machine = machine(taken);
+        machine.step(NOW, BackfillInput::WakeUp);
+
+        let mut now = NOW;
+        for _ in 0..5 {
+            assert_eq!(machine.step(now, ran_before(2, None)), []);
+            now = machine.wakes_at().expect("it asks again");
+            assert_eq!(machine.step(now, BackfillInput::WakeUp), [ask(&machine, 2)]);
+        }
+
+        let next = machine.step(now, ran_before(2, Some(Outcome::Succeeded)));
+        assert_eq!(next, [BackfillEffect::Move(progress(6, 4, &[3]))]);
+    }
+
+    #[test]
+    fn what_goes_on_elsewhere_has_started_and_keeps_no_other_from_it() {
+        let spacing = Duration::from_secs(10);
+        let taken = StoredBackfill { progress: progress(5, 1, &[0]), max_concurrent: 2, spacing, ..row(4) };
+        let mut machine = machine(StoredBackfill { since_start: Some(spacing), ..taken });
+        machine.step(NOW, BackfillInput::WakeUp);
+
+        let next = machine.step(NOW, ran_before(0, None));
+
+        assert_eq!(next, [BackfillEffect::Move(progress(6, 2, &[0, 1]))]);
+    }
+
+    #[test]
+    fn the_spacing_goes_on_with_the_next_leader() {
+        let spacing = Duration::from_hours(24);
+        let hour = Duration::from_hours(1);
+        for (since_start, left) in [
+            (None, Duration::ZERO),
+            (Some(hour * 5), hour * 19),
+            (Some(hour * 24), Duration::ZERO),
+            (Some(hour * 50), Duration::ZERO),
+            // The store's clock was set back.
+            (Some(Duration::ZERO), spacing),
+        ] {
+            let stored = StoredBackfill { progress: progress(4, 2, &[]), spacing, since_start, ..row(4) };
+            let mut machine = machine(stored);
+            let early = machine.step(NOW, BackfillInput::WakeUp);
+            assert_eq!(early.is_empty(), !left.is_zero(), "{since_start:?}");
+            if !left.is_zero() {
+                assert_eq!(machine.wakes_at(), Some(NOW + left), "{since_start:?}");
+                let next = machine.step(NOW + left, BackfillInput::WakeUp);
+                assert_eq!(next, [BackfillEffect::Move(progress(5, 3, &[2]))]);
+            }
+        }
     }
 
     #[test]

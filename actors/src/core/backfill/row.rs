@@ -39,6 +39,8 @@ pub struct StoredBackfill {
     pub fire_times: Arc<[FireTime]>,
     /// How far it is.
     pub progress: BackfillProgress,
+    /// How long ago a run of it was granted last, by the store's clock when it answered; `None` if none was.
+    pub since_start: Option<Duration>,
 }
 
 /// How far a backfill is.
@@ -51,10 +53,10 @@ pub struct BackfillProgress {
     pub state: BackfillState,
     /// How many of its fire times, from the first on, were taken up: the cursor.
     pub taken: u32,
-    /// Those of them of which it is not known that their runs have ended, in their order: at most as many as
+    /// Those of them whose runs have not ended, as far as the leader knows, in their order: at most as many as
     /// may run at a time.
     pub in_flight: Vec<u32>,
-    /// How many of its runs are known not to have succeeded.
+    /// How many of its runs have ended without success.
     pub failed: u32,
 }
 
@@ -112,6 +114,7 @@ impl StoredBackfill {
             left_out: 0,
             fire_times,
             progress: BackfillProgress::new(),
+            since_start: None,
         }
     }
 
@@ -130,10 +133,18 @@ impl StoredBackfill {
         self.progress.state == BackfillState::Running
     }
 
-    /// Whether the store must know if this run of it was granted: see [`Backfills`](crate::port::Backfills).
+    /// Whether this run of it may be granted, or was: see [`Backfills`](crate::port::Backfills).
     pub fn has_in_flight(&self, run: RunId) -> bool {
         let of_this = BackfillId::of_run(run).filter(|(backfill, _)| *backfill == self.id);
         self.is_running() && of_this.is_some_and(|(_, nth)| self.progress.in_flight.contains(&nth))
+    }
+
+    /// The fire times that have a run, or are to get one: of a backfill that is over, those whose runs have ended.
+    pub fn taken_fire_times(&self) -> impl Iterator<Item = FireTime> {
+        let BackfillProgress { taken, in_flight, .. } = &self.progress;
+        let is_taken = |nth: u32| nth < *taken && !in_flight.contains(&nth);
+        let numbered = (0..).zip(self.fire_times.iter());
+        numbered.filter(move |(nth, _)| self.is_running() || is_taken(*nth)).map(|(_, fire_time)| *fire_time)
     }
 }
 
@@ -145,6 +156,9 @@ pub enum BackfillPut {
     Kept,
     /// As many are open as may be: [`BACKFILLS_OPEN_MAX`](super::BACKFILLS_OPEN_MAX).
     Full,
+    /// A backfill of the job that is running has one of its fire times, and it is not to run them
+    /// [again](StoredBackfill::again): somebody else was faster. Leave these out, and ask once more.
+    Overlaps,
 }
 
 /// What a store answers to a change of a backfill's progress.

@@ -1,10 +1,6 @@
 //! A random walk: a store, leaders that die at any step, answers that are lost, and one backfill.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use chrono::{DateTime, TimeDelta, Utc};
 
@@ -44,7 +40,7 @@ struct World {
     pending: Vec<BackfillEffect>,
     /// How often each run was granted, and when it started.
     granted: BTreeMap<RunId, Duration>,
-    ended: BTreeSet<RunId>,
+    ended: BTreeMap<RunId, Outcome>,
     /// Runs that the present leader started, whose ends it hears.
     heard: BTreeMap<RunId, u32>,
     chance: Chance,
@@ -63,7 +59,7 @@ impl World {
         let spacing = Duration::from_secs(if chance.one_in(2) { 0 } else { 5 });
         let row = StoredBackfill { max_concurrent, spacing, ..row };
         let machine = BackfillMachine::new(row.clone(), Duration::ZERO, seed);
-        let (granted, ended, heard) = (BTreeMap::new(), BTreeSet::new(), BTreeMap::new());
+        let (granted, ended, heard) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
         Self { row, now: Duration::ZERO, machine, pending: Vec::new(), granted, ended, heard, chance }
     }
 
@@ -83,8 +79,14 @@ impl World {
         }
         self.heard.clear();
         let seed = self.chance.below(u64::MAX);
-        self.machine = BackfillMachine::new(self.row.clone(), self.now, seed);
+        self.machine = BackfillMachine::new(self.read(), self.now, seed);
         self.feed(BackfillInput::WakeUp);
+    }
+
+    /// The row, as the store answers it.
+    fn read(&self) -> StoredBackfill {
+        let since_start = self.granted.values().max().map(|last| self.now - *last);
+        StoredBackfill { since_start, ..self.row.clone() }
     }
 
     /// Whether the run starts by this.
@@ -92,7 +94,7 @@ impl World {
         if self.granted.contains_key(&run) {
             return false;
         }
-        let in_progress = self.granted.keys().filter(|run| !self.ended.contains(run)).count();
+        let in_progress = self.granted.keys().filter(|run| !self.ended.contains_key(run)).count();
         assert!(in_progress < self.row.max_concurrent as usize, "too many at a time");
         if let Some(last) = self.granted.values().max() {
             assert!(*last + self.row.spacing <= self.now, "too soon after the one before");
@@ -103,11 +105,14 @@ impl World {
 
     fn write(&mut self, next: BackfillProgress) -> Moved {
         if self.row.progress.revision + 1 != next.revision || !self.row.is_running() {
-            return Moved::Elsewhere(Some(Box::new(self.row.clone())));
+            return Moved::Elsewhere(Some(Box::new(self.read())));
         }
         for nth in &self.row.progress.in_flight {
             let gone = !next.in_flight.contains(nth);
-            assert!(!gone || self.ended.contains(&self.row.id.run(*nth)), "{nth} is let go before its end");
+            assert!(
+                !gone || self.ended.contains_key(&self.row.id.run(*nth)),
+                "{nth} is let go before its end"
+            );
         }
         self.row.progress = next;
         Moved::Done
@@ -130,8 +135,7 @@ impl World {
             }
             BackfillEffect::Ask { nth, run, .. } => {
                 let answer = if self.granted.contains_key(&run) {
-                    // In progress: its key is held, by itself.
-                    if self.ended.contains(&run) { Asked::RanBefore } else { Asked::NotNow }
+                    Asked::RanBefore { outcome: self.ended.get(&run).copied() }
                 } else if self.chance.one_in(4) {
                     Asked::NotNow
                 } else {
@@ -148,11 +152,11 @@ impl World {
 
     fn end_a_run(&mut self) {
         let in_progress: Vec<_> =
-            self.granted.keys().filter(|run| !self.ended.contains(run)).copied().collect();
+            self.granted.keys().filter(|run| !self.ended.contains_key(run)).copied().collect();
         let Some(run) = in_progress.first() else { return };
-        self.ended.insert(*run);
+        let outcome = Outcome::ALL[usize::try_from(self.chance.below(6)).unwrap()];
+        self.ended.insert(*run, outcome);
         if let Some(nth) = self.heard.remove(run) {
-            let outcome = Outcome::ALL[usize::try_from(self.chance.below(6)).unwrap()];
             self.feed(BackfillInput::Ended { nth, outcome });
         }
     }
@@ -168,7 +172,7 @@ impl World {
                     self.take_over();
                     take_overs += 1;
                 }
-                9 => self.feed(BackfillInput::Read(self.row.clone())),
+                9 => self.feed(BackfillInput::Read(self.read())),
                 _ => {
                     let jump = Duration::from_millis(self.chance.below(8_000));
                     self.now = self.machine.wakes_at().unwrap_or(self.now).max(self.now + jump);
@@ -179,6 +183,8 @@ impl World {
         assert_eq!(self.row.progress.state, BackfillState::Finished, "seed {seed}");
         assert_eq!(self.granted.len(), self.row.fire_times.len(), "seed {seed}: each once");
         assert_eq!(self.ended.len(), self.granted.len(), "seed {seed}");
+        let failed = self.ended.values().filter(|outcome| **outcome != Outcome::Succeeded).count();
+        assert_eq!(self.row.progress.failed as usize, failed, "seed {seed}: whoever saw the ends");
         take_overs
     }
 }

@@ -71,6 +71,7 @@ impl JobMachine {
             // No refusals.
             Verdict::Granted { .. }
             | Verdict::GrantedBefore
+            | Verdict::RanBefore { .. }
             | Verdict::Locked { .. }
             | Verdict::Unavailable { .. } => {}
         }

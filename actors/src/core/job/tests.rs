@@ -1,5 +1,6 @@
 //! The machine as a table: no runtime, no clock. Hours are of one day in 2026, in UTC.
 
+mod backfills;
 mod contract;
 mod endings;
 mod forecast;
@@ -281,7 +282,7 @@ fn asked_again(policies: Policies) -> (Rehearsal, RunId) {
 }
 
 fn pending_retry(run: RunId, losses: u32) -> PendingRetry {
-    PendingRetry { run, fire_time: Some(FireTime::new(at("01:00"))), losses }
+    PendingRetry { run, fire_time: Some(FireTime::new(at("01:00"))), named: None, losses }
 }
 
 /// A job that retries what is lost.

@@ -154,7 +154,8 @@ impl UnscheduledRun {
     /// The actor that waited in the caller's name died. Answers whether the store is still to say what became
     /// of it.
     pub(super) fn forget_caller(&mut self) -> bool {
-        if !self.has_caller() {
+        // The leader asks again for a run of a backfill: if it was granted, it is to start.
+        if !self.has_caller() || (self.is_of_backfill() && !self.is_waiting()) {
             return true;
         }
         self.cause = Cause::Trigger(Caller::ToldNo);
@@ -360,7 +361,7 @@ mod tests {
     }
 
     fn loss(dropped: bool) -> UnscheduledRun {
-        let retry = PendingRetry { run: run(), fire_time: None, losses: 2 };
+        let retry = PendingRetry { run: run(), fire_time: None, named: None, losses: 2 };
         UnscheduledRun::new(run(), Cause::RetriedLoss(RetriedLoss { retry, dropped }))
     }
 

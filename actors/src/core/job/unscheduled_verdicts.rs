@@ -97,10 +97,16 @@ impl JobMachine {
             }
             // A retry of it is pending: what its caller asked for goes on by that. Whoever closes the run
             // says that it is lost, and it may go on elsewhere.
-            Verdict::NotGranted | Verdict::GrantedBefore if self.defer_to_pending_retry(&queued) => {
+            Verdict::NotGranted | Verdict::GrantedBefore | Verdict::RanBefore { .. }
+                if self.defer_to_pending_retry(&queued) =>
+            {
                 answer(&queued, Ok(TriggerAnswer::Queued), effects);
             }
-            Verdict::GrantedBefore if queued.is_of_backfill() => refuse(&queued, Refusal::RanBefore, effects),
+            Verdict::RanBefore { outcome } => refuse(&queued, Refusal::RanBefore { outcome }, effects),
+            // To a former session of this node.
+            Verdict::GrantedBefore if queued.is_of_backfill() => {
+                refuse(&queued, Refusal::RanBefore { outcome: None }, effects);
+            }
             Verdict::GrantedBefore => {
                 let reason = "the session with the store was lost before it answered".to_owned();
                 answer(&queued, Err(Refusal::Unavailable { reason }), effects);

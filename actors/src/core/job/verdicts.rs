@@ -208,6 +208,7 @@ fn decides_what_leaves(refused: &Verdict) -> bool {
         Verdict::NotYet { wait } => *wait > CLAIM_LATER_MAX,
         Verdict::Granted { .. }
         | Verdict::GrantedBefore
+        | Verdict::RanBefore { .. }
         | Verdict::NotGranted
         | Verdict::Busy { .. }
         | Verdict::Paused(_)

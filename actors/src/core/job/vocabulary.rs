@@ -328,12 +328,15 @@ pub(crate) struct Claim {
     pub(crate) replace: bool,
     /// Which of the key's slots to take, from 0.
     pub(crate) slot: u32,
+    /// The fire time that a run without a tick names, which only the shell knows.
+    pub(crate) named: Option<FireTime>,
 }
 
 impl Claim {
     /// A claim without a tick.
     pub(crate) fn new(run: RunId) -> Self {
-        Self { run, tick: None, recheck: false, resume_lost: false, replace: false, slot: 0 }
+        let (recheck, resume_lost, replace) = (false, false, false);
+        Self { run, tick: None, recheck, resume_lost, replace, slot: 0, named: None }
     }
 }
 
@@ -479,7 +482,10 @@ pub(crate) enum Refusal {
     /// The job is paused: only a run of a backfill waits for that.
     Paused,
     /// The run was granted before: only that of a backfill is asked for twice.
-    RanBefore,
+    RanBefore {
+        /// How it ended; `None` if it goes on.
+        outcome: Option<Outcome>,
+    },
 }
 
 impl Start {

@@ -1,75 +1,140 @@
 //! Backfills, and the runs of theirs whose ends must be remembered.
 
-use std::collections::{BTreeMap, HashSet};
+use std::{collections::BTreeMap, time::Duration};
 
 use chrono::{DateTime, Utc};
 
 use super::{Ledger, NEVER};
 use crate::{
-    core::backfill::{
-        BACKFILLS_KEPT_MAX, BACKFILLS_OPEN_MAX, BackfillId, BackfillMoved, BackfillProgress, BackfillPut,
-        BackfillState, StoredBackfill,
+    core::{
+        backfill::{
+            BACKFILLS_KEPT_MAX, BACKFILLS_OPEN_MAX, BackfillId, BackfillMoved, BackfillProgress, BackfillPut,
+            BackfillState, BackfillStatus, StoredBackfill,
+        },
+        outcome::Outcome,
     },
     name::{JobName, RunId, Term},
-    port::Notification,
+    port::{ClaimRequest, Notification, Session, Verdict},
 };
+
+/// A backfill, and what became of its claims.
+#[derive(Debug)]
+struct BackfillRow {
+    stored: StoredBackfill,
+    /// The runs of those in flight that were granted, and how they ended, if they have.
+    granted: BTreeMap<RunId, Option<Outcome>>,
+    /// When one was granted last.
+    last_start: Option<DateTime<Utc>>,
+}
+
+impl BackfillRow {
+    /// Forgets the runs of those that are not in flight any more.
+    fn forget(&mut self) {
+        self.granted.retain(|run, _| self.stored.has_in_flight(*run));
+    }
+
+    fn read(&self, now: DateTime<Utc>) -> StoredBackfill {
+        // A clock that was set back says of no start in the future.
+        let since = |last: DateTime<Utc>| (now - last).to_std().unwrap_or(Duration::ZERO);
+        StoredBackfill { since_start: self.last_start.map(since), ..self.stored.clone() }
+    }
+}
 
 #[derive(Debug, Default)]
 pub(super) struct BackfillRows {
-    rows: BTreeMap<BackfillId, StoredBackfill>,
-    /// Runs that have ended, of fire times that are in flight: the list of the newest ends may have lost them.
-    ended: HashSet<RunId>,
+    rows: BTreeMap<BackfillId, BackfillRow>,
 }
 
 impl BackfillRows {
-    /// A run has ended, or was lost.
-    pub(super) fn run_ended(&mut self, run: RunId) {
-        let of_row = BackfillId::of_run(run).and_then(|(backfill, _)| self.rows.get(&backfill));
-        if of_row.is_some_and(|row| row.has_in_flight(run)) {
-            self.ended.insert(run);
+    fn row_of(&mut self, run: RunId) -> Option<&mut BackfillRow> {
+        if self.rows.is_empty() {
+            return None;
+        }
+        self.rows.get_mut(&BackfillId::of_run(run)?.0).filter(|row| row.stored.has_in_flight(run))
+    }
+
+    /// A run was granted: for the first time `at` an instant, or once more after it was lost.
+    pub(super) fn run_granted(&mut self, run: RunId, at: Option<DateTime<Utc>>) {
+        if let Some(row) = self.row_of(run) {
+            row.granted.insert(run, None);
+            row.last_start = at.or(row.last_start);
         }
     }
 
-    pub(super) fn has_ended(&self, run: RunId) -> bool {
-        !self.ended.is_empty() && self.ended.contains(&run)
-    }
-
-    fn forget_ends_of(&mut self, backfill: BackfillId) {
-        let row = self.rows.get(&backfill);
-        self.ended.retain(|run| {
-            let is_of_it = BackfillId::of_run(*run).is_some_and(|(of, _)| of == backfill);
-            !is_of_it || row.is_some_and(|row| row.has_in_flight(*run))
-        });
+    /// A run has ended, or was lost.
+    pub(super) fn run_ended(&mut self, run: RunId, outcome: Outcome) {
+        if let Some(row) = self.row_of(run) {
+            row.granted.insert(run, Some(outcome));
+        }
     }
 
     fn prune(&mut self) {
-        let over = self.rows.iter().filter(|(_, row)| !row.is_running()).map(|(id, _)| *id);
+        let over = self.rows.iter().filter(|(_, row)| !row.stored.is_running()).map(|(id, _)| *id);
         let old: Vec<_> = over.rev().skip(BACKFILLS_KEPT_MAX).collect();
         old.iter().for_each(|id| drop(self.rows.remove(id)));
     }
 }
 
 impl Ledger {
+    /// The verdict on the claim of a run of a backfill, unless it may be granted; `None` as well for any other run.
+    pub(super) fn known_of_backfill(&mut self, session: Session, request: &ClaimRequest) -> Option<Verdict> {
+        let ClaimRequest { job, key, run, tick: None, recheck: false, resume_lost: false, .. } = request
+        else {
+            return None;
+        };
+        BackfillId::of_run(*run)?;
+        if let Some(open) = self.open.get(run) {
+            let is_same = open.session == session && open.key == *key;
+            return Some(match is_same {
+                true => Verdict::Granted { token: open.token, lost: None },
+                false => Verdict::RanBefore { outcome: None },
+            });
+        }
+        let Some(row) = self.backfills.row_of(*run) else { return Some(Verdict::NotGranted) };
+        let outcome = *row.granted.get(run)?;
+        let is_retried = self.jobs.get(job).is_some_and(|row| row.is_to_retry(*run));
+        Some(Verdict::RanBefore { outcome: outcome.filter(|_| !is_retried) })
+    }
+
     /// Keeps a new backfill, and tells every session.
     pub fn put_backfill(&mut self, backfill: &StoredBackfill) -> BackfillPut {
         let rows = &mut self.backfills.rows;
         if !rows.contains_key(&backfill.id) {
-            if rows.values().filter(|row| row.is_running()).count() >= BACKFILLS_OPEN_MAX {
+            let running = || rows.values().map(|row| &row.stored).filter(|row| row.is_running());
+            if running().count() >= BACKFILLS_OPEN_MAX {
                 return BackfillPut::Full;
             }
-            rows.insert(backfill.id, backfill.clone());
+            let is_beside = |row: &&StoredBackfill| row.job == backfill.job && !backfill.again;
+            let has = |row: &StoredBackfill| row.fire_times.iter().any(|at| backfill.fire_times.contains(at));
+            if running().filter(is_beside).any(has) {
+                return BackfillPut::Overlaps;
+            }
+            let stored = StoredBackfill { since_start: None, ..backfill.clone() };
+            rows.insert(backfill.id, BackfillRow { stored, granted: BTreeMap::new(), last_start: None });
             self.backfills.prune();
         }
         self.tell_all(&Notification::BackfillsChanged);
         BackfillPut::Kept
     }
 
-    /// The backfills of one job or of all, the newest first.
-    pub fn backfills(&self, job: Option<&JobName>, only_running: bool) -> Vec<StoredBackfill> {
-        let is_asked = |row: &&StoredBackfill| {
-            job.is_none_or(|job| row.job == *job) && (row.is_running() || !only_running)
-        };
-        self.backfills.rows.values().rev().filter(is_asked).cloned().collect()
+    fn backfills_of(&self, job: Option<&JobName>) -> impl Iterator<Item = &BackfillRow> {
+        self.backfills.rows.values().rev().filter(move |row| job.is_none_or(|job| row.stored.job == *job))
+    }
+
+    /// The backfills of one job or of all, the newest first, with all of their fire times.
+    pub fn backfills(
+        &self,
+        job: Option<&JobName>,
+        only_running: bool,
+        now: DateTime<Utc>,
+    ) -> Vec<StoredBackfill> {
+        let is_asked = |row: &&BackfillRow| row.stored.is_running() || !only_running;
+        self.backfills_of(job).filter(is_asked).map(|row| row.read(now)).collect()
+    }
+
+    /// How far the backfills are of one job or of all, the newest first.
+    pub fn backfill_statuses(&self, job: Option<&JobName>) -> Vec<BackfillStatus> {
+        self.backfills_of(job).map(|row| BackfillStatus::from(&row.stored)).collect()
     }
 
     /// Up to where the ticks of a job are decided, if it is known.
@@ -83,30 +148,31 @@ impl Ledger {
         term: Term,
         backfill: BackfillId,
         progress: &BackfillProgress,
+        now: DateTime<Utc>,
     ) -> BackfillMoved {
         if !self.is_led(term) {
             return BackfillMoved::Deposed;
         }
         match self.backfills.rows.get_mut(&backfill) {
-            Some(row) if row.is_running() && row.progress.revision + 1 == progress.revision => {
-                row.progress = progress.clone();
-                self.backfills.forget_ends_of(backfill);
+            Some(row) if row.stored.is_running() && row.stored.progress.revision + 1 == progress.revision => {
+                row.stored.progress = progress.clone();
+                row.forget();
                 self.backfills.prune();
                 BackfillMoved::Done
             }
-            other => BackfillMoved::Elsewhere(other.map(|row| Box::new(row.clone()))),
+            other => BackfillMoved::Elsewhere(other.map(|row| Box::new(row.read(now)))),
         }
     }
 
     /// Cancels a backfill, and tells every session.
-    pub fn cancel_backfill(&mut self, backfill: BackfillId) -> Option<StoredBackfill> {
-        let row = self.backfills.rows.get_mut(&backfill).filter(|row| row.is_running())?;
-        row.progress.state = BackfillState::Cancelled;
-        row.progress.revision += 1;
-        let row = row.clone();
-        self.backfills.forget_ends_of(backfill);
+    pub fn cancel_backfill(&mut self, backfill: BackfillId) -> Option<BackfillStatus> {
+        let row = self.backfills.rows.get_mut(&backfill).filter(|row| row.stored.is_running())?;
+        row.stored.progress.state = BackfillState::Cancelled;
+        row.stored.progress.revision += 1;
+        row.forget();
+        let status = BackfillStatus::from(&row.stored);
         self.backfills.prune();
         self.tell_all(&Notification::BackfillsChanged);
-        Some(row)
+        Some(status)
     }
 }

@@ -14,7 +14,9 @@ use crate::{
 impl Ledger {
     /// Claims one run for `session`.
     pub fn claim(&mut self, now: DateTime<Utc>, session: Session, request: &ClaimRequest) -> Verdict {
-        if let Some(verdict) = self.known(session, request) {
+        if let Some(verdict) =
+            self.known_of_backfill(session, request).or_else(|| self.known(session, request))
+        {
             return verdict;
         }
         if let Some(tick) = &request.tick
@@ -53,13 +55,6 @@ impl Ledger {
             Some(_) => Some(Verdict::GrantedBefore),
             None if request.recheck && self.has_ended(request.run) => Some(Verdict::GrantedBefore),
             None if request.recheck => Some(Verdict::NotGranted),
-            // Whoever drives the backfill asks again for what is in flight.
-            None if request.tick.is_none()
-                && !request.resume_lost
-                && self.backfills.has_ended(request.run) =>
-            {
-                Some(Verdict::GrantedBefore)
-            }
             // One node alone is not left without an answer.
             None if self.shared
                 && request.tick.is_none()
@@ -97,8 +92,9 @@ impl Ledger {
             });
         }
         let mut fire_time = request.tick.map(|tick| tick.fire_time);
+        let mut named = request.named;
         if let Some(retry) = retry {
-            fire_time = retry.fire_time;
+            (fire_time, named) = (retry.fire_time, retry.named);
             if let Some(row) = self.jobs.get_mut(&request.job) {
                 row.pending_retries.list_mut().retain(|pending| pending.run != retry.run);
             }
@@ -109,8 +105,9 @@ impl Ledger {
         self.keys.insert(request.key.clone(), request.run);
         let losses = retry.map_or(0, |retry| retry.losses);
         let (job, key) = (request.job.clone(), request.key.clone());
-        let open = OpenRun { session, job, key, token, fire_time, losses };
+        let open = OpenRun { session, job, key, token, fire_time, named, losses };
         self.open.insert(request.run, open);
+        self.backfills.run_granted(request.run, retry.is_none().then_some(now));
         token
     }
 

@@ -83,6 +83,7 @@ impl Ledger {
                 key: key.clone(),
                 token: FencingToken(open.token),
                 fire_time: open.tick,
+                named: open.named,
                 losses: open.losses,
             };
             self.open.insert(open.run, run);
@@ -111,6 +112,7 @@ impl Ledger {
             token: token(open.token),
             job: (open.job.as_str() != &**name).then(|| open.job.clone()),
             tick: open.fire_time,
+            named: open.named,
             losses: open.losses,
         });
         let mut job = self.jobs.get(&**name).cloned();

@@ -113,7 +113,7 @@ impl Ledger {
     }
 
     pub(super) fn close_as_lost(&mut self, now: DateTime<Utc>, run: RunId, anchors: bool) -> Option<LostRun> {
-        let OpenRun { session, job, fire_time, losses, .. } = self.close(run, Outcome::Lost)?;
+        let OpenRun { session, job, fire_time, named, losses, .. } = self.close(run, Outcome::Lost)?;
         let node = self.nodes.get(&session).copied();
         self.lost.push_back(run);
         if let Some(cut) = &mut self.cut {
@@ -126,7 +126,7 @@ impl Ledger {
         let anchors = anchors && row.as_ref().is_some_and(|row| row.from_completion);
         let retrying = row.filter(|row| row.retry_lost && !row.withdrawn && losses < LOSSES_MAX);
         let retry = retrying.and_then(|row| {
-            let retry = PendingRetry { run, fire_time, losses };
+            let retry = PendingRetry { run, fire_time, named, losses };
             row.add_retry(retry).then_some(retry)
         });
         if let Some(retry) = retry {
@@ -140,7 +140,7 @@ impl Ledger {
 
     fn close(&mut self, run: RunId, outcome: Outcome) -> Option<OpenRun> {
         let open = self.open.remove(&run)?;
-        self.backfills.run_ended(run);
+        self.backfills.run_ended(run, outcome);
         if self.keys.get(&open.key) == Some(&run) {
             self.keys.remove(&open.key);
         }

@@ -83,6 +83,11 @@ impl JobRow {
         self.schedule.is_none_or(|own| own.differs_from(schedule))
     }
 
+    /// Whether a run that was lost is to go on.
+    pub(super) fn is_to_retry(&self, run: RunId) -> bool {
+        self.retry_lost && !self.withdrawn && self.pending_retries.iter().any(|retry| retry.run == run)
+    }
+
     /// Adds a pending retry: whether it is still there once the oldest beyond the bound are dropped.
     pub(super) fn add_retry(&mut self, retry: PendingRetry) -> bool {
         let at = self.pending_retries.partition_point(|pending| pending.run < retry.run);
@@ -213,7 +218,7 @@ mod tests {
         let now = DateTime::UNIX_EPOCH;
         let (ids, mut row) = (RunIds::of(NodeId::numbered(1)), JobRow::new(now, None, None));
         let runs: Vec<_> = (0..PENDING_RETRIES_MAX + 2).map(|_| ids.next(now)).collect();
-        let retry = |run| PendingRetry { run, fire_time: None, losses: 1 };
+        let retry = |run| PendingRetry { run, fire_time: None, named: None, losses: 1 };
 
         assert!(runs[1..].iter().all(|run| row.add_retry(retry(*run))));
         assert!(!row.add_retry(retry(runs[0])), "it is older than all");

@@ -80,6 +80,8 @@ pub(super) struct OpenRow {
     pub(super) job: Option<JobName>,
     #[serde(default, skip_serializing_if = "Option::is_none", with = "fire_time")]
     pub(super) tick: Option<FireTime>,
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "fire_time")]
+    pub(super) named: Option<FireTime>,
     #[serde(default, skip_serializing_if = "is_none_lost")]
     pub(super) losses: u32,
 }
@@ -127,18 +129,20 @@ pub(crate) struct RetryRow {
     run: RunId,
     #[serde(default, skip_serializing_if = "Option::is_none", with = "fire_time")]
     tick: Option<FireTime>,
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "fire_time")]
+    named: Option<FireTime>,
     losses: u32,
 }
 
 impl From<&PendingRetry> for RetryRow {
     fn from(retry: &PendingRetry) -> Self {
-        Self { run: retry.run, tick: retry.fire_time, losses: retry.losses }
+        Self { run: retry.run, tick: retry.fire_time, named: retry.named, losses: retry.losses }
     }
 }
 
 impl From<&RetryRow> for PendingRetry {
     fn from(row: &RetryRow) -> Self {
-        Self { run: row.run, fire_time: row.tick, losses: row.losses }
+        Self { run: row.run, fire_time: row.tick, named: row.named, losses: row.losses }
     }
 }
 

@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 
 use super::LostRun;
 use crate::{
-    core::{pause::Pause, skip::Skips, time::FireTime},
+    core::{outcome::Outcome, pause::Pause, skip::Skips, time::FireTime},
     name::{FencingToken, JobName, LockKey, RunId, Term},
 };
 
@@ -21,6 +21,9 @@ pub struct ClaimRequest {
     pub run: RunId,
     /// The tick to take; `None` for a manual trigger, which moves no cursor and needs no term.
     pub tick: Option<TickClaim>,
+    /// The fire time that a run without a tick names: of a manual trigger, or of a backfill. The store keeps it with the
+    /// run, for a [retry](crate::port::PendingRetry::named) of it.
+    pub named: Option<FireTime>,
     /// Takes nothing: only says whether this run was granted before, when there was no answer.
     /// [`NotGranted`](Verdict::NotGranted) is final: it is not answered while a former session of the node
     /// may still be granted the run.
@@ -39,7 +42,8 @@ pub struct ClaimRequest {
 impl ClaimRequest {
     /// A claim without a tick, as a manual trigger makes it.
     pub fn new(job: JobName, key: LockKey, run: RunId) -> Self {
-        Self { job, key, run, tick: None, recheck: false, resume_lost: false, replace: false, limit: None }
+        let (tick, named, limit) = (None, None, None);
+        Self { job, key, run, tick, named, recheck: false, resume_lost: false, replace: false, limit }
     }
 }
 
@@ -92,14 +96,20 @@ pub enum Verdict {
         /// the run says so.
         lost: Option<Box<LostRun>>,
     },
-    /// No session was granted the run, and none will be: the answer to a recheck, and to a claim that resumes
-    /// a run without a pending retry.
+    /// No session was granted the run, and none will be: the answer to a recheck, to a claim that resumes a run
+    /// without a pending retry, and to one of a run of a [backfill](crate::port::Backfills) that is not in flight.
     NotGranted,
     /// A session that is over was granted the run, so a former one of this node, which made its id: the reply
     /// was lost. Its tick is taken and its cursor was moved. Whoever takes over closes the run as lost, or
     /// has closed it. Nothing changed now. The engine counts the tick, and those that were skipped with it.
     /// The run goes on only as a pending retry.
     GrantedBefore,
+    /// The answer to a claim of a run of a [backfill](crate::port::Backfills): it was granted before, to whichever
+    /// session. Nothing changed.
+    RanBefore {
+        /// How it ended; `None` if it goes on, also as a pending retry.
+        outcome: Option<Outcome>,
+    },
     /// The tick has a run already.
     AlreadyRun {
         /// That run.

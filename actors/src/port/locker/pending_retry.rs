@@ -18,6 +18,8 @@ pub struct PendingRetry {
     pub run: RunId,
     /// The tick, unless it was a manual trigger.
     pub fire_time: Option<FireTime>,
+    /// The fire time that it [names](crate::port::ClaimRequest::named), if it has no tick and names one.
+    pub named: Option<FireTime>,
     /// How often it was lost, from 1.
     pub losses: u32,
 }

@@ -1,8 +1,13 @@
 //! What every store of backfills does.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use chrono::{DateTime, TimeDelta, Utc};
+use futures_util::future::join_all;
 
 use super::Cluster;
 use crate::{
@@ -10,9 +15,10 @@ use crate::{
     event::Outcome,
     name::{By, FencingToken, JobName, LockKey, NodeId, RunId, RunIds, Term},
     port::{
-        BACKFILL_TICKS_MAX, BACKFILLS_KEPT_MAX, BACKFILLS_OPEN_MAX, BackfillId, BackfillMoved,
-        BackfillProgress, BackfillPut, BackfillState, Backfills, Campaign, ClaimRequest, Completed,
-        Completion, Locker, Notification, Session, StoredBackfill, Verdict,
+        Authority, BACKFILL_TICKS_MAX, BACKFILLS_KEPT_MAX, BACKFILLS_OPEN_MAX, BackfillId, BackfillMoved,
+        BackfillProgress, BackfillPut, BackfillState, BackfillStatus, Backfills, Campaign, ClaimRequest,
+        Completed, Completion, Enrolment, Locker, Notification, PendingRetry, ScheduleIdentity, Session,
+        StoredBackfill, Verdict,
     },
 };
 
@@ -23,8 +29,9 @@ const PATIENCE: Duration = Duration::from_secs(1);
 const OTHER_RUNS: usize = 5_000;
 
 /// Checks where backfills are kept, in an empty store: what is kept is answered whole; progress moves by
-/// compare-and-set, and only for the leader; a cancelled one moves no more; what is kept is bounded; a run in
-/// flight is granted once, however many end after it.
+/// compare-and-set, and only for the leader; a cancelled one moves no more; what is kept is bounded; two that are
+/// asked for at once have no fire time in common; a run in flight is granted once, whatever its lock key and however
+/// many end after it, and the store says how it ended; what a lost run names is kept.
 ///
 /// # Panics
 ///
@@ -50,9 +57,13 @@ pub async fn backfills(cluster: &mut impl Cluster) {
     check.every_session_hears_of_it().await;
     check.progress_moves_from_the_revision_before().await;
     check.a_cancelled_backfill_moves_no_more().await;
+    check.those_asked_for_at_once_have_nothing_in_common().await;
     check.a_run_in_flight_is_granted_once().await;
+    check.a_run_is_granted_once_whatever_its_key().await;
+    check.the_store_notes_when_one_started_last().await;
     if cluster.nodes_max() > 1 {
         check.whoever_takes_over_finds_out_what_was_granted(cluster).await;
+        check.what_a_lost_run_names_is_kept_for_its_retry(cluster).await;
     }
     check.what_is_kept_is_bounded().await;
     elector.resign(check.term).await.expect("an answer");
@@ -87,6 +98,20 @@ async fn claim_on(locker: &dyn Locker, asked: &ClaimRequest) -> Verdict {
     panic!("its key is locked all the time");
 }
 
+/// It was granted, and has not ended as far as the store knows.
+const GOES_ON: Verdict = Verdict::RanBefore { outcome: None };
+
+fn ran_before(outcome: Outcome) -> Verdict {
+    Verdict::RanBefore { outcome: Some(outcome) }
+}
+
+fn token_of<'a>((claim, verdict): (&'a ClaimRequest, &Verdict)) -> Option<(&'a ClaimRequest, FencingToken)> {
+    match verdict {
+        Verdict::Granted { token, .. } => Some((claim, *token)),
+        _ => None,
+    }
+}
+
 impl Check {
     fn backfill(&self, job: &str, ticks: usize) -> StoredBackfill {
         let from = self.now - TimeDelta::days(60);
@@ -100,8 +125,14 @@ impl Check {
         assert_eq!(self.backfills.put(backfill).await.expect("an answer"), BackfillPut::Kept);
     }
 
-    async fn list(&self, job: &str, only_running: bool) -> Vec<StoredBackfill> {
-        self.backfills.list(Some(&name(job)), only_running).await.expect("an answer")
+    /// The backfills of a job; when one of them started last is looked at elsewhere.
+    async fn rows(&self, job: &str, only_running: bool) -> Vec<StoredBackfill> {
+        let rows = self.backfills.rows(Some(&name(job)), only_running).await.expect("an answer");
+        rows.into_iter().map(|row| StoredBackfill { since_start: None, ..row }).collect()
+    }
+
+    async fn list(&self, job: &str) -> Vec<BackfillStatus> {
+        self.backfills.list(Some(&name(job))).await.expect("an answer")
     }
 
     async fn advance(&self, backfill: BackfillId, progress: &BackfillProgress) -> BackfillMoved {
@@ -119,15 +150,18 @@ impl Check {
         };
         let plain = self.backfill("whole", 1);
 
-        self.kept(&whole).await;
         self.kept(&plain).await;
+        self.kept(&whole).await;
         // Its reply was lost.
         self.kept(&whole).await;
 
-        assert_eq!(self.list("whole", false).await, [plain.clone(), whole.clone()], "the newest first");
-        assert_eq!(self.list("none", false).await, []);
-        let all = self.backfills.list(None, true).await.expect("an answer");
-        assert_eq!(all, [plain, whole]);
+        assert_eq!(self.rows("whole", false).await, [plain.clone(), whole.clone()], "the newest first");
+        assert_eq!(self.list("whole").await, [&plain, &whole].map(BackfillStatus::from));
+        assert_eq!(self.rows("none", false).await, []);
+        let all = self.backfills.rows(None, true).await.expect("an answer");
+        assert_eq!(all, [plain.clone(), whole.clone()]);
+        let all = self.backfills.list(None).await.expect("an answer");
+        assert_eq!(all, [&plain, &whole].map(BackfillStatus::from));
     }
 
     async fn every_session_hears_of_it(&self) {
@@ -155,7 +189,8 @@ impl Check {
         assert_eq!(self.advance(backfill.id, &first).await, BackfillMoved::Done);
 
         let moved = StoredBackfill { progress: first.clone(), ..backfill.clone() };
-        assert_eq!(self.list("moves", true).await, std::slice::from_ref(&moved));
+        assert_eq!(self.rows("moves", true).await, std::slice::from_ref(&moved));
+        assert_eq!(self.list("moves").await, [BackfillStatus::from(&moved)], "with those in flight");
         let elsewhere = BackfillMoved::Elsewhere(Some(Box::new(moved)));
         assert_eq!(self.advance(backfill.id, &first).await, elsewhere, "it is moved once");
         let beyond = BackfillProgress { revision: 3, ..first.clone() };
@@ -168,12 +203,13 @@ impl Check {
         let state = BackfillState::Finished;
         let finished = BackfillProgress { revision: 3, state, in_flight: Vec::new(), ..failed };
         assert_eq!(self.advance(backfill.id, &finished).await, BackfillMoved::Done);
-        assert_eq!(self.list("moves", true).await, [], "it runs no more");
+        assert_eq!(self.rows("moves", true).await, [], "it runs no more");
         let kept = StoredBackfill { progress: finished.clone(), ..backfill };
-        assert_eq!(self.list("moves", false).await, std::slice::from_ref(&kept));
+        assert_eq!(self.rows("moves", false).await, std::slice::from_ref(&kept));
+        assert_eq!(self.list("moves").await, [BackfillStatus::from(&kept)]);
         let again = BackfillProgress { revision: 4, state: BackfillState::Running, ..finished };
         let elsewhere = BackfillMoved::Elsewhere(Some(Box::new(kept)));
-        assert_eq!(self.advance(self.list("moves", false).await[0].id, &again).await, elsewhere);
+        assert_eq!(self.advance(self.rows("moves", false).await[0].id, &again).await, elsewhere);
     }
 
     async fn a_cancelled_backfill_moves_no_more(&self) {
@@ -187,16 +223,52 @@ impl Check {
 
         let progress = BackfillProgress { revision: 2, state: BackfillState::Cancelled, ..first.clone() };
         let cancelled = StoredBackfill { progress, ..backfill.clone() };
-        assert_eq!(left, Some(cancelled.clone()));
+        assert_eq!(left, Some(BackfillStatus::from(&cancelled)));
         assert_eq!(self.backfills.cancel(backfill.id, None).await.expect("an answer"), None, "once");
         let next = BackfillProgress { revision: 2, taken: 2, ..first };
         let elsewhere = BackfillMoved::Elsewhere(Some(Box::new(cancelled)));
         assert_eq!(self.advance(backfill.id, &next).await, elsewhere);
     }
 
+    /// Of two backfills of a job that are asked for at one instant, neither knows of the other.
+    async fn those_asked_for_at_once_have_nothing_in_common(&self) {
+        let first = self.backfill("beside", 4);
+        let second = self.backfill("beside", 2);
+        let later = StoredBackfill { fire_times: first.fire_times[3..].into(), ..self.backfill("beside", 1) };
+        let of_another_job = self.backfill("beside-another", 4);
+        let again = StoredBackfill { again: true, ..self.backfill("beside", 2) };
+
+        let all = [&first, &second, &later, &of_another_job, &again];
+        let puts = join_all(all.map(|backfill| self.backfills.put(backfill))).await;
+        let puts: Vec<_> = puts.into_iter().map(|put| put.expect("an answer")).collect();
+
+        let kept = self.rows("beside", true).await;
+        let is_kept = |backfill: &StoredBackfill| kept.iter().any(|one| one.id == backfill.id);
+        assert_eq!(
+            puts[3..],
+            [BackfillPut::Kept; 2],
+            "they are of another job, or run again what another one does"
+        );
+        assert!(is_kept(&again));
+        for (backfill, put) in [&first, &second, &later].into_iter().zip(&puts) {
+            let expected = if is_kept(backfill) { BackfillPut::Kept } else { BackfillPut::Overlaps };
+            assert_eq!(*put, expected);
+        }
+        let plain = || kept.iter().filter(|one| !one.again).flat_map(|one| one.fire_times.iter());
+        assert_eq!(plain().count(), plain().collect::<BTreeSet<_>>().len(), "{kept:?}");
+        for one in &kept {
+            self.backfills.cancel(one.id, None).await.expect("an answer");
+        }
+        self.kept(&StoredBackfill { id: BackfillId::new(self.ids.next(self.now)), ..first }).await;
+    }
+
     async fn end(&self, claim: &ClaimRequest, token: FencingToken) {
+        self.end_as(claim, token, Outcome::Succeeded).await;
+    }
+
+    async fn end_as(&self, claim: &ClaimRequest, token: FencingToken, outcome: Outcome) {
         let ClaimRequest { job, key, run, .. } = claim.clone();
-        let end = Completion::new(job, key, run, token, Outcome::Succeeded);
+        let end = Completion::new(job, key, run, token, outcome);
         let ended = self.locker.complete(&[end]).await.expect("an answer");
         assert!(matches!(ended[..], [Completed::Recorded { .. }]), "{ended:?}");
     }
@@ -211,7 +283,7 @@ impl Check {
         let Verdict::Granted { token, .. } = claim_on(&*self.locker, &claim).await else {
             panic!("it is granted");
         };
-        self.end(&claim, token).await;
+        self.end_as(&claim, token, Outcome::TimedOut).await;
 
         // More than any store remembers the ends of.
         let others: Vec<_> = (0..OTHER_RUNS)
@@ -230,11 +302,148 @@ impl Check {
             self.locker.complete(&ends).await.expect("an answer");
         }
 
-        assert_eq!(claim_on(&*self.locker, &claim).await, Verdict::GrantedBefore);
+        assert_eq!(claim_on(&*self.locker, &claim).await, ran_before(Outcome::TimedOut));
         let never_granted = claim_of("granted", backfill.id.run(0));
         let granted = claim_on(&*self.locker, &never_granted).await;
         let Verdict::Granted { token, .. } = granted else { panic!("it was never granted: {granted:?}") };
+        assert_eq!(claim_on(&*self.locker, &never_granted).await, Verdict::Granted { token, lost: None });
         self.end(&never_granted, token).await;
+
+        let next = BackfillProgress { revision: 2, in_flight: vec![1], ..first };
+        assert_eq!(self.advance(backfill.id, &next).await, BackfillMoved::Done);
+        assert_eq!(claim_on(&*self.locker, &never_granted).await, Verdict::NotGranted, "it is not in flight");
+        assert_eq!(claim_on(&*self.locker, &claim).await, ran_before(Outcome::TimedOut), "it is still");
+    }
+
+    /// The lock key of its job may be changed meanwhile.
+    async fn a_run_is_granted_once_whatever_its_key(&self) {
+        let backfill = self.backfill("rekeyed", 3);
+        self.kept(&backfill).await;
+        let first =
+            BackfillProgress { revision: 1, taken: 3, in_flight: vec![0, 1, 2], ..BackfillProgress::new() };
+        assert_eq!(self.advance(backfill.id, &first).await, BackfillMoved::Done);
+        let claim = claim_of("rekeyed", backfill.id.run(0));
+        let Verdict::Granted { token, .. } = claim_on(&*self.locker, &claim).await else {
+            panic!("it is granted");
+        };
+        let other_key = |claim: &ClaimRequest, key: &str| ClaimRequest {
+            key: LockKey::new(key).expect("a good name"),
+            ..claim.clone()
+        };
+
+        let rekeyed = other_key(&claim, "rekeyed-other");
+        assert_eq!(claim_on(&*self.locker, &rekeyed).await, GOES_ON);
+        self.end_as(&claim, token, Outcome::Failed).await;
+        assert_eq!(claim_on(&*self.locker, &rekeyed).await, ran_before(Outcome::Failed));
+
+        // Two leaders at an instant, of which one knows another key.
+        let claim = claim_of("rekeyed", backfill.id.run(1));
+        let both = [claim.clone(), other_key(&claim, "rekeyed-other")];
+        let verdicts = join_all(both.each_ref().map(|claim| claim_on(&*self.locker, claim))).await;
+        let granted: Vec<_> = both.iter().zip(&verdicts).filter_map(token_of).collect();
+        let [(claim, token)] = granted[..] else { panic!("one of them is granted: {verdicts:?}") };
+        assert!(verdicts.contains(&GOES_ON), "{verdicts:?}");
+        self.end(claim, token).await;
+
+        assert!(self.backfills.cancel(backfill.id, None).await.expect("an answer").is_some());
+        let of_cancelled = claim_of("rekeyed", backfill.id.run(2));
+        assert_eq!(
+            claim_on(&*self.locker, &of_cancelled).await,
+            Verdict::NotGranted,
+            "nobody wants it any more"
+        );
+        let unknown = claim_of("rekeyed", BackfillId::new(self.ids.next(self.now)).run(0));
+        assert_eq!(claim_on(&*self.locker, &unknown).await, Verdict::NotGranted);
+    }
+
+    async fn the_store_notes_when_one_started_last(&self) {
+        let backfill = self.backfill("spaced", 2);
+        self.kept(&backfill).await;
+        let since = || async {
+            let rows = self.backfills.rows(Some(&name("spaced")), true).await.expect("an answer");
+            rows[0].since_start
+        };
+        let first = BackfillProgress { revision: 1, taken: 1, in_flight: vec![0], ..BackfillProgress::new() };
+        assert_eq!(self.advance(backfill.id, &first).await, BackfillMoved::Done);
+        assert_eq!(since().await, None);
+        let claim = claim_of("spaced", backfill.id.run(0));
+        let Verdict::Granted { token, .. } = claim_on(&*self.locker, &claim).await else {
+            panic!("it is granted");
+        };
+        self.end(&claim, token).await;
+
+        let soon = since().await.expect("it is noted");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        let later = since().await.expect("it is noted");
+
+        assert!(soon < later, "{soon:?} {later:?}");
+        assert!(later < Duration::from_secs(60), "{later:?}");
+        let elsewhere = self.advance(backfill.id, &first).await;
+        assert!(matches!(elsewhere, BackfillMoved::Elsewhere(Some(row)) if row.since_start >= Some(later)));
+        self.backfills.cancel(backfill.id, None).await.expect("an answer");
+    }
+
+    /// What a run names is kept with it.
+    async fn what_a_lost_run_names_is_kept_for_its_retry(&self, cluster: &mut impl Cluster) {
+        let backend = cluster.node().await;
+        let victim = backend.locker();
+        victim.open().await.expect("a session opens");
+        let retries = Enrolment {
+            retry_lost: true,
+            ..Enrolment::new(name("names"), ScheduleIdentity::of_text("names"), Authority::Any)
+        };
+        self.locker.enrol(&[retries]).await.expect("an answer");
+        let backfill = self.backfill("names", 1);
+        self.kept(&backfill).await;
+        let first = BackfillProgress { revision: 1, taken: 1, in_flight: vec![0], ..BackfillProgress::new() };
+        assert_eq!(self.advance(backfill.id, &first).await, BackfillMoved::Done);
+        let named = backfill.fire_times[0];
+        let of_backfill = ClaimRequest { named: Some(named), ..claim_of("names", backfill.id.run(0)) };
+        let triggered = ClaimRequest {
+            key: LockKey::new("names-too").expect("a good name"),
+            ..ClaimRequest { named: Some(named), ..claim_of("names", self.ids.next(self.now)) }
+        };
+        let plain = ClaimRequest {
+            key: LockKey::new("names-nothing").expect("a good name"),
+            ..claim_of("names", self.ids.next(self.now))
+        };
+        for claim in [&of_backfill, &triggered, &plain] {
+            assert!(matches!(claim_on(&*victim, claim).await, Verdict::Granted { .. }), "{claim:?}");
+        }
+
+        // Lost once, and once more.
+        for losses in 1..=2 {
+            match losses {
+                1 => cluster.kill(&backend).await,
+                _ => {
+                    let backend = cluster.node().await;
+                    backend.locker().open().await.expect("a session opens");
+                    for claim in [&of_backfill, &triggered, &plain] {
+                        let resumed = ClaimRequest { resume_lost: true, named: None, ..claim.clone() };
+                        let verdict = claim_on(&*backend.locker(), &resumed).await;
+                        assert!(matches!(verdict, Verdict::Granted { .. }), "{verdict:?}");
+                    }
+                    assert_eq!(claim_on(&*self.locker, &of_backfill).await, GOES_ON, "its retry does");
+                    cluster.kill(&backend).await;
+                }
+            }
+            let mut lost = Vec::new();
+            loop {
+                let closed = self.locker.close_lost(100).await.expect("an answer");
+                lost.extend(closed.lost);
+                if !closed.more {
+                    break;
+                }
+            }
+            let pending = self.locker.pending_retries(None, 100).await.expect("an answer");
+            let told: BTreeMap<_, _> = lost.iter().filter_map(|lost| Some((lost.run, lost.retry?))).collect();
+            let kept: BTreeMap<_, _> = pending.iter().map(|one| (one.retry.run, one.retry)).collect();
+            for (claim, named) in [(&of_backfill, Some(named)), (&triggered, Some(named)), (&plain, None)] {
+                let retry = PendingRetry { run: claim.run, fire_time: None, named, losses };
+                assert_eq!((told.get(&claim.run), kept.get(&claim.run)), (Some(&retry), Some(&retry)));
+            }
+            assert_eq!(claim_on(&*self.locker, &of_backfill).await, GOES_ON, "it is to be retried");
+        }
     }
 
     async fn whoever_takes_over_finds_out_what_was_granted(&self, cluster: &mut impl Cluster) {
@@ -257,17 +466,17 @@ impl Check {
         victim.complete(&[Completion::new(job, key, run, token, Outcome::Failed)]).await.expect("an answer");
         assert!(matches!(claim_on(&*victim, &runs[1]).await, Verdict::Granted { .. }));
         let of_the_living = claim_on(&*self.locker, &runs[1]).await;
-        assert_eq!(of_the_living, Verdict::GrantedBefore, "it goes on there");
+        assert_eq!(of_the_living, GOES_ON, "it goes on there");
         let free_slot = ClaimRequest { key: runs[1].key.slot(1), ..claim_of("taken", backfill.id.run(1)) };
         let under_another_slot = claim_on(&*self.locker, &free_slot).await;
-        assert_eq!(under_another_slot, Verdict::GrantedBefore, "it goes on in the slot that it has");
+        assert_eq!(under_another_slot, GOES_ON, "it goes on in the slot that it has");
 
         cluster.kill(&backend).await;
 
-        assert_eq!(claim_on(&*self.locker, &runs[0]).await, Verdict::GrantedBefore, "it has ended");
-        assert_eq!(claim_on(&*self.locker, &runs[1]).await, Verdict::GrantedBefore, "it was cut short");
+        assert_eq!(claim_on(&*self.locker, &runs[0]).await, ran_before(Outcome::Failed), "it has ended");
+        assert_eq!(claim_on(&*self.locker, &runs[1]).await, GOES_ON, "nobody has closed it");
         while self.locker.close_lost(100).await.expect("an answer").more {}
-        assert_eq!(claim_on(&*self.locker, &runs[1]).await, Verdict::GrantedBefore, "it is lost");
+        assert_eq!(claim_on(&*self.locker, &runs[1]).await, ran_before(Outcome::Lost), "it is lost");
         let never_granted = claim_on(&*self.locker, &runs[2]).await;
         let Verdict::Granted { token, .. } = never_granted else {
             panic!("it was never granted: {never_granted:?}")
@@ -276,19 +485,21 @@ impl Check {
     }
 
     async fn what_is_kept_is_bounded(&mut self) {
-        let all = || async { self.backfills.list(None, false).await.expect("an answer") };
-        for running in all().await.into_iter().filter(StoredBackfill::is_running) {
+        let all = || async { self.backfills.list(None).await.expect("an answer") };
+        let is_running = |one: &BackfillStatus| one.state == BackfillState::Running;
+        for running in all().await.into_iter().filter(is_running) {
             self.backfills.cancel(running.id, None).await.expect("an answer");
         }
         let over = all().await.len();
-        let made: Vec<_> = (0..BACKFILLS_OPEN_MAX).map(|_| self.backfill("many", 1)).collect();
+        let again = |backfill| StoredBackfill { again: true, ..backfill };
+        let made: Vec<_> = (0..BACKFILLS_OPEN_MAX).map(|_| again(self.backfill("many", 1))).collect();
         for backfill in &made {
             self.kept(backfill).await;
         }
-        let beyond = self.backfill("many", 1);
+        let beyond = again(self.backfill("many", 1));
         assert_eq!(self.backfills.put(&beyond).await.expect("an answer"), BackfillPut::Full);
         self.kept(&made[0]).await;
-        assert_eq!(self.list("many", true).await.len(), BACKFILLS_OPEN_MAX);
+        assert_eq!(self.rows("many", true).await.len(), BACKFILLS_OPEN_MAX);
         assert_eq!(all().await.len(), over + BACKFILLS_OPEN_MAX);
 
         for backfill in &made {
@@ -309,6 +520,6 @@ impl Check {
 
         assert_eq!(self.advance(backfill.id, &first).await, BackfillMoved::Deposed);
 
-        assert_eq!(self.list("deposed", true).await, [backfill]);
+        assert_eq!(self.rows("deposed", true).await, [backfill]);
     }
 }

@@ -9,9 +9,9 @@ use crate::{
     event::Outcome,
     name::{By, FencingToken, JobName, NodeId, RunId, RunIds, Term},
     port::{
-        AttemptRecord, Batch, Decision, DecisionRecord, Decisions, EndedRun, History, Holder, JobHistory,
-        JobOperation, JobRecord, LastEnds, OperationRecord, Operations, Pause, PauseChange, Retention,
-        RunHistory, RunOrigin, RunRecord, SkipReason,
+        AttemptRecord, BackfillId, Batch, Decision, DecisionRecord, Decisions, EndedRun, History, Holder,
+        JobHistory, JobOperation, JobRecord, LastEnds, OperationRecord, Operations, Pause, PauseChange,
+        Retention, RunHistory, RunOrigin, RunRecord, SkipReason,
     },
 };
 
@@ -128,9 +128,18 @@ impl Check<'_> {
             cancelled: Some(crate::event::CancelReason::Vetoed),
             ..self.run("whole", asked_at + TimeDelta::seconds(2), Outcome::Cancelled)
         };
-        self.write_runs([run.clone(), triggered.clone(), never.clone()]).await;
+        let by = Some(By::new("bob").expect("a good name"));
+        let spare = self.run("whole", asked_at + TimeDelta::seconds(3), Outcome::Succeeded);
+        let backfill = BackfillId::new(spare.run);
+        let backfilled = RunRecord {
+            run: backfill.run(4),
+            origin: RunOrigin::Backfill { backfill, by },
+            fire_time: Some(FireTime::new(at("2026-02-01T03:00:00Z"))),
+            ..spare
+        };
+        self.write_runs([run.clone(), triggered.clone(), never.clone(), backfilled.clone()]).await;
 
-        assert_eq!(self.runs(RunHistory::new().job(job("whole"))).await, [never, triggered, run]);
+        assert_eq!(self.runs(RunHistory::new().job(job("whole"))).await, [backfilled, never, triggered, run]);
     }
 
     async fn runs_are_answered_page_by_page_the_newest_first(&self) {

@@ -7,7 +7,10 @@ use super::backend::StoreBackend;
 use crate::{
     core::operation::Operation,
     name::{By, JobName, Term},
-    port::{BackfillId, BackfillMoved, BackfillProgress, BackfillPut, Backfills, LockError, StoredBackfill},
+    port::{
+        BackfillId, BackfillMoved, BackfillProgress, BackfillPut, BackfillStatus, Backfills, LockError,
+        StoredBackfill,
+    },
 };
 
 impl Backfills for StoreBackend {
@@ -15,12 +18,19 @@ impl Backfills for StoreBackend {
         self.with_session(Operation::Backfills, |state, _, _| state.ledger.put_backfill(backfill)).boxed()
     }
 
-    fn list<'a>(
+    fn rows<'a>(
         &'a self,
         job: Option<&'a JobName>,
         only_running: bool,
     ) -> BoxFuture<'a, Result<Vec<StoredBackfill>, LockError>> {
-        self.with_session(Operation::Backfills, move |state, _, _| state.ledger.backfills(job, only_running))
+        self.with_session(Operation::Backfills, move |state, _, now| {
+            state.ledger.backfills(job, only_running, now)
+        })
+        .boxed()
+    }
+
+    fn list<'a>(&'a self, job: Option<&'a JobName>) -> BoxFuture<'a, Result<Vec<BackfillStatus>, LockError>> {
+        self.with_session(Operation::Backfills, move |state, _, _| state.ledger.backfill_statuses(job))
             .boxed()
     }
 
@@ -34,8 +44,8 @@ impl Backfills for StoreBackend {
         backfill: BackfillId,
         progress: &'a BackfillProgress,
     ) -> BoxFuture<'a, Result<BackfillMoved, LockError>> {
-        self.with_session(Operation::Backfills, move |state, _, _| {
-            state.ledger.advance_backfill(term, backfill, progress)
+        self.with_session(Operation::Backfills, move |state, _, now| {
+            state.ledger.advance_backfill(term, backfill, progress, now)
         })
         .boxed()
     }
@@ -44,7 +54,7 @@ impl Backfills for StoreBackend {
         &'a self,
         backfill: BackfillId,
         _: Option<&'a By>,
-    ) -> BoxFuture<'a, Result<Option<StoredBackfill>, LockError>> {
+    ) -> BoxFuture<'a, Result<Option<BackfillStatus>, LockError>> {
         self.with_session(Operation::Backfills, move |state, _, _| state.ledger.cancel_backfill(backfill))
             .boxed()
     }

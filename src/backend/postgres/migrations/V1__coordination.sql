@@ -31,7 +31,9 @@ CREATE UNIQUE INDEX leader_by_epoch ON leader (scope, epoch);
 -- connect can notify any channel, if he knows its name.
 CREATE TABLE scopes (
     scope text COLLATE "C" PRIMARY KEY,
-    channel text NOT NULL
+    channel text NOT NULL,
+    -- How many backfills were asked for: of two that are asked for at once, one finds another number than it saw.
+    backfills bigint NOT NULL DEFAULT 0
 );
 
 -- Who has a session. Only the advisory lock of its beacon, held by its process, says whether it lives. A row is written
@@ -120,6 +122,9 @@ CREATE TABLE names (
     overlap text,
     declared_term bigint,
     declared_by bigint[],
+    -- The fire time that a run names, without taking its tick, and that run: of any other it says nothing.
+    named_fire_time timestamptz,
+    named_run uuid,
 
     -- The name first: most scopes have many, and few names are of many scopes, so that a look for a row compares half as much.
     PRIMARY KEY (name, scope)
@@ -143,6 +148,8 @@ CREATE TABLE debts (
     -- How often it was lost, from 1, and the token that it had: it goes on with a greater one, under whichever key.
     losses integer NOT NULL,
     token bigint NOT NULL,
+    -- The fire time that it names, without taking its tick.
+    named_fire_time timestamptz,
     PRIMARY KEY (scope, run)
 );
 CREATE INDEX debts_by_job ON debts (scope, job, run);
@@ -189,15 +196,22 @@ CREATE TABLE backfills (
     -- How many fire times of the range were left out, since they had a run.
     left_out integer NOT NULL,
     fire_times timestamptz[] NOT NULL,
+    -- How many these are.
+    ticks integer NOT NULL,
     -- How often it was changed.
     revision bigint NOT NULL DEFAULT 0,
     -- running, finished, cancelled
     state text COLLATE "C" NOT NULL DEFAULT 'running',
     -- How many of the fire times were taken up: the cursor.
     taken integer NOT NULL DEFAULT 0,
-    -- Those of them, by number from 0, of which it is not known that their runs have ended. While they are here no run of
-    -- theirs may be deleted from the table of runs: whoever drives the backfill next asks whether it was granted.
+    -- Those of them, by number from 0, of which it is not known that their runs have ended. Only of these a run is granted.
+    -- While they are here no run of theirs may be deleted from the table of runs: it says how they ended.
     in_flight integer[] NOT NULL DEFAULT '{}',
+    -- Those in flight whose runs were granted, and under which lock keys, in the same order.
+    granted integer[] NOT NULL DEFAULT '{}',
+    granted_keys text[] COLLATE "C" NOT NULL DEFAULT '{}',
+    -- When one was granted last.
+    started_at timestamptz,
     failed integer NOT NULL DEFAULT 0,
     cancelled_by text,
     PRIMARY KEY (scope, backfill)

@@ -1,14 +1,15 @@
 //! Backfills: the table `backfills`, a row for each.
 //!
 //! These statements are prepared when they are asked, since most nodes never ask them. They lock the leader
-//! row, if they need a term, and then a row of this table, which nothing else locks.
+//! row, if they need a term, and then a row of this table. Claims of runs lock it as well, after that of their key.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use callsheet_actors::{
     By, FireTime, JobName, Term,
     port::{
-        BACKFILLS_KEPT_MAX, BACKFILLS_OPEN_MAX, BackfillId, BackfillProgress, BackfillState, StoredBackfill,
+        BACKFILLS_KEPT_MAX, BACKFILLS_OPEN_MAX, BackfillId, BackfillProgress, BackfillPut, BackfillState,
+        BackfillStatus, StoredBackfill,
     },
 };
 use chrono::{DateTime, Utc};
@@ -17,24 +18,43 @@ use uuid::Uuid;
 
 use super::{Asker, forget::millis, number};
 
-/// The columns of a row, in the words of [`stored`].
+/// The columns of a row without its fire times, in the words of [`status`].
 macro_rules! columns {
     () => {
-        "backfill, job, range_from, range_to, max_concurrent, spacing_millis, again, asked_by, created_at, left_out, fire_times,
-    revision, state, taken, in_flight, failed"
+        "backfill, job, range_from, range_to, max_concurrent, spacing_millis, again, asked_by, created_at, left_out, ticks,
+    revision, state, taken, in_flight, failed,
+    -- The array of all is read only if something is in flight.
+    CASE WHEN in_flight = '{}' THEN '{}'::timestamptz[] ELSE ARRAY(
+        SELECT fire_times[i.nth + 1] FROM unnest(in_flight) WITH ORDINALITY AS i (nth, place) ORDER BY i.place
+    ) END AS in_flight_at"
     };
 }
 
-/// Keeps a backfill, unless it is there already or as many are running as may ($14); of those that are over,
-/// the newest stay ($15). Tells it to every session. Two that are asked at once may both be kept as the last.
+/// Keeps a backfill, unless it is there already, or as many are running as may ($14), or, if it is not to run them again, one
+/// of the job that is running has one of its fire times; of those that are over, the newest stay ($15). Tells it to every
+/// session.
+///
+/// Locks the row of the scope: whoever waited for it finds another number there than it sees, since others were asked for
+/// that it does not see. Nothing is kept then, and it is to be asked again.
 ///
 /// $1 scope, $2 the channel of the scope, then the backfill: see [`Backfill`].
 pub(in super::super) const PUT: &str = "
-WITH put AS (
+WITH turn AS (
+    UPDATE scopes SET backfills = backfills + 1
+    WHERE scope = $1 AND backfills = (SELECT s.backfills FROM scopes s WHERE s.scope = $1)
+    RETURNING backfills
+), beside AS MATERIALIZED (
+    SELECT EXISTS (SELECT FROM turn) AS has_turn,
+           EXISTS (SELECT FROM backfills WHERE scope = $1 AND backfill = $3) AS is_known,
+           (SELECT count(*) FROM backfills WHERE scope = $1 AND state = 'running') >= $14::int8 AS is_full,
+           NOT $9::bool AND EXISTS (
+               SELECT FROM backfills WHERE scope = $1 AND job = $4 AND state = 'running' AND fire_times && $13::timestamptz[]
+           ) AS is_taken
+), put AS (
     INSERT INTO backfills (scope, backfill, job, range_from, range_to, max_concurrent, spacing_millis, again, asked_by, created_at,
-                           left_out, fire_times)
-    SELECT $1, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13::timestamptz[]
-    WHERE (SELECT count(*) FROM backfills WHERE scope = $1 AND state = 'running') < $14::int8
+                           left_out, fire_times, ticks)
+    SELECT $1, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, cardinality($13::timestamptz[])
+    FROM beside WHERE has_turn AND NOT is_known AND NOT is_full AND NOT is_taken
     ON CONFLICT DO NOTHING
     RETURNING backfill
 ), old AS (
@@ -44,16 +64,32 @@ WITH put AS (
 ), told AS (
     SELECT pg_notify($2::text, '{\"backfills\": {}}')::text AS told FROM put
 )
-SELECT EXISTS (SELECT FROM put) OR EXISTS (SELECT FROM backfills WHERE scope = $1 AND backfill = $3) AS kept,
-       (SELECT count(told) FROM told) AS told";
+SELECT CASE
+           WHEN is_known THEN 'kept'
+           WHEN NOT has_turn THEN 'again'
+           WHEN is_full THEN 'full'
+           WHEN is_taken THEN 'overlaps'
+           ELSE 'kept'
+       END AS put, (SELECT count(told) FROM told) AS told
+FROM beside";
 
-/// The backfills of a scope ($1), of one job ($2) if it is given, only this one ($3) if it is given, only those
-/// that are running ($4) or all. Locks nothing.
+/// The backfills of a scope ($1), of one job ($2) if it is given, the newest first, without their fire times. Locks
+/// nothing.
 pub(in super::super) const LIST: &str = concat!(
     "
 SELECT ",
     columns!(),
     "
+FROM backfills WHERE scope = $1 AND ($2::text IS NULL OR job = $2) ORDER BY backfill DESC"
+);
+
+/// The backfills of a scope ($1), of one job ($2) if it is given, only this one ($3) if it is given, only those
+/// that are running ($4) or all, with their fire times, and how long ago the last one started. Locks nothing.
+pub(in super::super) const ROWS: &str = concat!(
+    "
+SELECT ",
+    columns!(),
+    ", fire_times, (extract(epoch FROM clock_timestamp() - started_at) * 1e3)::int8 AS since_start
 FROM backfills
 WHERE scope = $1 AND ($2::text IS NULL OR job = $2) AND ($3::uuid IS NULL OR backfill = $3)
   AND (state = 'running' OR NOT $4::bool)
@@ -64,12 +100,21 @@ ORDER BY backfill DESC"
 pub(in super::super) const CURSOR: &str = "SELECT cursor FROM names WHERE scope = $1 AND name = $2";
 
 /// Changes how far a backfill ($3) of a scope ($1) is, from the revision before $4, as the leader of a term ($2)
-/// that is not over: the leader row is locked for share, so that no successor is in between.
+/// that is not over: the leader row is locked for share, so that no successor is in between. What is not in flight any
+/// more is granted no more.
 pub(in super::super) const ADVANCE: &str = "
 WITH term AS MATERIALIZED (
     SELECT epoch FROM leader WHERE scope = $1 AND epoch = $2 AND expires_at > clock_timestamp() FOR SHARE
 ), moved AS (
-    UPDATE backfills SET revision = $4, state = $5, taken = $6, in_flight = $7, failed = $8
+    UPDATE backfills
+    SET revision = $4, state = $5, taken = $6, in_flight = $7, failed = $8,
+        granted = ARRAY(
+            SELECT g.nth FROM unnest(granted) WITH ORDINALITY AS g (nth, place) WHERE g.nth = ANY ($7::int4[]) ORDER BY g.place
+        ),
+        granted_keys = ARRAY(
+            SELECT g.key FROM unnest(granted, granted_keys) WITH ORDINALITY AS g (nth, key, place)
+            WHERE g.nth = ANY ($7::int4[]) ORDER BY g.place
+        )
     WHERE scope = $1 AND backfill = $3 AND state = 'running' AND revision = $4::int8 - 1 AND EXISTS (SELECT FROM term)
     RETURNING backfill
 )
@@ -112,6 +157,14 @@ parameters! {
 
 parameters! {
     /// What [`LIST`] is asked.
+    struct Listed<'a> {
+        scope: &'a str,
+        job: Option<&'a str>,
+    }
+}
+
+parameters! {
+    /// What [`ROWS`] is asked.
     struct Asked<'a> {
         scope: &'a str,
         job: Option<&'a str>,
@@ -179,6 +232,12 @@ impl<'a> Backfill<'a> {
     }
 }
 
+impl<'a> Listed<'a> {
+    pub(in super::super) fn of(asker: Asker<'a>, job: Option<&'a JobName>) -> Self {
+        Self { scope: asker.scope, job: job.map(JobName::as_str) }
+    }
+}
+
 impl<'a> Asked<'a> {
     pub(in super::super) fn of(asker: Asker<'a>, job: Option<&'a JobName>, only_running: bool) -> Self {
         Self { scope: asker.scope, job: job.map(JobName::as_str), backfill: None, only_running }
@@ -226,9 +285,24 @@ impl<'a> Cancelled<'a> {
     }
 }
 
-/// Reads whether a backfill is kept.
-pub(in super::super) fn kept(row: &Row) -> Result<bool, Error> {
-    row.try_get("kept")
+words! {
+    /// What became of a new backfill.
+    Put {
+        Kept = "kept",
+        Again = "again",
+        Full = "full",
+        Overlaps = "overlaps",
+    }
+}
+
+/// Reads what became of a new backfill; nothing if it is to be asked again.
+pub(in super::super) fn put(row: &Row) -> Result<Option<BackfillPut>, Error> {
+    Ok(match row.try_get("put")? {
+        Put::Kept => Some(BackfillPut::Kept),
+        Put::Again => None,
+        Put::Full => Some(BackfillPut::Full),
+        Put::Overlaps => Some(BackfillPut::Overlaps),
+    })
 }
 
 /// Reads the cursor of a job; nothing if only a key has this name.
@@ -250,11 +324,28 @@ words! {
     }
 }
 
-/// Reads a backfill; nothing if another program has written a job that cannot be.
+/// Reads how far a backfill is; nothing if another program has written a job that cannot be.
+pub(in super::super) fn status(row: &Row) -> Result<Option<BackfillStatus>, Error> {
+    let in_flight: Vec<DateTime<Utc>> = row.try_get("in_flight_at")?;
+    let ticks = row.try_get::<_, i32>("ticks")?.unsigned_abs();
+    let in_flight = in_flight.into_iter().map(FireTime::new).collect();
+    Ok(without_fire_times(row)?.map(|stored| BackfillStatus::new(&stored, ticks, in_flight)))
+}
+
+/// Reads a backfill with its fire times; nothing if another program has written a job that cannot be.
 pub(in super::super) fn stored(row: &Row) -> Result<Option<StoredBackfill>, Error> {
+    let Some(mut stored) = without_fire_times(row)? else { return Ok(None) };
+    let fire_times: Vec<DateTime<Utc>> = row.try_get("fire_times")?;
+    stored.fire_times = fire_times.into_iter().map(FireTime::new).collect();
+    // A clock that was set back says of no start in the future.
+    let since: Option<i64> = row.try_get("since_start")?;
+    stored.since_start = since.map(|millis| Duration::from_millis(u64::try_from(millis).unwrap_or(0)));
+    Ok(Some(stored))
+}
+
+fn without_fire_times(row: &Row) -> Result<Option<StoredBackfill>, Error> {
     let Ok(job) = JobName::new(row.try_get::<_, &str>("job")?) else { return Ok(None) };
     let by: Option<&str> = row.try_get("asked_by")?;
-    let fire_times: Vec<DateTime<Utc>> = row.try_get("fire_times")?;
     let in_flight: Vec<i32> = row.try_get("in_flight")?;
     let number = |column: &str| Ok::<_, Error>(row.try_get::<_, i32>(column)?.unsigned_abs());
     let mut progress = BackfillProgress::new();
@@ -269,7 +360,7 @@ pub(in super::super) fn stored(row: &Row) -> Result<Option<StoredBackfill>, Erro
     progress.failed = number("failed")?;
     let id = BackfillId::from(row.try_get::<_, Uuid>("backfill")?);
     let range = (row.try_get("range_from")?, row.try_get("range_to")?);
-    let mut stored = StoredBackfill::new(id, job, range, fire_times.into_iter().map(FireTime::new).collect());
+    let mut stored = StoredBackfill::new(id, job, range, Arc::default());
     stored.max_concurrent = number("max_concurrent")?;
     stored.spacing = Duration::from_millis(row.try_get::<_, i64>("spacing_millis")?.unsigned_abs());
     stored.again = row.try_get("again")?;
@@ -289,5 +380,10 @@ mod tests {
         let states = [BackfillState::Running, BackfillState::Finished, BackfillState::Cancelled];
         assert_eq!(State::WORDS, states.map(BackfillState::as_str));
         assert!(CANCEL.contains("state = 'cancelled'") && ADVANCE.contains("state = 'running'"));
+    }
+
+    #[test]
+    fn every_word_of_a_new_backfill_is_known() {
+        super::super::answer::assert_words(&[PUT], "put", Put::WORDS);
     }
 }

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use callsheet_actors::{
-    FencingToken, RunId,
-    port::{ClaimRequest, LockError, Verdict},
+    FencingToken, Outcome, RunId,
+    port::{BackfillId, ClaimRequest, LockError, Verdict},
 };
 use chrono::{DateTime, Utc};
 use tokio_postgres::{Error, Row, Statement, types::ToSql};
@@ -69,7 +69,7 @@ WITH ",
 
 /// Who gets what, by a row that is locked (`f`).
 macro_rules! verdict {
-    (taken_up: $taken_up:literal, plainly: $plainly:literal, retaken: $retaken:literal, held: $held:expr) => {
+    (taken_up: $taken_up:expr, plainly: $plainly:literal, retaken: $retaken:literal, held: $held:expr) => {
         concat!(
             "CASE
             -- Asked again after a reply was lost.
@@ -84,18 +84,6 @@ macro_rules! verdict {
             $plainly,
             " AND (
                 SELECT true FROM runs r WHERE r.run = f.run LIMIT 1
-            ) THEN 'granted before'
-            -- A run of a backfill, whose id says that it is one (version 8), is asked for again by whoever drives the backfill
-            -- next, perhaps under another slot. All slots of its key are looked at (their names are the key, a control character, and
-            -- a number), and as the statement sees them, not as they are locked: there, a run that was granted is in this
-            -- table or in that of the runs.
-            WHEN f.fire_time IS NULL",
-            $plainly,
-            " AND get_byte(uuid_send(f.run), 6) / 16 = 8 AND (
-                SELECT true FROM names o
-                WHERE o.scope = $1 AND o.run = f.run
-                  AND o.name >= split_part(f.key, chr(31), 1) AND o.name < split_part(f.key, chr(31), 1) || ' '
-                LIMIT 1
             ) THEN 'granted before'
 ",
             $retaken,
@@ -147,11 +135,26 @@ macro_rules! of_held {
     };
 }
 
+/// Whoever takes up a lost run that somebody else has taken up, or that is not closed yet.
+macro_rules! of_retaken {
+    () => {
+        "            WHEN f.run = f.holder AND f.retake THEN 'not granted'\n"
+    };
+}
+
+/// A lost run that goes on names what it named before.
+macro_rules! name_of_retaken {
+    () => {
+        ", named_fire_time = CASE WHEN d.retake THEN d.owed_named ELSE n.named_fire_time END,
+        named_run = CASE WHEN d.retake THEN d.run ELSE n.named_run END"
+    };
+}
+
 macro_rules! claim {
-    (found: $found:literal, own: $own:literal, others: $others:literal, moved: $moved:expr, set: $set:expr,
-     at: $at:literal) => {
+    (asked: $asked:literal, found: $found:literal, taken_up: $taken_up:expr, own: $own:literal, others: $others:literal,
+     moved: $moved:expr, set: $set:expr, at: $at:literal, marked: $marked:literal, outcome: $outcome:expr) => {
         concat!(
-            asked!(", unnest($12::bool[]) AS replace, unnest($13::bool[]) AS retake"),
+            asked!($asked),
             ", ",
             $found,
             ", ",
@@ -161,8 +164,7 @@ macro_rules! claim {
     SELECT f.*, clock_timestamp() AS decided_at,
         ",
             verdict!(
-                taken_up: "            -- Somebody else has taken it up, or it is not closed yet.
-            WHEN f.run = f.holder AND f.retake THEN 'not granted'\n",
+                taken_up: $taken_up,
                 plainly: " AND f.retake IS NOT TRUE",
                 retaken: "            WHEN f.retake AND (f.debt IS NULL OR f.withdrawn OR NOT f.retry_lost) THEN 'not granted'\n",
                 held: of_held!("granted")
@@ -218,6 +220,7 @@ macro_rules! claim {
     SELECT holder, token, claimed_at, decided_at, run_fire_time, run_term, run_node, $1, run_job, key, 'lost'
     FROM taken WHERE holder IS NOT NULL
 )",
+            $marked,
             owing!(
                 from: "taken",
                 numbers: "ord, granted",
@@ -228,14 +231,16 @@ macro_rules! claim {
             "
 SELECT ord, 'granted' AS verdict, granted AS token, holder AS run, NULL::timestamptz AS cursor, NULL::int8 AS epoch,
     NULL::float8 AS wait, run_job AS lost_job, run_fire_time AS lost_fire_time, run_node AS lost_node,
-    NULL::timestamptz AS paused_until, NULL AS pause_note, ",
+    NULL::timestamptz AS paused_until, NULL AS pause_note, NULL AS outcome, ",
             debt!(channel: "$14", pending_retries_max: "$16"),
             "
 FROM ranked WHERE NOT former
 UNION ALL
 SELECT ord, verdict, token, CASE verdict WHEN 'already run' THEN cursor_run ELSE holder END,
     coalesce(cursor, clock_timestamp()), (SELECT epoch FROM term),
-    (extract(epoch FROM fire_time - clock_timestamp()) * 1e6)::float8, NULL, NULL, NULL, paused_until, pause_note, NULL,
+    (extract(epoch FROM fire_time - clock_timestamp()) * 1e6)::float8, NULL, NULL, NULL, paused_until, pause_note, ",
+            $outcome,
+            ", NULL, NULL,
     CASE WHEN verdict LIKE 'busy%' AND replace THEN pg_notify($14::text, json_build_object('stop', json_build_object(
         'beacon', beacon, 'run', holder))::text)::text END
 FROM decided WHERE verdict <> 'granted'"
@@ -321,46 +326,55 @@ FROM found f WHERE verdict IS DISTINCT FROM 'granted'"
 /// that the job owes; $14 the channel of the scope, $15 how often a run is lost that is retried no more, $16
 /// the most pending retries of a job.
 pub(in super::super) const CLAIM_FULLY: &str = claim!(
+    asked: ", unnest($12::bool[]) AS replace, unnest($13::bool[]) AS retake",
     found: "found AS MATERIALIZED (
     SELECT a.*, n.cursor, n.cursor_run, n.withdrawn, n.term AS job_term, n.runs, n.paused, n.paused_until,
            n.pause_note, n.retry_lost, o.place AS debt, o.fire_time AS owed_fire_time, o.losses AS owed_losses, o.token AS owed_token,
-           n.token, n.run AS holder, n.beacon, n.claimed_at, n.run_node, n.run_job, n.run_term,
-           n.fire_time AS run_fire_time, n.losses AS run_losses, n.ctid AS place
+           o.named_fire_time AS owed_named, n.token, n.run AS holder, n.beacon, n.claimed_at, n.run_node, n.run_job, n.run_term,
+           n.fire_time AS run_fire_time, n.losses AS run_losses, n.ctid AS place,
+           CASE WHEN n.named_run = n.run THEN n.named_fire_time END AS run_named
     FROM (SELECT * FROM asked ORDER BY key COLLATE \"C\") AS a
     CROSS JOIN LATERAL (
         SELECT ctid, * FROM names WHERE scope = $1 AND name = a.key FOR UPDATE SKIP LOCKED
     ) AS n
     LEFT JOIN LATERAL (
-        SELECT ctid AS place, fire_time, losses, token FROM debts
+        SELECT ctid AS place, fire_time, losses, token, named_fire_time FROM debts
         WHERE a.retake AND scope = $1 AND run = a.run AND job = n.name FOR UPDATE SKIP LOCKED
     ) AS o ON true
 )",
+    taken_up: of_retaken!(),
     own: "",
     others: "",
     moved: "",
-    set: of_job!(),
-    at: "n.ctid = d.place"
+    set: concat!(of_job!(), name_of_retaken!()),
+    at: "n.ctid = d.place",
+    marked: "",
+    outcome: "NULL"
 );
 
 /// The same as [`CLAIM_FULLY`] for ticks and pending retries of jobs that have another key than their name.
 /// Locks the rows of the jobs, then those of the keys; it waits for neither, so that their order does not
 /// matter.
 pub(in super::super) const CLAIM_WITH_KEY: &str = claim!(
+    asked: ", unnest($12::bool[]) AS replace, unnest($13::bool[]) AS retake",
     found: "job_rows AS MATERIALIZED (
     SELECT a.*, n.cursor, n.cursor_run, n.withdrawn, n.term AS job_term, n.runs, n.paused, n.paused_until,
-           n.pause_note, n.retry_lost, o.place AS debt, o.fire_time AS owed_fire_time, o.losses AS owed_losses, o.token AS owed_token
+           n.pause_note, n.retry_lost, o.place AS debt, o.fire_time AS owed_fire_time, o.losses AS owed_losses, o.token AS owed_token,
+           o.named_fire_time AS owed_named
     FROM (SELECT * FROM asked ORDER BY job COLLATE \"C\") AS a
     CROSS JOIN LATERAL (SELECT * FROM names WHERE scope = $1 AND name = a.job FOR UPDATE SKIP LOCKED) AS n
     LEFT JOIN LATERAL (
-        SELECT ctid AS place, fire_time, losses, token FROM debts
+        SELECT ctid AS place, fire_time, losses, token, named_fire_time FROM debts
         WHERE a.retake AND scope = $1 AND run = a.run AND job = n.name FOR UPDATE SKIP LOCKED
     ) AS o ON true
 ), found AS MATERIALIZED (
     SELECT j.*, n.token, n.run AS holder, n.beacon, n.claimed_at,
-           n.run_node, n.run_job, n.run_term, n.fire_time AS run_fire_time, n.losses AS run_losses
+           n.run_node, n.run_job, n.run_term, n.fire_time AS run_fire_time, n.losses AS run_losses,
+           CASE WHEN n.named_run = n.run THEN n.named_fire_time END AS run_named
     FROM (SELECT * FROM job_rows ORDER BY key COLLATE \"C\") AS j
     CROSS JOIN LATERAL (SELECT * FROM names WHERE scope = $1 AND name = j.key FOR UPDATE SKIP LOCKED) AS n
 )",
+    taken_up: of_retaken!(),
     own: " AND run_job <> job",
     others: " AND NOT run_job = ANY ($4::text[])",
     moved: concat!(
@@ -373,18 +387,80 @@ pub(in super::super) const CLAIM_WITH_KEY: &str = claim!(
     WHERE d.verdict = 'granted' AND d.ord NOT IN (SELECT ord FROM barred) AND n.name = d.job AND n.scope = CASE WHEN d.job IS NOT NULL THEN $1 END
 )"
     ),
-    set: of_job!(),
-    at: "n.name = d.key AND n.scope = CASE WHEN d.key IS NOT NULL THEN $1 END"
+    set: concat!(of_job!(), name_of_retaken!()),
+    at: "n.name = d.key AND n.scope = CASE WHEN d.key IS NOT NULL THEN $1 END",
+    marked: "",
+    outcome: "NULL"
+);
+
+/// The same as [`CLAIM_FULLY`] for what names a fire time and takes no tick: manual triggers, and runs of backfills. It
+/// is prepared when it is asked, since most nodes never ask it.
+///
+/// The row of its backfill decides about a run of one. It is locked after that of the key, skipping one that is locked:
+/// so a run is granted once, whatever its key, and only while its fire time is in flight. It remembers under which key;
+/// there, or under another slot of the key that is asked for, the run is held, or it is in the table of runs, or owed.
+/// A grant that this statement does not see yet has not ended.
+///
+/// As for [`CLAIM_FULLY`], and $17 the fire times, $18 the backfills, $19 the numbers of their fire times.
+pub(in super::super) const CLAIM_NAMED: &str = claim!(
+    asked: ", unnest($12::bool[]) AS replace, unnest($13::bool[]) AS retake, unnest($17::timestamptz[]) AS named,
+           unnest($18::uuid[]) AS backfill, unnest($19::int4[]) AS nth",
+    found: "found AS MATERIALIZED (
+    SELECT a.*, n.cursor, n.cursor_run, n.withdrawn, n.term AS job_term, n.runs, n.paused, n.paused_until,
+           n.pause_note, n.retry_lost, NULL::tid AS debt, NULL::timestamptz AS owed_fire_time, NULL::int4 AS owed_losses,
+           NULL::int8 AS owed_token, n.token, n.run AS holder, n.beacon, n.claimed_at, n.run_node, n.run_job, n.run_term,
+           n.fire_time AS run_fire_time, n.losses AS run_losses, n.ctid AS place,
+           CASE WHEN n.named_run = n.run THEN n.named_fire_time END AS run_named,
+           b.state = 'running' AND a.nth = ANY (b.in_flight) AS in_flight, a.nth = ANY (b.granted) AS is_granted,
+           b.granted_keys[array_position(b.granted, a.nth)] AS granted_key
+    FROM (SELECT * FROM asked ORDER BY key COLLATE \"C\") AS a
+    CROSS JOIN LATERAL (
+        SELECT ctid, * FROM names WHERE scope = $1 AND name = a.key FOR UPDATE SKIP LOCKED
+    ) AS n
+    LEFT JOIN LATERAL (
+        SELECT state, in_flight, granted, granted_keys FROM backfills
+        WHERE scope = $1 AND backfill = a.backfill FOR UPDATE SKIP LOCKED
+    ) AS b ON true
+    WHERE b.state IS NOT NULL OR (SELECT true FROM backfills x WHERE x.scope = $1 AND x.backfill = a.backfill LIMIT 1) IS NULL
+)",
+    taken_up: "            WHEN f.backfill IS NOT NULL AND f.run = f.holder THEN 'ran before'
+            WHEN f.backfill IS NOT NULL AND f.in_flight IS NOT TRUE THEN 'not granted'
+            WHEN f.is_granted OR (f.backfill IS NOT NULL AND (SELECT true FROM runs r WHERE r.run = f.run LIMIT 1)) THEN 'ran before'\n",
+    own: "",
+    others: "",
+    moved: "",
+    set: concat!(of_job!(), ", named_fire_time = d.named, named_run = d.run"),
+    at: "n.ctid = d.place",
+    marked: ", granting AS MATERIALIZED (
+    SELECT backfill, array_agg(nth) AS nths, array_agg(key) AS keys FROM taken WHERE backfill IS NOT NULL GROUP BY backfill
+), marked AS (
+    -- By its name, not by its place: it is locked as it is now, which may be newer than what the statement sees.
+    UPDATE backfills b
+    SET granted = b.granted || g.nths, granted_keys = b.granted_keys || g.keys, started_at = clock_timestamp()
+    FROM granting g WHERE b.scope = $1 AND b.backfill = g.backfill
+)",
+    outcome: "CASE WHEN verdict = 'ran before'
+        AND (SELECT true FROM names o WHERE o.name = granted_key AND o.scope = CASE WHEN granted_key IS NOT NULL THEN $1 END
+             AND o.run = decided.run LIMIT 1) IS NULL
+        -- The names of its slots are the key, a control character, and a number.
+        AND (SELECT true FROM names o
+             WHERE o.scope = $1 AND o.run = decided.run
+               AND o.name >= split_part(key, chr(31), 1) AND o.name < split_part(key, chr(31), 1) || ' '
+             LIMIT 1) IS NULL
+        AND (SELECT true FROM debts o JOIN names n ON n.name = o.job AND n.scope = CASE WHEN o.job IS NOT NULL THEN $1 END
+             WHERE o.scope = $1 AND o.run = decided.run AND n.retry_lost AND NOT n.withdrawn LIMIT 1) IS NULL
+    THEN (SELECT r.outcome FROM runs r WHERE r.run = decided.run ORDER BY r.token DESC LIMIT 1) END"
 );
 
 pub(super) use of_job;
 
-/// Which of the three statements.
+/// Which of the four statements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in super::super) enum Kind {
     Plain,
     Full,
     WithKey,
+    Named,
 }
 
 impl Kind {
@@ -393,17 +469,20 @@ impl Kind {
         let of_key_alone = request.tick.is_none() && !request.resume_lost;
         let own_key = of_key_alone || request.job.as_str() == request.key.as_str();
         match own_key {
+            _ if of_key_alone && (request.named.is_some() || of_backfill(request).is_some()) => Self::Named,
             true if request.resume_lost || request.replace => Self::Full,
             true => Self::Plain,
             false => Self::WithKey,
         }
     }
 
-    pub(in super::super) fn statement(self, statements: &Statements) -> &Statement {
+    /// Its statement, unless it is one that is prepared when it is asked.
+    pub(in super::super) fn statement(self, statements: &Statements) -> Option<&Statement> {
         match self {
-            Self::Plain => &statements.claim,
-            Self::Full => &statements.claim_fully,
-            Self::WithKey => &statements.claim_with_key,
+            Self::Plain => Some(&statements.claim),
+            Self::Full => Some(&statements.claim_fully),
+            Self::WithKey => Some(&statements.claim_with_key),
+            Self::Named => None,
         }
     }
 
@@ -415,7 +494,7 @@ impl Kind {
     ) -> Result<Vec<Answer<Verdict>>, LockError> {
         match self {
             Self::Plain => claimed_plainly(count, rows),
-            Self::Full | Self::WithKey => in_order(count, rows, claimed),
+            Self::Full | Self::WithKey | Self::Named => in_order(count, rows, claimed),
         }
     }
 
@@ -426,13 +505,14 @@ impl Kind {
     ) -> &'b [&'a (dyn ToSql + Sync)] {
         match self {
             Self::Plain => &all[..11],
-            Self::Full | Self::WithKey => all,
+            Self::Full | Self::WithKey => &all[..16],
+            Self::Named => all,
         }
     }
 }
 
 parameters! {
-    /// What [`CLAIM_FULLY`] and [`CLAIM_WITH_KEY`] are asked, and [`CLAIM`] of it: see [`Kind::takes`].
+    /// What [`CLAIM_NAMED`] is asked, and the other three of it: see [`Kind::takes`].
     struct Claims<'a> {
         scope: &'a str,
         beacon: i64,
@@ -450,6 +530,9 @@ parameters! {
         channel: &'a str,
         losses_max: i32,
         pending_retries_max: i64,
+        named: Vec<Option<DateTime<Utc>>>,
+        backfills: Vec<Option<Uuid>>,
+        nths: Vec<Option<i32>>,
     }
 }
 
@@ -475,8 +558,16 @@ impl<'a> Claims<'a> {
             channel: asker.channel,
             losses_max: LOSSES_BOUND,
             pending_retries_max: PENDING_RETRIES_BOUND,
+            named: unless_none(requests.iter().map(|request| request.named.map(|at| at.instant()))),
+            backfills: unless_none(requests.iter().map(|request| Some(of_backfill(request)?.0.as_uuid()))),
+            nths: unless_none(requests.iter().map(|request| i32::try_from(of_backfill(request)?.1).ok())),
         }
     }
+}
+
+/// The backfill of which a run is asked for, and the number of its fire time.
+fn of_backfill(request: &ClaimRequest) -> Option<(BackfillId, u32)> {
+    BackfillId::of_run(request.run).filter(|_| request.tick.is_none())
 }
 
 words! {
@@ -486,6 +577,7 @@ words! {
         Again = "again",
         NotGranted = "not granted",
         GrantedBefore = "granted before",
+        RanBefore = "ran before",
         AlreadyRun = "already run",
         Unknown = "unknown",
         Elsewhere = "moved",
@@ -497,6 +589,31 @@ words! {
         Exhausted = "exhausted",
         NotYet = "not yet",
         NeedsTakeover = "needs takeover",
+    }
+}
+
+words! {
+    /// How a run ended.
+    Ended {
+        Succeeded = "succeeded",
+        Failed = "failed",
+        Panicked = "panicked",
+        TimedOut = "timed_out",
+        Cancelled = "cancelled",
+        Lost = "lost",
+    }
+}
+
+impl Ended {
+    fn outcome(self) -> Outcome {
+        match self {
+            Self::Succeeded => Outcome::Succeeded,
+            Self::Failed => Outcome::Failed,
+            Self::Panicked => Outcome::Panicked,
+            Self::TimedOut => Outcome::TimedOut,
+            Self::Cancelled => Outcome::Cancelled,
+            Self::Lost => Outcome::Lost,
+        }
     }
 }
 
@@ -529,6 +646,10 @@ fn claimed(row: &Row) -> Result<Answer<Verdict>, Error> {
         Word::Again => Verdict::Granted { token: token(row)?, lost: None },
         Word::NotGranted => Verdict::NotGranted,
         Word::GrantedBefore => Verdict::GrantedBefore,
+        Word::RanBefore => {
+            let outcome: Option<Ended> = row.try_get("outcome")?;
+            Verdict::RanBefore { outcome: outcome.map(Ended::outcome) }
+        }
         Word::AlreadyRun => {
             let run: Uuid = row.try_get("run")?;
             Verdict::AlreadyRun { run: RunId::from(run), cursor: row.try_get("cursor")? }
@@ -559,7 +680,12 @@ mod tests {
 
     #[test]
     fn every_word_of_a_claim_is_known() {
-        let texts = [CLAIM, CLAIM_FULLY, CLAIM_WITH_KEY];
+        let texts = [CLAIM, CLAIM_FULLY, CLAIM_WITH_KEY, CLAIM_NAMED];
         super::super::answer::assert_words(&texts, "verdict", Word::WORDS);
+    }
+
+    #[test]
+    fn a_run_ended_as_it_is_written() {
+        assert_eq!(Ended::WORDS, Outcome::ALL.map(Outcome::as_str));
     }
 }

@@ -150,9 +150,9 @@ WITH ",
 )
 SELECT name AS job, 'done' AS answer, cursor, NULL::int8 AS epoch, paused, paused_until, pause_note, paused_by, failures,
     CASE WHEN owes THEN (
-        SELECT json_agg(json_build_object('run', run, 'fire_time', fire_time, 'losses', losses) ORDER BY run)::text
+        SELECT json_agg(json_build_object('run', run, 'fire_time', fire_time, 'named', named_fire_time, 'losses', losses) ORDER BY run)::text
         FROM (
-            SELECT run, fire_time, losses FROM debts WHERE scope = $1 AND job = m.name ORDER BY run DESC LIMIT $12
+            SELECT run, fire_time, named_fire_time, losses FROM debts WHERE scope = $1 AND job = m.name ORDER BY run DESC LIMIT $12
         ) AS d
     ) END AS owed
 FROM marked m

@@ -58,7 +58,7 @@ WITH looked AS MATERIALIZED (
     ) AS n
 ), closed AS MATERIALIZED (
     SELECT name AS key, run AS holder, token, claimed_at, run_node, run_job, run_term, fire_time AS run_fire_time,
-           losses AS run_losses, clock_timestamp() AS decided_at,
+           losses AS run_losses, CASE WHEN named_run = run THEN named_fire_time END AS run_named, clock_timestamp() AS decided_at,
            -- No claim takes their keys.
            NULL::text AS job, NULL::uuid AS run, NULL::timestamptz AS fire_time
     FROM found WHERE name NOT IN (SELECT name FROM losing EXCEPT SELECT key FROM elsewhere)
@@ -94,7 +94,7 @@ SELECT run_job AS lost_job, holder AS run, run_fire_time AS lost_fire_time, run_
     NULL AS last, NULL::bool AS complete, NULL::bool AS left_over
 FROM ranked WHERE NOT former
 UNION ALL
-SELECT NULL, NULL, NULL, NULL, NULL, NULL,
+SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL,
     CASE WHEN o.count < $7 OR $7 = 0 THEN (SELECT max(name) FROM looked) ELSE (SELECT max(name) FROM open) END,
     (o.count < $7 OR $7 = 0) AND (SELECT count(*) FROM looked) < $3,
     o.count > (SELECT count(*) FROM freed)

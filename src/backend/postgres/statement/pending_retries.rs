@@ -61,9 +61,9 @@ macro_rules! owing {
     FROM (
         SELECT ",
             $numbers,
-            ", token, holder, run_job, run_fire_time, run_node, run_losses + 1 AS losses, owes, false AS former FROM owing
+            ", token, holder, run_job, run_fire_time, run_named, run_node, run_losses + 1 AS losses, owes, false AS former FROM owing
         UNION ALL
-        SELECT NULL, NULL, NULL, d.run, d.job, NULL, NULL, NULL, true, true
+        SELECT NULL, NULL, NULL, d.run, d.job, NULL, NULL, NULL, NULL, true, true
         FROM (SELECT DISTINCT run_job FROM owing WHERE owes) AS o
         CROSS JOIN LATERAL (SELECT run, job FROM debts WHERE scope = $1 AND job = o.run_job) AS d
         WHERE d.run NOT IN (",
@@ -81,8 +81,8 @@ macro_rules! owing {
         ) AS d
     ))
 ), owed AS (
-    INSERT INTO debts (scope, run, job, fire_time, losses, token)
-    SELECT $1, holder, run_job, run_fire_time, losses, token FROM ranked
+    INSERT INTO debts (scope, run, job, fire_time, losses, token, named_fire_time)
+    SELECT $1, holder, run_job, run_fire_time, losses, token, run_named FROM ranked
     WHERE owes AND NOT former AND nth <= ",
             $pending_retries_max,
             "
@@ -96,7 +96,7 @@ macro_rules! owing {
 macro_rules! debt {
     (channel: $channel:literal, pending_retries_max: $pending_retries_max:literal) => {
         concat!(
-            "CASE WHEN owes AND nth <= ",
+            "run_named AS lost_named, CASE WHEN owes AND nth <= ",
             $pending_retries_max,
             " THEN losses END AS losses,
     CASE WHEN owes AND nth <= ",
@@ -104,7 +104,7 @@ macro_rules! debt {
             " THEN pg_notify(",
             $channel,
             "::text, json_build_object('owed', json_build_object('job', run_job, 'owed', json_build_object(
-        'run', holder, 'fire_time', run_fire_time, 'losses', losses)))::text)::text END AS told"
+        'run', holder, 'fire_time', run_fire_time, 'named', run_named, 'losses', losses)))::text)::text END AS told"
         )
     };
 }
@@ -112,7 +112,7 @@ macro_rules! debt {
 /// Pending retries of jobs that resume them, in the order of the runs. Locks nothing. $1 scope, $2 the run
 /// after which to begin, $3 the most to answer.
 pub(in super::super) const PENDING_RETRIES: &str = "
-SELECT d.job, d.run, d.fire_time, d.losses FROM debts d
+SELECT d.job, d.run, d.fire_time, d.named_fire_time, d.losses FROM debts d
 WHERE d.scope = $1 AND d.run > $2
   AND EXISTS (SELECT FROM names n WHERE n.name = d.job AND n.scope = CASE WHEN d.job IS NOT NULL THEN $1 END AND n.retry_lost AND NOT n.withdrawn)
 ORDER BY d.run LIMIT $3";
@@ -159,9 +159,10 @@ fn stored_job(name: &str) -> Option<JobName> {
 pub(in super::super) fn pending(row: &Row) -> Result<Option<PendingRetryOfJob>, Error> {
     let run: Uuid = row.try_get("run")?;
     let fire_time: Option<DateTime<Utc>> = row.try_get("fire_time")?;
+    let named: Option<DateTime<Utc>> = row.try_get("named_fire_time")?;
     let losses: i32 = row.try_get("losses")?;
-    let (run, fire_time) = (RunId::from(run), fire_time.map(FireTime::new));
-    let retry = PendingRetry { run, fire_time, losses: losses.unsigned_abs() };
+    let [fire_time, named] = [fire_time, named].map(|at| at.map(FireTime::new));
+    let retry = PendingRetry { run: RunId::from(run), fire_time, named, losses: losses.unsigned_abs() };
     Ok(stored_job(row.try_get("job")?).map(|job| PendingRetryOfJob { job, retry }))
 }
 
@@ -173,10 +174,11 @@ pub(in super::super) fn lost_run(row: &Row) -> Result<Option<LostRun>, Error> {
         return Ok(None);
     };
     let fire_time: Option<DateTime<Utc>> = row.try_get("lost_fire_time")?;
-    let (run, fire_time) = (RunId::from(run), fire_time.map(FireTime::new));
+    let named: Option<DateTime<Utc>> = row.try_get("lost_named")?;
+    let (run, [fire_time, named]) = (RunId::from(run), [fire_time, named].map(|at| at.map(FireTime::new)));
     let node = row.try_get::<_, Option<Uuid>>("lost_node")?.map(|node| NodeId::numbered(node.as_u128()));
     let losses: Option<i32> = row.try_get("losses")?;
-    let retry = losses.map(|losses| PendingRetry { run, fire_time, losses: losses.unsigned_abs() });
+    let retry = losses.map(|losses| PendingRetry { run, fire_time, named, losses: losses.unsigned_abs() });
     Ok(stored_job(job).map(|job| LostRun { job, run, node, fire_time, retry }))
 }
 

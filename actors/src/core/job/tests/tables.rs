@@ -293,7 +293,7 @@ fn the_truth_table_of_lost_runs() {
     for (on_lost, again) in [(OnLost::Record, false), (OnLost::Retry, true)] {
         let mut job = by(Policies { on_lost, ..Policies::default() });
         let run = job.ids.next(at("00:10"));
-        let retry = PendingRetry { run, fire_time: None, losses: 2 };
+        let retry = PendingRetry { run, fire_time: None, named: None, losses: 2 };
 
         let effects = job.step("00:40", Input::PendingRetry(retry));
 

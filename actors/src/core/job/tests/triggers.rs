@@ -75,7 +75,7 @@ fn a_trigger_without_an_answer_that_was_lost_is_resumed_not_started_again() {
     let (run, _) = job.trigger("00:40");
     job.unanswered("00:40", run);
 
-    job.step("00:40", Input::PendingRetry(PendingRetry { run, fire_time: None, losses: 1 }));
+    job.step("00:40", Input::PendingRetry(PendingRetry { run, fire_time: None, named: None, losses: 1 }));
 
     assert_eq!(job.step("00:40:01", Input::WakeUp), [resume_lost(run, 0)]);
     let effects = job.step("00:40:01", granted(run));
@@ -88,7 +88,7 @@ fn a_trigger_without_an_answer_that_was_lost_is_resumed_not_started_again() {
 #[test]
 fn a_granted_trigger_that_was_lost_is_retried_and_not_reported_as_over() {
     let (mut job, run) = asked_again_for_trigger();
-    let retry = PendingRetry { run, fire_time: None, losses: 1 };
+    let retry = PendingRetry { run, fire_time: None, named: None, losses: 1 };
     assert_eq!(job.step("01:02:01", Input::PendingRetry(retry)), [], "it may be granted without it");
 
     let effects = job.step("01:02:02", Input::Claimed { run, verdict: Verdict::GrantedBefore });
@@ -102,7 +102,7 @@ fn a_granted_trigger_that_was_lost_is_retried_and_not_reported_as_over() {
 fn a_granted_trigger_that_was_lost_and_is_not_wanted_is_closed() {
     let (mut job, run) = asked_again_for_trigger();
     job.step("01:02:01", cancel(CancelReason::Requested));
-    job.step("01:02:01", Input::PendingRetry(PendingRetry { run, fire_time: None, losses: 1 }));
+    job.step("01:02:01", Input::PendingRetry(PendingRetry { run, fire_time: None, named: None, losses: 1 }));
 
     let effects = job.step("01:02:02", Input::Claimed { run, verdict: Verdict::GrantedBefore });
 

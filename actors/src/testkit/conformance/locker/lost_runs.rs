@@ -90,7 +90,7 @@ impl Suite {
             let early = self.claim(&self.resume_lost(&lost)).await;
             assert_eq!(early, Verdict::NotGranted, "nobody has closed it yet");
 
-            let retry = PendingRetry { run, fire_time, losses: 1 };
+            let retry = PendingRetry { run, fire_time, named: None, losses: 1 };
             let closed =
                 LostRun { job: name(job), run, node: self.victim_node(), fire_time, retry: Some(retry) };
             assert_eq!(self.closed().await, [closed]);
@@ -123,7 +123,7 @@ impl Suite {
             self.another_dies_with(cluster, &self.resume_lost(&second)).await;
             let taken = self.stored_as(&enrolment).await;
             assert_eq!(taken.pending_retries, [], "it was taken up, and nobody has closed it since");
-            let retry = Some(PendingRetry { run, fire_time, losses: 2 });
+            let retry = Some(PendingRetry { run, fire_time, named: None, losses: 2 });
             assert_eq!(
                 self.closed().await,
                 [LostRun { job: name(job), run, node: self.victim_node(), fire_time, retry }]
@@ -176,7 +176,7 @@ impl Suite {
                 let verdict = self.claim(&request).await;
 
                 let (run, fire_time) = (lost.run, lost.tick.map(|tick| tick.fire_time));
-                let retry = PendingRetry { run, fire_time, losses: 1 };
+                let retry = PendingRetry { run, fire_time, named: None, losses: 1 };
                 let expected =
                     LostRun { job: name(job), run, node: self.victim_node(), fire_time, retry: Some(retry) };
                 let Verdict::Granted { token, lost: Some(robbed) } = verdict else { panic!("{verdict:?}") };
@@ -197,8 +197,12 @@ impl Suite {
             let enrolment = self.retried(job);
             let lost = self.dies_with(cluster, &enrolment, lock_key).await;
             self.closed().await;
-            let retry =
-                PendingRetry { run: lost.run, fire_time: lost.tick.map(|tick| tick.fire_time), losses: 1 };
+            let retry = PendingRetry {
+                run: lost.run,
+                fire_time: lost.tick.map(|tick| tick.fire_time),
+                named: None,
+                losses: 1,
+            };
 
             for outcome in [Outcome::Succeeded, Outcome::Failed, Outcome::Cancelled] {
                 let end = self.run_by_hand(job, lock_key, outcome, None).await;
@@ -277,6 +281,7 @@ impl Suite {
             .map(|lost| PendingRetry {
                 run: lost.run,
                 fire_time: lost.tick.map(|tick| tick.fire_time),
+                named: None,
                 losses: 1,
             })
             .collect();

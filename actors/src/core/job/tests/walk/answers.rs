@@ -104,7 +104,7 @@ impl World {
         let granted = std::mem::take(&mut self.store.granted);
         for (run, Grant { tick, losses, .. }) in &granted {
             if self.policies.on_lost == OnLost::Retry && losses + 1 < LOSSES_MAX {
-                let retry = PendingRetry { run: *run, fire_time: *tick, losses: losses + 1 };
+                let retry = PendingRetry { run: *run, fire_time: *tick, named: None, losses: losses + 1 };
                 self.store.pending_retries.insert(*run, retry);
             }
         }

@@ -6,54 +6,86 @@ use std::{
 };
 
 use callsheet_actors::{DurationText, adapter::Backoff, port::RecordsError};
-use futures_util::{FutureExt, future::Shared};
-use redis::{RedisResult, Value};
+use futures_util::{FutureExt, future::BoxFuture, future::Shared};
 use tokio::{
     sync::oneshot,
     time::{Instant, timeout_at},
-};
-
-use super::{
-    connection::{Connection, connect},
-    failure::{is_answer, is_elsewhere, not_done, unavailable},
-    settings::Settings,
 };
 
 /// The pauses between attempts to connect.
 pub(super) const PAUSE_MIN: Duration = Duration::from_millis(50);
 pub(super) const PAUSE_MAX: Duration = Duration::from_secs(1);
 
-/// What an attempt to connect came to.
-type Connected = Result<Arc<Connection>, RecordsError>;
+/// How a store is connected to.
+pub(super) trait Connector: Send + Sync + 'static {
+    /// A connection. It lives on the runtime on which it was made.
+    type Connection: Connection;
 
-/// The way to the server.
-pub(super) struct Link {
-    settings: Arc<Settings>,
-    state: Mutex<State>,
+    /// How long one call may take.
+    fn deadline(&self) -> Duration;
+
+    /// Connects, within a time of its own.
+    fn connect(&self) -> BoxFuture<'_, Result<Self::Connection, RecordsError>>;
 }
 
-struct State {
-    current: Option<Arc<Connection>>,
+/// A connection to a store.
+pub(super) trait Connection: Send + Sync + 'static {
+    /// Why the store did not answer a call.
+    type Error;
+
+    /// Whether it is of no use any more.
+    fn is_over(&self) -> bool;
+
+    /// Gives it up: whatever was asked and is not answered yet is unknown.
+    fn give_up(&self);
+
+    /// What an error means.
+    fn judge(error: Self::Error) -> Judged;
+}
+
+/// What the error of a call means.
+pub(super) enum Judged {
+    /// The store answered, and did nothing.
+    Answer(RecordsError),
+    /// The same, and it is of no use to ask over this connection.
+    Elsewhere(RecordsError),
+    /// What was asked may be done all the same.
+    Unknown,
+}
+
+/// What an attempt to connect came to.
+type Connected<C> = Result<Arc<C>, RecordsError>;
+/// One that is under way.
+type Attempt<C> = Shared<oneshot::Receiver<Connected<C>>>;
+
+/// The way to a store.
+pub(super) struct Link<C: Connector> {
+    connector: Arc<C>,
+    state: Mutex<State<C::Connection>>,
+}
+
+struct State<C> {
+    current: Option<Arc<C>>,
     /// An attempt that is under way, also if nobody waits for it any more.
-    attempt: Option<Shared<oneshot::Receiver<Connected>>>,
+    attempt: Option<Attempt<C>>,
     /// Why the last one failed, and until when there is no other.
     failed: Option<(Instant, RecordsError)>,
     backoff: Backoff,
 }
 
-impl Link {
-    pub(super) fn new(settings: Arc<Settings>, seed: u64) -> Arc<Self> {
+impl<C: Connector> Link<C> {
+    pub(super) fn new(connector: Arc<C>, seed: u64) -> Arc<Self> {
         let backoff = Backoff::new(PAUSE_MIN, PAUSE_MAX, seed);
         let state = State { current: None, attempt: None, failed: None, backoff };
-        Arc::new(Self { settings, state: Mutex::new(state) })
+        Arc::new(Self { connector, state: Mutex::new(state) })
     }
 
-    /// Asks the server something, within the deadline. `ask` is called once, and only with a connection.
+    /// Asks the store something, within the deadline. `ask` is called once, and only with a connection.
     pub(super) async fn call<T, A>(self: &Arc<Self>, ask: A) -> Result<T, RecordsError>
     where
-        A: AsyncFnOnce(&Connection) -> RedisResult<T>,
+        A: AsyncFnOnce(&C::Connection) -> Result<T, <C::Connection as Connection>::Error>,
     {
-        let allowed = self.settings.deadline();
+        let allowed = self.connector.deadline();
         let deadline = Instant::now() + allowed;
         let connection = timeout_at(deadline, self.connection()).await;
         let connection = connection.unwrap_or_else(|_| {
@@ -63,23 +95,26 @@ impl Link {
             )))
         })?;
         let answer = timeout_at(deadline, ask(&connection)).await;
-        match answer {
-            Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(error)) if is_answer(&error) => {
-                if is_elsewhere(&error) {
-                    connection.give_up();
-                }
-                Err(not_done(&error))
+        let judged = match answer {
+            Ok(Ok(answer)) => return Ok(answer),
+            Ok(Err(error)) => C::Connection::judge(error),
+            // It is silent.
+            Err(_) => Judged::Unknown,
+        };
+        match judged {
+            Judged::Answer(error) => Err(error),
+            Judged::Elsewhere(error) => {
+                connection.give_up();
+                Err(error)
             }
-            // The connection broke, or is silent: what was asked may be done all the same.
-            Ok(Err(_)) | Err(_) => {
+            Judged::Unknown => {
                 connection.give_up();
                 Err(RecordsError::Timeout)
             }
         }
     }
 
-    async fn connection(self: &Arc<Self>) -> Connected {
+    async fn connection(self: &Arc<Self>) -> Connected<C::Connection> {
         let attempt = {
             let mut state = self.state();
             if let Some(current) = state.current.as_ref().filter(|current| !current.is_over()) {
@@ -96,11 +131,11 @@ impl Link {
     }
 
     /// Connects on a task of its own: whoever waits has a deadline, and may go.
-    fn attempt(self: &Arc<Self>) -> Shared<oneshot::Receiver<Connected>> {
+    fn attempt(self: &Arc<Self>) -> Attempt<C::Connection> {
         let (made, receiver) = oneshot::channel();
         let link = self.clone();
         tokio::spawn(async move {
-            let connected = connect(&link.settings, None).await.map(Arc::new);
+            let connected = link.connector.connect().await.map(Arc::new);
             let mut state = link.state();
             state.attempt = None;
             match &connected {
@@ -121,16 +156,17 @@ impl Link {
         receiver.shared()
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, State<C::Connection>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Asks for one value, and understands it.
-pub(super) async fn ask<T: redis::FromRedisValue>(
-    connection: &Connection,
-    command: &redis::Cmd,
-) -> RedisResult<Option<T>> {
-    let answer: Value = connection.ask(command).await?;
-    Ok(redis::from_redis_value(answer).ok())
+/// What waiting may cure.
+pub(super) fn unavailable(reason: impl Into<String>) -> RecordsError {
+    RecordsError::Unavailable { reason: reason.into() }
+}
+
+/// What somebody has to change.
+pub(super) fn refused(reason: impl Into<String>) -> RecordsError {
+    RecordsError::Refused { reason: reason.into() }
 }
