@@ -84,7 +84,7 @@ async fn a_renewal_that_waited_across_the_expiry_and_who_finds_it_expired_agree(
             alive(&*looks, session).await
         };
 
-        let (renewed, seen, ()) = futures_util::join!(renews.renew(session), looking, release);
+        let (renewed, seen, ()) = tokio::join!(renews.renew(session), looking, release);
 
         let renewed = renewed.expect("an answer");
         assert!(seen || !alive(&*renews, session).await, "who was told that it is gone is told so for ever");
@@ -176,7 +176,7 @@ async fn what_is_kept_absent_is_absent_until_the_commit_is_done() {
             Commit { units: vec![Unit { records, hints: Vec::new() }], ..Commit::default() }
         };
         let commits = [commit(&ids[0], &ids[1]), commit(&ids[1], &ids[0])];
-        let (one, two) = futures_util::join!(clients[0].commit(&commits[0]), clients[1].commit(&commits[1]));
+        let (one, two) = tokio::join!(clients[0].commit(&commits[0]), clients[1].commit(&commits[1]));
 
         let made = [one, two].map(|committed| match committed.expect("an answer") {
             Committed::Units { answers, .. } => matches!(answers.as_slice(), [UnitAnswer::Made { .. }]),
