@@ -1,6 +1,6 @@
 //! What a node needs to know to connect, checked before anything is started.
 
-use std::{fmt, time::Duration};
+use std::fmt;
 
 use callsheet_actors::Fault;
 use mysql_async::{ClientIdentity, SslOpts};
