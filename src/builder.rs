@@ -189,8 +189,8 @@ impl Builder {
         self
     }
 
-    /// Sets the clocks. Default: the operating system's. They are compared four times a second, to notice
-    /// when one was set: see [`Clock::next_look`].
+    /// Sets the clocks. Default: the operating system's. They are compared when the system says that
+    /// one was set, and now and then: see [`Clock::next_look`].
     pub fn clock(mut self, clock: impl Clock) -> Self {
         self.options.clock = Arc::new(clock);
         self

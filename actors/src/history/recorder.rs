@@ -350,6 +350,11 @@ impl Outlet {
         self.waiting.load(Ordering::Relaxed)
     }
 
+    /// Whether at most half of the room for records that wait is taken.
+    pub(super) fn has_half_of_its_room(&self) -> bool {
+        self.waiting() <= self.max / 2 && self.waiting_bytes.load(Ordering::Relaxed) <= self.bytes_max / 2
+    }
+
     pub(super) fn is_closed(&self) -> bool {
         self.is_closed.load(Ordering::Relaxed)
     }
