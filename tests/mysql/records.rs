@@ -9,11 +9,11 @@ use callsheet::{
 };
 use tokio::time::sleep;
 
-use super::{SECOND, alive, client, harness, made, one, put, store::Clients, stored, until, write};
+use super::{SECOND, alive, client, harness, made, one, patient, put, store::Clients, stored, until, write};
 
 #[tokio::test]
 async fn it_is_a_store_of_records() {
-    records(&mut Clients { scope: harness::scope("suite"), connect: client }).await;
+    records(&mut Clients { scope: harness::scope("suite"), connect: patient }).await;
 }
 
 /// What a server, a database or a user may be set to, as far from what a connection needs as it can be.
@@ -30,7 +30,7 @@ async fn it_is_one_over_a_socket_of_a_server_with_other_settings() {
     let (user, password, database) = (harness::USER, harness::PASSWORD, harness::DATABASE);
     let url = format!("mysql://{user}:{password}@/{database}?socket={}", server.socket().display());
 
-    let connect = |scope: &str| Mysql::new(scope, &url).records();
+    let connect = |scope: &str| Mysql::new(scope, &url).deadline(5 * SECOND).records();
     records(&mut Clients { scope: harness::scope("größe 's"), connect }).await;
 }
 

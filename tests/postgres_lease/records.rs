@@ -10,20 +10,21 @@ use callsheet::{
 use tokio::time::sleep;
 
 use super::{
-    SECOND, alive, ask, client, harness, made, name, one, pooler, pooler::Pooler, put, store::Clients,
-    stored, until, write,
+    SECOND, alive, ask, client, harness, made, name, one, patient, pooler, pooler::Pooler, put,
+    store::Clients, stored, until, write,
 };
 
 #[tokio::test]
 async fn it_is_a_store_of_records() {
-    records(&mut Clients { scope: harness::scope("suite 's größe"), connect: client }).await;
+    records(&mut Clients { scope: harness::scope("suite 's größe"), connect: patient }).await;
 }
 
 #[tokio::test]
 async fn it_is_one_through_a_pooler_with_a_single_connection_and_without_any() {
     let single = Pooler::before(harness::server(), 1);
     for url in [single.url(), harness::server().url()] {
-        let connect = |scope: &str| PostgresLease::new(scope, &url).schema("single").records();
+        let connect =
+            |scope: &str| PostgresLease::new(scope, &url).schema("single").deadline(5 * SECOND).records();
         records(&mut Clients { scope: harness::scope("single"), connect }).await;
     }
 }
