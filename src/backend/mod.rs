@@ -1,10 +1,10 @@
 //! Where nodes coordinate.
 
-#[cfg(any(feature = "etcd", feature = "redis"))]
+#[cfg(any(feature = "etcd", feature = "mysql", feature = "redis"))]
 mod address;
 #[cfg(any(feature = "etcd", feature = "mysql", feature = "postgres", feature = "redis"))]
 mod certificates;
-#[cfg(any(feature = "etcd", feature = "redis"))]
+#[cfg(any(feature = "etcd", feature = "mysql", feature = "postgres", feature = "redis"))]
 mod checks;
 #[cfg(feature = "etcd")]
 mod etcd;
@@ -29,6 +29,8 @@ pub(crate) mod redis;
 mod sql;
 #[cfg(feature = "sqlite")]
 mod sqlite;
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "redis"))]
+mod versions;
 
 #[cfg(feature = "etcd")]
 pub use self::etcd::Etcd;

@@ -214,7 +214,10 @@ impl Outlet {
         let mut rest = lock(&self.rest[shard_of(generation)]);
         let Rest { pending, batch } = &mut *rest;
         let waited = batch.decisions.len();
-        pending.add(now, record, &mut batch.decisions);
+        if !pending.add(now, record, &mut batch.decisions) {
+            drop(rest);
+            return self.drop_records(1);
+        }
         let new = &batch.decisions[waited..];
         if new.is_empty() {
             // It is counted, and handed on when its minute is over.
