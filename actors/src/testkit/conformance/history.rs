@@ -10,8 +10,8 @@ use crate::{
     name::{By, FencingToken, JobName, NodeId, RunId, RunIds, Term},
     port::{
         AskGaps, AttemptRecord, BackfillId, Batch, Decision, DecisionRecord, Decisions, EndedRun, History,
-        Holder, JobHistory, JobOperation, JobRecord, LastEnds, OperationRecord, Operations, Pause, PauseChange,
-        RecordsOf, Retention, RunHistory, RunOrigin, RunRecord, SkipReason,
+        Holder, JobHistory, JobOperation, JobRecord, LastEnds, OperationRecord, Operations, Pause,
+        PauseChange, RecordsOf, Retention, RunHistory, RunOrigin, RunRecord, SkipReason,
     },
 };
 
