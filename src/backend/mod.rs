@@ -1,14 +1,18 @@
 //! Where nodes coordinate.
 
-#[cfg(any(feature = "etcd", feature = "redis"))]
+#[cfg(any(feature = "consul", feature = "etcd", feature = "redis"))]
 mod address;
-#[cfg(any(feature = "etcd", feature = "mysql", feature = "postgres", feature = "redis"))]
+#[cfg(any(feature = "consul", feature = "etcd", feature = "mysql", feature = "postgres", feature = "redis"))]
 mod certificates;
-#[cfg(any(feature = "etcd", feature = "redis"))]
+#[cfg(any(feature = "consul", feature = "etcd", feature = "redis"))]
 mod checks;
+#[cfg(feature = "consul")]
+mod consul;
 #[cfg(feature = "etcd")]
 mod etcd;
-#[cfg(any(feature = "etcd", feature = "redis"))]
+#[cfg(any(feature = "consul", feature = "etcd", feature = "redis"))]
+mod failure;
+#[cfg(any(feature = "consul", feature = "etcd", feature = "redis"))]
 mod hints;
 #[cfg(any(feature = "etcd", feature = "redis"))]
 mod link;
@@ -19,7 +23,7 @@ mod mysql;
 pub(crate) mod postgres;
 #[cfg(feature = "postgres")]
 mod postgres_lease;
-#[cfg(any(feature = "etcd", feature = "mysql", feature = "postgres", feature = "redis"))]
+#[cfg(any(feature = "consul", feature = "etcd", feature = "mysql", feature = "postgres", feature = "redis"))]
 mod random;
 #[cfg(feature = "redis")]
 pub(crate) mod redis;
@@ -28,6 +32,8 @@ mod sql;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 
+#[cfg(feature = "consul")]
+pub use self::consul::Consul;
 #[cfg(feature = "etcd")]
 pub use self::etcd::Etcd;
 #[cfg(feature = "mysql")]
