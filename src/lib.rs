@@ -106,6 +106,7 @@ pub mod backend;
 mod backfills;
 mod builder;
 mod config;
+mod environment;
 mod error;
 pub mod guide;
 mod handle;
@@ -137,11 +138,11 @@ pub use callsheet_actors::{
     JobAddress, JobContext, JobDetails, JobHistory, JobName, JobOperation, JobPage, JobRecord, JobState,
     JobStatus, LOSSES_MAX, LastRunStatus, ListJobs, Listen, ListenTo, LockKey, MAY_LEAD_TIMEOUT,
     MEASURES_MAX, MEMORY_BYTES_MIN, MISFIRE_ALL_MAX, MISFIRE_WITHIN_MAX, MISFIRE_WITHIN_MIN, Measure,
-    MemoryBounds, Misfire, NAME_MAX, NODE_HOOK_CALL_BYTES_MAX, NextFireTimes, NextFireTimesError, NodeId,
-    NotDecided, NotKnown, Note, OPEN_RUN_STALE, OnLost, Operation, OperationPage, OperationRecord,
-    Operations, Origin, Outcome, Over, OverdueAlarm, OverdueJob, Overlap, PAGE_MAX, PAUSE_NOTE_MAX,
-    PENDING_RETRIES_MAX, PROBLEM_JOBS_MAX, PROGRESS_PACE, PageStart, Part, Pause, PauseError, PauseJobs,
-    Policies, PolicyConfig, Problem, ProblemJobs, QUEUE_MAX, REPORT_CHARS_MAX, REPORTED_BYTES_MAX,
+    MemoryBounds, Misfire, NAME_MAX, NODE_HOOK_CALL_BYTES_MAX, NODE_NAME_MAX, NextFireTimes,
+    NextFireTimesError, NodeId, NotDecided, NotKnown, Note, OPEN_RUN_STALE, OnLost, Operation, OperationPage,
+    OperationRecord, Operations, Origin, Outcome, Over, OverdueAlarm, OverdueJob, Overlap, PAGE_MAX,
+    PAUSE_NOTE_MAX, PENDING_RETRIES_MAX, PROBLEM_JOBS_MAX, PROGRESS_PACE, PageStart, Part, Pause, PauseError,
+    PauseJobs, Policies, PolicyConfig, Problem, ProblemJobs, QUEUE_MAX, REPORT_CHARS_MAX, REPORTED_BYTES_MAX,
     REPORTED_RUNS_MAX, RESIGN_PAUSE_DEFAULT, RESIGN_PAUSE_MIN, RESTART_PERIOD, RESTARTS_MAX, RETENTION_MAX,
     RETENTION_MIN, RemoveJobs, Reported, RescheduleJob, Resign, ResumeJobs, Retention, Retry, Run, RunError,
     RunHistory, RunId, RunOrigin, RunPage, RunPhase, RunRecord, RunResult, SHUTDOWN_ABORT_AFTER_DEFAULT,

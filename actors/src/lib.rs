@@ -112,7 +112,7 @@ pub use crate::{
     drain::{HowDrained, REPORTED_RUNS_MAX, ShutdownReport},
     engine::{
         BLOCKING_THREADS_DEFAULT, CLOCK_OFFSET_MAX_DEFAULT, CONNECT_TIMEOUT_DEFAULT, Engine, EngineOptions,
-        FORGET_AFTER_DEFAULT, FORGET_AFTER_MIN, THREADS_MAX,
+        FORGET_AFTER_DEFAULT, FORGET_AFTER_MIN, NODE_NAME_MAX, THREADS_MAX,
     },
     error::{
         AddError, BackfillError, ErrorKind, ExplainError, FIRE_TIMES_MAX, Fault, Faults, NextFireTimesError,

@@ -133,6 +133,8 @@ pub(crate) struct Supervised {
     pub(crate) jobs: Arc<JobHost>,
     /// What decides which jobs can be added.
     pub(crate) able: Able,
+    /// What its health says of the way the backend was set up.
+    pub(crate) warning: Option<Arc<str>>,
     pub(crate) forget_after: Duration,
     pub(crate) retention: Retention,
     /// What lasts longer is a problem.

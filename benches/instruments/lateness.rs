@@ -51,7 +51,7 @@ impl Lateness {
 /// How late a body is that starts now, in microseconds.
 pub(crate) fn late_micros(fire_time: DateTime<Utc>) -> u64 {
     let late = (Utc::now() - fire_time).num_microseconds().and_then(|micros| u64::try_from(micros).ok());
-    late.expect("never early")
+    late.unwrap_or_else(|| panic!("never early, but for {fire_time}"))
 }
 
 pub(crate) fn histogram() -> Histogram<u64> {

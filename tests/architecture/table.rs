@@ -47,6 +47,7 @@ pub(crate) const LAYERS: &[Layer] = &[
             "actors/src/{run,own_threads,signal,starts,event}.rs",
             "actors/src/event/*.rs",
             "actors/src/port/*.rs",
+            "actors/src/port/clock/*.rs",
             "actors/src/port/history/*.rs",
             "actors/src/port/records/*.rs",
         ],

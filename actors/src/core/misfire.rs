@@ -58,7 +58,7 @@ impl Due {
 
         // There are too many to count. The newest are found from the other end.
         let mut newest = SmallVec::<[FireTime; 1]>::new();
-        let mut before = now.checked_add_signed(MILLISECOND);
+        let mut before = first_after(now);
         while newest.len() < keep.max(1)
             && let Some(asked) = before
             && let Some(tick) = previous_before(schedule, asked)?
@@ -127,7 +127,7 @@ impl Due {
         else {
             return Ok(None);
         };
-        let Some(asked) = now.checked_add_signed(MILLISECOND) else { return Ok(None) };
+        let Some(asked) = first_after(now) else { return Ok(None) };
         let Some(newest) = previous_before(schedule, asked)? else { return Ok(None) };
         let millis = (newest.instant() - first.instant()).num_milliseconds();
         let steps = u64::try_from(millis / period.num_milliseconds()).unwrap_or_default();
@@ -169,6 +169,12 @@ impl Due {
         }
         self.newest.push(tick);
     }
+}
+
+/// The first instant after `now` that a tick can be at: what is before it is due. A whole millisecond later may be
+/// beyond a tick that is still to come.
+fn first_after(now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+    FireTime::new(now).instant().checked_add_signed(MILLISECOND)
 }
 
 /// Refuses a tick that `next_after` named, unless `previous_before` names it as well.
@@ -264,14 +270,18 @@ mod tests {
         let first = FireTime::new(at("01:00"));
         let hour = TimeDelta::hours(1);
         for keep in [1, 2, 3, 5, 100] {
-            for minutes in [0, 59, 60, 61, 119, 120, 180, 299, 300, 2_000] {
-                let now = first.instant() + TimeDelta::minutes(minutes);
+            let minutes = [0, 59, 60, 61, 119, 120, 180, 299, 300, 2_000].map(TimeDelta::minutes);
+            let shortly = [0, 1, -1, 1_000_000, -999_999, -1_000_000].map(TimeDelta::nanoseconds);
+            let times = minutes
+                .iter()
+                .flat_map(|minutes| shortly.map(|shortly| first.instant() + *minutes + shortly));
+            for now in times.filter(|now| *now >= first.instant()) {
                 let one_by_one = Due::collect(&Period::hours(1), first, now, keep).unwrap();
 
                 for period in [hour, hour / 2, TimeDelta::zero(), TimeDelta::nanoseconds(1)] {
                     let due = Due::collect(&Says(Period::hours(1), period), first, now, keep).unwrap();
 
-                    assert_eq!(due, one_by_one, "{keep} of {minutes} minutes, {period}");
+                    assert_eq!(due, one_by_one, "{keep} until {now}, {period}");
                 }
             }
         }
@@ -324,6 +334,23 @@ mod tests {
         let newest_older = FireTime::new(at("02:00") - TimeDelta::milliseconds(2));
         assert_eq!(due.newest_older, Some(newest_older), "nothing is between them");
         assert_eq!(due.following.map(FireTime::instant), Some(at("02:00") + TimeDelta::milliseconds(1)));
+    }
+
+    #[test]
+    fn no_tick_is_due_before_its_millisecond_has_come() {
+        let first = FireTime::new(at("01:00"));
+        for nanos in [1, 500_000, 999_999] {
+            let now = at("02:00") + TimeDelta::nanoseconds(nanos);
+            for schedule in [&Period::millis(1) as &dyn Schedule, &Says(Period::millis(1), MILLISECOND)] {
+                for first in [first, FireTime::new(at("02:00") - TimeDelta::seconds(1))] {
+                    let due = Due::collect(schedule, first, now, 1).unwrap();
+
+                    assert_eq!(due.last(), FireTime::new(at("02:00")), "{nanos}");
+                    let following = at("02:00") + MILLISECOND;
+                    assert_eq!(due.following.map(FireTime::instant), Some(following), "{nanos}");
+                }
+            }
+        }
     }
 
     #[test]

@@ -87,12 +87,15 @@ pub(super) async fn start_actors(
         error_bytes_max,
         overdue_after,
         history,
+        node_name,
+        warning,
         ..
     } = options;
     #[cfg(any(test, feature = "testkit"))]
     let definitions = options.definitions;
     backend.set_clock(clock.clone());
     backend.set_zone_data(zone_data.clone());
+    backend.set_node_name(node_name.clone());
     let id = backend.node().unwrap_or(node);
     let meters = Arc::new(Meters::new(backend.scope(), job_labels_max, &zone_data));
     let publisher = Publisher::new(id, clock.clone(), meters.clone());
@@ -111,6 +114,7 @@ pub(super) async fn start_actors(
     };
     let node = Arc::new(Node {
         id,
+        name: node_name,
         run_ids: RunIds::of(id),
         leadership: Leadership::default(),
         clock_offset: ClockOffset::new(clock_offset_max, &*clock),
@@ -181,6 +185,7 @@ pub(super) async fn start_actors(
     let supervised = Supervised {
         jobs: jobs_host,
         able: backend.able(),
+        warning: warning.clone(),
         forget_after,
         retention: history.retention,
         lease: backend.lease(),
@@ -212,6 +217,12 @@ pub(super) async fn start_actors(
     match ready {
         Ok(()) => {
             tracing::info!(target: "callsheet", version = &*node.zone_data, "time zone data");
+            if !node.name.is_empty() {
+                tracing::info!(target: "callsheet", node = %node.id, name = &*node.name, "name of this node");
+            }
+            if let Some(warning) = warning {
+                tracing::warn!(target: "callsheet", "{warning}");
+            }
             Ok((Started { supervisor: given_up.disarm(), publisher }, over))
         }
         Err(error) => {

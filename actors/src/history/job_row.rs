@@ -1,9 +1,9 @@
 //! The rows of jobs in a history that counts by itself, in memory or in a file: what became of each so far.
 
-use std::time::Duration;
+use std::{hash::BuildHasher, time::Duration};
 
 use chrono::{DateTime, Utc};
-use foldhash::HashMap;
+use foldhash::{HashMap, fast::RandomState};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -104,12 +104,22 @@ impl JobRow {
     }
 }
 
-/// The rows of jobs. Of too many, those go that were changed longest ago.
+/// There is a map for so many of the rows that there may be. A map that grows, or is cleared of what was removed,
+/// moves all that it has: one of 100,000 rows held up every thread for 40 ms.
+const SHARD: usize = 4_096;
+
+/// The rows of jobs. Of too many, those go that were changed long ago.
 #[derive(Default)]
 pub(super) struct JobRows {
-    rows: HashMap<JobName, TurnOf<JobRow>>,
+    /// None until there is a row.
+    shards: Vec<HashMap<JobName, TurnOf<JobRow>>>,
+    hasher: RandomState,
+    /// How many rows there are.
+    count: usize,
     /// How often a row was changed.
     turn: u64,
+    /// Where room is looked for next.
+    next: usize,
 }
 
 /// A row, and when it was changed last.
@@ -121,32 +131,43 @@ struct TurnOf<T> {
 
 impl JobRows {
     pub(super) fn change(&mut self, job: &JobName, max: usize, change: impl FnOnce(&mut JobRow)) {
+        if self.shards.is_empty() {
+            self.shards.resize_with(max.div_ceil(SHARD).max(1), HashMap::default);
+        }
         self.turn += 1;
-        let turn = self.turn;
-        if let Some(known) = self.rows.get_mut(job) {
+        let (turn, shard) = (self.turn, self.shard(job));
+        if let Some(known) = self.shards[shard].get_mut(job) {
             known.turn = turn;
             return change(&mut known.row);
         }
-        self.make_room(max);
-        let new = self.rows.entry(job.clone()).or_default();
+        if self.count >= max {
+            self.make_room();
+        }
+        self.count += 1;
+        let new = self.shards[shard].entry(job.clone()).or_default();
         new.turn = turn;
         change(&mut new.row);
     }
 
-    /// Many at once, so that it is looked for them seldom.
-    fn make_room(&mut self, max: usize) {
-        if self.rows.len() < max {
-            return;
-        }
-        let mut turns: Vec<u64> = self.rows.values().map(|row| row.turn).collect();
-        let gone = self.rows.len() - max + (max / 16).max(1);
-        let nth = gone.min(turns.len()).saturating_sub(1);
-        let last = *turns.select_nth_unstable(nth).1;
-        self.rows.retain(|_, row| row.turn > last);
+    fn shard(&self, job: &JobName) -> usize {
+        self.hasher.hash_one(job) as usize % self.shards.len().max(1)
+    }
+
+    /// Drops the sixteenth part of a shard, those that were changed longest ago: many at once, so that they are
+    /// looked for seldom. The shards have their turns.
+    fn make_room(&mut self) {
+        let shards = (self.next..self.shards.len()).chain(0..self.next);
+        let Some(shard) = shards.into_iter().find(|shard| !self.shards[*shard].is_empty()) else { return };
+        self.next = (shard + 1) % self.shards.len();
+        let rows = &mut self.shards[shard];
+        let mut turns: Vec<u64> = rows.values().map(|row| row.turn).collect();
+        let last = *turns.select_nth_unstable(rows.len() / 16).1;
+        rows.retain(|_, row| row.turn > last);
+        self.count -= turns.len() - rows.len();
     }
 
     pub(super) fn get(&self, job: &JobName) -> Option<&JobRow> {
-        self.rows.get(job).map(|known| &known.row)
+        self.shards.get(self.shard(job))?.get(job).map(|known| &known.row)
     }
 }
 
@@ -161,24 +182,42 @@ mod tests {
         RunRecord { ended_at: Some(at), outcome: Some(Outcome::Succeeded), ..record }
     }
 
+    fn jobs(count: usize) -> Vec<JobName> {
+        (0..count).map(|nth| JobName::new(format!("job-{nth}")).expect("a good name")).collect()
+    }
+
     #[test]
-    fn as_many_rows_as_the_bound_are_kept_and_of_more_those_that_rested_longest_go() {
-        let ids = RunIds::of(NodeId::numbered(1));
-        let jobs: Vec<_> =
-            (0..101).map(|nth| JobName::new(format!("job-{nth}")).expect("a good name")).collect();
+    fn as_many_rows_as_the_bound_are_kept_and_of_more_those_that_rested_go() {
+        let (ids, jobs) = (RunIds::of(NodeId::numbered(1)), jobs(40_000));
         let mut rows = JobRows::default();
-        for job in jobs[..100].iter().chain(&jobs[..100]) {
-            rows.change(job, 100, |row| row.take_run(&ended(job, &ids)));
-        }
+        let run = |rows: &mut JobRows, job| rows.change(job, 20_000, |row| row.take_run(&ended(job, &ids)));
         let runs = |rows: &JobRows, job: &JobName| rows.get(job).map(|row| row.record(job.clone()).runs);
-        assert!(jobs[..100].iter().all(|job| runs(&rows, job) == Some(2)), "each is counted on");
-        rows.change(&jobs[0], 100, |row| row.take_run(&ended(&jobs[0], &ids)));
+        let (old, new) = jobs.split_at(20_000);
+        old.iter().chain(old).for_each(|job| run(&mut rows, job));
+        assert!(old.iter().all(|job| runs(&rows, job) == Some(2)), "each is counted on");
+        let (resting, busy) = old.split_at(19_000);
 
-        rows.change(&jobs[100], 100, |row| row.take_run(&ended(&jobs[100], &ids)));
+        for some in new.chunks(2_000) {
+            some.iter().chain(busy).for_each(|job| run(&mut rows, job));
+        }
 
-        assert!(rows.rows.len() <= 100);
-        assert_eq!(runs(&rows, &jobs[0]), Some(3), "it ran just now");
-        assert_eq!(runs(&rows, &jobs[1]), None, "it rested longest");
-        assert_eq!((runs(&rows, &jobs[50]), runs(&rows, &jobs[100])), (Some(2), Some(1)));
+        let known = |jobs: &[JobName]| jobs.iter().filter(|job| runs(&rows, job).is_some()).count();
+        assert!(known(&jobs) <= 20_000, "{}", known(&jobs));
+        assert_eq!(known(&jobs), rows.count);
+        assert!(busy.iter().all(|job| runs(&rows, job) == Some(12)), "they ran all the time");
+        assert!(known(resting) < known(new) / 2, "{} {}", known(resting), known(new));
+    }
+
+    #[test]
+    fn the_least_of_bounds_is_kept() {
+        let (ids, jobs) = (RunIds::of(NodeId::numbered(1)), jobs(50));
+        let mut rows = JobRows::default();
+
+        for job in &jobs {
+            rows.change(job, 2, |row| row.take_run(&ended(job, &ids)));
+            assert!(rows.count <= 2 && rows.get(job).is_some());
+        }
+
+        assert_eq!(rows.shards.iter().map(HashMap::len).sum::<usize>(), rows.count);
     }
 }

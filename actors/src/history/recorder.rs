@@ -214,7 +214,10 @@ impl Outlet {
         let mut rest = lock(&self.rest[shard_of(generation)]);
         let Rest { pending, batch } = &mut *rest;
         let waited = batch.decisions.len();
-        pending.add(now, record, &mut batch.decisions);
+        if !pending.add(now, record, &mut batch.decisions) {
+            drop(rest);
+            return self.drop_records(1);
+        }
         let new = &batch.decisions[waited..];
         if new.is_empty() {
             // It is counted, and handed on when its minute is over.
@@ -348,6 +351,11 @@ impl Outlet {
     /// How many records wait to be written, without what is counted and what is in progress.
     pub(super) fn waiting(&self) -> usize {
         self.waiting.load(Ordering::Relaxed)
+    }
+
+    /// Whether at most half of the room for records that wait is taken.
+    pub(super) fn has_half_of_its_room(&self) -> bool {
+        self.waiting() <= self.max / 2 && self.waiting_bytes.load(Ordering::Relaxed) <= self.bytes_max / 2
     }
 
     pub(super) fn is_closed(&self) -> bool {

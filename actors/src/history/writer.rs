@@ -36,6 +36,11 @@ pub(super) const FLUSH_EVERY: Duration = Duration::from_millis(500);
 /// has runs, is shared by more of them. After a failure it is half as many as were to be written, and
 /// twice as many after each success.
 const WRITE_MAX: usize = 4_096;
+/// The least part of what gathered that is written by itself. The parts are spread over [`FLUSH_EVERY`]: a store
+/// that writes all of it in one go takes the processors from whoever claims meanwhile.
+const PART_MIN: usize = 512;
+/// The most parts, so that a great backlog is written in few statements.
+const PARTS_MAX: usize = 32;
 /// The pause before a batch is written again; it doubles up to [`AGAIN_MAX`].
 const AGAIN_MIN: Duration = Duration::from_millis(250);
 /// The longest pause before a batch is written again.
@@ -92,6 +97,8 @@ impl Recorder {
             outlet: outlet.clone(),
             unwritten: VecDeque::new(),
             write_max: WRITE_MAX,
+            busy_since: None,
+            asked: Vec::new(),
         };
         thread.spawn(writer.work(flushes));
     }
@@ -218,6 +225,11 @@ struct Writer {
     /// How many records are written at once.
     write_max: usize,
     again: Backoff,
+    /// When records were taken last, if more than a part: others gathered while they were written.
+    busy_since: Option<Instant>,
+    /// They asked while parts were still to be written. What was recorded before that is written in the next
+    /// round.
+    asked: Vec<Flushed>,
 }
 
 type Flushes = mpsc::UnboundedReceiver<Flushed>;
@@ -230,7 +242,10 @@ impl Writer {
             // Before the look: nothing comes after the one that finds it closed.
             let is_last = self.outlet.is_closed();
             let which = if flushed.is_empty() { Which::Long } else { Which::All };
-            self.unwritten.extend(self.outlet.collect(which).by_job().split(WRITE_MAX));
+            let collected = self.outlet.collect(which).by_job();
+            let part = collected.batch().len().div_ceil(PARTS_MAX).clamp(PART_MIN, WRITE_MAX);
+            self.unwritten.extend(collected.split(part));
+            self.busy_since = (self.unwritten.len() > 1).then(Instant::now);
             self.write_all(&mut flushed, &mut flushes).await;
             if is_last {
                 return;
@@ -242,7 +257,8 @@ impl Writer {
     }
 
     /// Waits until there is something to write, and until enough of it has gathered.
-    async fn wait(&self, flushed: &mut Vec<Flushed>, flushes: &mut Flushes) {
+    async fn wait(&mut self, flushed: &mut Vec<Flushed>, flushes: &mut Flushes) {
+        flushed.append(&mut self.asked);
         let look = self.outlet.next_look();
         let due = async {
             match look {
@@ -257,8 +273,9 @@ impl Writer {
         {
             flushed.extend(flush);
         }
+        let gathered = self.busy_since.unwrap_or_else(Instant::now) + FLUSH_EVERY;
         if flushed.is_empty()
-            && let Ok(Some(flush)) = timeout(FLUSH_EVERY, flushes.recv()).await
+            && let Ok(Some(flush)) = timeout_at(gathered, flushes.recv()).await
         {
             flushed.push(flush);
         }
@@ -267,10 +284,27 @@ impl Writer {
         }
     }
 
+    /// Waits until the next of so many parts is to be written, each in its share of [`FLUSH_EVERY`]: not while
+    /// somebody asks, nor where room gets scarce.
+    async fn spread(&mut self, began: Instant, parts: usize, is_asked: bool, flushes: &mut Flushes) {
+        let share = |parts: usize| u32::try_from(parts).unwrap_or(u32::MAX);
+        let next = FLUSH_EVERY * share(parts - self.unwritten.len().min(parts)) / share(parts).max(1);
+        let is_urgent = is_asked
+            || !self.asked.is_empty()
+            || self.outlet.is_closed()
+            || !self.outlet.has_half_of_its_room();
+        if !is_urgent && let Ok(Some(flush)) = timeout_at(began + next, flushes.recv()).await {
+            self.asked.push(flush);
+        }
+    }
+
     /// Writes all that there is. Whoever waits is told at the first failure; who closes, at the failure of a try
     /// that was begun since.
     async fn write_all(&mut self, flushed: &mut Vec<Flushed>, flushes: &mut Flushes) {
-        while let Some(collected) = self.unwritten.pop_front() {
+        let (began, parts) = (Instant::now(), self.unwritten.len());
+        while !self.unwritten.is_empty() {
+            self.spread(began, parts, !flushed.is_empty(), flushes).await;
+            let Some(collected) = self.unwritten.pop_front() else { return };
             let len = collected.batch().len();
             if len > self.write_max {
                 self.put_back(collected.split(self.write_max));
@@ -318,6 +352,7 @@ impl Writer {
             return;
         }
         flushed.clear();
+        self.asked.clear();
         while let Ok(Some(flush)) = timeout_at(until, flushes.recv()).await {
             if self.outlet.is_closed() {
                 return flushed.push(flush);

@@ -1,5 +1,10 @@
 //! What time it is.
 
+#[cfg(target_os = "linux")]
+mod steps;
+
+#[cfg(target_os = "linux")]
+use std::sync::{Arc, OnceLock};
 use std::{
     fmt,
     time::{Duration, Instant},
@@ -9,7 +14,7 @@ use chrono::{DateTime, Utc};
 use futures_util::{FutureExt, future::BoxFuture};
 
 /// How often an engine compares its clocks, to notice that one was set or that the machine slept: every 250
-/// ms.
+/// ms, unless the clock tells by itself.
 pub const CLOCK_LOOK_EVERY: Duration = Duration::from_millis(250);
 
 /// Two clocks are read at one instant if it took no longer than this.
@@ -61,15 +66,23 @@ pub trait Clock: Send + Sync + fmt::Debug + 'static {
     }
 }
 
-/// The clocks of the operating system.
+/// The clocks of the operating system. Linux tells at once when somebody sets the wall clock and when the machine
+/// wakes up; there they are compared once a second beside, elsewhere every [`CLOCK_LOOK_EVERY`].
 #[derive(Debug, Clone)]
 pub struct SystemClock {
     started: Instant,
+    /// Made for the first look.
+    #[cfg(target_os = "linux")]
+    steps: OnceLock<Option<Arc<steps::ClockSteps>>>,
 }
 
 impl Default for SystemClock {
     fn default() -> Self {
-        Self { started: Instant::now() }
+        Self {
+            started: Instant::now(),
+            #[cfg(target_os = "linux")]
+            steps: OnceLock::new(),
+        }
     }
 }
 
@@ -80,5 +93,13 @@ impl Clock for SystemClock {
 
     fn elapsed(&self) -> Duration {
         self.started.elapsed()
+    }
+
+    #[cfg(target_os = "linux")]
+    fn next_look(&self) -> BoxFuture<'static, ()> {
+        match self.steps.get_or_init(steps::ClockSteps::start) {
+            Some(steps) => steps.next_look(),
+            None => async { tokio::time::sleep(CLOCK_LOOK_EVERY).await }.boxed(),
+        }
     }
 }

@@ -133,6 +133,7 @@ impl SupervisorActor {
         };
         HealthReport {
             node: node.id,
+            name: node.name.to_string(),
             backend: self.parts.able.backend.to_owned(),
             role,
             term,
@@ -144,6 +145,7 @@ impl SupervisorActor {
             ready: false,
             healthy: false,
             problems,
+            warning: self.parts.warning.as_deref().map(str::to_owned),
             catching_up: self.catching_up(),
         }
     }

@@ -22,7 +22,7 @@ mod schedule;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use futures_util::future::BoxFuture;
+use futures_util::{FutureExt, future::BoxFuture};
 
 pub use self::{
     backfills::backfills,
@@ -44,6 +44,12 @@ pub trait Cluster {
 
     /// Ends the session of a node as if its process had died; called only if there can be several nodes.
     fn kill(&mut self, backend: &Arc<dyn Backend>) -> BoxFuture<'_, ()>;
+
+    /// A node of the processes that come after all those that there were, which have ended. `None`: it cannot be
+    /// tried. Default: another node, for a store that is no part of them.
+    fn restart(&mut self) -> BoxFuture<'_, Option<Arc<dyn Backend>>> {
+        self.node().map(Some).boxed()
+    }
 
     /// The time by which the store decides what is due.
     fn now(&self) -> DateTime<Utc>;

@@ -95,7 +95,7 @@ impl Suite {
                 LostRun { job: name(job), run, node: self.victim_node(), fire_time, retry: Some(retry) };
             assert_eq!(self.closed().await, [closed]);
             assert_eq!(self.stored_as(&enrolment).await.pending_retries, [retry]);
-            self.notification(|notification| {
+            self.is_told(|notification| {
                 *notification == Notification::PendingRetry(PendingRetryOfJob { job: name(job), retry })
             })
             .await;
@@ -182,7 +182,7 @@ impl Suite {
                 let Verdict::Granted { token, lost: Some(robbed) } = verdict else { panic!("{verdict:?}") };
                 assert_eq!(*robbed, expected, "thief {thief}");
                 let pending = Notification::PendingRetry(PendingRetryOfJob { job: name(job), retry });
-                self.notification(|notification| *notification == pending).await;
+                self.is_told(|notification| *notification == pending).await;
                 self.complete(&request, token).await;
                 assert_eq!(self.stored_as(&enrolment).await.pending_retries, [retry], "thief {thief}");
                 let token = self.granted(&self.resume_lost(&lost)).await;
