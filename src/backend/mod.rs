@@ -1,10 +1,10 @@
 //! Where nodes coordinate.
 
-#[cfg(any(feature = "consul", feature = "etcd", feature = "redis"))]
+#[cfg(any(feature = "consul", feature = "etcd", feature = "mysql", feature = "redis"))]
 mod address;
 #[cfg(any(feature = "consul", feature = "etcd", feature = "mysql", feature = "postgres", feature = "redis"))]
 mod certificates;
-#[cfg(any(feature = "consul", feature = "etcd", feature = "redis"))]
+#[cfg(any(feature = "consul", feature = "etcd", feature = "mysql", feature = "postgres", feature = "redis"))]
 mod checks;
 #[cfg(feature = "consul")]
 mod consul;
@@ -31,6 +31,8 @@ pub(crate) mod redis;
 mod sql;
 #[cfg(feature = "sqlite")]
 mod sqlite;
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "redis"))]
+mod versions;
 
 #[cfg(feature = "consul")]
 pub use self::consul::Consul;
