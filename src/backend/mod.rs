@@ -14,6 +14,8 @@ mod etcd;
 mod failure;
 #[cfg(any(feature = "consul", feature = "etcd", feature = "redis"))]
 mod hints;
+#[cfg(feature = "kubernetes")]
+mod kubernetes;
 #[cfg(any(feature = "etcd", feature = "redis"))]
 mod link;
 mod local;
@@ -38,6 +40,8 @@ mod versions;
 pub use self::consul::Consul;
 #[cfg(feature = "etcd")]
 pub use self::etcd::Etcd;
+#[cfg(feature = "kubernetes")]
+pub use self::kubernetes::Kubernetes;
 #[cfg(feature = "mysql")]
 pub use self::mysql::Mysql;
 #[cfg(feature = "redis")]
