@@ -10,6 +10,8 @@ mod checks;
 mod etcd;
 #[cfg(any(feature = "etcd", feature = "redis"))]
 mod hints;
+#[cfg(feature = "kubernetes")]
+mod kubernetes;
 #[cfg(any(feature = "etcd", feature = "redis"))]
 mod link;
 mod local;
@@ -32,6 +34,8 @@ mod versions;
 
 #[cfg(feature = "etcd")]
 pub use self::etcd::Etcd;
+#[cfg(feature = "kubernetes")]
+pub use self::kubernetes::Kubernetes;
 #[cfg(feature = "mysql")]
 pub use self::mysql::Mysql;
 #[cfg(feature = "redis")]
