@@ -93,6 +93,7 @@
 //! * `mysql`: `backend::Mysql`, the same on MySQL 8.0 or newer, or MariaDB 10.6 or newer.
 //! * `redis`: `backend::Redis`, the same on Redis 6 or newer, or Valkey.
 //! * `etcd`: `backend::Etcd`, the same on etcd 3.4 or newer. Its build needs `protoc`.
+//! * `kubernetes`: `backend::Kubernetes`, elections by a `Lease`, for `backend::Elected`.
 //! * `sqlite`: `backend::Local::at`, one node that forgets nothing when it restarts, without a server.
 //! * `prometheus` (default): a recorder and its `/metrics` resource for actix-web.
 //! * `actix-web` (by `prometheus`): [`Error`] as the answer of a handler.

@@ -4,6 +4,7 @@ use std::{ops::RangeInclusive, time::Duration};
 
 use callsheet_actors::{CALL_DEADLINE, DurationText, Fault, metrics::SCOPE_LABEL_LOCAL};
 
+#[cfg(any(feature = "etcd", feature = "redis"))]
 use super::{address::NOT_SHOWN, certificates::Certificates};
 
 /// The longest lease.
@@ -67,6 +68,7 @@ impl Checks {
     }
 
     /// `scheme` begins the URL of a connection that is encrypted.
+    #[cfg(any(feature = "etcd", feature = "redis"))]
     pub(super) fn certificates(&mut self, certificates: &Certificates, encrypted: bool, scheme: &str) {
         if encrypted {
             self.faults.extend(with_authority(certificates).client_config().err());
@@ -93,6 +95,7 @@ fn deadlines(lease: Duration) -> RangeInclusive<Duration> {
 }
 
 /// The same, which trust whom this machine trusts if nobody was named.
+#[cfg(any(feature = "etcd", feature = "redis"))]
 pub(super) fn with_authority(certificates: &Certificates) -> Certificates {
     let mut certificates = certificates.clone();
     if !certificates.has_authority() {

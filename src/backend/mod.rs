@@ -1,15 +1,17 @@
 //! Where nodes coordinate.
 
-#[cfg(any(feature = "etcd", feature = "redis"))]
+#[cfg(any(feature = "etcd", feature = "mysql", feature = "redis"))]
 mod address;
 #[cfg(any(feature = "etcd", feature = "mysql", feature = "postgres", feature = "redis"))]
 mod certificates;
-#[cfg(any(feature = "etcd", feature = "redis"))]
+#[cfg(any(feature = "etcd", feature = "mysql", feature = "postgres", feature = "redis"))]
 mod checks;
 #[cfg(feature = "etcd")]
 mod etcd;
 #[cfg(any(feature = "etcd", feature = "redis"))]
 mod hints;
+#[cfg(feature = "kubernetes")]
+mod kubernetes;
 #[cfg(any(feature = "etcd", feature = "redis"))]
 mod link;
 mod local;
@@ -27,9 +29,13 @@ pub(crate) mod redis;
 mod sql;
 #[cfg(feature = "sqlite")]
 mod sqlite;
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "redis"))]
+mod versions;
 
 #[cfg(feature = "etcd")]
 pub use self::etcd::Etcd;
+#[cfg(feature = "kubernetes")]
+pub use self::kubernetes::Kubernetes;
 #[cfg(feature = "mysql")]
 pub use self::mysql::Mysql;
 #[cfg(feature = "redis")]

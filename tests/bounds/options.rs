@@ -388,6 +388,47 @@ async fn the_deadline_of_etcd_is_50_ms_to_5_s_and_at_most_half_of_the_lease() {
     .await;
 }
 
+#[cfg(feature = "kubernetes")]
+#[test]
+fn the_times_of_a_lease_of_kubernetes_fit_each_other() {
+    use callsheet::{backend::Kubernetes, port::Election};
+
+    let refused =
+        |node: Kubernetes| node.faults().into_iter().map(|fault| fault.to_string()).collect::<Vec<_>>();
+    let node = || Kubernetes::new("bounds");
+    let millis = Duration::from_millis;
+    for good in [
+        node().lease_duration(secs(2)),
+        node().lease_duration(hours(1)),
+        node().lease_duration(secs(4)).renew_deadline(secs(3)),
+        node().renew_deadline(secs(1)).retry_period(millis(100)),
+        node().retry_period(secs(5)),
+        node().deadline(millis(100)),
+        node().deadline(secs(2)),
+    ] {
+        assert_eq!(refused(good), [""; 0]);
+    }
+    for (bad, what) in [
+        (node().lease_duration(secs(1)), "lease_duration"),
+        (node().lease_duration(hours(1) + secs(1)), "lease_duration"),
+        (node().lease_duration(secs(2) + NANO), "whole seconds"),
+        (node().lease_duration(Duration::MAX), "lease_duration"),
+        (node().lease_duration(Duration::ZERO), "lease_duration"),
+        (node().lease_duration(secs(4)).renew_deadline(secs(3) + NANO), "renew_deadline"),
+        (node().renew_deadline(secs(1) - NANO), "renew_deadline"),
+        (node().renew_deadline(Duration::MAX), "renew_deadline"),
+        (node().retry_period(millis(100) - NANO), "retry_period"),
+        (node().retry_period(secs(5) + NANO), "retry_period"),
+        (node().retry_period(Duration::MAX), "retry_period"),
+        (node().deadline(millis(100) - NANO), "deadline"),
+        (node().deadline(secs(2) + NANO), "deadline"),
+        (node().deadline(Duration::MAX), "deadline"),
+    ] {
+        let text = refused(bad).join("\n");
+        assert!(text.contains(what) && text.contains("kubernetes: "), "{what}: {text}");
+    }
+}
+
 #[tokio::test]
 async fn the_history_at_its_ends_works() {
     let mut least = HistoryOptions::default();

@@ -2,9 +2,9 @@
 
 use callsheet::testkit::conformance;
 
-use super::{SECOND, client, harness, store::Nodes};
+use super::{SECOND, harness, patient, store::Nodes};
 
 #[tokio::test]
 async fn postgres_through_a_pooler_is_an_elector() {
-    conformance::elector(&mut Nodes::new(harness::scope("elector"), 30 * SECOND, client)).await;
+    conformance::elector(&mut Nodes::new(harness::scope("elector"), 30 * SECOND, patient)).await;
 }
