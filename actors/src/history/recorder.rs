@@ -214,23 +214,26 @@ impl Outlet {
         let mut rest = lock(&self.rest[shard_of(generation)]);
         let Rest { pending, batch } = &mut *rest;
         let waited = batch.decisions.len();
-        if !pending.add(now, record, &mut batch.decisions) {
-            drop(rest);
-            return self.drop_records(1);
-        }
+        let is_taken = pending.add(now, record, &mut batch.decisions);
+        // They may be others, whose minute is over, whatever became of this one.
         let new = &batch.decisions[waited..];
-        if new.is_empty() {
-            // It is counted, and handed on when its minute is over.
-            drop(rest);
-            return self.wake_writer();
-        }
         let (count, bytes) = (new.len(), new.iter().map(|one| size_of_val(one) + one.text_bytes()).sum());
-        if !self.writes_now && !self.has_room(count, bytes) {
+        let has_room = count == 0 || self.writes_now || self.has_room(count, bytes);
+        if !has_room {
             batch.decisions.truncate(waited);
-            drop(rest);
-            return self.drop_records(count);
         }
-        self.write_if_many(rest);
+        let dropped = usize::from(!is_taken) + if has_room { 0 } else { count };
+        if dropped > 0 {
+            self.drop_records(dropped);
+        }
+        if count > 0 && has_room {
+            return self.write_if_many(rest);
+        }
+        drop(rest);
+        if is_taken && has_room {
+            // It is counted, and handed on when its minute is over.
+            self.wake_writer();
+        }
     }
 
     /// Takes one record of so many bytes.
@@ -356,6 +359,11 @@ impl Outlet {
     /// Whether at most half of the room for records that wait is taken.
     pub(super) fn has_half_of_its_room(&self) -> bool {
         self.waiting() <= self.max / 2 && self.waiting_bytes.load(Ordering::Relaxed) <= self.bytes_max / 2
+    }
+
+    /// How many are counted together, and count more than was handed on.
+    pub(super) fn counted(&self) -> usize {
+        self.rest.iter().map(|rest| lock(rest).pending.count_new()).sum()
     }
 
     pub(super) fn is_closed(&self) -> bool {
