@@ -102,7 +102,6 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod backend;
-mod backfills;
 mod builder;
 mod config;
 mod error;
