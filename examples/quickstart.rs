@@ -5,6 +5,8 @@
 //!
 //! # Nodes of one cluster, each on an address of its own: one leads, and its jobs fire once in the cluster.
 //! CALLSHEET_BIND=127.0.0.1:8081 CALLSHEET_DATABASE_URL=postgres://user:password@host/database cargo run --example quickstart
+//! CALLSHEET_BACKEND=redis CALLSHEET_REDIS_URL=redis://host CALLSHEET_BIND=127.0.0.1:8081 cargo run --example quickstart --features redis
+//! CALLSHEET_LOCAL_FILE=callsheet.db cargo run --example quickstart --features sqlite         # forgets nothing
 //! CALLSHEET_TZDIR=/usr/share/zoneinfo cargo run --example quickstart      # newer time zone data
 //!
 //! curl localhost:8080/jobs
@@ -22,7 +24,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "it prints what happens")]
 
 use std::{
-    env::{self, VarError},
+    env,
     io::{self, IsTerminal},
     net::TcpListener,
     process::ExitCode,
@@ -38,9 +40,8 @@ use actix_web::{
     web::{self, Bytes, Data, Json, Path, Query},
 };
 use callsheet::{
-    Builder, Error, Fault, Faults, HealthReport, JobName, JobStatus, RunHistory, RunPage, ShutdownBudget,
+    Error, Fault, Faults, HealthReport, JobName, JobStatus, RunHistory, RunPage, ShutdownBudget,
     ShutdownReport, ShutdownSignals, When,
-    backend::Postgres,
     metrics::Prometheus,
     prelude::*,
     schedule::{IntoSchedule, Schedule, parse_duration, use_zone_data},
@@ -80,7 +81,9 @@ async fn run() -> anyhow::Result<ShutdownReport> {
         use_zone_data(dir)?;
     }
     let prometheus = Prometheus::install()?;
-    let jobs = coordinated(Callsheet::builder())?
+    // Alone, or a node of the cluster that has the same scope where the environment says.
+    let jobs = Callsheet::builder()
+        .backend_from_env("quickstart")
         .listen(Printer.start())
         .job(Job::new("minutely", cron("* * * * *").timezone("Europe/Lisbon")).run(work))
         .job(Job::new("steady", every(Duration::from_secs(2))).run(work))
@@ -119,20 +122,6 @@ async fn run() -> anyhow::Result<ShutdownReport> {
     let report = jobs.shutdown(Duration::from_secs(10)).await;
     served?;
     Ok(report)
-}
-
-/// With a database, a node of the cluster that has the same scope there; without, on its own.
-fn coordinated(builder: Builder) -> Result<Builder, Faults> {
-    let variable = |name: &str| match env::var(name) {
-        Ok(value) => Ok(Some(value)),
-        Err(VarError::NotPresent) => Ok(None),
-        Err(VarError::NotUnicode(_)) => {
-            Err(Fault::new(name, "(not shown)", "it is a text in UTF-8", "write it in plain characters"))
-        }
-    };
-    let Some(url) = variable("CALLSHEET_DATABASE_URL")? else { return Ok(builder) };
-    let scope = variable("CALLSHEET_SCOPE")?.unwrap_or_else(|| "quickstart".to_owned());
-    Ok(builder.backend(Postgres::new(scope, url)))
 }
 
 fn listen() -> Result<TcpListener, Faults> {

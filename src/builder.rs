@@ -10,7 +10,12 @@ use callsheet_actors::{
 
 use tokio::task::LocalSet;
 
-use crate::{backend::Local, handle::Callsheet, schedule::zone_data_version};
+use crate::{
+    backend::Local,
+    environment::{Environment, variable},
+    handle::Callsheet,
+    schedule::zone_data_version,
+};
 
 /// Collects jobs and options. Nothing here fails; [`start`](Self::start) and [`check`](Self::check) report
 /// every fault of every definition together.
@@ -44,6 +49,46 @@ impl Builder {
     /// Sets where nodes coordinate. Default: [`Local`], this process alone.
     pub fn backend(mut self, backend: impl Backend) -> Self {
         self.backend = Some(Arc::new(backend));
+        self
+    }
+
+    /// Sets what people call this node: at most 200 bytes without control characters. Default: it has no name.
+    ///
+    /// The log, the [health](crate::HealthReport::name) and what the store keeps of its session show it. It decides
+    /// nothing: nodes of one name are different nodes.
+    pub fn node_name(mut self, name: impl Into<Arc<str>>) -> Self {
+        self.options.node_name = name.into();
+        self
+    }
+
+    /// Sets where nodes coordinate as the environment says; nodes of one `scope` are one cluster.
+    ///
+    /// | variable | | unless it is set |
+    /// |---|---|---|
+    /// | `CALLSHEET_BACKEND` | `local`, `postgres`, `postgres_lease`, `redis`, `etcd`, `consul`, `mysql`: its feature must be on | `postgres` if `CALLSHEET_DATABASE_URL` is set, else `local` |
+    /// | `CALLSHEET_DATABASE_URL`, `CALLSHEET_POSTGRES_LEASE_URL`, `CALLSHEET_REDIS_URL`, `CALLSHEET_ETCD_URL`, `CALLSHEET_MYSQL_URL` | where the server is, with its user and password | told as a fault |
+    /// | `CALLSHEET_LOCAL_FILE` | the file in which `local` keeps what it knows; feature `sqlite` | in memory |
+    /// | `CALLSHEET_ELECTION` | `on`; `off`: every node runs every job, whatever the backend | `on` |
+    /// | `CALLSHEET_SCOPE` | another scope | `scope` |
+    /// | `CALLSHEET_NODE_NAME` | the [name](Self::node_name) of this node | none |
+    /// | `CALLSHEET_LEASE` | the lease, `10s`; not of `local` | the backend's default |
+    ///
+    /// The variables are read now. What is wrong with them is told at [`start`](Self::start) and
+    /// [`check`](Self::check), all of it at once, by the names of the variables and without their secrets. Without
+    /// election the node warns of it when it starts and in its [health](crate::HealthReport::warning).
+    ///
+    /// ```
+    /// use callsheet::prelude::*;
+    ///
+    /// // `CALLSHEET_BACKEND=redis CALLSHEET_REDIS_URL=redis://cache` makes it a node of a cluster.
+    /// let builder = Callsheet::builder().backend_from_env("billing");
+    /// ```
+    pub fn backend_from_env(mut self, scope: impl Into<String>) -> Self {
+        let Environment { backend, node_name, warning, faults } = Environment::read(scope.into(), &variable);
+        self.backend = backend;
+        self.options.node_name = node_name.map_or(self.options.node_name, Into::into);
+        self.options.warning = warning;
+        self.options.faults = faults;
         self
     }
 
@@ -266,6 +311,14 @@ impl Builder {
     /// cluster. Of [`AnyNode`](crate::Fires::AnyNode) jobs, of those that the leader does not have, and of
     /// [`Local`](crate::Fires::Local) ones, each node has its own pace: n nodes start up to n times as many.
     /// [`HealthReport::catching_up`](crate::HealthReport::catching_up) says how many jobs wait.
+    ///
+    /// # By when it is the turn of a tick
+    ///
+    /// The jobs that ask within 30 s of the first of them have one bound. It is fixed when these 30 s are over: the time
+    /// that all who wait then take at this pace, and a second. What asks later and comes first, since its window ends
+    /// sooner, does not move it. Within the bound a tick is not overdue. Beyond it, its alarm goes off, and it is
+    /// [`TicksUndecided`](crate::Problem::TicksUndecided) in the health; other nodes hear of it from the leader. If it
+    /// happens, more is missed than the pace makes up for: raise it.
     pub fn catch_up_per_second(mut self, ticks: impl Into<Option<u32>>) -> Self {
         self.options.catch_up_per_second = ticks.into();
         self

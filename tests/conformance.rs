@@ -116,6 +116,12 @@ impl Cluster for LocalCluster {
         unreachable!("there is one node")
     }
 
+    fn restart(&mut self) -> BoxFuture<'_, Option<Arc<dyn Backend>>> {
+        // It ends with the process.
+        self.local = Arc::new(Local::new(Arc::new(self.clock.clone())));
+        self.node().map(Some).boxed()
+    }
+
     fn now(&self) -> DateTime<Utc> {
         self.clock.now()
     }

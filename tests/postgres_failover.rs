@@ -97,7 +97,15 @@ impl Stage {
     async fn new(schema: &str, nodes: usize, jobs: Vec<JobPlan>) -> Self {
         let url = server().url();
         let lease = LEASE.to_std().expect("a lease");
-        let plan = Plan { node: 0, bodies_url: url.clone(), url, schema: schema.to_owned(), lease, jobs };
+        let plan = Plan {
+            node: 0,
+            scope: None,
+            bodies_url: url.clone(),
+            url,
+            schema: schema.to_owned(),
+            lease,
+            jobs,
+        };
         let client = connect().await;
         books::prepare(&client, &plan.backend().ddl(), schema).await.expect("the tables are made");
         books::prepare_bodies(&client, schema).await.expect("a table is made");

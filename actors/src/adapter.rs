@@ -4,6 +4,7 @@
 //! * [`Ledger`]: the rules of a store, in memory. A store of one process wraps it; others compare themselves
 //!   with it.
 //! * [`RecordsBackend`]: a backend over any store of [records](crate::port::Records), with the rules of the ledger.
+//!   [`RecordTable`]: the rules of the records themselves, for a store that keeps all of them in one place.
 //! * [`Elected`]: a backend over an elector alone.
 //! * [`Composed`]: a backend of two systems: one elects, the other one keeps claims.
 //! * [`MemoryHistory`]: a [history](crate::port::History) in memory. [`JobRow`]: what such a one keeps of a job.
@@ -20,7 +21,7 @@ pub use crate::{
     composed::Composed,
     elected::{Elected, OnUnproven},
     history::{JobRow, MemoryHistory},
-    records::RecordsBackend,
+    records::{RecordTable, RecordsBackend},
 };
 
 pub use crate::core::{

@@ -122,6 +122,11 @@ impl Backend for Composed {
         self.claims.set_zone_data(version);
     }
 
+    fn set_node_name(&self, name: Arc<str>) {
+        self.election.set_node_name(name.clone());
+        self.claims.set_node_name(name);
+    }
+
     fn elector(&self) -> Arc<dyn Elector> {
         Arc::new(ComposedElector { shared: self.shared().clone() })
     }

@@ -129,6 +129,10 @@ impl Backend for Elected {
         self.election.set_zone_data(version);
     }
 
+    fn set_node_name(&self, name: Arc<str>) {
+        self.election.set_node_name(name);
+    }
+
     fn elector(&self) -> Arc<dyn Elector> {
         Arc::new(ElectedElector { shared: self.shared().clone() })
     }

@@ -21,7 +21,7 @@ use tokio::{
 
 pub use self::options::{
     BLOCKING_THREADS_DEFAULT, CLOCK_OFFSET_MAX_DEFAULT, CONNECT_TIMEOUT_DEFAULT, EngineOptions,
-    FORGET_AFTER_DEFAULT, FORGET_AFTER_MIN, THREADS_MAX,
+    FORGET_AFTER_DEFAULT, FORGET_AFTER_MIN, NODE_NAME_MAX, THREADS_MAX,
 };
 use self::{
     threads::{EngineThreads, Threads},

@@ -28,6 +28,9 @@ pub const STALL_MAX: Duration = Duration::from_secs(5);
 pub struct HealthReport {
     /// The node.
     pub node: NodeId,
+    /// What people call it; empty if it has no name.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub name: String,
     /// What its store is called.
     pub backend: String,
     /// What it is to its cluster.
@@ -52,6 +55,9 @@ pub struct HealthReport {
     pub healthy: bool,
     /// What is wrong.
     pub problems: Vec<Problem>,
+    /// What whoever runs it should know of the way it was set up, although nothing is wrong.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warning: Option<String>,
     /// The jobs whose missed ticks wait for their turn to be made up for, if there are any: no problem, as the
     /// [pace](crate::EngineOptions::catch_up_per_second) says.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -287,7 +287,8 @@ impl ResumeJobs {
 ///
 /// [`SkipMissedError`]: a name was given, and no job of this node has it; another node
 /// decides the ticks of some of the jobs, and which one leads, if that is known: ask there. Nothing
-/// was skipped then. Or some jobs, or the store, did not answer: the others were skipped; ask again, it does no harm.
+/// was skipped then. Or some jobs, or the store, did not answer: each has 5 s, and all of them together, however many
+/// they are, have 30 s. The others were skipped; ask again, it does no harm.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<Vec<SkippedMissed>, SkipMissedError>")]
 pub struct SkipMissed {

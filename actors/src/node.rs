@@ -41,6 +41,8 @@ use crate::{
 /// What the actors of one node share.
 pub(crate) struct Node {
     pub(crate) id: NodeId,
+    /// What people call it; empty if it has no name.
+    pub(crate) name: Arc<str>,
     pub(crate) clock: Arc<dyn Clock>,
     /// The version of the time zone data by which fire times are computed; empty if it is not known.
     pub(crate) zone_data: Arc<str>,

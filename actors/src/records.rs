@@ -14,6 +14,7 @@ mod cache;
 mod elector;
 mod format;
 mod handovers;
+mod histories;
 mod locker;
 mod manifests;
 mod notices;
@@ -23,11 +24,13 @@ mod rounds;
 mod session;
 mod shared;
 mod sweep;
+mod table;
 mod views;
 
 use std::{sync::Arc, time::Duration};
 
 use self::shared::Shared;
+pub use self::table::RecordTable;
 use crate::{
     core::duration::DurationText,
     error::Fault,
@@ -82,6 +85,11 @@ impl Backend for RecordsBackend {
     fn set_zone_data(&self, version: Arc<str>) {
         // Told once.
         let _ = self.shared.zone_data.set(version);
+    }
+
+    fn set_node_name(&self, name: Arc<str>) {
+        // Told once.
+        let _ = self.shared.node_name.set(name);
     }
 
     fn elector(&self) -> Arc<dyn Elector> {

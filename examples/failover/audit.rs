@@ -287,7 +287,7 @@ fn leaders_that_died(heard: &[(usize, Said)]) -> HashMap<i64, usize> {
 }
 
 /// The ticks of a job after `from`, up to and including `to`: the whole multiples of its period since 1970.
-fn due(job: &JobPlan, from: i64, to: i64) -> impl Iterator<Item = i64> + use<> {
+pub(crate) fn due(job: &JobPlan, from: i64, to: i64) -> impl Iterator<Item = i64> + use<> {
     let period = i64::try_from(job.period_ms * 1_000).unwrap_or(i64::MAX);
     (from.div_euclid(period) + 1..).map(move |nth| nth * period).take_while(move |tick| *tick <= to)
 }

@@ -1,17 +1,19 @@
-//! A cluster of three processes on PostgreSQL whose leaders are stopped, killed and frozen, while a job fires every 100 ms.
+//! A cluster of three processes whose leaders are stopped, killed and frozen, while a job fires every 100 ms.
 //!
 //! ```sh
 //! cargo run --example failover          # half a minute: one hand-over of each kind
 //! cargo run --example failover -- 10    # ten of each kind
+//! CALLSHEET_BACKEND=redis CALLSHEET_REDIS_URL=redis://host cargo run --example failover --features redis
 //! ```
 //!
 //! It starts a PostgreSQL server of its own, or uses the one in `CALLSHEET_DATABASE_URL`, there in a schema of its own, and
-//! leaves nothing behind. It prints a timeline and a closing table, and fails if a promise was broken.
+//! leaves nothing behind; or the nodes coordinate where `CALLSHEET_BACKEND` says, in a scope of their own. It prints a
+//! timeline and a closing table, and fails if a promise was broken.
 //!
 //! * `node`: one process of the cluster; what an application would write.
 //! * `cluster`: starts the processes, hears their events, sends them signals.
 //! * `books`: what the database knows afterwards; `history`: that, and what the nodes said, as values.
-//! * `audit`: what became of every tick.
+//! * `audit`: what became of every tick; `ticks`: the same on another backend, by what was written and said.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "it prints what happens")]
 
@@ -22,6 +24,7 @@ mod cluster;
 mod harness;
 mod history;
 mod node;
+mod ticks;
 
 use std::{
     env, fmt,
@@ -40,7 +43,8 @@ use self::{
     audit::Audit,
     cluster::Cluster,
     history::Said,
-    node::{JobPlan, PLAN, Plan},
+    node::{FILE, JobPlan, PLAN, Plan},
+    ticks::{Away, Known, read_marks},
 };
 
 const PERIOD_MS: u64 = 100;
@@ -72,17 +76,65 @@ fn main() -> ExitCode {
 fn conduct() -> anyhow::Result<bool> {
     let rounds = env::args().nth(1).map_or(Ok(NonZero::<usize>::MIN), |rounds| rounds.parse());
     let rounds = rounds.context("the argument is a number of hand-overs of each kind, at least 1")?;
+    let runtime = tokio::runtime::Runtime::new()?;
+    match env::var("CALLSHEET_BACKEND") {
+        Ok(backend) if backend != "postgres" => runtime.block_on(where_the_environment_says(rounds)),
+        Ok(_) | Err(_) => on_postgres(&runtime, rounds),
+    }
+}
+
+fn job() -> JobPlan {
+    let (name, key) = ("tick".to_owned(), "tick".to_owned());
+    JobPlan { name, key, period_ms: PERIOD_MS, takes_ms: 5, any_node: false }
+}
+
+/// The nodes coordinate on another backend. What the bodies write and the nodes say is all that is known.
+async fn where_the_environment_says(rounds: NonZero<usize>) -> anyhow::Result<bool> {
+    let directory = tempfile::tempdir()?;
+    let marks = directory.path().join("marks");
+    let plan = Plan {
+        node: 0,
+        scope: Some(format!("failover-{}", std::process::id())),
+        url: String::new(),
+        bodies_url: format!("{FILE}{}", marks.display()),
+        schema: String::new(),
+        lease: LEASE,
+        jobs: vec![job()],
+    };
+    // Says what is wrong with the variables without showing an address.
+    Callsheet::builder().backend_from_env("failover").check()?;
+    let mut show = Show::new(&plan);
+    show.begin().await?;
+    let from = Utc::now();
+    let handovers = show.hand_overs(rounds).await?;
+    let until = Utc::now();
+    show.cluster.listen_for(DECIDED_WITHIN).await;
+    show.end().await?;
+    let known = Known {
+        jobs: plan.jobs,
+        bodies: read_marks(&marks)?,
+        heard: show.cluster.heard.clone(),
+        from,
+        until,
+        away: show.away.clone(),
+        lease: TimeDelta::from_std(LEASE)?,
+    };
+    let audit = known.audit();
+    print_handovers(&handovers);
+    print_audit(&audit);
+    Ok(audit.broken.is_empty())
+}
+
+fn on_postgres(runtime: &tokio::runtime::Runtime, rounds: NonZero<usize>) -> anyhow::Result<bool> {
     // Dropped last: the server and its directory go with it, in whatever way this ends.
     let server = env::var("CALLSHEET_DATABASE_URL").is_err().then(harness::Server::start);
     let url =
         server.as_ref().map_or_else(|| env::var("CALLSHEET_DATABASE_URL"), |server| Ok(server.url()))?;
     let schema = format!("callsheet_failover_{}", std::process::id());
-    let (name, key) = ("tick".to_owned(), "tick".to_owned());
-    let job = JobPlan { name, key, period_ms: PERIOD_MS, takes_ms: 5, any_node: false };
-    let plan = Plan { node: 0, bodies_url: url.clone(), url, schema, lease: LEASE, jobs: vec![job] };
+    let bodies_url = url.clone();
+    let plan = Plan { node: 0, scope: None, bodies_url, url, schema, lease: LEASE, jobs: vec![job()] };
     // Says what is wrong with a URL without showing it.
     Callsheet::builder().backend(plan.backend()).check()?;
-    let runtime = tokio::runtime::Runtime::new()?;
     runtime.block_on(async {
         let (client, connection) =
             tokio_postgres::connect(&plan.url, NoTls).await.context("CALLSHEET_DATABASE_URL")?;
@@ -100,28 +152,15 @@ async fn story(client: &tokio_postgres::Client, plan: &Plan, rounds: NonZero<usi
     books::prepare(client, &plan.backend().ddl(), &plan.schema).await?;
     books::prepare_bodies(client, &plan.schema).await?;
     let mut show = Show::new(plan);
-    for _ in 0..3 {
-        show.join().await?;
-    }
-    let (leader, _) = show.cluster.wait_for("a leader", |_, said| said.event == "run_started").await?;
-    show.say(Utc::now(), &format!("node {leader} leads"));
-    show.leader = leader;
-
-    let mut handovers = Vec::new();
-    for _ in 0..rounds.get() {
-        for deed in Deed::ALL {
-            handovers.push(show.hand_over(deed).await?);
-        }
-    }
-    show.cluster.listen_for(REIGN).await;
+    show.begin().await?;
+    let handovers = show.hand_overs(rounds).await?;
     let until = Utc::now() - TimeDelta::milliseconds(i64::try_from(PERIOD_MS)?);
     // Ticks that nobody runs are written down at most once a second. If they never are, the audit says so.
     let deadline = tokio::time::Instant::now() + DECIDED_WITHIN;
     while !books::decided(client, &plan.schema, until).await? && tokio::time::Instant::now() < deadline {
         show.cluster.listen_for(Duration::from_millis(20)).await;
     }
-    show.cluster.stop().await?;
-    show.say(Utc::now(), "every node has stopped");
+    show.end().await?;
 
     let known = books::read(client, &plan.schema).await?;
     let bodies = books::bodies(client, &plan.schema).await?;
@@ -206,11 +245,42 @@ struct Show {
     cluster: Cluster,
     began: DateTime<Utc>,
     leader: usize,
+    /// When nodes stood still.
+    away: Vec<Away>,
 }
 
 impl Show {
     fn new(plan: &Plan) -> Self {
-        Self { plan: plan.clone(), cluster: Cluster::new(), began: Utc::now(), leader: 0 }
+        Self { plan: plan.clone(), cluster: Cluster::new(), began: Utc::now(), leader: 0, away: Vec::new() }
+    }
+
+    /// Starts three nodes, and waits until one leads.
+    async fn begin(&mut self) -> anyhow::Result<()> {
+        for _ in 0..3 {
+            self.join().await?;
+        }
+        let (leader, _) = self.cluster.wait_for("a leader", |_, said| said.event == "run_started").await?;
+        self.say(Utc::now(), &format!("node {leader} leads"));
+        self.leader = leader;
+        Ok(())
+    }
+
+    /// So many of each kind.
+    async fn hand_overs(&mut self, rounds: NonZero<usize>) -> anyhow::Result<Vec<HandOver>> {
+        let mut handovers = Vec::new();
+        for _ in 0..rounds.get() {
+            for deed in Deed::ALL {
+                handovers.push(self.hand_over(deed).await?);
+            }
+        }
+        self.cluster.listen_for(REIGN).await;
+        Ok(handovers)
+    }
+
+    async fn end(&mut self) -> anyhow::Result<()> {
+        self.cluster.stop().await?;
+        self.say(Utc::now(), "every node has stopped");
+        Ok(())
     }
 
     fn say(&self, at: DateTime<Utc>, what: &str) {
@@ -244,6 +314,7 @@ impl Show {
             }
             Deed::Freeze => {
                 let awake = self.cluster.signal(from, Signal::CONT)?;
+                self.away.push(Away { node: Some(from), asleep: true, from: signalled, until: awake });
                 self.say(awake, &format!("SIGCONT to node {from}"));
                 let lost = |by, said: &Said| by == from && said.event == "leadership_lost";
                 let (_, lost) = self.cluster.wait_for("that it leads no more", lost).await?;

@@ -1,6 +1,7 @@
 //! One process of the cluster: a node that runs its jobs and says what happens, one line of JSON per event.
 
 use std::{
+    fs::File,
     io::{Read, Write},
     sync::Arc,
     thread,
@@ -8,7 +9,7 @@ use std::{
 };
 
 use actix::{Actor, Context, Handler};
-use callsheet::{backend::Postgres, prelude::*};
+use callsheet::{Builder, backend::Postgres, prelude::*};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::{
@@ -21,6 +22,8 @@ use tokio_postgres::{Client, NoTls, Statement};
 pub(crate) const PLAN: &str = "CALLSHEET_FAILOVER_NODE";
 /// The plan is the first line of the input.
 pub(crate) const FROM_INPUT: &str = "from input";
+/// The bodies write to a file whose path follows.
+pub(crate) const FILE: &str = "file:";
 /// How long a node that is told to stop lets its runs drain.
 const DRAIN: Duration = Duration::from_secs(10);
 
@@ -32,9 +35,11 @@ const LABELS_MAX: usize = 32;
 pub(crate) struct Plan {
     /// Its number.
     pub(crate) node: usize,
-    /// Where the nodes coordinate.
+    /// The scope in which the nodes coordinate where the environment says. `None`: on PostgreSQL, at the URL and in
+    /// the schema that follow.
+    pub(crate) scope: Option<String>,
     pub(crate) url: String,
-    /// Where the bodies write.
+    /// Where the bodies write: the URL of a database, or the path of a file behind `file:`.
     pub(crate) bodies_url: String,
     pub(crate) schema: String,
     pub(crate) lease: Duration,
@@ -53,6 +58,14 @@ pub(crate) struct JobPlan {
 }
 
 impl Plan {
+    /// A node that coordinates where the plan says.
+    fn builder(&self) -> Builder {
+        match &self.scope {
+            Some(scope) => Callsheet::builder().backend_from_env(scope),
+            None => Callsheet::builder().backend(self.backend()),
+        }
+    }
+
     /// Where the nodes coordinate. The tables are there already.
     pub(crate) fn backend(&self) -> Postgres {
         Postgres::new("failover", &self.url).schema(&self.schema).lease(self.lease).migrate(false)
@@ -72,15 +85,15 @@ pub(crate) fn main(plan: &str, started: impl FnOnce(&Callsheet)) -> anyhow::Resu
 async fn run(plan: Plan, started: impl FnOnce(&Callsheet)) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let orphaned = end_of_input();
-    let bodies = Arc::new(Bodies::connect(&plan).await?);
+    let bodies = Arc::new(Bodies::open(&plan).await?);
     let job = |job: &JobPlan| {
         let period = every(Duration::from_millis(job.period_ms));
         let takes = Duration::from_millis(job.takes_ms);
         let fires = if job.any_node { Fires::AnyNode } else { Fires::Leader };
         Job::new(&job.name, period).lock_key(&job.key).fires(fires).run_with((bodies.clone(), takes), body)
     };
-    let jobs = Callsheet::builder()
-        .backend(plan.backend())
+    let jobs = plan
+        .builder()
         .jobs(plan.jobs.iter().map(job))
         .body_threads(2)
         .job_labels_max(LABELS_MAX)
@@ -97,8 +110,18 @@ async fn run(plan: Plan, started: impl FnOnce(&Callsheet)) -> anyhow::Result<()>
     Ok(())
 }
 
-/// What the bodies write with. A connection lives on the runtime that opened it, so it is not opened by a body.
-struct Bodies {
+/// What the bodies write with.
+enum Bodies {
+    Table(Table),
+    /// A line of JSON for each mark, which is whole, whatever becomes of the process.
+    File {
+        node: usize,
+        file: File,
+    },
+}
+
+/// A connection lives on the runtime that opened it, so it is not opened by a body.
+struct Table {
     node: i32,
     client: Client,
     begin: Statement,
@@ -106,6 +129,56 @@ struct Bodies {
 }
 
 impl Bodies {
+    async fn open(plan: &Plan) -> anyhow::Result<Self> {
+        match plan.bodies_url.strip_prefix(FILE) {
+            Some(path) => {
+                let file = File::options().append(true).create(true).open(path)?;
+                Ok(Self::File { node: plan.node, file })
+            }
+            None => Table::connect(plan).await.map(Self::Table),
+        }
+    }
+
+    /// A body began.
+    async fn begin(&self, run: &Run) -> anyhow::Result<()> {
+        let (job, key, id) = (run.job().as_str(), run.lock_key().as_str(), run.id().to_string());
+        match self {
+            Self::Table(Table { node, client, begin, .. }) => {
+                client.execute(begin, &[node, &job, &key, &id, &token(run)?, &run.fire_time()]).await?;
+                Ok(())
+            }
+            Self::File { node, file } => mark(*node, file, run, false),
+        }
+    }
+
+    /// It ended.
+    async fn end(&self, run: &Run) -> anyhow::Result<()> {
+        match self {
+            Self::Table(Table { client, end, .. }) => {
+                client.execute(end, &[&run.id().to_string(), &token(run)?]).await?;
+                Ok(())
+            }
+            Self::File { node, file } => mark(*node, file, run, true),
+        }
+    }
+}
+
+/// Writes a line, at once and as a whole.
+fn mark(node: usize, mut file: &File, run: &Run, ended: bool) -> anyhow::Result<()> {
+    let mark = json!({
+        "node": node,
+        "job": run.job().as_str(),
+        "key": run.lock_key().as_str(),
+        "run": run.id().to_string(),
+        "token": token(run)?,
+        "fire_time": run.fire_time(),
+        "at": chrono::Utc::now(),
+        "ended": ended,
+    });
+    Ok(file.write_all(format!("{mark}\n").as_bytes())?)
+}
+
+impl Table {
     async fn connect(plan: &Plan) -> anyhow::Result<Self> {
         let (client, connection) = tokio_postgres::connect(&plan.bodies_url, NoTls).await?;
         // When it ends, the next body says so.
@@ -123,18 +196,18 @@ impl Bodies {
     }
 }
 
-/// What every job does: write a row, be busy for a while, and write down that it ended.
+fn token(run: &Run) -> anyhow::Result<i64> {
+    Ok(run.token().map_or(Ok(0), |token| i64::try_from(token.0))?)
+}
+
+/// What every job does: write down that it began, be busy for a while, and write down that it ended.
 async fn body(run: Run, (bodies, takes): (Arc<Bodies>, Duration)) -> anyhow::Result<()> {
-    let Bodies { node, client, begin, end } = &*bodies;
-    let (job, key, id) = (run.job().as_str(), run.lock_key().as_str(), run.id().to_string());
-    let token = run.token().map_or(Ok(0), |token| i64::try_from(token.0))?;
-    client.execute(begin, &[node, &job, &key, &id, &token, &run.fire_time()]).await?;
+    bodies.begin(&run).await?;
     tokio::select! {
         () = tokio::time::sleep(takes) => {}
         () = run.cancelled() => {}
     }
-    client.execute(end, &[&id, &token]).await?;
-    Ok(())
+    bodies.end(&run).await
 }
 
 /// Ends when the parent does, in whatever way: the pipe is its own.

@@ -1,10 +1,10 @@
 //! The test kit.
 
 use callsheet::{
-    port::{Backend, LockError, Records, SystemClock},
+    port::{Backend, LockError, RecordKind, Records, SystemClock},
     testkit::MemoryRecords,
 };
-use callsheet_actors::adapter::RecordsBackend;
+use callsheet_actors::adapter::{RecordTable, RecordsBackend};
 
 use super::*;
 
@@ -106,5 +106,25 @@ async fn a_lease_over_records_is_one_that_the_store_takes() {
         assert!(backend.faults().is_empty(), "{lease:?}");
         let session = backend.locker().open().await.expect("a session opens");
         assert!(backend.locker().trusts(session), "{lease:?}");
+    }
+}
+
+#[test]
+fn a_table_of_records_has_sessions_at_the_ends_of_time() {
+    let mut table = RecordTable::default();
+    let gone = table.open(Duration::ZERO, Duration::ZERO);
+    let lives = table.open(Duration::MAX - NANO, Duration::MAX);
+    let alive = |table: &RecordTable| table.read(&[], &[gone, lives], None).alive;
+
+    table.expire(Duration::ZERO);
+    assert_eq!(alive(&table), [false, true]);
+    assert!(!table.renew(Duration::MAX, gone) && table.renew(Duration::MAX, lives));
+    table.expire(Duration::MAX - NANO);
+    assert_eq!(alive(&table), [false, true]);
+    table.expire(Duration::MAX);
+    assert_eq!(alive(&table), [false, false]);
+    for limit in [0, usize::MAX] {
+        let page = table.list(RecordKind::Name, None, limit);
+        assert!(page.records.is_empty() && !page.more, "{limit}");
     }
 }

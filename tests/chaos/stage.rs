@@ -114,6 +114,7 @@ impl Stage {
         let witness_server: &Server = tokio::task::block_in_place(server);
         let plan = Plan {
             node: 0,
+            scope: None,
             url: store.url(store.address()),
             bodies_url: witness_server.url(),
             schema: name.to_owned(),

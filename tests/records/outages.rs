@@ -1,17 +1,24 @@
 //! What becomes of a node whose store does not answer, or forgets.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use callsheet::{
-    JobName, LockKey, NodeId, Pause, Term,
+    DivergedRun, FireTime, JobName, LockKey, NodeId, Outcome, Pause, RunId, Term,
     port::{
-        Authority, Backend, Campaign, Change, ClaimRequest, Commit, Elector, Enrolled, Enrolment, LockError,
-        Locker, Notification, Proof, RecordChange, RecordKind, RecordName, Records, Renewal,
-        ScheduleIdentity, Unit, Verdict,
+        Authority, Backend, Campaign, Change, ClaimRequest, Commit, Completed, Completion, CursorAdvance,
+        Divergence, Elector, Enrolled, Enrolment, GrantedRun, Heard, KnownHistory, LockError, Locker,
+        Notification, Proof, RecordChange, RecordKind, RecordName, Records, Renewal, ScheduleIdentity, Skips,
+        TickClaim, Unit, Verdict,
     },
     testkit::MemoryRecords,
 };
 use callsheet_actors::{RunIds, adapter::RecordsBackend};
+use chrono::{DateTime, TimeDelta, Utc};
+use futures_util::StreamExt;
+use uuid::Uuid;
 
 use crate::{LEASE, client::Client, least, memory};
 
@@ -181,4 +188,198 @@ async fn a_record_that_cannot_be_read_holds_up_no_other_notification() {
 
     let told = told.expect("something is told");
     assert!(matches!(&told, Notification::PauseChanged { job, .. } if *job == second), "{told:?}");
+}
+
+/// Jobs that this node has, as the leader or without one.
+fn enrolment(job: &JobName, authority: Authority) -> Enrolment {
+    let mut enrolment = Enrolment::new(job.clone(), ScheduleIdentity::of_text("a schedule"), authority);
+    // For a long time.
+    enrolment.known_for = Duration::from_secs(3_600);
+    enrolment
+}
+
+async fn cursor(node: &Node, job: &JobName, authority: Authority) -> DateTime<Utc> {
+    let enrolled = node.locker().enrol(&[enrolment(job, authority)]).await.expect("an answer");
+    match &enrolled[..] {
+        [Enrolled::Done { cursor, .. }] => *cursor,
+        other => panic!("it is not enrolled: {other:?}"),
+    }
+}
+
+async fn claim(node: &Node, job: &JobName, tick: FireTime, expected: DateTime<Utc>) -> (RunId, Verdict) {
+    let run = RunIds::of(NodeId::numbered(1)).next(Utc::now());
+    let mut request = ClaimRequest::new(job.clone(), LockKey::from(job), run);
+    request.tick =
+        Some(TickClaim { fire_time: tick, expected, skips: Skips::default(), authority: Authority::Any });
+    let verdicts = node.locker().claim(&[request]).await.expect("an answer");
+    (run, verdicts.into_iter().next().expect("one verdict"))
+}
+
+/// Takes the store back to what it was.
+async fn restore(store: &MemoryRecords, was: &[(RecordName, Vec<u8>)]) {
+    for (name, bytes) in was {
+        overwrite(store, name.clone(), Change::Put(bytes.clone())).await;
+    }
+}
+
+async fn copy(store: &MemoryRecords, names: &[RecordName]) -> Vec<(RecordName, Vec<u8>)> {
+    let read = store.read(names, &[]).await.expect("an answer");
+    names.iter().cloned().zip(read.records.into_iter().map(|record| record.bytes)).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tick_that_a_node_knows_to_be_decided_is_not_granted_again_by_a_store_that_forgot_it() {
+    let store = memory();
+    let node = Node::new(&store);
+    node.locker().open().await.expect("a session");
+    let job = JobName::new("job").expect("a name");
+    let name = RecordName::new(RecordKind::Name, "job");
+    let began = cursor(&node, &job, Authority::Any).await;
+    let before = copy(&store, std::slice::from_ref(&name)).await;
+    let tick = FireTime::new(began + TimeDelta::minutes(10));
+    let (_, granted) = claim(&node, &job, tick, began).await;
+    assert!(matches!(granted, Verdict::Granted { .. }), "{granted:?}");
+
+    restore(&store, &before).await;
+
+    let (_, again) = claim(&node, &job, tick, began).await;
+    assert!(matches!(again, Verdict::Elsewhere { cursor } if cursor == tick.instant()), "{again:?}");
+    assert_eq!(cursor(&node, &job, Authority::Any).await, tick.instant());
+    // It is in the store again, for others.
+    let other = Node::new(&store);
+    other.locker().open().await.expect("a session");
+    assert_eq!(cursor(&other, &job, Authority::Any).await, tick.instant());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_that_a_store_forgot_owes_no_tick_that_the_node_knows_to_be_decided() {
+    let store = memory();
+    let node = Node::new(&store);
+    node.locker().open().await.expect("a session");
+    let job = JobName::new("job").expect("a name");
+    let began = cursor(&node, &job, Authority::Any).await;
+    let tick = FireTime::new(began + TimeDelta::minutes(10));
+    claim(&node, &job, tick, began).await;
+
+    overwrite(&store, RecordName::new(RecordKind::Name, "job"), Change::Delete).await;
+
+    let next = FireTime::new(tick.instant() + TimeDelta::minutes(1));
+    let (_, unknown) = claim(&node, &job, next, tick.instant()).await;
+    assert_eq!(unknown, Verdict::Unknown);
+    assert_eq!(cursor(&node, &job, Authority::Any).await, tick.instant());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_store_forgot_is_named_and_the_cursors_are_written_forward() {
+    let store = memory();
+    let node = Node::new(&store);
+    node.locker().open().await.expect("a session");
+    let term = node.wins().await.expect("nobody leads");
+    let [ran, skipped] = ["ran", "skipped"].map(|name| JobName::new(name).expect("a name"));
+    let names = [
+        RecordName::only(RecordKind::Leader),
+        RecordName::new(RecordKind::Name, "ran"),
+        RecordName::new(RecordKind::Name, "skipped"),
+    ];
+    let [of_ran, of_skipped] =
+        [cursor(&node, &ran, Authority::Any).await, cursor(&node, &skipped, Authority::Any).await];
+    let before = copy(&store, &names).await;
+    let tick = FireTime::new(of_ran + TimeDelta::minutes(10));
+    let (run, verdict) = claim(&node, &ran, tick, of_ran).await;
+    let Verdict::Granted { token, .. } = verdict else { panic!("{verdict:?}") };
+    let to = FireTime::new(of_skipped + TimeDelta::minutes(20));
+    let advance = CursorAdvance {
+        id: Uuid::new_v4(),
+        job: skipped.clone(),
+        expected: of_skipped,
+        to,
+        skips: Skips::default(),
+        authority: Authority::Any,
+    };
+    node.locker().advance(&[advance]).await.expect("an answer");
+    let granted =
+        GrantedRun { job: ran.clone(), key: LockKey::from(&ran), run, fire_time: Some(tick), token };
+    let known = KnownHistory { term: Some(term), runs: vec![granted.clone()] };
+    let same = node.locker().compare(&known).await.expect("an answer");
+    assert_eq!(same, Divergence::default(), "the store knows everything");
+
+    restore(&store, &before).await;
+    let divergence = node.locker().compare(&known).await.expect("an answer");
+
+    assert_eq!(divergence, Divergence { term: None, runs: vec![DivergedRun::new(&granted)] });
+    // Another node sees what the first one wrote.
+    let other = Node::new(&store);
+    other.locker().open().await.expect("a session");
+    assert_eq!(cursor(&other, &ran, Authority::Any).await, tick.instant());
+    assert_eq!(cursor(&other, &skipped, Authority::Any).await, to.instant());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_end_whose_answer_was_lost_is_recorded_though_nine_runs_of_the_key_ended_since() {
+    let store = memory();
+    let node = Node::new(&store);
+    let other = Node::new(&store);
+    for node in [&node, &other] {
+        node.locker().open().await.expect("a session");
+    }
+    let ids = RunIds::of(NodeId::numbered(1));
+    let job = JobName::new("often").expect("a name");
+    let claim = async |node: &Node| {
+        let request = ClaimRequest::new(job.clone(), LockKey::from(&job), ids.next(Utc::now()));
+        let verdicts = node.locker().claim(std::slice::from_ref(&request)).await.expect("an answer");
+        let [Verdict::Granted { token, .. }] = verdicts[..] else { panic!("{verdicts:?}") };
+        Completion::new(job.clone(), LockKey::from(&job), request.run, token, Outcome::Succeeded)
+    };
+    let end = claim(&node).await;
+    node.client.answer_only(0);
+    node.locker().complete(std::slice::from_ref(&end)).await.expect_err("no answer");
+    node.client.answer_all();
+    for _ in 0..9 {
+        let of_other = claim(&other).await;
+        other.locker().complete(&[of_other]).await.expect("an answer");
+    }
+
+    let again = node.locker().complete(std::slice::from_ref(&end)).await.expect("an answer");
+
+    assert!(matches!(again[..], [Completed::Recorded { .. }]), "{again:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_is_believed_only_if_the_record_says_so() {
+    let store = memory();
+    let (holder, other) = (Node::new(&store), Node::new(&store));
+    let session = holder.locker().open().await.expect("a session");
+    other.locker().open().await.expect("a session");
+    let ids = RunIds::of(NodeId::numbered(1));
+    let job = JobName::new("job").expect("a name");
+    let request = || ClaimRequest::new(job.clone(), LockKey::from(&job), ids.next(Utc::now()));
+    let held = request();
+    holder.locker().claim(std::slice::from_ref(&held)).await.expect("an answer");
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    let (told, locker) = (heard.clone(), holder.locker());
+    tokio::spawn(async move {
+        loop {
+            let notification = locker.next_notification(session).await;
+            told.lock().expect("nobody panicked").push(notification);
+        }
+    });
+
+    let name = RecordName::new(RecordKind::Name, "job");
+    let before = copy(&store, std::slice::from_ref(&name)).await;
+    let mut hints = store.subscribe().await.expect("a subscription");
+
+    let mut replaces = request();
+    replaces.replace = true;
+    let verdicts = other.locker().claim(&[replaces]).await.expect("an answer");
+    assert!(matches!(verdicts[..], [Verdict::Busy { .. }]), "{verdicts:?}");
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(*heard.lock().expect("nobody panicked"), [Notification::Stop { run: held.run }]);
+
+    // As whoever may publish hints, and nothing else.
+    let Some(Heard::Hint(forged)) = hints.next().await else { panic!("a hint") };
+    restore(&store, &before).await;
+    let unit = Unit { records: Vec::new(), hints: vec![forged] };
+    store.commit(&Commit { units: vec![unit], ..Commit::default() }).await.expect("it is told");
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(heard.lock().expect("nobody panicked").len(), 1, "nobody asked for it");
 }

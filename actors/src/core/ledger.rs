@@ -64,6 +64,8 @@ struct OpenRun {
     named: Option<FireTime>,
     /// How often it was lost before.
     losses: u32,
+    /// It was told to stop; only a cut keeps it.
+    stops: bool,
 }
 
 /// Cursors, keys, tokens and open runs.
@@ -95,6 +97,8 @@ pub struct Ledger {
     aged_at: Option<DateTime<Utc>>,
     /// The newest cursor that was forgotten.
     cursor_bound: Option<DateTime<Utc>>,
+    /// In a cut: cursors of jobs that the store does not know any more.
+    seen: HashMap<JobName, DateTime<Utc>>,
     open: HashMap<RunId, OpenRun>,
     /// The newest ends, by run and token.
     closed: VecDeque<(RunId, FencingToken)>,

@@ -44,6 +44,8 @@ const CLOCK_OFFSET_MIN: Duration = Duration::from_millis(1);
 pub const FORGET_AFTER_DEFAULT: Duration = Duration::from_hours(7 * 24);
 /// The shortest such time.
 pub const FORGET_AFTER_MIN: Duration = Duration::from_hours(1);
+/// The longest name of a node, in bytes.
+pub const NODE_NAME_MAX: usize = 200;
 /// The most threads of each kind.
 pub const THREADS_MAX: usize = 256;
 
@@ -86,7 +88,8 @@ pub struct EngineOptions {
     /// What happens to a run beyond. Default: it waits.
     pub when_full: WhenFull,
     /// How many missed ticks the node makes up for in a second, 1 to [`CATCH_UP_PER_SECOND_MAX`]; `None` is no
-    /// bound. Default: [`CATCH_UP_PER_SECOND_DEFAULT`].
+    /// bound. Default: [`CATCH_UP_PER_SECOND_DEFAULT`]. Jobs that ask within 30 s have one bound, which is then fixed:
+    /// the time that all who wait take, and a second. Who waits beyond it is overdue.
     pub catch_up_per_second: Option<u32>,
     /// How far the node's wall clock may be from the store's if it is to lead, at least 1 ms. Default:
     /// [`CLOCK_OFFSET_MAX_DEFAULT`].
@@ -115,6 +118,14 @@ pub struct EngineOptions {
     pub history: HistoryOptions,
     /// The node's id, unless the backend has one for it. Default: random.
     pub node: NodeId,
+    /// What people call the node: at most [`NODE_NAME_MAX`] bytes without control characters. Default: empty, it
+    /// has no name.
+    pub node_name: Arc<str>,
+    /// What whoever runs the node should know of the way it was set up, although nothing is wrong: logged as a
+    /// warning when the node starts, and part of its [health](crate::HealthReport::warning). Default: nothing.
+    pub warning: Option<Arc<str>>,
+    /// What is wrong with what these options were read from: told with everything else. Default: nothing.
+    pub faults: Vec<Fault>,
     /// Hears of every definition, for the audit of a rig.
     #[cfg(any(test, feature = "testkit"))]
     pub(crate) definitions: Option<Definitions>,
@@ -151,6 +162,9 @@ impl EngineOptions {
             overdue_after: None,
             history: HistoryOptions::default(),
             node: NodeId::random(),
+            node_name: "".into(),
+            warning: None,
+            faults: Vec::new(),
             #[cfg(any(test, feature = "testkit"))]
             definitions: None,
         }
@@ -166,6 +180,7 @@ impl EngineOptions {
         faults.extend(conflicts(definitions.iter().map(Definition::declares), |_| None));
         let able = self.backend.able();
         faults.extend(definitions.iter().flat_map(|job| able.faults(&job.name, &job.policies)));
+        faults.extend(self.faults.iter().cloned());
         faults.extend(self.backend.faults());
         faults.extend(self.hooks.fault());
         faults.extend(self.history.faults());
@@ -184,6 +199,11 @@ impl EngineOptions {
         if self.zone_data.len() > ZONE_DATA_VERSION_MAX {
             let rule = format!("the version of time zone data has at most {ZONE_DATA_VERSION_MAX} bytes");
             faults.push(Fault::new("zone_data", &*self.zone_data, rule, "shorten it, such as `2026f`"));
+        }
+        if self.node_name.len() > NODE_NAME_MAX || self.node_name.chars().any(char::is_control) {
+            let rule =
+                format!("the name of a node has at most {NODE_NAME_MAX} bytes and no control characters");
+            faults.push(Fault::new("node_name", &*self.node_name, rule, "choose a shorter, plain name"));
         }
         if !(ERROR_BYTES_MIN..=ERROR_BYTES_MAX).contains(&self.error_bytes_max) {
             let [value, min, max, default] =

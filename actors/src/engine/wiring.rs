@@ -87,12 +87,15 @@ pub(super) async fn start_actors(
         error_bytes_max,
         overdue_after,
         history,
+        node_name,
+        warning,
         ..
     } = options;
     #[cfg(any(test, feature = "testkit"))]
     let definitions = options.definitions;
     backend.set_clock(clock.clone());
     backend.set_zone_data(zone_data.clone());
+    backend.set_node_name(node_name.clone());
     let id = backend.node().unwrap_or(node);
     let meters = Arc::new(Meters::new(backend.scope(), job_labels_max, &zone_data));
     let publisher = Publisher::new(id, clock.clone(), meters.clone());
@@ -111,6 +114,7 @@ pub(super) async fn start_actors(
     };
     let node = Arc::new(Node {
         id,
+        name: node_name,
         run_ids: RunIds::of(id),
         leadership: Leadership::default(),
         clock_offset: ClockOffset::new(clock_offset_max, &*clock),
@@ -155,13 +159,14 @@ pub(super) async fn start_actors(
         election
     };
     let (stopped, over) = oneshot::channel();
+    let catch_ups = Arc::new(CatchUps::new(catch_up_per_second));
     let jobs_host = Arc::new(JobHost {
         node: node.clone(),
         asks: asks.clone(),
         reports: supervisor.clone().recipient(),
         placement: Placement::on(&threads.jobs),
         permits: Permits::new(max_concurrent_runs, when_full),
-        catch_ups: CatchUps::new(catch_up_per_second),
+        catch_ups: catch_ups.clone(),
         bodies,
         body_runtime,
         of_runs: Arc::new(SharedParts {
@@ -181,6 +186,7 @@ pub(super) async fn start_actors(
     let supervised = Supervised {
         jobs: jobs_host,
         able: backend.able(),
+        warning: warning.clone(),
         forget_after,
         retention: history.retention,
         lease: backend.lease(),
@@ -197,7 +203,8 @@ pub(super) async fn start_actors(
     let lease = (!backend.single_node()).then(|| backend.lease());
     {
         let (node, reports) = (node.clone(), supervisor.clone().recipient());
-        start_on(coordination, lock_mailbox, move || LockActor::new(node, asks, held, reports, lease));
+        let watched = lease.map(|lease| (lease, catch_ups));
+        start_on(coordination, lock_mailbox, move || LockActor::new(node, asks, held, reports, watched));
     }
 
     let given_up = StopOnDrop(Some(supervisor.clone()));
@@ -212,6 +219,12 @@ pub(super) async fn start_actors(
     match ready {
         Ok(()) => {
             tracing::info!(target: "callsheet", version = &*node.zone_data, "time zone data");
+            if !node.name.is_empty() {
+                tracing::info!(target: "callsheet", node = %node.id, name = &*node.name, "name of this node");
+            }
+            if let Some(warning) = warning {
+                tracing::warn!(target: "callsheet", "{warning}");
+            }
             Ok((Started { supervisor: given_up.disarm(), publisher }, over))
         }
         Err(error) => {

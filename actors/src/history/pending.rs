@@ -14,8 +14,12 @@ pub(super) const COUNTED_FOR: Duration = Duration::from_mins(1);
 pub(super) const SHARDS: usize = 16;
 
 /// The most decisions that are counted at once, of the jobs of one shard: 32,768 of all. Of more, the one that
-/// is counted for longest is handed on.
+/// is counted for longest is handed on, at most [`EARLY_MAX`] a second.
 const COUNTED_MAX: usize = 32_768 / SHARDS;
+
+/// How many decisions a second are handed on before their minute is over, of the jobs of one shard: 8,192 of all. More
+/// would only push each other out of any history.
+const EARLY_MAX: u32 = 8_192 / SHARDS as u32;
 
 /// The most bytes that they take, with their texts: 16 MiB of all.
 const COUNTED_BYTES_MAX: usize = 16 * 1024 * 1024 / SHARDS;
@@ -29,6 +33,8 @@ pub(super) struct Pending {
     /// Each once, with since when it is counted; the one that is counted for longest comes first.
     order: VecDeque<(Duration, Key)>,
     bytes: usize,
+    /// How many were handed on early, in the second that began then.
+    early: (Duration, u32),
 }
 
 struct Counted {
@@ -46,32 +52,52 @@ fn bytes_of(record: &DecisionRecord) -> usize {
 }
 
 impl Pending {
-    /// Takes a decision in at the monotonic reading `now`. What is over goes to `over`.
-    pub(super) fn add(&mut self, now: Duration, record: DecisionRecord, over: &mut Vec<DecisionRecord>) {
+    /// Takes a decision in at the monotonic reading `now`. What is over goes to `over`. `false`: it is dropped, since
+    /// there are too many.
+    pub(super) fn add(
+        &mut self,
+        now: Duration,
+        record: DecisionRecord,
+        over: &mut Vec<DecisionRecord>,
+    ) -> bool {
         if !record.decision.is_coalesced() {
             over.push(record);
-            return;
+            return true;
         }
         while self.is_oldest_over(now) {
             over.extend(self.close_oldest().map(Arc::unwrap_or_clone));
         }
         let key = (record.job.clone(), record.decision.reason());
-        match self.counted.get_mut(&key) {
-            Some(counted) => {
-                self.bytes -= bytes_of(&counted.record);
-                Arc::make_mut(&mut counted.record).add(record);
-                self.bytes += bytes_of(&counted.record);
-                counted.is_new = true;
-            }
-            None => {
-                self.bytes += bytes_of(&record);
-                self.order.push_back((now, key.clone()));
-                self.counted.insert(key, Counted { record: Arc::new(record), is_new: true });
-            }
+        if let Some(counted) = self.counted.get_mut(&key) {
+            self.bytes -= bytes_of(&counted.record);
+            Arc::make_mut(&mut counted.record).add(record);
+            self.bytes += bytes_of(&counted.record);
+            counted.is_new = true;
+        } else if self.has_room(&record) || self.may_close_early(now) {
+            self.bytes += bytes_of(&record);
+            self.order.push_back((now, key.clone()));
+            self.counted.insert(key, Counted { record: Arc::new(record), is_new: true });
+        } else {
+            return false;
         }
         while self.counted.len() > COUNTED_MAX || self.bytes > COUNTED_BYTES_MAX {
             over.extend(self.close_oldest().map(Arc::unwrap_or_clone));
         }
+        true
+    }
+
+    fn has_room(&self, record: &DecisionRecord) -> bool {
+        self.counted.len() < COUNTED_MAX && self.bytes + bytes_of(record) <= COUNTED_BYTES_MAX
+    }
+
+    /// Whether one may be handed on early, which is counted.
+    fn may_close_early(&mut self, now: Duration) -> bool {
+        let (since, count) = &mut self.early;
+        if now.saturating_sub(*since) >= Duration::from_secs(1) {
+            (*since, *count) = (now, 0);
+        }
+        *count += 1;
+        *count <= EARLY_MAX
     }
 
     fn is_oldest_over(&self, now: Duration) -> bool {
@@ -133,9 +159,13 @@ mod tests {
     fn what_is_known_is_counted_on_however_many_there_are() {
         let (mut pending, mut over) = (Pending::default(), Vec::new());
         let now = Duration::ZERO;
-        (0..COUNTED_MAX).for_each(|nth| pending.add(now, skipped(&format!("job-{nth}")), &mut over));
+        for nth in 0..COUNTED_MAX {
+            pending.add(now, skipped(&format!("job-{nth}")), &mut over);
+        }
 
-        (0..3).for_each(|_| pending.add(now, skipped("job-1"), &mut over));
+        for _ in 0..3 {
+            pending.add(now, skipped("job-1"), &mut over);
+        }
 
         assert!(over.is_empty(), "{}", over.len());
         let mut shown = Vec::new();
@@ -148,10 +178,31 @@ mod tests {
     fn of_too_many_the_oldest_alone_is_handed_on() {
         let (mut pending, mut over) = (Pending::default(), Vec::new());
         let now = Duration::ZERO;
-        (0..=COUNTED_MAX).for_each(|nth| pending.add(now, skipped(&format!("job-{nth}")), &mut over));
+        for nth in 0..=COUNTED_MAX {
+            pending.add(now, skipped(&format!("job-{nth}")), &mut over);
+        }
 
         assert_eq!(over, [skipped("job-0")]);
         assert_eq!(pending.counted.len(), COUNTED_MAX);
+    }
+
+    #[test]
+    fn of_far_too_many_in_a_second_the_rest_is_dropped() {
+        let (mut pending, mut over) = (Pending::default(), Vec::new());
+        let jobs = COUNTED_MAX + EARLY_MAX as usize + 10;
+        let second = |second| Duration::from_secs(second) + Duration::from_millis(100);
+
+        let taken =
+            (0..jobs).filter(|nth| pending.add(second(0), skipped(&format!("job-{nth}")), &mut over)).count();
+        assert_eq!((taken, over.len()), (jobs - 10, EARLY_MAX as usize));
+
+        assert!(
+            pending.add(second(0), skipped(&format!("job-{}", taken - 1)), &mut over),
+            "it is counted already"
+        );
+        assert!(!pending.add(second(0), skipped("one-more"), &mut over));
+        assert!(pending.add(second(1), skipped("one-more"), &mut over), "a second later");
+        assert_eq!((pending.counted.len(), over.len()), (COUNTED_MAX, EARLY_MAX as usize + 1));
     }
 
     #[test]

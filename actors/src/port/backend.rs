@@ -44,6 +44,12 @@ pub trait Backend: Send + Sync + 'static {
         let _ = version;
     }
 
+    /// What the application calls this node, told once, before anything is opened; empty if nothing. It is for
+    /// people: two nodes of one name are two nodes. Default: nobody hears of it.
+    fn set_node_name(&self, name: Arc<str>) {
+        let _ = name;
+    }
+
     /// The elector of this node.
     fn elector(&self) -> Arc<dyn Elector>;
 

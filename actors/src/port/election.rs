@@ -41,6 +41,11 @@ pub trait Election: Send + Sync + 'static {
         let _ = version;
     }
 
+    /// As [`Backend::set_node_name`]. Default: nobody hears of it.
+    fn set_node_name(&self, name: Arc<str>) {
+        let _ = name;
+    }
+
     /// The elector of this node. If it keeps [handovers](Elector::handovers), the next leader knows up to when
     /// ticks are decided.
     fn elector(&self) -> Arc<dyn Elector>;
@@ -98,6 +103,10 @@ impl Election for ElectionOf {
 
     fn set_zone_data(&self, version: Arc<str>) {
         self.0.set_zone_data(version);
+    }
+
+    fn set_node_name(&self, name: Arc<str>) {
+        self.0.set_node_name(name);
     }
 
     fn elector(&self) -> Arc<dyn Elector> {

@@ -2,17 +2,20 @@
 
 use std::{collections::HashSet, hash::Hash, sync::Arc};
 
+use chrono::{DateTime, Utc};
 use foldhash::{HashMap, HashMapExt};
 
 use super::format::PendingRow;
 use crate::{
     core::ledger::{FloorRow, NameRow},
-    name::NodeId,
+    name::{NodeId, RunId},
     port::Version,
 };
 
 /// The most names, and as many lists of pending retries, that are cached at least; twice as many at most.
 const CACHED_MAX: usize = 65_536;
+/// The most ends that wait for an answer and are remembered.
+const UNANSWERED_MAX: usize = 4_096;
 /// The most sessions that are known to be gone.
 const GONE_MAX: usize = 4_096;
 
@@ -36,6 +39,11 @@ pub(super) struct Cache {
     /// The names of which it is unknown whether the last commit was made, or yet will be. They are written at the
     /// next one even if nothing changes, so that the former one is not made any more.
     pub(super) doubtful: HashSet<Arc<str>>,
+    /// The cursors of jobs whose rows are not cached any more: a store that lost what it had written must not say that
+    /// ticks are open which are decided.
+    pub(super) seen: Generations<Arc<str>, DateTime<Utc>>,
+    /// The runs whose ends were asked for, and not answered.
+    pub(super) unanswered: HashSet<RunId>,
 }
 
 impl Cache {
@@ -49,10 +57,46 @@ impl Cache {
         self.gone.insert(session);
     }
 
-    /// What is known of a name may not be so any more.
+    /// What is known of a name may not be so any more, but for the cursor, which never goes back.
     pub(super) fn evict(&mut self, name: &str) {
-        self.names.remove(name);
+        if let Some((name, Cached { row, .. })) = self.names.remove(name)
+            && let Some(cursor) = row.cursor()
+        {
+            self.see(name, cursor);
+        }
         self.pending.remove(name);
+    }
+
+    /// The cursor of a job was there.
+    pub(super) fn see(&mut self, job: Arc<str>, cursor: DateTime<Utc>) {
+        let cursor = self.seen.get(&*job).map_or(cursor, |seen| cursor.max(*seen));
+        self.seen.insert(job, cursor);
+    }
+
+    /// What stands under a name, as it was read; the cursor of the job moves forward to where it was seen, and is
+    /// written so.
+    pub(super) fn read(&mut self, name: Arc<str>, version: Version, mut row: NameRow) {
+        if let Some(seen) = self.seen.get(&*name).copied() {
+            if row.move_forward(seen) {
+                self.doubtful.insert(name.clone());
+            }
+            if row.has_job() {
+                self.seen.remove(&*name);
+            }
+        }
+        self.names.insert(name, Cached { version, row });
+    }
+
+    /// The end of a run was asked for, and not answered.
+    pub(super) fn set_unanswered(&mut self, run: RunId) {
+        if self.unanswered.len() < UNANSWERED_MAX {
+            self.unanswered.insert(run);
+        }
+    }
+
+    /// The names of the jobs that are cached.
+    pub(super) fn jobs(&self) -> Vec<Arc<str>> {
+        self.names.iter().filter(|(_, cached)| cached.row.has_job()).map(|(name, _)| name.clone()).collect()
     }
 }
 
@@ -99,13 +143,17 @@ impl<K: Hash + Eq + Clone, V> Generations<K, V> {
         self.young.insert(key, value);
     }
 
-    pub(super) fn remove<Q>(&mut self, key: &Q)
+    pub(super) fn remove<Q>(&mut self, key: &Q) -> Option<(K, V)>
     where
         K: std::borrow::Borrow<Q>,
         Q: Hash + Eq + ?Sized,
     {
-        self.young.remove(key);
-        self.old.remove(key);
+        let old = self.old.remove_entry(key);
+        self.young.remove_entry(key).or(old)
+    }
+
+    fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
+        self.young.iter().chain(&self.old)
     }
 }
 

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
     core::ledger::RetryRow,
-    name::{JobName, NodeId, RunId},
+    name::{JobName, LockKey, NodeId, RunId},
     port::{HINT_BYTES_MAX, RecordsError},
 };
 
@@ -36,6 +36,9 @@ pub(super) struct ManifestRow {
     pub(super) node: NodeId,
     #[serde(default)]
     pub(super) zones: String,
+    /// What people call the node; empty if it has no name.
+    #[serde(default)]
+    pub(super) name: String,
     /// It is a candidate, to whom others leave the lead that would rather not have it.
     pub(super) stands: bool,
 }
@@ -51,6 +54,9 @@ pub(super) struct DecidedRow {
     /// How often a leader said that all is decided, and when it did last.
     pub(super) mark: u64,
     pub(super) at: i64,
+    /// By when each missed tick that waits for its turn is to have begun, in microseconds since 1970.
+    #[serde(default)]
+    pub(super) catching_up_until: Option<i64>,
 }
 
 /// The pending retries of a job.
@@ -68,8 +74,8 @@ pub(super) enum Hint {
     Pause(JobName),
     /// A run of a job was lost, and is to be retried.
     Retry(JobName, RunId),
-    /// A run of a session is to stop.
-    Stop(u64, RunId),
+    /// A run of a session, which has this key, is to stop.
+    Stop(u64, RunId, LockKey),
 }
 
 /// A row as it is stored.
@@ -112,7 +118,15 @@ mod tests {
         }
         let former = encode(&Former { node: NodeId::numbered(1), stands: true }).expect("it is encoded");
         let read: ManifestRow = decode(&former).expect("it is decoded");
-        assert_eq!(read, ManifestRow { node: NodeId::numbered(1), zones: String::new(), stands: true });
+        assert_eq!(
+            read,
+            ManifestRow {
+                node: NodeId::numbered(1),
+                zones: String::new(),
+                name: String::new(),
+                stands: true
+            }
+        );
         assert!(decode::<LeaderRow>(b"not a row").is_err());
     }
 

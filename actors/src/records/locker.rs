@@ -13,9 +13,9 @@ use super::{
 use crate::{
     name::{JobName, LockKey, RunId, Term},
     port::{
-        Advanced, ClaimRequest, ClosedRuns, Completed, Completion, CursorAdvance, Declaration, Enrolled,
-        Enrolment, Forgotten, Inquiry, LeaderView, LockError, Locker, Notification, OtherZoneData, Pause,
-        PendingRetryOfJob, Proof, Proved, RoundAnswers, Session, Verdict,
+        Advanced, ClaimRequest, ClosedRuns, Completed, Completion, CursorAdvance, Declaration, Divergence,
+        Enrolled, Enrolment, Forgotten, Inquiry, KnownHistory, LeaderView, LockError, Locker, Notification,
+        OtherZoneData, Pause, PendingRetryOfJob, Proof, Proved, RoundAnswers, Session, Verdict,
     },
 };
 
@@ -85,6 +85,10 @@ impl Locker for RecordsLocker {
 
     fn other_zone_data(&self) -> BoxFuture<'_, Result<Vec<OtherZoneData>, LockError>> {
         async move { self.shared.other_zone_data().await.map_err(lock_error) }.boxed()
+    }
+
+    fn compare<'a>(&'a self, known: &'a KnownHistory) -> BoxFuture<'a, Result<Divergence, LockError>> {
+        self.shared.compare(known).boxed()
     }
 
     fn inquire<'a>(&'a self, jobs: &'a [Inquiry]) -> BoxFuture<'a, Result<Vec<LeaderView>, LockError>> {

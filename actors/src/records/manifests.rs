@@ -42,7 +42,8 @@ impl Shared {
     /// Says for the first time in a session what its node is.
     pub(super) async fn first_manifest(&self, session: RecordSession) -> Result<(), LockError> {
         let zones = self.zones().to_string();
-        let row = ManifestRow { node: self.node, zones, stands: true };
+        let name = self.node_name.get().map(|name| name.to_string()).unwrap_or_default();
+        let row = ManifestRow { node: self.node, zones, name, stands: true };
         let mut own = self.manifest.lock().await;
         *own = None;
         let own = own.insert(OwnManifest { session, version: Some(Version::ABSENT), row });

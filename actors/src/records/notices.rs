@@ -14,8 +14,8 @@ use super::{
     shared::{Shared, lock},
 };
 use crate::{
-    core::ledger::{NOTIFICATIONS_MAX, NameRow},
-    name::{JobName, RunId},
+    core::ledger::{Ledger, NOTIFICATIONS_MAX, NameRow},
+    name::{JobName, LockKey, RunId},
     port::{
         Heard, HintStream, Notification, PendingRetry, PendingRetryOfJob, RecordKind, RecordName,
         RecordSession, RecordsError, Session,
@@ -131,11 +131,28 @@ impl Shared {
     async fn looked_up(&self, hint: Option<Hint>) -> Option<Option<Notification>> {
         match hint {
             None => Some(Some(Notification::Lagged)),
-            Some(Hint::Stop(_, run)) => Some(Some(Notification::Stop { run })),
+            Some(Hint::Stop(session, run, key)) => self.stop_of(Session(session), run, &key).await.ok(),
             Some(Hint::Leader) => Some(None),
             Some(Hint::Pause(job)) => self.pause_of(&job).await.ok(),
             Some(Hint::Retry(job, run)) => self.retry_of(&job, run).await.ok(),
         }
+    }
+
+    /// Anybody may say so who can publish a hint; the record can be written only by who may claim.
+    async fn stop_of(
+        &self,
+        session: Session,
+        run: RunId,
+        key: &LockKey,
+    ) -> Result<Option<Notification>, RecordsError> {
+        let name = RecordName::new(RecordKind::Name, key.to_stored());
+        let stored = self.read(&[name], &[]).await?.records;
+        let row = match stored.first().filter(|stored| stored.version.is_present()) {
+            Some(stored) => decode(&stored.bytes),
+            None => Ok(NameRow::default()),
+        };
+        let Ok(row) = row else { return Ok(None) };
+        Ok(row.stops(run, session).then_some(Notification::Stop { run }))
     }
 
     async fn pause_of(&self, job: &JobName) -> Result<Option<Notification>, RecordsError> {
@@ -184,7 +201,7 @@ async fn hear(shared: std::sync::Weak<Shared>, mut stream: HintStream) {
                 shared.leader_changed.notify_waiters();
                 continue;
             }
-            Some(Hint::Stop(session, _)) if shared.session().ok() != Some(RecordSession(*session)) => {
+            Some(Hint::Stop(session, ..)) if shared.session().ok() != Some(RecordSession(*session)) => {
                 continue;
             }
             Some(Hint::Stop(..) | Hint::Pause(_) | Hint::Retry(..)) | None => {}
@@ -194,13 +211,19 @@ async fn hear(shared: std::sync::Weak<Shared>, mut stream: HintStream) {
 }
 
 /// What is told of a notification, and to whom; `None`: to all.
-pub(super) fn hint_of(to: Option<Session>, notification: &Notification) -> Option<Arc<[u8]>> {
+pub(super) fn hint_of(
+    ledger: &Ledger,
+    to: Option<Session>,
+    notification: &Notification,
+) -> Option<Arc<[u8]>> {
     let hint = match (notification, to) {
         (Notification::PauseChanged { job, .. }, _) => Hint::Pause(job.clone()),
         (Notification::PendingRetry(PendingRetryOfJob { job, retry }), _) => {
             Hint::Retry(job.clone(), retry.run)
         }
-        (Notification::Stop { run }, Some(Session(session))) => Hint::Stop(session, *run),
+        (Notification::Stop { run }, Some(Session(session))) => {
+            Hint::Stop(session, *run, ledger.key_of(*run)?.clone())
+        }
         // Backfills are not kept over records.
         (Notification::Stop { .. } | Notification::Lagged | Notification::BackfillsChanged, _) => {
             return None;

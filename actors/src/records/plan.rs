@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{
     format::PendingRow,
     notices::hint_of,
-    request::{Answer, Needs},
+    request::{Answer, Needs, Request},
     rounds::{Group, Round, bytes_of, groups},
     shared::{Leader, session_of},
 };
@@ -87,11 +87,17 @@ impl Round<'_> {
         let mut planned = Planned::default();
         for at in requests {
             let request = self.request(at);
+            if let Request::End(end) = request
+                && self.core.cache.unanswered.contains(&end.run)
+            {
+                self.core.ledger.load_ended(end.run, end.token);
+            }
             planned.asks_leader |= request.asks_leader();
             planned.answers.push((at, request.apply(&mut self.core.ledger, session, now)));
         }
         let told = self.core.ledger.take_told_of_cut();
-        planned.unit.hints = told.iter().filter_map(|(to, said)| hint_of(*to, said)).collect();
+        planned.unit.hints =
+            told.iter().filter_map(|(to, said)| hint_of(&self.core.ledger, *to, said)).collect();
         for name in needs.names {
             self.plan_name(&mut planned, name)?;
         }
@@ -119,6 +125,11 @@ impl Round<'_> {
         for name in &needs.names {
             let Some(cached) = cache.names.get(&**name) else { continue };
             ledger.load(name, &cached.row);
+            if !cached.row.has_job()
+                && let Some(seen) = cache.seen.get(&**name)
+            {
+                ledger.load_seen(name, *seen);
+            }
             let holder = cached.row.holder(name).map(|(session, ..)| session);
             if let Some(holder) = holder
                 && let Some(Some(node)) = cache.nodes.get(&holder.0)

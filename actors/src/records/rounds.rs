@@ -225,7 +225,7 @@ impl<'a> Round<'a> {
         match name.kind {
             RecordKind::Name => {
                 let row = if there { decode(&bytes)? } else { NameRow::default() };
-                cache.names.insert(name.id, Cached { version, row });
+                cache.read(name.id, version, row);
             }
             RecordKind::Pending => {
                 let row = if there { decode(&bytes)? } else { PendingRow::default() };
@@ -323,6 +323,9 @@ impl<'a> Round<'a> {
             }
         }
         for (at, answer) in planned.answers {
+            if let Request::End(end) = &self.requests[at] {
+                cache.unanswered.remove(&end.run);
+            }
             self.answers[at] = Some(answer);
         }
         true
@@ -342,6 +345,11 @@ impl<'a> Round<'a> {
     fn doubt(&mut self, planned: &Planned) {
         self.forget(planned);
         self.core.cache.doubtful.extend(planned.names.iter().map(|(name, _)| name.clone()));
+        for (at, _) in &planned.answers {
+            if let Request::End(end) = &self.requests[*at] {
+                self.core.cache.set_unanswered(end.run);
+            }
+        }
     }
 }
 

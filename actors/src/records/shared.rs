@@ -35,6 +35,7 @@ pub(super) struct Shared {
     pub(super) node: NodeId,
     pub(super) lease: Duration,
     pub(super) zone_data: OnceLock<Arc<str>>,
+    pub(super) node_name: OnceLock<Arc<str>>,
     pub(super) clock: StoreClock,
     /// The session that is open.
     pub(super) own: Mutex<Option<Own>>,
@@ -88,6 +89,7 @@ impl Shared {
             node: NodeId::random(),
             lease,
             zone_data: OnceLock::new(),
+            node_name: OnceLock::new(),
             clock: StoreClock::default(),
             own: Mutex::new(None),
             former: Mutex::default(),
@@ -225,6 +227,7 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 pub(super) fn lock_error(error: RecordsError) -> LockError {
     match error {
         RecordsError::Timeout => LockError::Timeout,
+        // The session is not over by that: it ends with its lease, and the next one is refused with this reason.
         RecordsError::Unavailable { reason }
         | RecordsError::Refused { reason }
         | RecordsError::NotDone { reason } => LockError::NotDone { reason },

@@ -190,6 +190,7 @@ fn every_problem_is_read_back() {
     for (role, candidacy) in roles().into_iter().zip(candidacies.into_iter().cycle()) {
         let report = HealthReport {
             node: NodeId::numbered(1),
+            name: "web-1".into(),
             backend: "postgres".into(),
             role,
             term: Some(Term(u64::MAX)),
@@ -201,6 +202,7 @@ fn every_problem_is_read_back() {
             ready: false,
             healthy: false,
             problems: problems(),
+            warning: Some("every node runs every job".into()),
             catching_up: Some(CatchingUp { jobs: 3, until: since }),
         };
         round_trip(&report);

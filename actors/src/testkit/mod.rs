@@ -5,13 +5,15 @@
 //! * [`fakes`] are schedules and bodies that misbehave on purpose.
 //! * [`conformance`] checks every implementation of the [`Elector`](crate::port::Elector),
 //!   [`Locker`](crate::port::Locker), [`Records`](crate::port::Records) and [`Schedule`](crate::port::Schedule) ports.
-//! * [`MemoryRecords`] is a store of records in memory.
+//! * [`MemoryRecords`] is a store of records in memory, [`RecordNodes`] are nodes over any store of records for the
+//!   suites.
 
 mod audit;
 mod clock;
 pub mod conformance;
 mod definitions;
 pub mod fakes;
+mod record_nodes;
 mod recorder;
 mod records;
 mod rig;
@@ -21,6 +23,7 @@ mod store;
 pub(crate) use self::definitions::Definitions;
 pub use self::{
     clock::{VIRTUAL_TIME_MAX, VirtualClock},
+    record_nodes::RecordNodes,
     recorder::{Recorded, Recorder},
     records::MemoryRecords,
     rig::{Awaited, MakeOptions, NodeIndex, Rig, simulate},

@@ -107,6 +107,9 @@ pub(super) use self::{
 /// The TLS of a connection: that of the crate tokio-postgres-rustls, version 0.14.
 pub use tokio_postgres_rustls::MakeRustlsConnect;
 
+/// The environment variable that [`Postgres::from_env`] reads.
+const URL_VARIABLE: &str = "CALLSHEET_DATABASE_URL";
+
 /// Many nodes on one PostgreSQL database, version 14 or newer: each tick runs once, also if nodes die.
 ///
 /// Nodes of one *scope* share a leader, jobs and keys; another application on the same database needs another
@@ -169,12 +172,26 @@ impl Postgres {
     ///
     /// The scope has 1 to 100 bytes. The URL is one of libpq,
     /// `postgres://user:password@host:5432/database?sslmode=…`, or its keys and values, `host=… user=…`; it
-    /// is never shown. Its `application_name` is the name of this node in the table `sessions`. Of libpq's
-    /// parameters those of
+    /// is never shown. Its `application_name` is the name of this node in the table `sessions`, unless the
+    /// [builder](crate::Builder::node_name) has one. Of libpq's parameters those of
     /// [`tokio_postgres::Config`](https://docs.rs/tokio-postgres/latest/tokio_postgres/config/struct.Config.html)
     /// are known, and those of [encryption](Self#encryption).
     pub fn new(scope: impl Into<String>, url: impl AsRef<str>) -> Self {
         Self::with(Settings::new(scope.into(), url.as_ref()))
+    }
+
+    /// Makes a node of a scope with the URL that the environment variable `CALLSHEET_DATABASE_URL` holds. That it
+    /// is missing is told at [`start`](crate::Builder::start).
+    pub fn from_env(scope: impl Into<String>) -> Self {
+        match std::env::var(URL_VARIABLE) {
+            Ok(url) => Self::new(scope, url),
+            Err(_) => {
+                let rule = format!("the environment variable {URL_VARIABLE} holds it");
+                let cure = format!("set {URL_VARIABLE}=postgres://user:password@host:5432/database");
+                let fault = Fault::new("postgres: url", "", rule, cure);
+                Self::with(Settings::without_url(scope.into(), fault))
+            }
+        }
     }
 
     /// Makes a node of a scope that asks for the URL of each connection, since user, password or host may
@@ -254,6 +271,7 @@ impl Postgres {
             clocks: Arc::default(),
             former: Arc::default(),
             zone_data: OnceLock::new(),
+            node_name: OnceLock::new(),
             current: Mutex::default(),
             closes: watch::Sender::default(),
             migrated: AtomicBool::new(false),
@@ -372,6 +390,11 @@ impl Backend for Postgres {
         let _ = self.shared.zone_data.set(version);
     }
 
+    fn set_node_name(&self, name: Arc<str>) {
+        // Told once.
+        let _ = self.shared.node_name.set(name);
+    }
+
     fn run_extension(&self) -> Option<Arc<dyn Any + Send + Sync>> {
         let Settings { scope, schema, .. } = &self.shared.settings;
         Some(Arc::new(RunStore::new(scope, schema)))
@@ -418,6 +441,8 @@ struct Shared {
     former: Arc<Former>,
     /// The version of the time zone data by which the node goes.
     zone_data: OnceLock<Arc<str>>,
+    /// What the application calls the node.
+    node_name: OnceLock<Arc<str>>,
     current: Mutex<Option<Arc<OpenSession>>>,
     /// How often it was closed: that ends what is being opened.
     closes: watch::Sender<u64>,
@@ -441,6 +466,7 @@ impl Shared {
         let migrate = self.settings.migrate && !self.migrated.load(Ordering::Relaxed);
         let mut settings = self.settings.clone();
         settings.zone_data = self.zone_data.get().cloned().unwrap_or_default();
+        settings.name = self.node_name.get().cloned().unwrap_or_default();
         // It may lead to another server, or by another way.
         self.clocks.forget_round_trips();
         let mut closes = self.closes.subscribe();

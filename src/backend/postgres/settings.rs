@@ -78,6 +78,8 @@ pub(super) struct Settings {
     pub(super) lease: Duration,
     /// The version of the time zone data by which the node goes; empty if it did not say so.
     pub(super) zone_data: Arc<str>,
+    /// What the application calls the node; empty if nothing.
+    pub(super) name: Arc<str>,
     pub(super) migrate: bool,
     /// The application's own connections, for the history.
     pub(super) history_pool: Option<Pool>,
@@ -117,6 +119,11 @@ impl Settings {
         Self::with(scope, Url::Given(config), tls)
     }
 
+    /// Settings that are none: this is wrong with the URL.
+    pub(super) fn without_url(scope: String, fault: Fault) -> Self {
+        Self::with(scope, Url::Given(Err(fault)), Tls::default())
+    }
+
     /// Settings of a node that asks for its URL.
     pub(super) fn asking(scope: String, callback: Callback) -> Self {
         Self::with(scope, Url::Asked { callback, node_name: Arc::default() }, Tls::default())
@@ -129,6 +136,7 @@ impl Settings {
             node: NodeId::random(),
             lease: LEASE_DEFAULT,
             zone_data: "".into(),
+            name: "".into(),
             migrate: true,
             history_pool: None,
             url,
@@ -309,8 +317,11 @@ impl Settings {
         Ok((config, connector.tls))
     }
 
-    /// What the URL calls this node; empty if nothing.
+    /// What the application or the URL calls this node; empty if nothing.
     pub(super) fn node_name(&self) -> String {
+        if !self.name.is_empty() {
+            return self.name.to_string();
+        }
         match &self.url {
             Url::Given(config) => {
                 let name = config.as_ref().ok().and_then(|config| config.get_application_name());

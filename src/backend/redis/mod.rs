@@ -187,6 +187,10 @@ impl Backend for Redis {
         self.backend().set_zone_data(version);
     }
 
+    fn set_node_name(&self, name: Arc<str>) {
+        self.backend().set_node_name(name);
+    }
+
     fn elector(&self) -> Arc<dyn Elector> {
         self.backend().elector()
     }

@@ -157,6 +157,10 @@ impl Backend for LocalFile {
         self.store().backend.set_zone_data(version);
     }
 
+    fn set_node_name(&self, name: Arc<str>) {
+        self.store().backend.set_node_name(name);
+    }
+
     fn elector(&self) -> Arc<dyn Elector> {
         self.store().backend.elector()
     }

@@ -105,7 +105,7 @@ impl Ledger {
         self.keys.insert(request.key.clone(), request.run);
         let losses = retry.map_or(0, |retry| retry.losses);
         let (job, key) = (request.job.clone(), request.key.clone());
-        let open = OpenRun { session, job, key, token, fire_time, named, losses };
+        let open = OpenRun { session, job, key, token, fire_time, named, losses, stops: false };
         self.open.insert(request.run, open);
         self.backfills.run_granted(request.run, retry.is_none().then_some(now));
         token
@@ -125,6 +125,10 @@ impl Ledger {
     fn tell_to_stop(&mut self, run: RunId) {
         let session = self.open.get(&run).map(|open| open.session);
         if let Some(cut) = &mut self.cut {
+            // Who is told looks whether it is so.
+            if let Some(open) = self.open.get_mut(&run) {
+                open.stops = true;
+            }
             cut.told.push((session, Notification::Stop { run }));
         } else if let Some(told) = session.and_then(|session| self.live.get_mut(&session)) {
             tell(told, Notification::Stop { run });

@@ -7,6 +7,8 @@
 
 use std::{sync::Arc, time::Duration};
 
+use chrono::{DateTime, Utc};
+
 use super::{
     Ledger, OpenRun,
     stored::{ENDED_MAX, FloorRow, LOST_MAX, NameRow, OpenRow, PolicyRow, millis, token},
@@ -47,6 +49,7 @@ impl Ledger {
         self.closed.clear();
         self.lost.clear();
         self.withdrawn.clear();
+        self.seen.clear();
         self.cut = Some(Box::default());
     }
 
@@ -85,12 +88,32 @@ impl Ledger {
                 fire_time: open.tick,
                 named: open.named,
                 losses: open.losses,
+                stops: open.stops,
             };
             self.open.insert(open.run, run);
         }
         if let Some(policy) = &row.policy {
             self.declared.insert(key, policy.into());
         }
+    }
+
+    /// Whoever makes the cut has asked for the end of this run before, and was not answered: as it is not open, it was
+    /// recorded then, unless it was closed as lost. Other runs of its key may have ended meanwhile, more than are
+    /// remembered.
+    pub(crate) fn load_ended(&mut self, run: RunId, token: FencingToken) {
+        if !self.open.contains_key(&run) && !self.lost.contains(&run) {
+            self.closed.push_back((run, token));
+        }
+    }
+
+    /// The cursor that a job had which the store does not know any more.
+    pub(crate) fn load_seen(&mut self, job: &Arc<str>, cursor: DateTime<Utc>) {
+        self.seen.insert(JobName::stored(job.clone()), cursor);
+    }
+
+    /// The key of an open run.
+    pub(crate) fn key_of(&self, run: RunId) -> Option<&LockKey> {
+        self.open.get(&run).map(|open| &open.key)
     }
 
     /// The pending retries of a job whose row is loaded.
@@ -114,6 +137,7 @@ impl Ledger {
             tick: open.fire_time,
             named: open.named,
             losses: open.losses,
+            stops: open.stops,
         });
         let mut job = self.jobs.get(&**name).cloned();
         if let Some(job) = &mut job {

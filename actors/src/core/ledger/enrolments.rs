@@ -53,7 +53,8 @@ impl Ledger {
         // No tick of a job that was forgotten counts again.
         let way = job.asked_at.and_then(|asked_at| (now - asked_at).to_std().ok()).unwrap_or_default();
         let known_since = before(now, job.known_for.saturating_add(way.min(WAY_MAX)));
-        let since = known_since.max(self.cursor_bound.unwrap_or(NEVER));
+        let seen = self.seen.get(&job.job).copied();
+        let since = known_since.max(self.cursor_bound.max(seen).unwrap_or(NEVER));
         let age = self.age;
         let row = self.jobs.get_mut(&job.job);
         let (cursor, stored) = match row {

@@ -8,7 +8,11 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::{enrolments::Declared, row::JobRow};
+use super::{
+    NEVER,
+    enrolments::Declared,
+    row::{JobRow, is_false},
+};
 use crate::{
     core::{policy::Overlap, time::FireTime},
     name::{FencingToken, JobName, RunId, Term},
@@ -53,6 +57,42 @@ impl NameRow {
         Some((Session(open.session), open.run, open.job_of(name)))
     }
 
+    /// Whether the run that has the key was told to stop.
+    pub(crate) fn stops(&self, run: RunId, session: Session) -> bool {
+        let open = self.open.as_ref();
+        open.is_some_and(|open| open.stops && open.run == run && open.session == session.0)
+    }
+
+    /// The greatest token that was granted for the key.
+    pub(crate) fn token(&self) -> FencingToken {
+        FencingToken(self.token)
+    }
+
+    /// Another run of the key to which this token was granted.
+    pub(crate) fn other_of_token(&self, FencingToken(token): FencingToken, run: RunId) -> Option<RunId> {
+        let open = self.open.iter().map(|open| (open.run, open.token));
+        let of_token = self.ended.iter().copied().chain(open).filter(|(_, granted)| *granted == token);
+        of_token.map(|(other, _)| other).find(|other| *other != run)
+    }
+
+    /// Another run of a tick of the job.
+    pub(crate) fn other_of_tick(&self, tick: FireTime, run: RunId) -> Option<RunId> {
+        let job = self.job.as_ref().filter(|job| job.cursor == tick.instant());
+        job.and_then(|job| job.run).filter(|other| *other != run)
+    }
+
+    /// Up to where the ticks of the job are decided, if it was ever enrolled.
+    pub(crate) fn cursor(&self) -> Option<DateTime<Utc>> {
+        self.job.as_ref().map(|job| job.cursor).filter(|cursor| *cursor > NEVER)
+    }
+
+    /// Moves the cursor of the job to where it is known to have been, and never back: whether it moved.
+    pub(crate) fn move_forward(&mut self, seen: DateTime<Utc>) -> bool {
+        let Some(job) = self.job.as_mut().filter(|job| job.cursor < seen) else { return false };
+        (job.cursor, job.run, job.newest_advance) = (seen, None, None);
+        true
+    }
+
     /// Whether there is a job of this name.
     pub(crate) fn has_job(&self) -> bool {
         self.job.is_some()
@@ -84,6 +124,9 @@ pub(super) struct OpenRow {
     pub(super) named: Option<FireTime>,
     #[serde(default, skip_serializing_if = "is_none_lost")]
     pub(super) losses: u32,
+    /// It was told to stop.
+    #[serde(rename = "stop", default, skip_serializing_if = "is_false")]
+    pub(super) stops: bool,
 }
 
 impl OpenRow {

@@ -11,6 +11,7 @@ mod keys;
 mod lost_runs;
 mod pauses;
 mod sessions;
+mod undeclared;
 
 use std::{sync::Arc, time::Duration};
 
@@ -27,10 +28,10 @@ use crate::{
     event::Outcome,
     name::{By, FencingToken, JobName, LockKey, NodeId, RunId, RunIds, Term},
     port::{
-        Advanced, Authority, Backend, Campaign, ClaimRequest, Completed, Completion, CursorAdvance,
-        Declaration, Elector, Enrolled, Enrolment, Inquiry, LeaderView, Locker, LostRun, Notification, Pause,
-        PendingRetry, PendingRetryOfJob, Renewal, ScheduleIdentity, Session, SkipReason, Skips, StoredState,
-        TickClaim, Verdict,
+        Advanced, Authority, Backend, Campaign, Capability, ClaimRequest, Completed, Completion,
+        CursorAdvance, Declaration, Elector, Enrolled, Enrolment, Inquiry, LeaderView, Locker, LostRun,
+        Notification, Pause, PendingRetry, PendingRetryOfJob, Proof, Renewal, ScheduleIdentity, Session,
+        SkipReason, Skips, StoredState, TickClaim, Verdict,
     },
 };
 
@@ -38,7 +39,9 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Checks a locker: cursors that only move forward, one run per tick and per key, tokens that grow, terms and
-/// times that are checked, and what becomes of the keys of a dead session.
+/// times that are checked, and what becomes of the keys of a dead session. Of what not every backend can do, it checks
+/// what the backend [declares](crate::port::Backend::capabilities), and that it cannot do the rest; but for fencing and
+/// the time of the store, whose lack shows only when clocks go wrong.
 ///
 /// # Panics
 ///
@@ -51,15 +54,18 @@ pub async fn locker(cluster: &mut impl Cluster) {
     let Campaign::Won(grant) = backend.elector().campaign(PATIENCE).await.expect("an answer") else {
         panic!("the first node of an empty store leads");
     };
+    let (several, able) = (cluster.nodes_max() > 1, backend.capabilities());
     let elector = backend.elector();
     let mut suite = Suite {
         locker,
         elector,
         victim: None,
+        victim_token: None,
         session,
         term: grant.term,
         ids: RunIds::of(NodeId::random()),
         now,
+        hears: able.has(Capability::Notifications),
     };
 
     suite.a_new_job_starts_at_its_creation_and_keeps_its_cursor().await;
@@ -92,18 +98,28 @@ pub async fn locker(cluster: &mut impl Cluster) {
     suite.policies().await;
     suite.once_a_term_is_over_its_mark_stops_nobody(&*backend.elector()).await;
     suite.without_a_leader_nothing_is_scheduled(&*backend.elector()).await;
-    if cluster.nodes_max() > 1 {
+    let shares = |capability| several && able.has(Capability::ClusterOverlap) && able.has(capability);
+    if shares(Capability::ClusterOverlap) {
+        suite.what_a_leader_proves_is_told_to_others(cluster).await;
+    }
+    if shares(Capability::PendingRetries) {
         suite.lost_runs(cluster).await;
     }
-    suite.forgetting(cluster.nodes_max() > 1).await;
+    suite.forgetting(several).await;
     suite.closing_a_session_frees_what_it_holds().await;
-    if cluster.nodes_max() > 1 {
+    if shares(Capability::ClusterOverlap) {
         suite.policies_of_keys(cluster).await;
-        suite.other_nodes_hear_of_pauses_and_of_who_wants_their_keys(cluster).await;
         suite.a_live_owner_is_not_robbed(cluster).await;
         suite.a_dead_owner_is_robbed_once_and_its_completion_refused(cluster).await;
         suite.open_runs_of_the_dead_are_closed_once(cluster).await;
     }
+    if shares(Capability::Notifications) {
+        suite.other_nodes_hear_of_pauses_and_of_who_wants_their_keys(cluster).await;
+    }
+    if several {
+        suite.what_is_not_declared_is_not_so(able, cluster).await;
+    }
+    suite.a_cursor_outlives_the_processes_or_does_not(able, cluster).await;
 }
 
 struct Suite {
@@ -111,11 +127,15 @@ struct Suite {
     elector: Arc<dyn Elector>,
     /// A node that dies again and again.
     victim: Option<Arc<dyn Backend>>,
+    /// Of its last run.
+    victim_token: Option<FencingToken>,
     /// The one that was opened first.
     session: Session,
     term: Term,
     ids: RunIds,
     now: DateTime<Utc>,
+    /// The store tells what happens.
+    hears: bool,
 }
 
 impl Suite {
@@ -203,10 +223,12 @@ impl Suite {
         self.keep_leading().await;
         self.a_job_is_paused_before_it_is_known().await;
         self.keep_leading().await;
-        self.every_change_of_a_pause_is_told().await;
-        self.keep_leading().await;
-        self.who_takes_a_key_by_force_has_its_holder_told().await;
-        self.keep_leading().await;
+        if self.hears {
+            self.every_change_of_a_pause_is_told().await;
+            self.keep_leading().await;
+            self.who_takes_a_key_by_force_has_its_holder_told().await;
+            self.keep_leading().await;
+        }
         self.failures_in_a_row_are_counted().await;
         self.keep_leading().await;
         self.too_many_failures_in_a_row_pause_the_job().await;

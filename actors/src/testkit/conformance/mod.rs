@@ -22,7 +22,7 @@ mod schedule;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use futures_util::future::BoxFuture;
+use futures_util::{FutureExt, future::BoxFuture};
 
 pub use self::{
     backfills::backfills,
@@ -39,11 +39,23 @@ pub trait Cluster {
     /// How many nodes there can be at once: 1 for an embedded store.
     fn nodes_max(&self) -> usize;
 
+    /// Whether nodes hear of others that do not lead: that they stand as candidates, and by which time zone data
+    /// they go. Default: yes. Where only the leader is known, the suite checks that nothing is made up.
+    fn knows_followers(&self) -> bool {
+        true
+    }
+
     /// Another node of the same scope.
     fn node(&mut self) -> BoxFuture<'_, Arc<dyn Backend>>;
 
     /// Ends the session of a node as if its process had died; called only if there can be several nodes.
     fn kill(&mut self, backend: &Arc<dyn Backend>) -> BoxFuture<'_, ()>;
+
+    /// A node of the processes that come after all those that there were, which have ended. `None`: it cannot be
+    /// tried. Default: another node, for a store that is no part of them.
+    fn restart(&mut self) -> BoxFuture<'_, Option<Arc<dyn Backend>>> {
+        self.node().map(Some).boxed()
+    }
 
     /// The time by which the store decides what is due.
     fn now(&self) -> DateTime<Utc>;

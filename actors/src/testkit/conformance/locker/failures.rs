@@ -65,7 +65,7 @@ impl Suite {
             assert_eq!(answer, Completed::Recorded { cursor: None, pause: Some(pause.clone()) });
             assert_eq!(self.ended(&last).await, answer, "recorded before");
             let told = Notification::PauseChanged { job: name(job), pause: Some(pause.clone()) };
-            self.notification(|notification| *notification == told).await;
+            self.is_told(|notification| *notification == told).await;
             let stored = StoredState { pause: Some(pause.clone()), failures: 2, ..StoredState::default() };
             assert_eq!(self.stored(job).await, stored);
             let tick = ClaimRequest { key: key(lock_key), ..self.tick_by(Authority::Any, job, cursor) };

@@ -100,6 +100,13 @@ impl Suite {
         tokio::time::timeout(NOTIFIED_WITHIN, heard).await.expect("it is told")
     }
 
+    /// As [`notification`](Self::notification), of a store that tells anything.
+    pub(super) async fn is_told(&self, is: impl Fn(&Notification) -> bool) {
+        if self.hears {
+            self.notification(is).await;
+        }
+    }
+
     pub(super) async fn every_change_of_a_pause_is_told(&self) {
         let is_of = |job: &'static str| move |notification: &Notification| matches!(notification, Notification::PauseChanged { job: of, .. } if of.as_str() == job);
         let until = just_after(self.now + TimeDelta::hours(1)).instant();

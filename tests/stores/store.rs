@@ -1,0 +1,27 @@
+//! A store under test, and what is done to its server.
+
+use std::time::Duration;
+
+/// A server of a store, for nodes that coordinate on it.
+pub(crate) trait Store: Send + Sync + 'static {
+    /// What `CALLSHEET_BACKEND` calls it.
+    const NAME: &'static str;
+
+    /// The lease of the nodes.
+    const LEASE: Duration = Duration::from_secs(2);
+
+    /// The ports at which it can be reached: one, or those of several servers of one store.
+    fn ports(&self) -> Vec<u16>;
+
+    /// The variables by which a node finds it, if it reaches it at these ports.
+    fn variables(&self, ports: &[u16]) -> Vec<(&'static str, String)>;
+
+    /// Ends the server in order. Blocks until it has ended.
+    fn stop(&self);
+
+    /// Kills the server. Blocks until it has ended.
+    fn kill(&self);
+
+    /// Starts it again, on its ports and its data. Blocks until it answers.
+    fn start_again(&self);
+}
