@@ -326,7 +326,7 @@ fn the_lease_of_postgres_is_a_second_to_an_hour() {
 }
 
 /// What is refused of a lease and a deadline on a store of records where nobody listens.
-#[cfg(any(feature = "etcd", feature = "redis"))]
+#[cfg(any(feature = "consul", feature = "etcd", feature = "redis"))]
 async fn leases_and_deadlines(
     least: u64,
     records: impl Fn(Duration, Option<Duration>) -> std::sync::Arc<dyn callsheet::port::Records>,
@@ -373,6 +373,21 @@ async fn the_deadline_of_redis_is_50_ms_to_5_s_and_at_most_half_of_the_lease() {
     .await;
 }
 
+#[cfg(feature = "consul")]
+#[tokio::test]
+async fn the_deadline_of_consul_is_50_ms_to_5_s_and_at_most_half_of_the_lease() {
+    use callsheet::backend::Consul;
+
+    leases_and_deadlines(10, |lease, deadline| {
+        let mut consul = Consul::new("bounds", "http://127.0.0.1:1").lease(lease);
+        if let Some(deadline) = deadline {
+            consul = consul.deadline(deadline);
+        }
+        consul.records()
+    })
+    .await;
+}
+
 #[cfg(feature = "etcd")]
 #[tokio::test]
 async fn the_deadline_of_etcd_is_50_ms_to_5_s_and_at_most_half_of_the_lease() {
@@ -386,6 +401,47 @@ async fn the_deadline_of_etcd_is_50_ms_to_5_s_and_at_most_half_of_the_lease() {
         etcd.records()
     })
     .await;
+}
+
+#[cfg(feature = "kubernetes")]
+#[test]
+fn the_times_of_a_lease_of_kubernetes_fit_each_other() {
+    use callsheet::{backend::Kubernetes, port::Election};
+
+    let refused =
+        |node: Kubernetes| node.faults().into_iter().map(|fault| fault.to_string()).collect::<Vec<_>>();
+    let node = || Kubernetes::new("bounds");
+    let millis = Duration::from_millis;
+    for good in [
+        node().lease_duration(secs(2)),
+        node().lease_duration(hours(1)),
+        node().lease_duration(secs(4)).renew_deadline(secs(3)),
+        node().renew_deadline(secs(1)).retry_period(millis(100)),
+        node().retry_period(secs(5)),
+        node().deadline(millis(100)),
+        node().deadline(secs(2)),
+    ] {
+        assert_eq!(refused(good), [""; 0]);
+    }
+    for (bad, what) in [
+        (node().lease_duration(secs(1)), "lease_duration"),
+        (node().lease_duration(hours(1) + secs(1)), "lease_duration"),
+        (node().lease_duration(secs(2) + NANO), "whole seconds"),
+        (node().lease_duration(Duration::MAX), "lease_duration"),
+        (node().lease_duration(Duration::ZERO), "lease_duration"),
+        (node().lease_duration(secs(4)).renew_deadline(secs(3) + NANO), "renew_deadline"),
+        (node().renew_deadline(secs(1) - NANO), "renew_deadline"),
+        (node().renew_deadline(Duration::MAX), "renew_deadline"),
+        (node().retry_period(millis(100) - NANO), "retry_period"),
+        (node().retry_period(secs(5) + NANO), "retry_period"),
+        (node().retry_period(Duration::MAX), "retry_period"),
+        (node().deadline(millis(100) - NANO), "deadline"),
+        (node().deadline(secs(2) + NANO), "deadline"),
+        (node().deadline(Duration::MAX), "deadline"),
+    ] {
+        let text = refused(bad).join("\n");
+        assert!(text.contains(what) && text.contains("kubernetes: "), "{what}: {text}");
+    }
 }
 
 #[tokio::test]

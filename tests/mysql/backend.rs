@@ -1,10 +1,15 @@
-//! Elector over the records of a real server.
+//! Elector and locker over the records of a real server.
 
 use callsheet::testkit::conformance;
 
-use super::{SECOND, client, harness, store::Nodes};
+use super::{SECOND, harness, patient, store::Nodes};
 
 #[tokio::test]
 async fn mysql_is_an_elector() {
-    conformance::elector(&mut Nodes::new(harness::scope("elector"), 30 * SECOND, client)).await;
+    conformance::elector(&mut Nodes::new(harness::scope("elector"), 30 * SECOND, patient)).await;
+}
+
+#[tokio::test]
+async fn mysql_is_a_locker() {
+    conformance::locker(&mut Nodes::new(harness::scope("locker"), 30 * SECOND, patient)).await;
 }

@@ -24,6 +24,11 @@ use callsheet::{backend::Mysql, port::Records};
 
 use store::{SECOND, alive, made, name, one, put, stored, until, write};
 
+/// A client for a suite, which asks for many things at once on a machine that may be busy.
+fn patient(scope: &str) -> Arc<dyn Records> {
+    Mysql::new(scope, harness::server().url()).deadline(5 * SECOND).records()
+}
+
 /// A client of a scope on the server that all tests share.
 fn client(scope: &str) -> Arc<dyn Records> {
     Mysql::new(scope, harness::server().url()).records()

@@ -9,11 +9,11 @@ use callsheet::{
 };
 use tokio::time::sleep;
 
-use super::{SECOND, alive, client, harness, made, one, put, store::Clients, stored, until, write};
+use super::{SECOND, alive, client, harness, made, one, patient, put, store::Clients, stored, until, write};
 
 #[tokio::test]
 async fn it_is_a_store_of_records() {
-    records(&mut Clients { scope: harness::scope("suite"), connect: client }).await;
+    records(&mut Clients { scope: harness::scope("suite"), connect: patient }).await;
 }
 
 /// What a server, a database or a user may be set to, as far from what a connection needs as it can be.
@@ -30,7 +30,7 @@ async fn it_is_one_over_a_socket_of_a_server_with_other_settings() {
     let (user, password, database) = (harness::USER, harness::PASSWORD, harness::DATABASE);
     let url = format!("mysql://{user}:{password}@/{database}?socket={}", server.socket().display());
 
-    let connect = |scope: &str| Mysql::new(scope, &url).records();
+    let connect = |scope: &str| Mysql::new(scope, &url).deadline(5 * SECOND).records();
     records(&mut Clients { scope: harness::scope("größe 's"), connect }).await;
 }
 
@@ -74,7 +74,7 @@ async fn a_renewal_that_waited_across_the_expiry_and_who_finds_it_expired_agree(
             alive(&*looks, session).await
         };
 
-        let (renewed, seen) = futures_util::join!(renews.renew(session), looking);
+        let (renewed, seen) = tokio::join!(renews.renew(session), looking);
 
         blocked.join().expect("it ends");
         let renewed = renewed.expect("an answer");
@@ -161,7 +161,7 @@ async fn what_is_kept_absent_is_absent_until_the_commit_is_done() {
             Commit { units: vec![Unit { records, hints: Vec::new() }], ..Commit::default() }
         };
         let commits = [commit(&ids[0], &ids[1]), commit(&ids[1], &ids[0])];
-        let (one, two) = futures_util::join!(clients[0].commit(&commits[0]), clients[1].commit(&commits[1]));
+        let (one, two) = tokio::join!(clients[0].commit(&commits[0]), clients[1].commit(&commits[1]));
 
         let made = [one, two].map(|committed| match committed.expect("an answer") {
             Committed::Units { answers, .. } => matches!(answers.as_slice(), [UnitAnswer::Made { .. }]),

@@ -201,7 +201,7 @@ async fn a_deadlock_is_tried_again() {
     let unit = Unit { records: vec![change("a", first), change("b", version)], hints: Vec::new() };
     let commit = Commit { units: vec![unit], ..Commit::default() };
 
-    let (committed, ()) = futures_util::join!(records.commit(&commit), wants);
+    let (committed, ()) = tokio::join!(records.commit(&commit), wants);
 
     committed.expect("it was tried again");
     assert_eq!(stored(&*records, "a").await.as_deref(), Some("\u{2}"));

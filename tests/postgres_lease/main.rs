@@ -32,6 +32,11 @@ fn pooler() -> &'static Pooler {
     POOLER.get_or_init(|| Pooler::before(harness::server(), 6))
 }
 
+/// A client for a suite, which asks for many things at once on a machine that may be busy.
+fn patient(scope: &str) -> Arc<dyn Records> {
+    PostgresLease::new(scope, pooler().url()).deadline(5 * SECOND).records()
+}
+
 /// A client of a scope through the pooler that all tests share.
 fn client(scope: &str) -> Arc<dyn Records> {
     PostgresLease::new(scope, pooler().url()).records()

@@ -10,20 +10,21 @@ use callsheet::{
 use tokio::time::sleep;
 
 use super::{
-    SECOND, alive, ask, client, harness, made, name, one, pooler, pooler::Pooler, put, store::Clients,
-    stored, until, write,
+    SECOND, alive, ask, client, harness, made, name, one, patient, pooler, pooler::Pooler, put,
+    store::Clients, stored, until, write,
 };
 
 #[tokio::test]
 async fn it_is_a_store_of_records() {
-    records(&mut Clients { scope: harness::scope("suite 's größe"), connect: client }).await;
+    records(&mut Clients { scope: harness::scope("suite 's größe"), connect: patient }).await;
 }
 
 #[tokio::test]
 async fn it_is_one_through_a_pooler_with_a_single_connection_and_without_any() {
     let single = Pooler::before(harness::server(), 1);
     for url in [single.url(), harness::server().url()] {
-        let connect = |scope: &str| PostgresLease::new(scope, &url).schema("single").records();
+        let connect =
+            |scope: &str| PostgresLease::new(scope, &url).schema("single").deadline(5 * SECOND).records();
         records(&mut Clients { scope: harness::scope("single"), connect }).await;
     }
 }
@@ -84,7 +85,7 @@ async fn a_renewal_that_waited_across_the_expiry_and_who_finds_it_expired_agree(
             alive(&*looks, session).await
         };
 
-        let (renewed, seen, ()) = futures_util::join!(renews.renew(session), looking, release);
+        let (renewed, seen, ()) = tokio::join!(renews.renew(session), looking, release);
 
         let renewed = renewed.expect("an answer");
         assert!(seen || !alive(&*renews, session).await, "who was told that it is gone is told so for ever");
@@ -176,7 +177,7 @@ async fn what_is_kept_absent_is_absent_until_the_commit_is_done() {
             Commit { units: vec![Unit { records, hints: Vec::new() }], ..Commit::default() }
         };
         let commits = [commit(&ids[0], &ids[1]), commit(&ids[1], &ids[0])];
-        let (one, two) = futures_util::join!(clients[0].commit(&commits[0]), clients[1].commit(&commits[1]));
+        let (one, two) = tokio::join!(clients[0].commit(&commits[0]), clients[1].commit(&commits[1]));
 
         let made = [one, two].map(|committed| match committed.expect("an answer") {
             Committed::Units { answers, .. } => matches!(answers.as_slice(), [UnitAnswer::Made { .. }]),

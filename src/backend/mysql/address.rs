@@ -3,15 +3,15 @@
 use std::{net::IpAddr, path::PathBuf};
 
 use callsheet_actors::Fault;
-use percent_encoding::percent_decode_str;
 
-use crate::backend::certificates::Certificates;
-
-/// Shown instead of what may contain a password.
-pub(super) const NOT_SHOWN: &str = "(not shown)";
+use crate::backend::{
+    address::{Host, NOT_SHOWN, UrlReader},
+    certificates::Certificates,
+};
 
 const PORT: u16 = 3_306;
-const EXAMPLE: &str = "write mysql://user:password@host:3306/database";
+const URL: UrlReader =
+    UrlReader { store: "mysql", scheme: "mysql://", example: "mysql://user:password@host:3306/database" };
 
 /// Where to connect, and as whom.
 #[derive(Clone)]
@@ -26,7 +26,7 @@ pub(super) struct Address {
 /// Where the server listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Place {
-    Host { name: String, port: u16 },
+    Host(Host),
     Socket(PathBuf),
 }
 
@@ -46,130 +46,66 @@ pub(super) fn read(url: &str) -> (Result<Address, Fault>, Certificates) {
 }
 
 fn parse(url: &str, certificates: &mut Certificates) -> Result<Address, Fault> {
-    if url.contains(char::is_whitespace) {
-        return Err(fault(
-            "it has no blank and no line break",
-            "take them out; a blank within a value is %20",
-        ));
+    let parts = URL.split(url)?;
+    if !["mysql", "mariadb"].contains(&parts.scheme) {
+        return Err(URL.fault("its scheme is mysql or mariadb", &format!("write {}", URL.example)));
     }
-    let (scheme, rest) = url.split_once("://").ok_or_else(|| fault("it begins with a scheme", EXAMPLE))?;
-    if !["mysql", "mariadb"].contains(&scheme) {
-        return Err(fault("its scheme is mysql or mariadb", EXAMPLE));
-    }
-    // A password may hold what separates the parts: the last `@` ends it.
-    let (credentials, rest) = rest.rsplit_once('@').unwrap_or(("", rest));
-    let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
-    let Parameters { socket, mode } = Parameters::read(query, certificates)?;
-    let (user, password) = match credentials.split_once(':') {
-        Some((user, password)) => (decoded(user)?, Some(decoded(password)?)),
-        None => (decoded(credentials)?, None),
+    let (mut socket, mut mode) = (None, Mode::Unsaid);
+    URL.parameters(parts.query, "socket, sslmode, sslrootcert, sslcert and sslkey", |key, value| {
+        match key {
+            "socket" => socket = Some(read_socket(value)?),
+            "sslmode" => mode = read_mode(value)?,
+            _ => return Ok(certificates.take(key, value)),
+        }
+        Ok(true)
+    })?;
+    let (user, password) = match parts.credentials.split_once(':') {
+        Some((user, password)) => (URL.decoded(user)?, Some(URL.decoded(password)?)),
+        None => (URL.decoded(parts.credentials)?, None),
     };
-    let (host, database) = rest.split_once('/').unwrap_or((rest, ""));
-    let database = decoded(database)?;
+    let database = URL.decoded(parts.path)?;
     if database.is_empty() || database.contains('/') {
-        return Err(fault("it names a database", EXAMPLE));
+        return Err(URL.fault("it names a database", &format!("write {}", URL.example)));
     }
     let place = match socket {
-        Some(path) if host.is_empty() || host == "localhost" => Place::Socket(path),
+        Some(path) if parts.hosts.is_empty() || parts.hosts == "localhost" => Place::Socket(path),
         Some(_) => {
             let cure = "leave out the host, or the socket: mysql://user:password@/database?socket=/run/mysqld/mysqld.sock";
-            return Err(fault("it names a host or a socket", cure));
+            return Err(URL.fault("it names a host or a socket", cure));
         }
-        None => read_host(host)?,
+        None => read_host(parts.hosts)?,
     };
     let given = |text: String| Some(text).filter(|text| !text.is_empty());
     Ok(Address { place, user: given(user), password: password.and_then(given), database, mode })
 }
 
-/// What stands behind the `?`.
-struct Parameters {
-    socket: Option<PathBuf>,
-    mode: Mode,
-}
-
-impl Parameters {
-    fn read(query: &str, certificates: &mut Certificates) -> Result<Self, Fault> {
-        let mut parameters = Self { socket: None, mode: Mode::Unsaid };
-        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-            let (key, value) = (decoded(key)?, decoded(value)?);
-            match key.as_str() {
-                "socket" if value.starts_with('/') => parameters.socket = Some(PathBuf::from(value)),
-                "socket" => {
-                    return Err(fault(
-                        "its socket has an absolute path",
-                        "write ?socket=/run/mysqld/mysqld.sock",
-                    ));
-                }
-                "sslmode" => parameters.mode = read_mode(&value)?,
-                _ if certificates.take(&key, &value) => {}
-                // Its name is not shown: it may be a part of a password.
-                _ => {
-                    let rule = "its parameters are among socket, sslmode, sslrootcert, sslcert and sslkey";
-                    let cure = "correct its name, or leave it out; write a `?` of the password as %3F";
-                    return Err(fault(rule, cure));
-                }
-            }
-        }
-        Ok(parameters)
+fn read_socket(path: &str) -> Result<PathBuf, Fault> {
+    if path.starts_with('/') {
+        return Ok(PathBuf::from(path));
     }
+    Err(URL.fault("its socket has an absolute path", "write ?socket=/run/mysqld/mysqld.sock"))
 }
 
 fn read_mode(value: &str) -> Result<Mode, Fault> {
     match value {
         "disable" => Ok(Mode::Disabled),
         "require" | "verify-ca" | "verify-full" => Ok(Mode::Required),
-        _ => Err(Fault::new(
-            "mysql: sslmode",
-            NOT_SHOWN,
-            "it is one of disable, require, verify-ca and verify-full",
-            "choose one of them",
-        )),
+        _ => {
+            let rule = "it is one of disable, require, verify-ca and verify-full";
+            Err(Fault::new("mysql: sslmode", NOT_SHOWN, rule, "choose one of them"))
+        }
     }
 }
 
 fn read_host(text: &str) -> Result<Place, Fault> {
-    let number = |text: &str| {
-        let rule = "its port is a number from 1 to 65535";
-        let cure =
-            "correct it; write a `:`, `/`, `@` or `?` of the user or the password as %3A, %2F, %40, %3F";
-        text.parse().ok().filter(|port| *port > 0).ok_or_else(|| fault(rule, cure))
-    };
-    let (name, port) = match text.strip_prefix('[') {
-        // An address of IPv6, which has colons of its own.
-        Some(rest) => match rest.split_once(']') {
-            Some((name, "")) => (name, PORT),
-            Some((name, rest)) => (name, number(rest.strip_prefix(':').unwrap_or_default())?),
-            None => {
-                return Err(fault(
-                    "an address of IPv6 stands in brackets",
-                    "write mysql://[::1]:3306/database",
-                ));
-            }
-        },
-        None => match text.split_once(':') {
-            Some((name, port)) => (name, number(port)?),
-            None => (text, PORT),
-        },
-    };
-    if text.contains(',') {
-        let cure = "name the one that is written to, or what leads to it";
-        return Err(fault("it names one host", cure));
+    let hosts = URL.hosts(text, PORT)?;
+    match <[Host; 1]>::try_from(hosts) {
+        Ok([host]) => Ok(Place::Host(host)),
+        Err(_) => {
+            let cure = "name the one that is written to, or what leads to it";
+            Err(URL.fault("it names one host", cure))
+        }
     }
-    let name = decoded(name)?;
-    if name.is_empty() {
-        return Err(fault("it names a host", EXAMPLE));
-    }
-    Ok(Place::Host { name, port })
-}
-
-fn decoded(text: &str) -> Result<String, Fault> {
-    let decoded = percent_decode_str(text).decode_utf8();
-    decoded.map(Into::into).map_err(|_| fault("it is written in UTF-8", "correct what stands behind a `%`"))
-}
-
-fn fault(rule: &str, cure: &str) -> Fault {
-    Fault::new("mysql: url", NOT_SHOWN, rule, cure)
 }
 
 impl Place {
@@ -177,7 +113,7 @@ impl Place {
     pub(super) fn is_here(&self) -> bool {
         match self {
             Self::Socket(_) => true,
-            Self::Host { name, .. } => {
+            Self::Host(Host { name, .. }) => {
                 name == "localhost" || name.parse().is_ok_and(|address: IpAddr| address.is_loopback())
             }
         }
@@ -188,10 +124,7 @@ impl std::fmt::Display for Place {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Socket(_) => f.write_str("the socket"),
-            Self::Host { name, port } => match name.parse() {
-                Ok(IpAddr::V6(address)) => write!(f, "[{address}]:{port}"),
-                _ => write!(f, "{name}:{port}"),
-            },
+            Self::Host(host) => host.fmt(f),
         }
     }
 }
@@ -206,7 +139,7 @@ mod tests {
 
     #[test]
     fn a_url_says_where_to_connect_as_whom_and_to_which_database() {
-        let host = |name: &str, port| Place::Host { name: name.to_owned(), port };
+        let host = |name: &str, port| Place::Host(Host { name: name.to_owned(), port });
         let cases = [
             ("mysql://db.example/app", host("db.example", 3_306), None, None, "app"),
             ("mariadb://me@[::1]:7/a", host("::1", 7), Some("me"), None, "a"),

@@ -13,7 +13,7 @@ use super::{
     settings::Settings,
     statement,
 };
-use crate::backend::sql::{lane::Driver, settings::CONNECT_TIMEOUT};
+use crate::backend::{address::Host, checks::CONNECT_TIMEOUT, sql::lane::Driver};
 
 /// The oldest versions that skip locked rows.
 const MYSQL_MIN: (u32, u32) = (8, 0);
@@ -137,7 +137,7 @@ impl Connector {
             .max_allowed_packet(Some(packet))
             .wait_timeout(Some(0));
         options = match &address.place {
-            Place::Host { name, port } => options.ip_or_hostname(name).tcp_port(*port),
+            Place::Host(Host { name, port }) => options.ip_or_hostname(name).tcp_port(*port),
             Place::Socket(path) => options.socket(Some(path.to_string_lossy())),
         };
         Ok((options.into(), address.place.to_string()))

@@ -74,8 +74,8 @@ const URL_VARIABLE: &str = "CALLSHEET_MYSQL_URL";
 ///
 /// The server tells nobody what others did, so this backend has no
 /// [notifications](crate::port::Capability::Notifications): jobs that
-/// [replace](crate::Overlap::Replace) a run are refused, candidates look for a leader twice a second, and what was
-/// paused elsewhere is noticed when a tick is claimed.
+/// [replace](crate::Overlap::Replace) a run are refused, candidates look for a leader twice a second, a pause is
+/// noticed when a tick is claimed, and its end within a minute.
 ///
 /// # Connecting
 ///

@@ -29,8 +29,8 @@ use crate::backend::{
         limits,
         names::{Range, id_of, stored},
         plan::{Decision, Found, LeaderLock, Locks, decide},
-        versions::Versions,
     },
+    versions::Versions,
 };
 
 /// The records of a scope in a database.
@@ -47,7 +47,7 @@ pub(super) struct MysqlRecords {
 
 impl MysqlRecords {
     pub(super) fn new(settings: Arc<Settings>) -> Self {
-        let deadline = settings.deadline();
+        let deadline = settings.common.deadline();
         let statements = Statements::new(&settings.common.scope, deadline);
         let connector = Arc::new(Connector(settings));
         Self {

@@ -1,15 +1,12 @@
 //! What a node needs to know to connect, checked before anything is started.
 
-use std::{fmt, time::Duration};
+use std::fmt;
 
 use callsheet_actors::Fault;
 use mysql_async::{ClientIdentity, SslOpts};
 
 use super::address::{self, Address, Mode, Place};
-use crate::backend::{
-    certificates::Certificates,
-    sql::settings::{Common, deadline_within},
-};
+use crate::backend::{certificates::Certificates, sql::settings::Common};
 
 #[derive(Clone)]
 pub(super) struct Settings {
@@ -22,7 +19,7 @@ pub(super) struct Settings {
 impl Settings {
     pub(super) fn new(scope: String, url: &str) -> Self {
         let (address, certificates) = address::read(url);
-        Self { common: Common::new("mysql", "Mysql", scope), address, certificates }
+        Self { common: Common::new("mysql", "Mysql::new(\"billing\", url)", scope), address, certificates }
     }
 
     /// Settings that are none: this is wrong with the URL.
@@ -32,10 +29,6 @@ impl Settings {
 
     pub(super) fn address(&self) -> Result<&Address, Fault> {
         self.address.as_ref().map_err(Clone::clone)
-    }
-
-    pub(super) fn deadline(&self) -> Duration {
-        deadline_within(self.common.deadline, self.common.lease)
     }
 
     /// How to encrypt, if it is to be encrypted. Reads the files of certificates.
@@ -70,14 +63,14 @@ impl Settings {
             }
             // A socket of this machine needs no encryption.
             (Mode::Disabled, _) | (Mode::Unsaid | Mode::Required, Place::Socket(_)) => Ok(false),
-            (Mode::Unsaid | Mode::Required, Place::Host { .. }) if has_authority => Ok(true),
-            (Mode::Unsaid, Place::Host { .. }) if place.is_here() && !has_certificate => Ok(false),
-            (Mode::Unsaid, Place::Host { .. }) if !has_certificate => {
+            (Mode::Unsaid | Mode::Required, Place::Host(_)) if has_authority => Ok(true),
+            (Mode::Unsaid, Place::Host(_)) if place.is_here() && !has_certificate => Ok(false),
+            (Mode::Unsaid, Place::Host(_)) if !has_certificate => {
                 let rule = "to a host other than this machine no password is sent that may not be encrypted";
                 let cure = format!("{AUTHORITY}, or write sslmode=disable on a network that you trust");
                 fault(rule, &cure)
             }
-            (Mode::Unsaid | Mode::Required, Place::Host { .. }) => {
+            (Mode::Unsaid | Mode::Required, Place::Host(_)) => {
                 let rule = "an encrypted connection verifies the server's certificate, which takes a certificate authority";
                 fault(rule, AUTHORITY)
             }
@@ -85,7 +78,7 @@ impl Settings {
     }
 
     pub(super) fn faults(&self) -> Vec<Fault> {
-        let mut faults = self.common.faults();
+        let mut faults = self.common.checks().faults;
         match &self.address {
             Ok(_) => faults.extend(self.tls().err()),
             Err(fault) => faults.push(fault.clone()),
@@ -110,7 +103,7 @@ impl fmt::Debug for Settings {
         // Without the URL: it may contain a password.
         let mut shown = f.debug_struct("Settings");
         shown.field("scope", &self.common.scope).field("lease", &self.common.lease);
-        shown.field("deadline", &self.deadline()).finish_non_exhaustive()
+        shown.field("deadline", &self.common.deadline()).finish_non_exhaustive()
     }
 }
 

@@ -13,8 +13,9 @@ use super::{
     statement::{INSPECT, Statements},
 };
 use crate::backend::{
+    checks::CONNECT_TIMEOUT,
     postgres::is_cut_short,
-    sql::{TRIES_MAX, lane::Driver, settings::CONNECT_TIMEOUT},
+    sql::{TRIES_MAX, lane::Driver},
 };
 
 const VERSION_MIN: i32 = 140_000;

@@ -71,7 +71,8 @@ const URL_VARIABLE: &str = "CALLSHEET_POSTGRES_LEASE_URL";
 ///
 /// A pooler in transaction mode hands on no notifications, so this backend has
 /// [none](crate::port::Capability::Notifications): jobs that [replace](crate::Overlap::Replace) a run are refused,
-/// candidates look for a leader twice a second, and what was paused elsewhere is noticed when a tick is claimed.
+/// candidates look for a leader twice a second, a pause is noticed when a tick is
+/// claimed, and its end within a minute.
 ///
 /// # Connecting
 ///
@@ -163,7 +164,7 @@ impl PostgresLease {
     /// Answers the statements that make the schema and its tables, for a role that may create them. They change nothing
     /// if the tables are there.
     pub fn ddl(&self) -> String {
-        let Statements { ddl, .. } = Statements::new(&self.settings.schema, self.settings.deadline());
+        let Statements { ddl, .. } = Statements::new(&self.settings.schema, self.settings.common.deadline());
         ddl.map(|step| format!("{step};\n")).concat()
     }
 

@@ -32,8 +32,8 @@ use crate::backend::{
         limits, micros,
         names::{Range, id_of, stored},
         plan::{Decision, Found, LeaderLock, Locks, Writes, decide, leader},
-        versions::Versions,
     },
+    versions::Versions,
 };
 
 /// The records of a scope in a database.
@@ -54,7 +54,7 @@ type Parameter<'a> = (&'a (dyn ToSql + Sync), Type);
 
 impl LeaseRecords {
     pub(super) fn new(settings: Settings) -> Self {
-        let deadline = settings.deadline();
+        let deadline = settings.common.deadline();
         let statements = Arc::new(Statements::new(&settings.schema, deadline));
         let scope = settings.common.scope.as_bytes().to_vec();
         let connector = Arc::new(Connector { settings: Arc::new(settings), statements: statements.clone() });
@@ -251,7 +251,8 @@ impl LeaseRecords {
         let of_absent: [Parameter<'_>; 2] = [self.scope(), (&absent, Type::BYTEA_ARRAY)];
         let of_names: [Parameter<'_>; 2] = [self.scope(), (&names, Type::BYTEA_ARRAY)];
         let leader_text = if locks.leader == Some(LeaderLock::Shared) { leader_shared } else { leader_alone };
-        let (begun, placed, leader, guards, held, locked) = futures_util::join!(
+        let (begun, placed, leader, guards, held, locked) = tokio::join!(
+            biased;
             client.batch_execute(begin),
             ask_if(client, locks.leader == Some(LeaderLock::Absent), hold, &held_leader),
             ask_if(client, locks.leader.is_some(), leader_text, &of_leader),
@@ -319,7 +320,8 @@ impl LeaseRecords {
             [self.scope(), (&names, Type::BYTEA_ARRAY), (&made, Type::INT8), (&bytes, Type::BYTEA_ARRAY)];
         let of_delete: [Parameter<'_>; 2] = [self.scope(), (&deleted, Type::BYTEA_ARRAY)];
         let end = if writes.only_compares { "ROLLBACK" } else { "COMMIT" };
-        let (put, deleted, time, ended) = futures_util::join!(
+        let (put, deleted, time, ended) = tokio::join!(
+            biased;
             ask_if(client, !names.is_empty(), &self.statements.put, &of_put),
             ask_if(client, !writes.only_compares && !deleted.is_empty(), &self.statements.delete, &of_delete),
             client.query_typed_one(TIME, &[]),

@@ -7,7 +7,7 @@ use tokio_postgres::Config;
 
 use crate::backend::{
     postgres::{Connect, Tls, read_url},
-    sql::settings::{Common, deadline_within},
+    sql::settings::Common,
 };
 
 /// The longest name of a schema, in bytes: PostgreSQL cuts longer ones.
@@ -26,17 +26,13 @@ pub(super) struct Settings {
 impl Settings {
     pub(super) fn new(scope: String, url: &str) -> Self {
         let (config, tls) = read_url(url);
-        let common = Common::new("postgres_lease", "PostgresLease", scope);
+        let common = Common::new("postgres_lease", "PostgresLease::new(\"billing\", url)", scope);
         Self { common, schema: SCHEMA_DEFAULT.to_owned(), config, tls }
     }
 
     /// Settings that are none: this is wrong with the URL.
     pub(super) fn without_url(scope: String, fault: Fault) -> Self {
         Self { config: Err(fault), ..Self::new(scope, "") }
-    }
-
-    pub(super) fn deadline(&self) -> Duration {
-        deadline_within(self.common.deadline, self.common.lease)
     }
 
     /// Whom to connect to as whom, and whether encrypted. Reads the files of certificates, once.
@@ -53,7 +49,7 @@ impl Settings {
     }
 
     pub(super) fn faults(&self) -> Vec<Fault> {
-        let mut faults = self.common.faults();
+        let mut faults = self.common.checks().faults;
         let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
         let schema = &self.schema;
         let fits = (1..=SCHEMA_MAX).contains(&schema.len()) && schema.chars().all(plain);
@@ -74,6 +70,9 @@ impl fmt::Debug for Settings {
         // Without the URL: it may contain a password.
         let mut shown = f.debug_struct("Settings");
         shown.field("scope", &self.common.scope).field("schema", &self.schema);
-        shown.field("lease", &self.common.lease).field("deadline", &self.deadline()).finish_non_exhaustive()
+        shown
+            .field("lease", &self.common.lease)
+            .field("deadline", &self.common.deadline())
+            .finish_non_exhaustive()
     }
 }

@@ -1,13 +1,6 @@
 //! The port of versioned records.
 
-use std::{
-    io::Write,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+use std::{io::Write, sync::Arc, time::Duration};
 
 use callsheet_actors::port::{
     Change, Commit, Committed, HintStream, ListedRecord, RecordChange, RecordKind, RecordLimits, RecordName,
@@ -24,7 +17,7 @@ use super::{
     script::{Script, run},
     settings::Settings,
 };
-use crate::backend::{hints::Hints, link::Link, random::random};
+use crate::backend::{hints::Hints, link::Link, random::random, versions::Versions};
 
 /// What one call may hold. The server does nothing else meanwhile: a commit of this size takes it a few
 /// milliseconds.
@@ -61,9 +54,6 @@ struct Keys {
     channel: String,
 }
 
-/// Versions that no record of any node ever had: each is a mixed number of a sequence that begins anywhere.
-struct Versions(AtomicU64);
-
 impl RedisRecords {
     pub(super) fn new(settings: Arc<Settings>) -> Self {
         let prefix = settings.prefix();
@@ -73,24 +63,9 @@ impl RedisRecords {
             channel: format!("{prefix}hints"),
             prefix,
         };
-        let (seed, versions) = (random(), Versions(AtomicU64::new(random())));
+        let (seed, versions) = (random(), Versions::new());
         let hints = Hints::new(RedisEar(settings.clone()), seed);
         Self { link: Link::new(settings, seed), hints, keys, versions }
-    }
-}
-
-impl Versions {
-    /// One that is not [`Version::ABSENT`].
-    fn next(&self) -> Version {
-        loop {
-            let count = self.0.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed);
-            let mut mixed = (count ^ (count >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-            mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-            mixed ^= mixed >> 31;
-            if mixed != 0 {
-                return Version(mixed);
-            }
-        }
     }
 }
 

@@ -3,13 +3,12 @@
 //!
 //! * `plan`: which rows a commit locks, in which order, and what it writes once they are read.
 //! * `lane`: a connection that makes one call at a time, made again when it is lost, and the deadline of every call.
-//! * `versions`: of records. `names`: the column of a record's name. `settings`: what a node is told whatever the database.
+//! * `names`: the column of a record's name. `settings`: what a node is told whatever the database.
 
 pub(super) mod lane;
 pub(super) mod names;
 pub(super) mod plan;
 pub(super) mod settings;
-pub(super) mod versions;
 
 use std::{ops::RangeInclusive, time::Duration};
 
@@ -22,8 +21,6 @@ use tokio::time::sleep;
 use self::lane::Failure;
 use super::random::random;
 
-/// For how long what a silent node holds is kept, unless given.
-pub(super) const LEASE_DEFAULT: Duration = Duration::from_secs(15);
 /// The times to live that sessions may have.
 const TTL: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_hours(24);
 /// The most records of a page of a list.

@@ -39,6 +39,12 @@ pub trait Cluster {
     /// How many nodes there can be at once: 1 for an embedded store.
     fn nodes_max(&self) -> usize;
 
+    /// Whether nodes hear of others that do not lead: that they stand as candidates, and by which time zone data
+    /// they go. Default: yes. Where only the leader is known, the suite checks that nothing is made up.
+    fn knows_followers(&self) -> bool {
+        true
+    }
+
     /// Another node of the same scope.
     fn node(&mut self) -> BoxFuture<'_, Arc<dyn Backend>>;
 

@@ -4,19 +4,19 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use callsheet_actors::port::Version;
 
-use crate::backend::random::random;
+use super::random::random;
 
 /// Versions that no record of any node ever had: each is a mixed number of a sequence that begins anywhere.
-pub(in crate::backend) struct Versions(AtomicU64);
+pub(super) struct Versions(AtomicU64);
 
 impl Versions {
     /// A sequence of its own.
-    pub(in crate::backend) fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self(AtomicU64::new(random()))
     }
 
     /// One that is not [`Version::ABSENT`].
-    pub(in crate::backend) fn next(&self) -> Version {
+    pub(super) fn next(&self) -> Version {
         loop {
             let count = self.0.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed);
             let mut mixed = (count ^ (count >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
