@@ -66,6 +66,7 @@ fn choices() -> Vec<Choice> {
         choice!("postgres", "postgres", "CALLSHEET_DATABASE_URL", Postgres),
         choice!("redis", "redis", "CALLSHEET_REDIS_URL", Redis),
         choice!("etcd", "etcd", "CALLSHEET_ETCD_URL", Etcd),
+        choice!("consul", "consul", "CALLSHEET_CONSUL_URL", Consul),
         choice!("mysql", "mysql", "CALLSHEET_MYSQL_URL", Mysql),
         choice!("postgres_lease", "postgres", "CALLSHEET_POSTGRES_LEASE_URL", PostgresLease),
         kubernetes(),

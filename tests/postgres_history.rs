@@ -238,13 +238,20 @@ async fn a_run_of_which_its_node_says_nothing_any_more_is_stale_and_goes_when_it
     assert_eq!(stale().await, [false; 3], "both are in progress, whenever they were asked for");
     assert_eq!(holder().await, Some(batch.runs[1].run));
 
-    let silent =
-        "UPDATE callsheet.history_runs SET written_at = written_at - interval '6 minutes' WHERE scope = $1";
-    admin.execute(silent, &[&scope]).await.expect("an answer");
+    let silent = async |time: &str| {
+        let silent = format!(
+            "UPDATE callsheet.history_runs SET written_at = written_at - interval '{time}' WHERE scope = $1"
+        );
+        admin.execute(&silent, &[&scope]).await.expect("an answer");
+    };
+    silent("6 minutes").await;
     assert_eq!(stale().await, [false, true, true], "what ended is not stale");
+    assert!(!prune().await);
+    assert_eq!(stale().await.len(), 3, "its node spoke a moment ago, whenever the run was asked for");
     assert_eq!(holder().await, None);
 
     batch.runs.truncate(2);
+    silent("91 days").await;
     let again = batch.runs.remove(1);
     let mut refreshed = Batch::default();
     refreshed.runs.push(again.clone());
