@@ -43,7 +43,7 @@
 //!   replaced.
 //! * [`guide`]: longer prose. To use it: [`guide::bodies`], `guide::policies`, [`guide::hooks`],
 //!   [`guide::configuration`], `guide::testing`, [`guide::coming_from`]. To run it: [`guide::deploying`],
-//!   [`guide::metrics`], [`guide::logs`], [`guide::history`], [`guide::explain`], [`guide::health`], `guide::cluster`, [`guide::coordination`], `guide::leadership`,
+//!   [`guide::metrics`], [`guide::logs`], [`guide::history`], [`guide::explain`], [`guide::health`], `guide::cluster`, [`guide::backends`], [`guide::coordination`], `guide::leadership`,
 //!   `guide::changing_jobs`, `guide::database`, `guide::parked`, `guide::other_connections`,
 //!   `guide::two_histories`. To know it: [`guide::limits`], [`guide::node_limits`], [`guide::faults`],
 //!   [`guide::audit`], [`guide::architecture`], [`guide::life_of_a_tick`], [`guide::election`],
@@ -104,7 +104,6 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod backend;
-mod backfills;
 mod builder;
 mod config;
 mod environment;

@@ -74,7 +74,7 @@ const TAKES: &[(&str, &str)] = &[
     ("run.rs: progress", "a_body_may_measure_any_number"),
     ("preview.rs: preview", "more_fire_times_than_may_be_are_refused"),
     ("preview.rs: preview_in", "more_fire_times_than_may_be_are_refused"),
-    ("handle.rs: next_fire_times", "more_fire_times_than_may_be_are_refused"),
+    ("jobs.rs: next_fire_times", "more_fire_times_than_may_be_are_refused"),
     ("message.rs: count", "more_fire_times_than_may_be_are_refused"),
     ("message.rs: limit", "a_page_of_any_length_says_whether_there_is_more"),
     ("handle.rs: shutdown", "a_shutdown_waits_for_as_long_as_it_is_told"),

@@ -21,7 +21,7 @@ use crate::{
     health::HealthReport,
     job::{JobActor, JobState, JobStatus, Scheduled, TriggeredRun},
     name::{By, JobName, RunId},
-    note::{Attribution, Note},
+    note::{Attribution, says_who_and_why},
     port::{IntoSchedule, Pause, Schedule},
 };
 
@@ -391,29 +391,6 @@ impl CancelRun {
     pub fn new(run: RunId) -> Self {
         Self { run, asked: Attribution::default() }
     }
-}
-
-/// Who asks, and why: kept with the operation.
-macro_rules! says_who_and_why {
-    ($($message:ident),*) => {
-        $(
-            impl $message {
-                /// Says who asks.
-                #[must_use]
-                pub fn by(mut self, by: impl Into<Option<By>>) -> Self {
-                    self.asked.by = by.into();
-                    self
-                }
-
-                /// Says why.
-                #[must_use]
-                pub fn note(mut self, note: impl Into<Option<Note>>) -> Self {
-                    self.asked.note = note.into();
-                    self
-                }
-            }
-        )*
-    };
 }
 
 says_who_and_why!(

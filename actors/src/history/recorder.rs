@@ -217,24 +217,27 @@ impl Outlet {
         let Rest { pending, batch } = &mut *rest;
         let waited = batch.decisions.len();
         let at = record.at;
-        if !pending.add(now, record, &mut batch.decisions) {
-            drop(rest);
-            return self.drop_records(1, (at, at));
-        }
+        let is_taken = pending.add(now, record, &mut batch.decisions);
+        // They may be others, whose minute is over, whatever became of this one.
         let new = &batch.decisions[waited..];
-        if new.is_empty() {
-            // It is counted, and handed on when its minute is over.
-            drop(rest);
-            return self.wake_writer();
-        }
         let (count, bytes) = (new.len(), new.iter().map(|one| size_of_val(one) + one.text_bytes()).sum());
-        if !self.writes_now && !self.has_room(count, bytes) {
+        if count == 0 {
+            drop(rest);
+            if is_taken {
+                // It is counted, and handed on when its minute is over.
+                self.wake_writer();
+            }
+        } else if self.writes_now || self.has_room(count, bytes) {
+            self.write_if_many(rest);
+        } else {
             let span = span_of(new.iter().map(|one| one.at));
             batch.decisions.truncate(waited);
             drop(rest);
-            return self.drop_records(count, span);
+            self.drop_records(count, span);
         }
-        self.write_if_many(rest);
+        if !is_taken {
+            self.drop_records(1, (at, at));
+        }
     }
 
     /// Takes one record of an instant, of so many bytes.
@@ -361,6 +364,11 @@ impl Outlet {
     /// Whether at most half of the room for records that wait is taken.
     pub(super) fn has_half_of_its_room(&self) -> bool {
         self.waiting() <= self.max / 2 && self.waiting_bytes.load(Ordering::Relaxed) <= self.bytes_max / 2
+    }
+
+    /// How many are counted together, and count more than was handed on.
+    pub(super) fn counted(&self) -> usize {
+        self.rest.iter().map(|rest| lock(rest).pending.count_new()).sum()
     }
 
     pub(super) fn is_closed(&self) -> bool {

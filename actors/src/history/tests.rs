@@ -18,6 +18,7 @@ use tokio::{
 use super::{HistoryOptions, HistoryThread, MemoryHistory, Recorder};
 use crate::{
     Answer, EngineOptions, Explain, Job, NotKnown,
+    core::skip::SkipReason,
     event::Outcome,
     name::{JobName, NodeId, RunIds},
     port::{
@@ -203,6 +204,31 @@ fn a_batch_that_takes_too_long_is_halved_until_it_does_not() {
         let order: Vec<_> = history.written.borrow().iter().map(|run| run.run).collect();
         assert!(order.is_sorted(), "in the order in which they were recorded");
     });
+}
+
+#[test]
+fn what_is_handed_on_has_its_room_though_the_decision_that_ended_it_is_dropped() {
+    let history = Fake::new(|_, _| async { Ok(()) }.boxed());
+    let dropped = tell(&history, async |recorded| {
+        let skipped = |at: u64, job: String, bytes: usize| {
+            let (reason, text) = (SkipReason::Paused, Some("x".repeat(bytes).into()));
+            let decision = Decision::Skipped { reason, count: 1, at_least: false, text, by: None, run: None };
+            let job = Some(JobName::new(job).expect("a good name"));
+            let record = DecisionRecord::new(job, DateTime::UNIX_EPOCH, NodeId::numbered(1), decision);
+            recorded.recorder.decision(0, Duration::from_millis(at), || record);
+        };
+        (0..513).for_each(|nth| skipped(0, format!("old-{nth}"), 1));
+        (0..6).for_each(|nth| skipped(30_000, format!("great-{nth}"), 110_000));
+        // All but one of the old ones are handed on early; then there is no room for the rest.
+        (0..2_000).for_each(|nth| skipped(59_500, format!("young-{nth}"), 1));
+
+        skipped(60_200, "too-great".to_owned(), 110_000);
+
+        recorded.recorder.flush(Duration::from_secs(5)).await;
+        let outlet = recorded.recorder.outlet.as_ref().expect("there is a history");
+        assert_eq!((outlet.waiting(), outlet.counted()), (0, 0));
+    });
+    assert!(dropped > 0);
 }
 
 #[test]

@@ -227,7 +227,7 @@ struct Left<'a>(&'a Outlet);
 
 impl Drop for Left<'_> {
     fn drop(&mut self) {
-        let left = self.0.waiting();
+        let left = self.0.waiting() + self.0.counted();
         if left > 0 {
             // Nobody is told any more when they were made.
             let now = self.0.clock.now();
@@ -259,7 +259,7 @@ impl Writer {
             self.wait(&mut flushed, &mut flushes).await;
             // Before the look: nothing comes after the one that finds it closed.
             let is_last = self.outlet.is_closed();
-            let which = if flushed.is_empty() { Which::Long } else { Which::All };
+            let which = if flushed.is_empty() && !is_last { Which::Long } else { Which::All };
             let collected = self.outlet.collect(which).by_job();
             let part = collected.batch().len().div_ceil(PARTS_MAX).clamp(PART_MIN, WRITE_MAX);
             self.unwritten.extend(collected.split(part));
