@@ -42,7 +42,8 @@ fn silences(rig: &Rig, start: DateTime<Utc>, end: i64) -> Vec<(i64, i64)> {
     let mut silences: Vec<(i64, i64)> = Vec::new();
     for tick in (10..end).step_by(10) {
         let at = decided.iter().filter(|(newest, _)| *newest >= tick).map(|(_, at)| *at).min().unwrap_or(end);
-        if at - tick > WITHIN {
+        // Instants are cut to seconds: one of this length may be a little longer.
+        if at - tick >= WITHIN {
             match silences.last_mut() {
                 Some((_, until)) if *until >= tick + WITHIN => *until = (*until).max(at),
                 _ => silences.push((tick + WITHIN, at)),
