@@ -96,7 +96,10 @@ impl Records for FileRecords {
     }
 
     fn end(&self, session: RecordSession) -> Answer<'_, ()> {
-        self.call(move |table, _| Ok(table.end(session)))
+        self.call(move |table, _| {
+            table.end(session);
+            Ok(())
+        })
     }
 
     fn read<'a>(

@@ -15,6 +15,7 @@
 // Without a store there is nothing to measure.
 #![cfg_attr(not(any(feature = "etcd", feature = "redis")), allow(unused))]
 // A benchmark talks to a terminal.
+#![allow(clippy::duplicate_mod, reason = "each harness of a server brings what it stands on")]
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 #[cfg(feature = "etcd")]

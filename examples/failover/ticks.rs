@@ -213,11 +213,10 @@ impl Known {
     /// Whether a node led, as far as it had said by then.
     fn led(&self, node: usize, by: DateTime<Utc>) -> bool {
         let of_node = |said: &&(usize, Said)| said.0 == node && said.1.heard_at <= by;
-        let changes =
+        let mut changes =
             self.heard.iter().filter(of_node).filter(|(_, said)| said.event.starts_with("leadership_"));
         changes
-            .filter(|(_, said)| said.event != "leadership_unavailable")
-            .next_back()
+            .rfind(|(_, said)| said.event != "leadership_unavailable")
             .is_some_and(|(_, said)| said.event == "leadership_gained")
     }
 

@@ -66,9 +66,8 @@ async fn a_renewal_that_waited_across_the_expiry_and_who_finds_it_expired_agree(
                 "START TRANSACTION; SELECT id FROM callsheet_sessions WHERE scope = '{of}' AND id = {id} FOR UPDATE; DO SLEEP(1.2); COMMIT"
             ))
         });
-        let locked =
-            format!("SELECT COUNT(*) FROM information_schema.processlist WHERE info = 'DO SLEEP(1.2)'");
-        until("locked", async || harness::server().ask(&locked).trim() != "0").await;
+        let locked = "SELECT COUNT(*) FROM information_schema.processlist WHERE info = 'DO SLEEP(1.2)'";
+        until("locked", async || harness::server().ask(locked).trim() != "0").await;
         let looking = async {
             sleep(SECOND + SECOND / 20 * round).await;
             alive(&*looks, session).await

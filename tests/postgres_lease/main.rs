@@ -1,6 +1,8 @@
 //! Coordination on a real PostgreSQL server through PgBouncer in transaction mode: what it keeps, what it refuses, and
 //! what becomes of nodes when the server or the pooler is killed, frozen, or restarted.
 
+#![allow(clippy::duplicate_mod, reason = "each harness of a server brings what it stands on")]
+
 #[path = "../common/authority.rs"]
 mod authority;
 #[path = "../common/postgres.rs"]

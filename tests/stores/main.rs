@@ -8,6 +8,7 @@
 #![allow(clippy::print_stdout, reason = "what happened, for whoever runs it with --nocapture")]
 // Each includes what others use of it as well.
 #![allow(dead_code)]
+#![allow(clippy::duplicate_mod, reason = "each harness of a server brings what it stands on")]
 
 #[path = "../../examples/failover/audit.rs"]
 mod audit;

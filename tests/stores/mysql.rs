@@ -1,7 +1,6 @@
 //! MariaDB.
 
 #[path = "../common/mysql.rs"]
-#[allow(unused_imports, reason = "files are for those that encrypt")]
 mod harness;
 
 use std::time::Duration;
@@ -39,6 +38,6 @@ impl Store for Mysql {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cluster_on_mysql_survives_every_fault() {
-    let server = tokio::task::block_in_place(|| Server::start());
+    let server = tokio::task::block_in_place(Server::start);
     every_fault_is_survived(Mysql(server)).await;
 }

@@ -186,7 +186,7 @@ impl<S: Store> Stage<S> {
                 self.away.push(Away { node: Some(leader), asleep: true, from, until: Utc::now() });
             }
             Fault::NodeCutOff => {
-                let node = if nth % 2 == 0 {
+                let node = if nth.is_multiple_of(2) {
                     leader
                 } else {
                     self.living().find(|node| *node != leader).context("a follower")?

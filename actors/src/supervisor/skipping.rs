@@ -141,14 +141,14 @@ mod tests {
             let jobs = (0..5 * ASKED_AT_ONCE).collect();
             let ask = |job: usize| async move {
                 sleep(Duration::from_secs(5)).await;
-                (job % 2 == 0).then_some(job)
+                job.is_multiple_of(2).then_some(job)
             };
 
             let answers = answers_until(began + within, jobs, ask).await;
 
             assert_eq!(began.elapsed(), within);
             // Two rounds of five seconds, and two seconds of the third.
-            let answered = |nth: usize| nth < 2 * ASKED_AT_ONCE && nth % 2 == 0;
+            let answered = |nth: usize| nth < 2 * ASKED_AT_ONCE && nth.is_multiple_of(2);
             let expected: Vec<_> = (0..answers.len()).map(|nth| answered(nth).then_some(nth)).collect();
             assert!(answers == expected, "in their order");
             assert_eq!(answers.len(), 5 * ASKED_AT_ONCE);

@@ -265,6 +265,6 @@ mod tests {
 
         assert_eq!(of(&[wrong.clone(), wrong.clone()]), wrong);
         assert_eq!(of(&[wrong, away.clone()]), unavailable("wrong"));
-        assert_eq!(of(&[away.clone()]), away);
+        assert_eq!(of(std::slice::from_ref(&away)), away);
     }
 }
