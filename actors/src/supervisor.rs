@@ -133,6 +133,8 @@ pub(crate) struct Supervised {
     pub(crate) jobs: Arc<JobHost>,
     /// What decides which jobs can be added.
     pub(crate) able: Able,
+    /// Its thread is the engine's: its runtime waits for files as well.
+    pub(crate) has_io: bool,
     /// What its health says of the way the backend was set up.
     pub(crate) warning: Option<Arc<str>>,
     pub(crate) forget_after: Duration,

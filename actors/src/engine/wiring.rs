@@ -51,6 +51,7 @@ use crate::{
     name::RunIds,
     node::{ClockMoves, ClockOffset, KnownLeader, Leadership, Node},
     overdue::Overdue,
+    own_threads::OwnThreads,
     permits::Permits,
     port::LockError,
     run::SharedParts,
@@ -150,6 +151,7 @@ pub(super) async fn start_actors(
         OnTheSpot::for_store_of(&node, &held, supervisor.clone().recipient(), backend.single_node());
     let asks = Arc::new(Asks::new(lock.clone().recipient(), at_once));
     let coordination = threads.coordination.as_ref();
+    let has_io = matches!(threads.own_threads, OwnThreads::OfEngine(_));
     let election = {
         let (node, elector, reports) = (node.clone(), backend.elector(), supervisor.clone().recipient());
         let candidature =
@@ -186,6 +188,7 @@ pub(super) async fn start_actors(
     let supervised = Supervised {
         jobs: jobs_host,
         able: backend.able(),
+        has_io,
         warning: warning.clone(),
         forget_after,
         retention: history.retention,

@@ -3,8 +3,6 @@
 #[cfg(target_os = "linux")]
 mod steps;
 
-#[cfg(target_os = "linux")]
-use std::sync::{Arc, OnceLock};
 use std::{
     fmt,
     time::{Duration, Instant},
@@ -64,25 +62,29 @@ pub trait Clock: Send + Sync + fmt::Debug + 'static {
     fn next_look(&self) -> BoxFuture<'static, ()> {
         async { tokio::time::sleep(CLOCK_LOOK_EVERY).await }.boxed()
     }
+
+    /// As [`next_look`](Self::next_look), on a thread of the engine, whose runtime waits for files as well: a clock
+    /// may have the system tell it.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe.
+    fn next_look_with_io(&self) -> BoxFuture<'static, ()> {
+        self.next_look()
+    }
 }
 
 /// The clocks of the operating system. Linux tells at once when somebody sets the wall clock and when the machine
-/// wakes up; there they are compared once a second beside, elsewhere every [`CLOCK_LOOK_EVERY`].
+/// wakes up; on the engine's own threads they are compared once a second beside, elsewhere every
+/// [`CLOCK_LOOK_EVERY`].
 #[derive(Debug, Clone)]
 pub struct SystemClock {
     started: Instant,
-    /// Made for the first look.
-    #[cfg(target_os = "linux")]
-    steps: OnceLock<Option<Arc<steps::ClockSteps>>>,
 }
 
 impl Default for SystemClock {
     fn default() -> Self {
-        Self {
-            started: Instant::now(),
-            #[cfg(target_os = "linux")]
-            steps: OnceLock::new(),
-        }
+        Self { started: Instant::now() }
     }
 }
 
@@ -96,10 +98,7 @@ impl Clock for SystemClock {
     }
 
     #[cfg(target_os = "linux")]
-    fn next_look(&self) -> BoxFuture<'static, ()> {
-        match self.steps.get_or_init(|| steps::ClockSteps::start(CLOCK_LOOK_EVERY)) {
-            Some(steps) => steps.next_look(),
-            None => async { tokio::time::sleep(CLOCK_LOOK_EVERY).await }.boxed(),
-        }
+    fn next_look_with_io(&self) -> BoxFuture<'static, ()> {
+        steps::next_look(CLOCK_LOOK_EVERY)
     }
 }

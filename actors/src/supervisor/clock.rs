@@ -26,6 +26,7 @@ use std::{
 
 use actix::prelude::*;
 use chrono::TimeDelta;
+use futures_util::future::BoxFuture;
 use tokio::{
     task::JoinHandle,
     time::{Instant, sleep_until},
@@ -38,7 +39,7 @@ use crate::{
     job::JobHandle,
     lock::ReadClock,
     name::JobName,
-    port::{Decision, DecisionRecord},
+    port::{Clock, Decision, DecisionRecord},
 };
 
 /// The shortest time between two looks, whatever the clock wants.
@@ -114,6 +115,10 @@ impl MovedClocks {
     }
 }
 
+fn next_look(clock: &dyn Clock, has_io: bool) -> BoxFuture<'static, ()> {
+    if has_io { clock.next_look_with_io() } else { clock.next_look() }
+}
+
 impl SupervisorActor {
     /// Looks at the clocks now, and whenever one of them may have moved.
     pub(super) fn watch_clocks(&mut self, ctx: &mut Context<Self>) {
@@ -121,7 +126,7 @@ impl SupervisorActor {
             return self.watch_own_clocks(ctx);
         }
         // Before the look: a step that comes after it ends the wait.
-        let next_look = self.node().clock.next_look();
+        let next_look = next_look(&*self.node().clock, self.parts.has_io);
         self.look_at_clocks(ctx);
         let earliest = Instant::now() + LOOK_PAUSE_MIN;
         // One after the other: a timer that nobody needs would wake this thread up as often as the look does.
@@ -141,17 +146,18 @@ impl SupervisorActor {
     /// is in, and of a system call that wakes up its own thread: several times the cost of the look, all day.
     fn watch_own_clocks(&mut self, ctx: &mut Context<Self>) {
         // Before the look: a step that comes after it ends the wait.
-        let mut next_look = self.node().clock.next_look();
+        let has_io = self.parts.has_io;
+        let mut next = next_look(&*self.node().clock, has_io);
         self.look_at_clocks(ctx);
         let (node, mut watch) = (self.node().clone(), self.wall_clock.clone());
         let moved = Looks(tokio::spawn(async move {
             loop {
                 let earliest = Instant::now() + LOOK_PAUSE_MIN;
-                next_look.await;
+                next.await;
                 if Instant::now() < earliest {
                     sleep_until(earliest).await;
                 }
-                next_look = node.clock.next_look();
+                next = next_look(&*node.clock, has_io);
                 let store = node.measure_store_clock();
                 let (wall, elapsed) = node.clock.read();
                 if store || watch.look(wall, elapsed).is_some() {
