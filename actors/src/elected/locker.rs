@@ -224,8 +224,8 @@ const NOT_PAUSED: &str = "this node does not lead, and a pause is kept in the me
                           a backend that keeps pauses";
 
 /// What helps where [`Obstacle::reason`] says that a leader was ahead.
-const AHEAD_CURE: &str = "synchronise the clocks of all nodes; then wait until that instant, or remove what leaders left from \
-                          the system that elects: ticks up to then may run twice";
+const AHEAD_CURE: &str = "synchronise the clocks of all nodes, and wait until that instant; or stop all nodes, and remove what leaders \
+                          left from the system that elects: ticks up to then may run twice";
 
 impl State {
     fn claim(&mut self, session: Session, now: DateTime<Utc>, request: &ClaimRequest) -> Verdict {

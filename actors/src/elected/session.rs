@@ -89,7 +89,9 @@ impl Shared {
                 }
                 Next::Wait(until) => async move {
                     match until {
-                        Some(until) => drop(select(changed, pin!(sleep_until(until))).await),
+                        Some(until) => {
+                            let _ = select(changed, pin!(sleep_until(until))).await;
+                        }
                         None => changed.await,
                     }
                 }
@@ -118,13 +120,15 @@ impl Shared {
                     return;
                 }
                 match trusted_until {
-                    Some(until) => drop(select(changed, pin!(sleep_until(until))).await),
+                    Some(until) => {
+                        let _ = select(changed, pin!(sleep_until(until))).await;
+                    }
                     None => changed.await,
                 }
             }
         };
         // What comes of it is looked at anew.
-        drop(select(pin!(timeout(CALL_DEADLINE, call)), pin!(over)).await);
+        let _ = select(pin!(timeout(CALL_DEADLINE, call)), pin!(over)).await;
     }
 
     fn next(&self, session: Session, renew_at: &mut Option<Instant>) -> Next {
