@@ -1,10 +1,10 @@
-//! How fast coordination on other stores than PostgreSQL is, beside the usual way of each: one lock and one unlock
+//! How fast coordination over records is, on each store, beside the usual way of each: one lock and one unlock
 //! per run.
 //!
 //! ```text
-//! cargo bench --bench backends --features redis,etcd             all of it, about two minutes
-//! cargo bench --bench backends --features redis,etcd -- --quick  a smoke test
-//! cargo bench --bench backends --features etcd                   the stores of these features
+//! cargo bench --bench backends --features redis,etcd,mysql             all of it, about three minutes
+//! cargo bench --bench backends --features redis,etcd,mysql -- --quick  a smoke test
+//! cargo bench --bench backends --no-default-features --features etcd   the stores of these features
 //! ```
 //!
 //! The servers are some of their own on this machine. A *pair* is a claim and an end: each is a unit of two records
@@ -12,11 +12,17 @@
 //! units are committed by one client, whose versions are all known, one commit after the other: as many units in each as
 //! the store takes. The two sides of a comparison take turns, so that whatever else the machine does meets both.
 
+// Without a store there is nothing to measure.
+#![cfg_attr(not(any(feature = "etcd", feature = "redis")), allow(unused))]
 // A benchmark talks to a terminal.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 #[cfg(feature = "etcd")]
 mod etcd;
+#[cfg(feature = "mysql")]
+mod mysql;
+#[cfg(feature = "postgres")]
+mod postgres_lease;
 #[cfg(feature = "redis")]
 mod redis;
 mod rounds;
@@ -101,6 +107,10 @@ async fn measure(quick: bool) -> anyhow::Result<()> {
     redis::measure(turns).await?;
     #[cfg(feature = "etcd")]
     etcd::measure(turns).await?;
+    #[cfg(feature = "mysql")]
+    mysql::measure(turns).await?;
+    #[cfg(feature = "postgres")]
+    postgres_lease::measure(turns).await?;
     Ok(())
 }
 

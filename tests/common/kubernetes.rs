@@ -1,6 +1,7 @@
 //! An API server of Kubernetes, as far as leases need one: a stub that keeps to the published protocol.
 //!
-//! There is no server of Kubernetes in the package registries. This one has one counter of resource versions for all
+//! There is no server of Kubernetes in the package registries, and an emulator that is there (PyPI's kmock 0.8) knows
+//! no resource versions and no PUT, on which an election rests. This one has one counter of resource versions for all
 //! objects, refuses a write that names another version (409), a creation of what exists (409), a namespace that is not
 //! there (404), a lease that the API's validation refuses (422), a token that it does not know (401), and what a role
 //! does not allow (403). A watch tells what happened after a version; when that is too old it ends with 410, as a status

@@ -4,7 +4,7 @@
 //! the test process, also if that is killed.
 
 // Each test binary uses its own part of it.
-#![allow(dead_code)]
+#![allow(dead_code, unused_imports)]
 
 use std::{
     ffi::OsString,

@@ -1,4 +1,4 @@
-//! Elector over the records of a real server.
+//! Elector and locker over the records of a real server.
 
 use callsheet::testkit::conformance;
 
@@ -7,4 +7,9 @@ use super::{SECOND, harness, patient, store::Nodes};
 #[tokio::test]
 async fn postgres_through_a_pooler_is_an_elector() {
     conformance::elector(&mut Nodes::new(harness::scope("elector"), 30 * SECOND, patient)).await;
+}
+
+#[tokio::test]
+async fn postgres_through_a_pooler_is_a_locker() {
+    conformance::locker(&mut Nodes::new(harness::scope("locker"), 30 * SECOND, patient)).await;
 }
