@@ -5,7 +5,6 @@ mod locker;
 
 use std::{
     any::Any,
-    collections::HashSet,
     fmt,
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::Duration,
@@ -14,7 +13,7 @@ use std::{
 use self::{elector::ComposedElector, locker::ComposedLocker};
 use crate::{
     error::Fault,
-    name::{LockKey, NodeId},
+    name::NodeId,
     port::{Backend, Capabilities, Clock, Election, Elector, History, Locker, MemoryBounds, Session},
 };
 
@@ -58,8 +57,6 @@ struct State {
     open: Option<(Session, Option<Session>)>,
     /// Somebody is known to lead.
     has_leader: bool,
-    /// The keys whose policies this node declared in its term: the system of claims does not know when that is over.
-    declared: HashSet<LockKey>,
 }
 
 impl Composed {

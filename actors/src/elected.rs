@@ -38,13 +38,14 @@ use crate::{
 /// | a deposed leader | starts nothing: it is trusted for less than its lease, and its session ends with its term |
 /// | the lead is lost | every run of the node is cancelled, as when a lock is lost |
 /// | the leader resigns or shuts down | it keeps the lead, without starting anything, until its runs have ended |
-/// | overlap of a key on two nodes | possible for as long as a cancelled run takes to end |
+/// | overlap of a key on two nodes | possible if a cancelled run ends, or is aborted after [`abort_after`](crate::Job::abort_after) (5 s by default), later than the margin of the lease |
 /// | fencing, durable cursors, lost runs that are retried, pauses that outlive the leader | no |
 ///
 /// It has no [capability](Capabilities) at all, so that a job whose policies need one is refused by name when it is
 /// added: that is one which fires on any node, which queues, replaces or allows overlaps, which retries lost runs,
 /// which pauses itself after failures, or whose runs are limited. All nodes are to have the same jobs: one that the
-/// leader lacks does not run. A pause is asked of the leader, and ends with its term.
+/// leader lacks does not run. A pause is asked of the leader, and ends with its term. So is a manual trigger: other nodes,
+/// and a leader that resigns, refuse it.
 ///
 /// # What nobody knows after a leader died
 ///
@@ -60,6 +61,17 @@ use crate::{
 /// last renewal       ▲ decided to here, may start up to ▼
 /// leader 2                       unproven: 3, 4, 5       6 … by the misfire policy
 /// ```
+///
+/// A leader knows nothing of its jobs from before it started. If it takes over from one that had decided less, the
+/// ticks between neither run nor are skipped as unproven: a warning in its log says from when to when.
+///
+/// # Clocks
+///
+/// What is due is decided by the clock of the system that elects, where it has one. Elsewhere, as on Kubernetes, by that
+/// of the leader, and it hands on what it decided: no tick runs twice if clocks differ, but those up to the clock that
+/// is furthest ahead do not run again. What a leader left that is later than the clock of the next node by more than
+/// 5 min is not taken over: that node does not lead, and its health says so
+/// ([`Problem::Obstructed`](crate::Problem::Obstructed)).
 ///
 /// An elector that keeps no handovers says nothing of it: then every tick between the start of a node and its
 /// takeover is unproven to it, unless it decided the tick itself.

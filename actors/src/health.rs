@@ -230,9 +230,10 @@ pub enum Problem {
         /// When it was asked.
         since: DateTime<Utc>,
     },
-    /// Somebody else holds in the store what this node needs, and is not ended, or not yet.
+    /// Somebody else holds in the store what this node needs, and is not ended, or not yet; or has left there what
+    /// this node does not take over.
     Obstructed {
-        /// What is held, and by whom.
+        /// What is held or was left, and by whom.
         reason: String,
         /// What would help.
         cure: String,

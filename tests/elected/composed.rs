@@ -7,9 +7,12 @@ use std::{
 };
 
 use callsheet::{
-    Callsheet, FireTime, Job, StartError,
+    Callsheet, FireTime, Job, JobName, LockKey, Overlap, StartError,
     backend::{Composed, Local},
-    port::{Backend, Capabilities, ElectionOf, RecordKind, Records, Role, SystemClock},
+    port::{
+        Authority, Backend, Campaign, Capabilities, Declaration, ElectionOf, Enrolment, RecordKind, Records,
+        Role, ScheduleIdentity, SystemClock,
+    },
     schedule::every,
     testkit::MemoryRecords,
 };
@@ -116,4 +119,34 @@ async fn claims_in_the_memory_of_a_process_are_refused() {
     };
 
     assert!(faults.to_string().contains("composed: claims"), "{faults}");
+}
+
+#[tokio::test]
+async fn a_campaign_takes_back_nothing_that_a_job_of_any_node_declares() {
+    let (elects, keeps) = (store(), store());
+    let [backend, other] = [composed(&elects, &keeps), composed(&elects, &keeps)];
+    let (locker, other) = (backend.locker(), other.locker());
+    locker.open().await.expect("a session");
+    other.open().await.expect("a session");
+    let term = match backend.elector().campaign(secs(1)).await.expect("an answer") {
+        Campaign::Won(grant) => grant.term,
+        lost @ Campaign::Lost { .. } => panic!("{lost:?}"),
+    };
+    let key = LockKey::new("shared").expect("a good key");
+    let of = |name: &str, authority| {
+        let schedule = ScheduleIdentity::of_text("every minute");
+        let mut job = Enrolment::new(JobName::new(name).expect("a good name"), schedule, authority);
+        job.key = key.clone();
+        job
+    };
+    let both = [of("of-any", Authority::Any), of("of-leader", Authority::Term(term))];
+    locker.enrol(&both).await.expect("an answer");
+    backend.elector().resign(term).await.expect("an answer");
+
+    backend.elector().campaign(secs(1)).await.expect("an answer");
+
+    let asked =
+        Declaration { job: JobName::new("new").expect("a good name"), key, overlap: Overlap::Queue(2) };
+    let conflicts = other.conflicts(&[asked]).await.expect("an answer");
+    assert!(conflicts[0].is_some(), "a job of the first node still declares it");
 }

@@ -6,20 +6,205 @@ mod client;
 
 use std::sync::Arc;
 
+use std::time::Duration;
+
 use callsheet::{
+    JobName, Term,
     backend::Elected,
-    port::{Backend, Campaign, Clock, Election, ElectionOf, Elector, Handover, LeaderSaid, Renewal},
+    port::{
+        Authority, Backend, Campaign, Clock, ElectError, Election, ElectionOf, Elector, Enrolled, Enrolment,
+        Handover, Handovers, Inquiry, LeaderSaid, LeaderView, Locker, Observation, Proof, Renewal,
+        ScheduleIdentity, Session,
+    },
     testkit::{
         MemoryRecords, VirtualClock,
         conformance::{self, Cluster},
     },
 };
 use callsheet_actors::adapter::RecordsBackend;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::{FutureExt, future::BoxFuture};
+use tokio::sync::Notify;
 
 use self::client::Client;
 use crate::{START, secs};
+
+/// An election of which something is changed.
+struct Odd {
+    inner: ElectionOf,
+    of: Arc<Changed>,
+}
+
+struct Changed {
+    inner: Arc<dyn Elector>,
+    /// Its terms have no lease.
+    leaseless: bool,
+    /// What is left in the first term waits for this, and is refused then.
+    gate: Option<Notify>,
+}
+
+impl Odd {
+    fn over(
+        store: &MemoryRecords,
+        clock: &VirtualClock,
+        leaseless: bool,
+        gate: Option<Notify>,
+    ) -> (Self, Arc<Changed>) {
+        let inner = ElectionOf::new(RecordsBackend::new(Arc::new(store.clone()), "elected", secs(5)));
+        inner.set_clock(Arc::new(clock.another()));
+        let of = Arc::new(Changed { inner: inner.elector(), leaseless, gate });
+        (Self { inner, of: of.clone() }, of)
+    }
+}
+
+impl Election for Odd {
+    fn name(&self) -> &'static str {
+        "odd"
+    }
+
+    fn scope(&self) -> Arc<str> {
+        self.inner.scope()
+    }
+
+    fn elector(&self) -> Arc<dyn Elector> {
+        Arc::new(OddElector(self.of.clone()))
+    }
+
+    fn session(&self) -> Option<Arc<dyn Locker>> {
+        self.inner.session()
+    }
+
+    fn lease(&self) -> Duration {
+        self.inner.lease()
+    }
+}
+
+struct OddElector(Arc<Changed>);
+
+impl Elector for OddElector {
+    fn campaign(&self, patience: Duration) -> BoxFuture<'_, Result<Campaign, ElectError>> {
+        async move {
+            let mut answer = self.0.inner.campaign(patience).await?;
+            if let Campaign::Won(grant) = &mut answer {
+                grant.lease = grant.lease.filter(|_| !self.0.leaseless);
+            }
+            Ok(answer)
+        }
+        .boxed()
+    }
+
+    fn observe(&self, stands: bool) -> BoxFuture<'_, Result<Observation, ElectError>> {
+        self.0.inner.observe(stands)
+    }
+
+    fn renew(&self, term: Term) -> BoxFuture<'_, Result<Renewal, ElectError>> {
+        self.0.inner.renew(term)
+    }
+
+    fn resign(&self, term: Term) -> BoxFuture<'_, Result<(), ElectError>> {
+        self.0.inner.resign(term)
+    }
+
+    fn handovers(&self) -> Option<&dyn Handovers> {
+        Some(self)
+    }
+}
+
+impl Handovers for OddElector {
+    fn newest(&self) -> BoxFuture<'_, Result<Option<Handover>, ElectError>> {
+        self.0.inner.handovers().expect("it keeps them").newest()
+    }
+
+    fn leave<'a>(&'a self, term: Term, handover: &'a Handover) -> BoxFuture<'a, Result<Renewal, ElectError>> {
+        async move {
+            let left = self.0.inner.handovers().expect("it keeps them").leave(term, handover).await?;
+            match &self.0.gate {
+                // The first word of a term is not held.
+                Some(gate) if term == Term(1) && handover.said.mark > 0 => {
+                    gate.notified().await;
+                    Ok(Renewal::Deposed)
+                }
+                Some(_) | None => Ok(left),
+            }
+        }
+        .boxed()
+    }
+}
+
+/// A node that leads, and its term and session.
+async fn lead(backend: &Elected) -> (Term, Session) {
+    let session = backend.locker().open().await.expect("a session");
+    match backend.elector().campaign(secs(1)).await.expect("an answer") {
+        Campaign::Won(grant) => (grant.term, session),
+        lost @ Campaign::Lost { .. } => panic!("{lost:?}"),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_term_without_a_lease_leaves_only_a_few_seconds_unproven_and_each_proof_more() {
+    let clock = clock();
+    let store = MemoryRecords::new(Arc::new(clock.clone()));
+    let (election, odd) = Odd::over(&store, &clock, true, None);
+    let backend = Elected::new(election);
+    backend.set_clock(Arc::new(clock.another()));
+    let starts_to = async || {
+        let newest = odd.inner.handovers().expect("it keeps them").newest().await.expect("an answer");
+        newest.and_then(|left| left.starts_to).expect("it may start something") - clock.now()
+    };
+
+    let (term, _) = lead(&backend).await;
+
+    assert_eq!(starts_to().await, TimeDelta::seconds(10), "two leases");
+    tokio::time::sleep(secs(4)).await;
+    let proof = Proof { term: Some(term), overdue_since: None, all_decided: true };
+    backend.locker().prove(proof).await.expect("it leads");
+    assert_eq!(starts_to().await, TimeDelta::seconds(10));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_said_late_of_a_term_that_is_over_does_not_end_the_one_after_it() {
+    let clock = clock();
+    let store = MemoryRecords::new(Arc::new(clock.clone()));
+    let (election, odd) = Odd::over(&store, &clock, false, Some(Notify::new()));
+    let backend = Elected::new(election);
+    backend.set_clock(Arc::new(clock.another()));
+    let (first, session) = lead(&backend).await;
+    let locker = backend.locker();
+    let late = locker.clone();
+    let late = tokio::spawn(async move {
+        late.prove(Proof { term: Some(first), overdue_since: None, all_decided: true }).await
+    });
+    tokio::time::sleep(secs(1)).await;
+
+    locker.discard(session, "the test says so");
+    let (_, session) = lead(&backend).await;
+    odd.gate.as_ref().expect("there is one").notify_one();
+    let late = late.await.expect("it did not panic");
+
+    assert!(late.is_err(), "that term is over: {late:?}");
+    assert!(locker.trusts(session), "the new one goes on");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_leader_hears_of_no_job_that_it_lacks_and_claims_by_its_term_alone() {
+    let clock = clock();
+    let store = MemoryRecords::new(Arc::new(clock.clone()));
+    let (election, _) = Odd::over(&store, &clock, false, None);
+    let backend = Elected::new(election);
+    backend.set_clock(Arc::new(clock.another()));
+    lead(&backend).await;
+    let locker = backend.locker();
+    let (job, schedule) =
+        (JobName::new("job").expect("a good name"), ScheduleIdentity::of_text("every minute"));
+
+    // Its engine does not know yet that it leads.
+    let asked = Inquiry { job: job.clone(), schedule };
+    assert_eq!(locker.inquire(&[asked]).await.expect("an answer"), [LeaderView::Scheduled]);
+    let of = |authority| Enrolment::new(job.clone(), schedule, authority);
+    for authority in [Authority::Leaderless, Authority::Any] {
+        assert_eq!(locker.enrol(&[of(authority)]).await.expect("an answer"), [Enrolled::HasLeader]);
+    }
+}
 
 fn clock() -> VirtualClock {
     VirtualClock::starting_at(START.parse().expect("an instant"))

@@ -10,7 +10,10 @@ mod hand_overs;
 mod refusals;
 mod walk;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use callsheet::{EventKind, Job, SkipReason, schedule::every, testkit::Rig};
 use chrono::{DateTime, Utc};
@@ -38,6 +41,8 @@ fn second(instant: DateTime<Utc>) -> i64 {
 struct Ticks {
     started: BTreeMap<i64, usize>,
     skipped: BTreeMap<i64, SkipReason>,
+    /// The session ended when they were claimed, and before they started.
+    lost: BTreeSet<i64>,
 }
 
 impl Ticks {
@@ -47,6 +52,9 @@ impl Ticks {
             match recorded.event.kind {
                 EventKind::RunStarted { job, fire_time: Some(tick), .. } if job.as_str() == name => {
                     *ticks.started.entry(second(tick.instant())).or_default() += 1;
+                }
+                EventKind::RunLost { job, fire_time: Some(tick), .. } if job.as_str() == name => {
+                    ticks.lost.insert(second(tick.instant()));
                 }
                 EventKind::TickSkipped { job, fire_time, reason, count, .. } if job.as_str() == name => {
                     let newest = second(fire_time.instant());
@@ -62,7 +70,11 @@ impl Ticks {
 
     /// The seconds of the ticks up to and including one of which nothing is known.
     fn missing(&self, period: i64, last: i64) -> Vec<i64> {
-        let known = |second: &i64| self.started.contains_key(second) || self.skipped.contains_key(second);
+        let known = |second: &i64| {
+            self.started.contains_key(second)
+                || self.skipped.contains_key(second)
+                || self.lost.contains(second)
+        };
         (1..=last / period).map(|nth| nth * period).filter(|second| !known(second)).collect()
     }
 

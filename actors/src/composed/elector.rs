@@ -10,9 +10,6 @@ use crate::{
     port::{Campaign, ElectError, Elector, Observation, Renewal},
 };
 
-/// The most keys that are retracted in one call.
-const RETRACT_PAGE: usize = 1_000;
-
 pub(super) struct ComposedElector {
     pub(super) shared: Arc<Shared>,
 }
@@ -23,7 +20,6 @@ impl Elector for ComposedElector {
             if self.shared.state().open.is_none() {
                 return Err(ElectError::Unavailable { reason: "there is no session".to_owned() });
             }
-            self.shared.retract_declared().await?;
             let answer = self.shared.elector.campaign(patience).await?;
             Ok(match answer {
                 Campaign::Won(grant) => {
@@ -61,21 +57,5 @@ impl Shared {
     /// A node of the election, as everybody else knows it, if that is another id.
     fn known_as(&self, leader: NodeId) -> NodeId {
         self.ids.filter(|(elected, _)| *elected == leader).map_or(leader, |(_, known)| known)
-    }
-
-    /// What was declared in a term that is over is declared no more.
-    async fn retract_declared(&self) -> Result<(), ElectError> {
-        loop {
-            let page: Vec<_> = self.state().declared.iter().take(RETRACT_PAGE).cloned().collect();
-            if page.is_empty() {
-                return Ok(());
-            }
-            let retracted = self.locker.retract(&page).await;
-            retracted.map_err(|error| ElectError::Unavailable { reason: error.to_string() })?;
-            let mut state = self.state();
-            for key in &page {
-                state.declared.remove(key);
-            }
-        }
     }
 }

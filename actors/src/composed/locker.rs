@@ -39,10 +39,7 @@ impl Locker for ComposedLocker {
                 None => None,
             };
             let session = self.claims().open().await?;
-            let mut state = self.shared.state();
-            state.open = Some((session, inner));
-            // They ended with the session before.
-            state.declared.clear();
+            self.shared.state().open = Some((session, inner));
             Ok(session)
         }
         .boxed()
@@ -107,8 +104,8 @@ impl Locker for ComposedLocker {
 
     fn enrol<'a>(&'a self, jobs: &'a [Enrolment]) -> BoxFuture<'a, Result<Vec<Enrolled>, LockError>> {
         async move {
-            let led = jobs.iter().filter(|job| job.authority.term().is_some()).map(|job| job.key.clone());
-            self.shared.state().declared.extend(led);
+            // What it declares so ends with the session, or when the engine lets go of the jobs: it knows which others
+            // of the node have the key.
             let of_any = |job: &Enrolment| Enrolment { authority: of_any(job.authority), ..job.clone() };
             let jobs: Vec<_> = jobs.iter().map(of_any).collect();
             self.claims().enrol(&jobs).await

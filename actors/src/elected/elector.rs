@@ -2,20 +2,23 @@
 
 use std::{sync::Arc, time::Duration};
 
-use chrono::DateTime;
+use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::{FutureExt, future::BoxFuture};
 use tokio::time::Instant;
 
 use super::{
     leading::{Before, Lead, Leading, Resigning, starts_to, trusted_until},
-    shared::{OpenSession, Shared},
+    shared::{OpenSession, Shared, State},
 };
 use crate::{
-    core::due_ticks::DecidedTo,
+    core::{due_ticks::DecidedTo, duration::DurationText},
     name::Term,
     port::{Campaign, ElectError, Elector, Grant, Handover, Observation, Renewal, Session},
 };
 
+/// What leaders left is not taken over if it is so much later than this node's clock: one of the clocks is wrong, and
+/// until then nothing would run. As far as clocks may be off by default where they are measured.
+const AHEAD_MAX: TimeDelta = TimeDelta::minutes(5);
 /// A node that keeps a term until its runs have ended does not stand again before, and looks so often.
 const RESIGNING_LOOK: Duration = Duration::from_secs(1);
 
@@ -74,6 +77,10 @@ impl Shared {
             Campaign::Won(_) => true,
             Campaign::Lost { leader, .. } => leader.is_some(),
         };
+        if let Campaign::Lost { leader: Some(_), .. } = &answer {
+            // Whoever leads says it.
+            self.state().refusal = None;
+        }
         let Campaign::Won(grant) = &answer else { return Ok(answer) };
         self.state().won = Some(grant.term);
         match self.take_over(session, grant, began + grant.waited).await {
@@ -100,22 +107,28 @@ impl Shared {
             None => None,
         };
         let now = self.now();
-        let is_own = former.as_ref().is_some_and(|former| self.state().led == Some(former.term));
-        let before = match (&former, self.handovers()) {
-            (_, None) => Some(Before::unknown(now)),
-            // It knows what it decided.
-            (Some(_), Some(_)) if is_own => None,
-            (former, Some(_)) => former.as_ref().map(Before::of),
-        };
+        let reach = self.reach(lease);
+        self.check_clock(former.as_ref(), now, reach)?;
+        let before = self.before(former.as_ref(), now);
         let known = former.as_ref().map_or_else(nothing_decided, |former| DecidedTo {
             instant: former.decided_to,
             behind: former.behind.clone(),
             is_early: false,
         });
         let said = former.as_ref().map(|former| former.said).unwrap_or_default();
-        let starts_to = starts_to(now, lease);
+        let starts_to = starts_to(now, reach);
         let trusted_until = trusted_until(started, lease);
-        let leading = Leading { term, lease, trusted_until, starts_to, before, known, all_enrolled: false };
+        let leading = Leading {
+            term,
+            lease,
+            trusted_until,
+            starts_to,
+            reach,
+            before: before.clone(),
+            known,
+            granted: None,
+            all_enrolled: false,
+        };
         if let Some(handovers) = self.handovers() {
             let DecidedTo { instant, behind, .. } = leading.known.clone();
             let former_to = former.as_ref().and_then(|former| former.starts_to);
@@ -132,10 +145,58 @@ impl Shared {
         }
         state.ledger.begin_term(term);
         state.lead = Lead::Leads(leading);
-        (state.won, state.led, state.said) = (None, Some(term), said);
+        (state.won, state.led, state.before, state.said) = (None, Some(term), before, said);
         drop(state);
         self.changed.notify_waiters();
         Ok(true)
+    }
+
+    /// What another leader left, as far as this node does not know better. What this node decided in its own terms it
+    /// knows; what was left to it before, it may not have decided in them.
+    fn before(&self, former: Option<&Handover>, now: DateTime<Utc>) -> Option<Arc<Before>> {
+        if self.handovers().is_none() {
+            return Some(Arc::new(Before::unknown(now)));
+        }
+        let former = former?;
+        let state = self.state();
+        if state.led == Some(former.term) {
+            return state.before.clone();
+        }
+        // It has no cursor from then, so that nobody decides those.
+        if let Some(began_at) = state.began_at.filter(|began_at| former.decided_to < *began_at) {
+            tracing::warn!(
+                target: "callsheet", scope = %self.election.scope(), from = %former.decided_to, to = %began_at,
+                "what became of ticks between these instants is not known: no leader has said so, and this node was \
+                 not there"
+            );
+        }
+        Some(Arc::new(Before::of(former)))
+    }
+
+    /// Nothing runs before what is decided. So a leader whose clock was ahead would silence all that follow.
+    /// What can be wrong with a handover is told in [`obstacles`](crate::port::Locker::obstacles) as well.
+    pub(super) fn check_clock(
+        &self,
+        left: Option<&Handover>,
+        now: DateTime<Utc>,
+        reach: Option<Duration>,
+    ) -> Result<(), ElectError> {
+        let reach = reach.and_then(|reach| TimeDelta::from_std(reach).ok()).unwrap_or_else(TimeDelta::zero);
+        let starts_to = left.and_then(|left| left.starts_to?.checked_sub_signed(reach));
+        let latest = starts_to.max(left.map(|left| left.decided_to));
+        let mut state = self.state();
+        let Some(latest) = latest.filter(|latest| *latest - now > AHEAD_MAX) else {
+            state.refusal = None;
+            return Ok(());
+        };
+        let ahead = DurationText(AHEAD_MAX.to_std().unwrap_or_default());
+        let reason = format!(
+            "a leader says that ticks are decided up to {latest}, which is later than this node's clock by more than \
+             {ahead}: one of the clocks is or was wrong, and nothing is due before"
+        );
+        let since = state.refusal.take().map_or_else(Instant::now, |(_, since)| since);
+        state.refusal = Some((reason.clone(), since));
+        Err(ElectError::Unavailable { reason })
     }
 
     /// A term that is of no use.
@@ -150,8 +211,9 @@ impl Shared {
         let now = self.now();
         {
             let mut state = self.state();
-            let Some(leading) = state.lead.leads(term) else { return Ok(()) };
-            let handover = leading.last_handover(now, &state.ticks, state.said);
+            let State { lead, ticks, said, .. } = &mut *state;
+            let Some(leading) = lead.leads_mut(term) else { return Ok(()) };
+            let handover = leading.last_handover(now, ticks, *said);
             let (lease, trusted_until) = (leading.lease, leading.trusted_until);
             state.ledger.end_term(term);
             state.ticks.clear();

@@ -1,5 +1,7 @@
 //! What a node knows while it leads: decided here, without I/O.
 
+use std::{sync::Arc, time::Duration};
+
 use chrono::{DateTime, TimeDelta, Utc};
 use foldhash::HashMap;
 use tokio::time::Instant;
@@ -31,10 +33,14 @@ pub(super) struct Leading {
     pub(super) trusted_until: Option<Instant>,
     /// No tick after this instant is granted.
     pub(super) starts_to: DateTime<Utc>,
-    /// What another leader left; `None`: nothing that matters.
-    pub(super) before: Option<Before>,
-    /// What is known to be decided until all jobs are enrolled.
+    /// So far beyond a renewal ticks are granted; `None`: for ever.
+    pub(super) reach: Option<Duration>,
+    /// What another leader left; `None`: nothing.
+    pub(super) before: Option<Arc<Before>>,
+    /// What is known to be decided until all jobs are enrolled. What is said later is never earlier.
     pub(super) known: DecidedTo,
+    /// The newest tick that was granted in the term.
+    pub(super) granted: Option<DateTime<Utc>>,
     /// Every job of this node is enrolled under the term.
     pub(super) all_enrolled: bool,
 }
@@ -47,7 +53,8 @@ pub(super) struct Resigning {
     pub(super) handover: Handover,
 }
 
-/// What another leader left.
+/// What another leader left. It counts until again another one leaves something: a node that wins twice in a row may
+/// have enrolled, and decided, a part of its jobs only.
 #[derive(Debug)]
 pub(super) struct Before {
     /// `None`: it is not known.
@@ -120,41 +127,68 @@ impl Lead {
 }
 
 impl Leading {
-    /// What the next leader is to know if this one dies, and up to when ticks are granted once that is stored.
+    /// What the next leader is to know if this one dies, and up to when ticks are granted once that is stored. Until
+    /// then none is granted beyond it: after the clock was set back it is earlier than before.
     pub(super) fn handover(
-        &self,
+        &mut self,
         now: DateTime<Utc>,
         ticks: &DueTicks,
         said: LeaderSaid,
     ) -> (Handover, DateTime<Utc>) {
-        let granted_to = starts_to(now, self.lease).max(self.starts_to);
-        // A leader before may have started more.
-        let former = self.before.as_ref().and_then(|before| before.starts_to);
+        let granted_to = starts_to(now, self.reach);
+        self.starts_to = self.starts_to.min(granted_to);
         let DecidedTo { instant, behind, .. } = self.decided_to(now, ticks);
-        let starts_to = former.max(Some(granted_to));
+        // A leader before may have started more, and so may this one before its clock was set back.
+        let starts_to = [self.former_starts_to(), self.granted, Some(self.known.instant), Some(granted_to)];
+        let starts_to = starts_to.into_iter().flatten().max();
         let handover = Handover { term: self.term, decided_to: instant, behind, starts_to, said };
         (handover, granted_to)
     }
 
     /// What the next leader is to know when this one starts nothing more.
-    pub(super) fn last_handover(&self, now: DateTime<Utc>, ticks: &DueTicks, said: LeaderSaid) -> Handover {
-        let decided = self.decided_to(now, ticks);
-        let is_exact = self.all_enrolled && !decided.is_early;
+    pub(super) fn last_handover(
+        &mut self,
+        now: DateTime<Utc>,
+        ticks: &DueTicks,
+        said: LeaderSaid,
+    ) -> Handover {
+        let is_exact = self.all_enrolled && !self.decided_to(now, ticks).is_early;
         let (handover, _) = self.handover(now, ticks, said);
-        let starts_to = if is_exact { None } else { handover.starts_to };
+        if !is_exact {
+            return handover;
+        }
+        // What a leader before may have started, and nobody has decided.
+        let is_open = |to: &DateTime<Utc>| {
+            *to > handover.decided_to || handover.behind.iter().any(|(_, tick)| tick <= to)
+        };
+        let starts_to = self.former_starts_to().filter(is_open).max(self.granted_beyond(handover.decided_to));
         Handover { starts_to, ..handover }
     }
 
-    fn decided_to(&self, now: DateTime<Utc>, ticks: &DueTicks) -> DecidedTo {
-        if self.all_enrolled { ticks.decided_to(now) } else { self.known.clone() }
+    /// The newest tick that was granted, if it is later than what is decided: the clock was set back.
+    fn granted_beyond(&self, decided_to: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        self.granted.filter(|granted| *granted > decided_to)
+    }
+
+    fn former_starts_to(&self) -> Option<DateTime<Utc>> {
+        self.before.as_ref().and_then(|before| before.starts_to)
+    }
+
+    /// It never goes back, whatever the clocks say: a leader before may have decided more by a clock that is ahead.
+    fn decided_to(&mut self, now: DateTime<Utc>, ticks: &DueTicks) -> DecidedTo {
+        if !self.all_enrolled {
+            return self.known.clone();
+        }
+        let decided = ticks.decided_to(now.max(self.known.instant));
+        self.known.instant = self.known.instant.max(decided.instant);
+        decided
     }
 }
 
-/// Up to when a term that is renewed now may start ticks, by the wall clock.
-pub(super) fn starts_to(now: DateTime<Utc>, lease: Option<Lease>) -> DateTime<Utc> {
-    let trust = lease.map(|Lease { duration, margin }| duration.saturating_sub(margin));
-    let trust = trust.and_then(|trust| TimeDelta::from_std(trust).ok());
-    trust.and_then(|trust| now.checked_add_signed(trust)).unwrap_or(DateTime::<Utc>::MAX_UTC)
+/// Up to when a term that is renewed now may start ticks.
+pub(super) fn starts_to(now: DateTime<Utc>, reach: Option<Duration>) -> DateTime<Utc> {
+    let reach = reach.and_then(|reach| TimeDelta::from_std(reach).ok());
+    reach.and_then(|reach| now.checked_add_signed(reach)).unwrap_or(DateTime::<Utc>::MAX_UTC)
 }
 
 /// Up to when a term that was asked for, or renewed, then is trusted; `None`: for ever.

@@ -2,20 +2,24 @@
 
 use std::{sync::Arc, time::Duration};
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::{
     FutureExt,
     future::{BoxFuture, ready},
 };
 use tokio::time::Instant;
 
-use super::shared::{Shared, State};
+use super::{
+    leading::Lead,
+    shared::{Shared, State},
+};
 use crate::{
     name::{JobName, RunId, Term},
     port::{
         Advanced, Authority, ClaimRequest, ClosedRuns, Completed, Completion, CursorAdvance, Decided,
         Enrolled, EnrolledSchedule, Enrolment, Forgotten, Inquiry, LeaderSaid, LeaderView, LockError, Locker,
-        Notification, OtherZoneData, Pause, PendingRetryOfJob, Proof, Proved, Renewal, Session, Verdict,
+        Notification, Obstacle, OtherZoneData, Pause, PendingRetryOfJob, Proof, Proved, Renewal, Session,
+        Verdict,
     },
 };
 
@@ -53,6 +57,20 @@ impl Locker for ElectedLocker {
         self.shared.lose(session, reason);
     }
 
+    fn clock_ahead(&self) -> TimeDelta {
+        self.shared.clock_ahead()
+    }
+
+    fn obstacles(&self) -> Vec<Obstacle> {
+        let refusal = self.shared.state().refusal.clone();
+        let obstacle = |(reason, since): (String, Instant)| Obstacle {
+            reason,
+            cure: AHEAD_CURE.to_owned(),
+            held_for: since.elapsed(),
+        };
+        refusal.map(obstacle).into_iter().collect()
+    }
+
     fn round_trip(&self) -> Option<Duration> {
         self.shared.opener.as_ref()?.round_trip()
     }
@@ -65,6 +83,9 @@ impl Locker for ElectedLocker {
         let on_unproven = self.shared.on_unproven;
         self.call(|state, session, now| {
             let enrol = |job: &Enrolment| {
+                if job.authority.term().is_none() {
+                    return Enrolled::HasLeader;
+                }
                 let mut enrolled = state.ledger.enrol(now, session, job);
                 let Enrolled::Done { cursor, stored } = &mut enrolled else { return enrolled };
                 let Some(leading) = job.authority.term().and_then(|term| state.lead.leads(term)) else {
@@ -95,9 +116,8 @@ impl Locker for ElectedLocker {
     fn inquire<'a>(&'a self, jobs: &'a [Inquiry]) -> BoxFuture<'a, Result<Vec<LeaderView>, LockError>> {
         self.call(|state, _, _| {
             // Another node runs all that it has; what that is, only itself knows.
-            let elsewhere = if state.has_leader { LeaderView::Scheduled } else { LeaderView::NoLeader };
-            let leads = state.lead.is_leading();
-            jobs.iter().map(|job| if leads { state.ledger.standing(job) } else { elsewhere }).collect()
+            let has_leader = state.has_leader || state.lead.is_leading();
+            vec![if has_leader { LeaderView::Scheduled } else { LeaderView::NoLeader }; jobs.len()]
         })
     }
 
@@ -170,6 +190,9 @@ impl Locker for ElectedLocker {
     ) -> BoxFuture<'a, Result<Vec<Advanced>, LockError>> {
         self.call(|state, session, now| {
             let advance = |asked: &CursorAdvance| {
+                if asked.authority.term().is_none() {
+                    return Advanced::HasLeader;
+                }
                 let advanced = state.ledger.advance(session, asked, now);
                 if advanced == Advanced::Done {
                     state.follow_cursor(&asked.job);
@@ -200,27 +223,48 @@ impl Locker for ElectedLocker {
 const NOT_PAUSED: &str = "this node does not lead, and a pause is kept in the memory of the leader; ask the leader, or use \
                           a backend that keeps pauses";
 
+/// What helps where [`Obstacle::reason`] says that a leader was ahead.
+const AHEAD_CURE: &str = "synchronise the clocks of all nodes, and wait until that instant; or stop all nodes, and remove what leaders \
+                          left from the system that elects: ticks up to then may run twice";
+
 impl State {
     fn claim(&mut self, session: Session, now: DateTime<Utc>, request: &ClaimRequest) -> Verdict {
-        if let Some(tick) = &request.tick
-            && let Authority::Term(term) = tick.authority
-            && let Some(leading) = self.lead.leads(term)
+        if !request.recheck
+            && let Some(refused) = self.refuse_claim(request)
         {
-            if leading.trusted_until.is_some_and(|until| until <= Instant::now()) {
-                return Verdict::Deposed { term };
-            }
-            if tick.fire_time.instant() > leading.starts_to {
-                return Verdict::NotYet { wait: NEXT_RENEWAL };
-            }
+            return refused;
         }
         let verdict = self.ledger.claim(now, session, request);
-        if request.tick.is_some()
+        if let Some(tick) = &request.tick
             && matches!(verdict, Verdict::Granted { .. })
-            && let Some(cursor) = self.ledger.decided_to(&request.job)
         {
-            self.ticks.started(&request.job, cursor);
+            if let Some(leading) = tick.authority.term().and_then(|term| self.lead.leads_mut(term)) {
+                leading.granted = leading.granted.max(Some(tick.fire_time.instant()));
+            }
+            if let Some(cursor) = self.ledger.decided_to(&request.job) {
+                self.ticks.started(&request.job, cursor);
+            }
         }
         verdict
+    }
+
+    /// Only who leads claims: of what another node claims the leader knows nothing.
+    fn refuse_claim(&self, request: &ClaimRequest) -> Option<Verdict> {
+        let is_over = |until: Option<Instant>| until.is_some_and(|until| until <= Instant::now());
+        match (request.tick.as_ref().map(|tick| (tick, tick.authority)), &self.lead) {
+            (Some((tick, Authority::Term(term))), Lead::Leads(leading)) if leading.term == term => {
+                if is_over(leading.trusted_until) {
+                    return Some(Verdict::Deposed { term });
+                }
+                let is_beyond = tick.fire_time.instant() > leading.starts_to;
+                is_beyond.then_some(Verdict::NotYet { wait: NEXT_RENEWAL })
+            }
+            // The ledger knows the terms.
+            (Some((_, Authority::Term(_))), Lead::Leads(_) | Lead::Resigning(_) | Lead::No) => None,
+            (Some((_, Authority::Any | Authority::Leaderless)), _) => Some(Verdict::HasLeader),
+            (None, Lead::Leads(leading)) => is_over(leading.trusted_until).then_some(Verdict::HasLeader),
+            (None, Lead::Resigning(_) | Lead::No) => Some(Verdict::HasLeader),
+        }
     }
 
     /// The cursor of a job moved.

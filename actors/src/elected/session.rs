@@ -5,14 +5,21 @@ use std::{
     time::Duration,
 };
 
-use futures_util::future::{Either, pending, select};
-use tokio::time::{Instant, sleep_until};
+use futures_util::{
+    FutureExt,
+    future::{BoxFuture, Either, pending, select},
+};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use super::{
     leading::{Lead, Resigning},
     shared::{OpenSession, Shared},
 };
-use crate::port::{LockError, Session};
+use crate::{
+    CALL_DEADLINE,
+    name::Term,
+    port::{LockError, Session},
+};
 
 /// A term that is kept for its runs is extended so often in its lease.
 const RENEWALS: u32 = 4;
@@ -23,8 +30,12 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 enum Next {
     /// It is over.
     Lost(String),
+    /// Nobody trusts the lead any more.
+    Distrusted,
     /// The runs have ended for which the term was kept.
     Release,
+    /// The term that is kept for runs is to be extended.
+    Renew(Term),
     /// It waits until something changes, or this instant.
     Wait(Option<Instant>),
 }
@@ -37,6 +48,8 @@ impl Shared {
             state.end_session();
         }
         self.changed.notify_waiters();
+        let now = self.now();
+        self.state().began_at.get_or_insert(now);
         self.election.reach().await?;
         let inner = match &self.opener {
             Some(opener) => Some(opener.open().await?),
@@ -62,63 +75,83 @@ impl Shared {
             let mut changed = pin!(self.changed.notified());
             // Before the look: what comes in between wakes it.
             changed.as_mut().enable();
-            let until = match self.next(session, &mut renew_at) {
+            let waits: BoxFuture<'_, ()> = match self.next(session, &mut renew_at) {
                 Next::Lost(reason) => return reason,
-                Next::Release => {
-                    // What fails lapses.
-                    let _ = self.release().await;
+                Next::Distrusted => {
+                    self.lose(session, "the lead was not extended in time");
                     continue;
                 }
-                Next::Wait(until) => until,
-            };
-            let slept = async {
-                match until {
-                    Some(until) => sleep_until(until).await,
-                    None => pending().await,
+                // What fails lapses, or is asked again after a pause, for as long as there is trust.
+                Next::Release => self.while_trusted(session, self.release().map(drop)).boxed(),
+                Next::Renew(term) => {
+                    renew_at = None;
+                    self.while_trusted(session, self.renew(term).map(drop)).boxed()
                 }
+                Next::Wait(until) => async move {
+                    match until {
+                        Some(until) => {
+                            let _ = select(changed, pin!(sleep_until(until))).await;
+                        }
+                        None => changed.await,
+                    }
+                }
+                .boxed(),
             };
-            match select(&mut inner_lost, select(changed, pin!(slept))).await {
-                Either::Left((reason, _)) => self.lose(session, &reason),
-                Either::Right((Either::Left(_), _)) => {}
-                Either::Right((Either::Right(_), _)) => self.on_time(session, &mut renew_at).await,
+            if let Either::Left((reason, _)) = select(&mut inner_lost, waits).await {
+                self.lose(session, &reason);
             }
         }
     }
 
+    /// Waits for a call, but neither longer than a call may take, nor than the lead is trusted, nor than the session
+    /// lives.
+    async fn while_trusted(&self, session: Session, call: impl Future<Output = ()> + Send) {
+        let over = async {
+            loop {
+                let mut changed = pin!(self.changed.notified());
+                changed.as_mut().enable();
+                let (open, trusted_until) = {
+                    let state = self.state();
+                    (state.session, state.lead.trusted_until())
+                };
+                if open.is_none_or(|open| open.session != session)
+                    || trusted_until.is_some_and(|until| until <= Instant::now())
+                {
+                    return;
+                }
+                match trusted_until {
+                    Some(until) => {
+                        let _ = select(changed, pin!(sleep_until(until))).await;
+                    }
+                    None => changed.await,
+                }
+            }
+        };
+        // What comes of it is looked at anew.
+        let _ = select(pin!(timeout(CALL_DEADLINE, call)), pin!(over)).await;
+    }
+
     fn next(&self, session: Session, renew_at: &mut Option<Instant>) -> Next {
+        let now = Instant::now();
         let state = self.state();
         if state.session.is_none_or(|open| open.session != session) {
             return Next::Lost(state.lost.clone());
+        }
+        if state.lead.trusted_until().is_some_and(|until| until <= now) {
+            return Next::Distrusted;
         }
         match &state.lead {
             Lead::No => Next::Wait(None),
             Lead::Leads(leading) => Next::Wait(leading.trusted_until),
             Lead::Resigning(_) if !state.has_runs() => Next::Release,
-            Lead::Resigning(Resigning { lease, trusted_until, .. }) => {
+            Lead::Resigning(Resigning { term, lease, trusted_until, .. }) => {
                 let pause = lease.map_or(LOOK_EVERY, |lease| lease.duration / RENEWALS);
-                let renew_at = *renew_at.get_or_insert_with(|| Instant::now() + pause);
+                let renew_at = *renew_at.get_or_insert_with(|| now + pause);
+                if renew_at <= now {
+                    return Next::Renew(*term);
+                }
                 Next::Wait(Some(trusted_until.map_or(renew_at, |until| until.min(renew_at))))
             }
-        }
-    }
-
-    /// The trust is over, or the term is to be extended.
-    async fn on_time(&self, session: Session, renew_at: &mut Option<Instant>) {
-        let (trusted_until, resigning) = {
-            let state = self.state();
-            let resigning = match &state.lead {
-                Lead::Resigning(resigning) => Some(resigning.term),
-                Lead::Leads(_) | Lead::No => None,
-            };
-            (state.lead.trusted_until(), resigning)
-        };
-        if trusted_until.is_some_and(|until| until <= Instant::now()) {
-            return self.lose(session, "the lead was not extended in time");
-        }
-        if let Some(term) = resigning {
-            *renew_at = None;
-            // Again after a pause, for as long as there is trust.
-            let _ = self.renew(term).await;
         }
     }
 

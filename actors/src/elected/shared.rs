@@ -1,22 +1,29 @@
 //! What the elector and the locker of a node share.
 
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::{
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    time::Duration,
+};
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use tokio::{sync::Notify, time::Instant};
 
 use super::{
     OnUnproven,
-    leading::{Lead, trusted_until},
+    leading::{Before, Lead, Leading, Resigning, trusted_until},
 };
 use crate::{
     core::{due_ticks::DueTicks, ledger::Ledger},
     name::Term,
     port::{
-        Clock, ElectError, Election, Elector, Handovers, LeaderSaid, LockError, Locker, Renewal, Session,
-        SystemClock,
+        Clock, ElectError, Election, Elector, Handovers, LeaderSaid, Lease, LockError, Locker, Renewal,
+        Session, SystemClock,
     },
 };
+
+/// A term without a lease grants ticks so many leases of its system beyond a renewal: it is renewed with each proof,
+/// which comes within one.
+const LEASES_WITHOUT: u32 = 2;
 
 pub(super) struct Shared {
     pub(super) election: Arc<dyn Election>,
@@ -47,6 +54,12 @@ pub(super) struct State {
     pub(super) won: Option<Term>,
     /// The last term in which this node led: what it decided in it, it knows.
     pub(super) led: Option<Term>,
+    /// What another leader left before that.
+    pub(super) before: Option<Arc<Before>>,
+    /// Why this node does not take over what leaders left, and since when.
+    pub(super) refusal: Option<(String, Instant)>,
+    /// Since when this node has looked at its jobs, by the clock of the system that elects.
+    pub(super) began_at: Option<DateTime<Utc>>,
     /// What leaders said last, as far as this node knows.
     pub(super) said: LeaderSaid,
     /// Somebody is known to lead.
@@ -80,8 +93,23 @@ impl Shared {
         let _ = self.clock.set(clock);
     }
 
+    /// What the clock of the system that elects reads, if it was measured; that of the node otherwise.
     pub(super) fn now(&self) -> DateTime<Utc> {
-        self.clock.get_or_init(|| Arc::new(SystemClock::default())).now()
+        let now = self.clock.get_or_init(|| Arc::new(SystemClock::default())).now();
+        now.checked_sub_signed(self.clock_ahead()).unwrap_or(now)
+    }
+
+    /// How much the clock of this node is ahead of that of the system that elects.
+    pub(super) fn clock_ahead(&self) -> TimeDelta {
+        self.opener.as_ref().map_or_else(TimeDelta::zero, |opener| opener.clock_ahead())
+    }
+
+    /// How far beyond a renewal ticks are granted; `None`: for ever, as nobody is told.
+    pub(super) fn reach(&self, lease: Option<Lease>) -> Option<Duration> {
+        match lease {
+            Some(Lease { duration, margin }) => Some(duration.saturating_sub(margin)),
+            None => self.handovers().map(|_| self.election.lease().saturating_mul(LEASES_WITHOUT)),
+        }
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
@@ -124,41 +152,54 @@ impl Shared {
     pub(super) async fn renew(&self, term: Term) -> Result<Renewal, ElectError> {
         let _alone = self.renewing.lock().await;
         let now = self.now();
-        let (handover, starts_to) = {
-            let state = self.state();
-            match &state.lead {
+        let (handover, starts_to, reach, of) = {
+            let mut state = self.state();
+            let of = state.session.map(|open| open.session);
+            let State { lead, ticks, said, .. } = &mut *state;
+            match lead {
                 Lead::Leads(leading) if leading.term == term => {
-                    let (handover, starts_to) = leading.handover(now, &state.ticks, state.said);
-                    (handover, Some(starts_to))
+                    let (handover, starts_to) = leading.handover(now, ticks, *said);
+                    (handover, Some(starts_to), leading.reach, of)
                 }
-                Lead::Resigning(resigning) if resigning.term == term => (resigning.handover.clone(), None),
+                Lead::Resigning(resigning) if resigning.term == term => {
+                    (resigning.handover.clone(), None, None, of)
+                }
                 Lead::Leads(_) | Lead::Resigning(_) | Lead::No => return Ok(Renewal::Deposed),
             }
         };
+        if starts_to.is_some() {
+            // It leads on, and says what is wrong.
+            let _ = self.check_clock(Some(&handover), now, reach);
+        }
         let started = Instant::now();
         let renewed = match self.handovers() {
             Some(handovers) => handovers.leave(term, &handover).await?,
             None => self.elector.renew(term).await?,
         };
-        let session = {
+        let lost = {
             let mut state = self.state();
-            let session = state.session.map(|open| open.session);
+            let is_open = state.session.map(|open| open.session) == of;
+            // Of a term that is over it says nothing of the one after it.
             match (&mut state.lead, renewed) {
-                (Lead::Leads(leading), Renewal::Renewed) if leading.term == term => {
+                (Lead::Leads(leading), Renewal::Renewed) if leading.term == term && is_open => {
                     leading.trusted_until = trusted_until(started, leading.lease);
                     leading.starts_to = starts_to.unwrap_or(leading.starts_to);
                     None
                 }
-                (Lead::Resigning(resigning), Renewal::Renewed) if resigning.term == term => {
+                (Lead::Resigning(resigning), Renewal::Renewed) if resigning.term == term && is_open => {
                     resigning.trusted_until = trusted_until(started, resigning.lease);
                     None
                 }
-                (Lead::Leads(_) | Lead::Resigning(_) | Lead::No, Renewal::Renewed) => None,
-                (Lead::Leads(_) | Lead::Resigning(_), Renewal::Deposed) => session,
-                (Lead::No, Renewal::Deposed) => None,
+                (Lead::Leads(Leading { term: own, .. }), Renewal::Deposed)
+                | (Lead::Resigning(Resigning { term: own, .. }), Renewal::Deposed)
+                    if *own == term && is_open =>
+                {
+                    of
+                }
+                (Lead::Leads(_) | Lead::Resigning(_) | Lead::No, Renewal::Renewed | Renewal::Deposed) => None,
             }
         };
-        match session {
+        match lost {
             Some(session) => self.lose(session, "another node leads, or nobody does"),
             None => self.changed.notify_waiters(),
         }

@@ -81,6 +81,7 @@ impl SharedStore {
             handover: None,
             decided: (0, DateTime::UNIX_EPOCH),
             forgets: None,
+            hides_clock: false,
             calls: 0,
             changed_at: Instant::now(),
             latency: LATENCY,
@@ -205,6 +206,11 @@ impl SharedStore {
     /// Makes the store's clock read this much more (or less) than the true time, from now on.
     pub fn set_skew(&self, skew: TimeDelta) {
         self.clock.set_skew(skew);
+    }
+
+    /// Hides the store's clock from now on, as a system does that only elects: nodes take their own for it.
+    pub fn hide_clock(&self) {
+        self.change().hides_clock = true;
     }
 
     /// Every change so far.

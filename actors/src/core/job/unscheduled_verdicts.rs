@@ -13,6 +13,10 @@ use crate::{
     port::Verdict,
 };
 
+/// Where claims are kept in the memory of the leader.
+const NOT_LEADING: &str =
+    "this node does not lead, and claims are kept in the memory of the leader; ask the leader";
+
 impl JobMachine {
     pub(super) fn on_unscheduled_claimed(&mut self, now: Now, verdict: Verdict, effects: &mut Effects) {
         let Some(queued) = self.unscheduled.queue.pop_front() else { return };
@@ -122,12 +126,14 @@ impl JobMachine {
                 refuse(&queued, Refusal::Parked { reason: reason.as_str().into() }, effects);
                 self.on_bad_data(&reason, effects);
             }
+            Verdict::HasLeader => {
+                refuse(&queued, Refusal::Unavailable { reason: NOT_LEADING.to_owned() }, effects);
+            }
             // A claim without a tick depends on no cursor, no term and no time.
             Verdict::Granted { .. }
             | Verdict::Elsewhere { .. }
             | Verdict::Unknown
             | Verdict::Deposed { .. }
-            | Verdict::HasLeader
             | Verdict::Paused(_)
             | Verdict::Exhausted
             | Verdict::NotYet { .. }

@@ -137,7 +137,8 @@ pub enum Verdict {
         /// The newest term.
         term: Term,
     },
-    /// The answer to a claim by [`Authority::Leaderless`]: the leader schedules the job. Nothing changed.
+    /// The answer to a claim by [`Authority::Leaderless`]: the leader schedules the job. Also to a claim without a
+    /// tick, where claims are kept in the leader's memory: only the leader has any. Nothing changed.
     HasLeader,
     /// The job is paused. Nothing changed. Manual triggers run all the same. Who paused it need not be said.
     Paused(Pause),

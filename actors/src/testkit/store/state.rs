@@ -44,6 +44,8 @@ pub(super) struct State {
     pub(super) decided: (u64, DateTime<Utc>),
     /// What it does not know any more of what a node was granted.
     pub(super) forgets: Option<Forgets>,
+    /// Nobody can read its clock.
+    pub(super) hides_clock: bool,
     pub(super) calls: u64,
     /// When something changed last that a node may want to know.
     pub(super) changed_at: Instant,
