@@ -65,7 +65,7 @@ impl Builder {
     ///
     /// | variable | | unless it is set |
     /// |---|---|---|
-    /// | `CALLSHEET_BACKEND` | `local`, `postgres`, `postgres_lease`, `redis`, `etcd`, `mysql`: its feature must be on | `postgres` if `CALLSHEET_DATABASE_URL` is set, else `local` |
+    /// | `CALLSHEET_BACKEND` | `local`, `postgres`, `postgres_lease`, `redis`, `etcd`, `consul`, `mysql`, `kubernetes`: its feature must be on | `postgres` if `CALLSHEET_DATABASE_URL` is set, else `local` |
     /// | `CALLSHEET_DATABASE_URL`, `CALLSHEET_POSTGRES_LEASE_URL`, `CALLSHEET_REDIS_URL`, `CALLSHEET_ETCD_URL`, `CALLSHEET_MYSQL_URL` | where the server is, with its user and password | told as a fault |
     /// | `CALLSHEET_LOCAL_FILE` | the file in which `local` keeps what it knows; feature `sqlite` | in memory |
     /// | `CALLSHEET_ELECTION` | `on`; `off`: every node runs every job, whatever the backend | `on` |
@@ -311,6 +311,14 @@ impl Builder {
     /// cluster. Of [`AnyNode`](crate::Fires::AnyNode) jobs, of those that the leader does not have, and of
     /// [`Local`](crate::Fires::Local) ones, each node has its own pace: n nodes start up to n times as many.
     /// [`HealthReport::catching_up`](crate::HealthReport::catching_up) says how many jobs wait.
+    ///
+    /// # By when it is the turn of a tick
+    ///
+    /// The jobs that ask within 30 s of the first of them have one bound. It is fixed when these 30 s are over: the time
+    /// that all who wait then take at this pace, and a second. What asks later and comes first, since its window ends
+    /// sooner, does not move it. Within the bound a tick is not overdue. Beyond it, its alarm goes off, and it is
+    /// [`TicksUndecided`](crate::Problem::TicksUndecided) in the health; other nodes hear of it from the leader. If it
+    /// happens, more is missed than the pace makes up for: raise it.
     pub fn catch_up_per_second(mut self, ticks: impl Into<Option<u32>>) -> Self {
         self.options.catch_up_per_second = ticks.into();
         self

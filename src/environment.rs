@@ -66,9 +66,29 @@ fn choices() -> Vec<Choice> {
         choice!("postgres", "postgres", "CALLSHEET_DATABASE_URL", Postgres),
         choice!("redis", "redis", "CALLSHEET_REDIS_URL", Redis),
         choice!("etcd", "etcd", "CALLSHEET_ETCD_URL", Etcd),
+        choice!("consul", "consul", "CALLSHEET_CONSUL_URL", Consul),
         choice!("mysql", "mysql", "CALLSHEET_MYSQL_URL", Mysql),
         choice!("postgres_lease", "postgres", "CALLSHEET_POSTGRES_LEASE_URL", PostgresLease),
+        kubernetes(),
     ]
+}
+
+/// It elects, and keeps no claims.
+fn kubernetes() -> Choice {
+    #[cfg(feature = "kubernetes")]
+    fn make(scope: String, lease: Option<Duration>) -> Arc<dyn Backend> {
+        let elects = crate::backend::Kubernetes::from_env(scope);
+        let elects = match lease {
+            Some(lease) => elects.lease_duration(lease),
+            None => elects,
+        };
+        Arc::new(crate::backend::Elected::new(elects))
+    }
+    #[cfg(feature = "kubernetes")]
+    let make: Option<Make> = Some(make);
+    #[cfg(not(feature = "kubernetes"))]
+    let make: Option<Make> = None;
+    Choice { name: "kubernetes", feature: "kubernetes", address: "CALLSHEET_KUBERNETES_NAMESPACE", make }
 }
 
 /// Reads a variable: what it holds, or that it is no text.
@@ -158,7 +178,7 @@ impl Environment {
         };
         let made = make(given.map_or(scope, str::to_owned), lease);
         self.made(made, |subject| match subject.rsplit(": ").next() {
-            Some("lease") if lease.is_some() => LEASE.to_owned(),
+            Some("lease" | "lease_duration") if lease.is_some() => LEASE.to_owned(),
             Some("scope") if given.is_some() => SCOPE.to_owned(),
             Some("url") => format!("{}: {subject}", choice.address),
             Some(_) | None => subject.to_owned(),

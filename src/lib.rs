@@ -43,7 +43,7 @@
 //!   replaced.
 //! * [`guide`]: longer prose. To use it: [`guide::bodies`], `guide::policies`, [`guide::hooks`],
 //!   [`guide::configuration`], `guide::testing`, [`guide::coming_from`]. To run it: [`guide::deploying`],
-//!   [`guide::metrics`], [`guide::logs`], [`guide::history`], [`guide::explain`], [`guide::health`], `guide::cluster`, [`guide::coordination`], `guide::leadership`,
+//!   [`guide::metrics`], [`guide::logs`], [`guide::history`], [`guide::explain`], [`guide::health`], `guide::cluster`, [`guide::backends`], [`guide::coordination`], `guide::leadership`,
 //!   `guide::changing_jobs`, `guide::database`, `guide::parked`, `guide::other_connections`,
 //!   `guide::two_histories`. To know it: [`guide::limits`], [`guide::node_limits`], [`guide::faults`],
 //!   [`guide::audit`], [`guide::architecture`], [`guide::life_of_a_tick`], [`guide::election`],
@@ -92,6 +92,7 @@
 //!   `backend::PostgresLease`, the same through a pooler.
 //! * `mysql`: `backend::Mysql`, the same on MySQL 8.0 or newer, or MariaDB 10.6 or newer.
 //! * `redis`: `backend::Redis`, the same on Redis 6 or newer, or Valkey.
+//! * `consul`: `backend::Consul`, the same on Consul 1.8 or newer.
 //! * `etcd`: `backend::Etcd`, the same on etcd 3.4 or newer. Its build needs `protoc`.
 //! * `kubernetes`: `backend::Kubernetes`, elections by a `Lease`, for `backend::Elected`.
 //! * `sqlite`: `backend::Local::at`, one node that forgets nothing when it restarts, without a server.
@@ -103,7 +104,6 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod backend;
-mod backfills;
 mod builder;
 mod config;
 mod environment;
@@ -132,11 +132,11 @@ pub use callsheet_actors::{
     Event, EventFilter, EventKind, EventName, EventStream, Events, Evidence, ExpectConfig, Expectation,
     Explain, ExplainError, Explanation, Explanations, FAILING_RUNS_MIN, FIRE_TIMES_MAX, FORGET_AFTER_DEFAULT,
     FORGET_AFTER_MIN, FailedRun, FailingJob, Fault, Faults, FencingToken, FinishedRun, FireTime, FireTimes,
-    Fires, HISTORY_PAGE_DEFAULT, HISTORY_PAGE_MAX, HISTORY_QUEUE_MIN, HOOK_CALL_BYTES_MAX, HOOK_CALLS_MAX,
-    HOOK_TIMEOUT_DEFAULT, HOOK_TIMEOUT_MAX, Health, HealthReport, HeldStatus, HistoryError, HistoryOptions,
-    Holder, HowDrained, IntoRecipient, IntoRunResult, JOB_LINES_MAX, JOBS_LOGGED_MAX, Job, JobActor,
-    JobAddress, JobContext, JobDetails, JobHistory, JobName, JobOperation, JobPage, JobRecord, JobState,
-    JobStatus, LOSSES_MAX, LastRunStatus, ListJobs, Listen, ListenTo, LockKey, MAY_LEAD_TIMEOUT,
+    Fires, Gaps, HISTORY_PAGE_DEFAULT, HISTORY_PAGE_MAX, HISTORY_QUEUE_MIN, HOOK_CALL_BYTES_MAX,
+    HOOK_CALLS_MAX, HOOK_TIMEOUT_DEFAULT, HOOK_TIMEOUT_MAX, Health, HealthReport, HeldStatus, HistoryError,
+    HistoryOptions, Holder, HowDrained, IntoRecipient, IntoRunResult, JOB_LINES_MAX, JOBS_LOGGED_MAX, Job,
+    JobActor, JobAddress, JobContext, JobDetails, JobHistory, JobName, JobOperation, JobPage, JobRecord,
+    JobState, JobStatus, LOSSES_MAX, LastRunStatus, ListJobs, Listen, ListenTo, LockKey, MAY_LEAD_TIMEOUT,
     MEASURES_MAX, MEMORY_BYTES_MIN, MISFIRE_ALL_MAX, MISFIRE_WITHIN_MAX, MISFIRE_WITHIN_MIN, Measure,
     MemoryBounds, Misfire, NAME_MAX, NODE_HOOK_CALL_BYTES_MAX, NODE_NAME_MAX, NextFireTimes,
     NextFireTimesError, NodeId, NotDecided, NotKnown, Note, OPEN_RUN_STALE, OnLost, Operation, OperationPage,

@@ -223,6 +223,131 @@ fn health_says_how_many_wait_for_their_turn_and_until_when_and_no_alarm_goes_off
     });
 }
 
+/// Which nodes said of how many jobs that a start is overdue.
+fn overdue(rig: &Rig, node: &str) -> usize {
+    let events = rig.events();
+    let is_it = |kind: &EventKind| matches!(kind, EventKind::JobOverdue { .. });
+    events.iter().filter(|recorded| recorded.node == node && is_it(&recorded.event.kind)).count()
+}
+
+/// The names of what is wrong with a node.
+async fn problems(rig: &mut Rig, node: usize) -> Vec<&'static str> {
+    rig.send(node, Health).await.problems.iter().map(callsheet::Problem::name).collect()
+}
+
+#[test]
+fn a_tick_that_is_overtaken_beyond_its_bound_is_overdue_though_others_keep_coming() {
+    simulate(START, async |rig| {
+        rig.set_lease(secs(5));
+        let jobs = || -> Vec<Job> {
+            let wide = Misfire::Latest { within: hours(9) };
+            let wide = hourly(60).into_iter().map(|job| job.misfire(wide).expect_start_within(mins(11)));
+            let held = |nth| Job::new(format!("held-{nth:03}"), every(hours(1))).tag("held");
+            let held = (0..200).map(|nth| held(nth).misfire(Misfire::Latest { within: hours(1) }));
+            wide.chain(held.map(|job| job.run(async |_| {}))).collect()
+        };
+        let nodes = [rig.node(paced(jobs(), 1)).await, rig.node(paced(jobs(), 1)).await];
+        rig.advance(secs(1)).await;
+        rig.send(0, PauseJobs::new(Selector::Tag("held".into()))).await.expect("they are there");
+        rig.advance(secs(1)).await;
+        rig.suspend(TimeDelta::minutes(70));
+        // Half of them had their turns when 200 come whose windows end sooner.
+        rig.advance(secs(35)).await;
+        let leader = rig.leader().expect("one leads");
+        let follower = 1 - leader;
+        let on = format!("n{}", leader + 1);
+        let before = started(rig).len();
+        assert!((20..=40).contains(&before), "{before}");
+        rig.send(leader, ResumeJobs::new(Selector::Tag("held".into()))).await.expect("they are there");
+        rig.advance(secs(20)).await;
+        assert_eq!(overdue(rig, &on), 0, "all of the first were to start within about a minute");
+        for node in nodes {
+            assert_eq!(problems(rig, node).await, [""; 0], "{node}");
+        }
+
+        rig.advance(secs(25)).await;
+
+        let left = 60 - started(rig).iter().filter(|(_, job)| job.starts_with("job")).count();
+        assert!(left + 3 >= 60 - before, "{left} of {before}: the others come first");
+        assert_eq!(overdue(rig, &on), left, "{}", rig.transcript());
+        let health = rig.send(leader, Health).await;
+        let late = health.problems.iter().find_map(|problem| match problem {
+            callsheet::Problem::TicksUndecided { jobs, since } => Some((jobs.count, *since)),
+            _ => None,
+        });
+        let hour: DateTime<Utc> = "2026-01-05T01:00:00Z".parse().expect("it is a time");
+        assert_eq!(late, Some((left, hour)), "{:?}", health.problems);
+        assert!(problems(rig, follower).await.contains(&"ticks_undecided_on_leader"));
+
+        rig.advance(mins(5)).await;
+        for node in nodes {
+            assert_eq!(problems(rig, node).await, [""; 0], "{node}");
+        }
+    });
+}
+
+#[test]
+fn a_follower_knows_of_missed_ticks_that_waited_for_their_turns_when_the_leader_died() {
+    simulate(START, async |rig| {
+        rig.set_lease(secs(5));
+        let jobs = || -> Vec<Job> {
+            let daily = |nth| Job::new(name(nth), daily().at("00:10")).expect_start_within(mins(5));
+            (0..60).map(|nth| daily(nth).run(async |_| {})).collect()
+        };
+        rig.node(paced(jobs(), 1)).await;
+        let follower = rig.node(paced(jobs(), 1).may_lead(async || false)).await;
+        rig.advance(mins(9)).await;
+        rig.kill(0);
+        rig.advance(mins(2)).await;
+        let leader = rig.node(paced(jobs(), 1)).await;
+        rig.advance(secs(20)).await;
+        assert_eq!(problems(rig, follower).await, [""; 0], "the leader makes up for them at its pace");
+        rig.kill(leader);
+        let ran = started(rig).len();
+        assert!((10..=25).contains(&ran), "{ran}");
+
+        rig.advance(mins(3) + secs(30)).await;
+        assert_eq!(overdue(rig, "n2"), 0, "it is 00:14:50");
+        rig.advance(secs(30)).await;
+
+        assert_eq!(overdue(rig, "n2"), 60 - ran, "{}", rig.transcript());
+    });
+}
+
+#[test]
+fn while_the_leader_makes_up_for_missed_ticks_nothing_is_wrong() {
+    simulate(START, async |rig| {
+        rig.set_lease(secs(5));
+        down_for(rig, mins(70), hourly(100)).await;
+        let nodes = [rig.node(paced(hourly(100), 1)).await, rig.node(paced(hourly(100), 1)).await];
+
+        for _ in 0..9 {
+            rig.advance(secs(10)).await;
+            for node in nodes {
+                assert_eq!(problems(rig, node).await, [""; 0], "{node} at {}", rig.now());
+            }
+        }
+        assert!(started(rig).len() < 95, "it makes up for them all the time");
+    });
+}
+
+#[test]
+fn a_gauge_says_how_many_jobs_wait_for_their_turns_and_another_one_counts_their_ticks() {
+    simulate(START, async |rig| {
+        down_for(rig, mins(70), hourly(100)).await;
+        rig.node(paced(hourly(100), 1)).await;
+
+        for seconds in [5, 30, 50] {
+            rig.advance(secs(seconds)).await;
+            let waiting = rig.gauge("callsheet_catching_up_jobs", "");
+            assert_eq!(waiting, (100 - started(rig).len()) as f64, "at {}", rig.now());
+        }
+        assert!(rig.gauge("callsheet_oldest_undecided_tick_seconds", "") > 600.0);
+        rig.advance(secs(30)).await;
+        assert_eq!(rig.gauge("callsheet_catching_up_jobs", ""), 0.0);
+    });
+}
+
 #[test]
 fn what_many_pauses_held_starts_at_the_pace_when_they_end_together() {
     simulate(START, async |rig| {

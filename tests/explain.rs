@@ -151,6 +151,32 @@ fn a_tick_in_a_leader_gap_says_from_when_to_when_nobody_led() {
 }
 
 #[test]
+fn a_follower_of_nobody_says_that_nobody_leads_and_since_when() {
+    simulate(START, async |rig| {
+        rig.set_lease(secs(5));
+        let leader = rig.node(node_with([hourly("report")])).await;
+        let follower = rig.node(node_with([hourly("report")]).may_lead(async || false)).await;
+        rig.advance(hours(1) + mins(30)).await;
+        rig.kill(leader);
+        let killed_at = rig.now();
+        rig.advance(hours(1)).await;
+
+        // What was decided is not said to be open, though the history of this node has nothing of it.
+        let decided = answer(rig, follower, "report", "01:00:00").await;
+        assert_eq!(decided, Answer::NotKnown { because: NotKnown::NotRecorded });
+        let open = answer(rig, follower, "report", "02:00:00").await;
+        let Answer::NotDecided { because: NotDecided::NoLeader { since } } = open else { panic!("{open:?}") };
+        let heard = killed_at - since;
+        assert!(heard < TimeDelta::seconds(10) && heard > TimeDelta::seconds(-10), "{since} {killed_at}");
+
+        rig.node(node_with([hourly("report")])).await;
+        rig.advance(secs(10)).await;
+        let late = answer(rig, follower, "report", "02:00:00").await;
+        assert!(!matches!(late, Answer::NotDecided { .. }), "the next leader has decided it: {late:?}");
+    });
+}
+
+#[test]
 fn a_machine_that_slept_is_named() {
     simulate(START, async |rig| {
         let local = Job::new("local", every(hours(1))).fires(callsheet::Fires::Local).run(async |_| {});

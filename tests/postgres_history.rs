@@ -19,7 +19,7 @@ use callsheet::{
     backend::Postgres,
     deadpool_postgres::{Manager, Pool, Runtime},
     metrics::Prometheus,
-    port::{Backend, Batch, History, LAST_ENDS_MAX},
+    port::{AskGaps, Backend, Batch, History, LAST_ENDS_MAX, RecordsOf},
     schedule::every,
 };
 use chrono::{DateTime, TimeDelta, Utc};
@@ -238,13 +238,20 @@ async fn a_run_of_which_its_node_says_nothing_any_more_is_stale_and_goes_when_it
     assert_eq!(stale().await, [false; 3], "both are in progress, whenever they were asked for");
     assert_eq!(holder().await, Some(batch.runs[1].run));
 
-    let silent =
-        "UPDATE callsheet.history_runs SET written_at = written_at - interval '6 minutes' WHERE scope = $1";
-    admin.execute(silent, &[&scope]).await.expect("an answer");
+    let silent = async |time: &str| {
+        let silent = format!(
+            "UPDATE callsheet.history_runs SET written_at = written_at - interval '{time}' WHERE scope = $1"
+        );
+        admin.execute(&silent, &[&scope]).await.expect("an answer");
+    };
+    silent("6 minutes").await;
     assert_eq!(stale().await, [false, true, true], "what ended is not stale");
+    assert!(!prune().await);
+    assert_eq!(stale().await.len(), 3, "its node spoke a moment ago, whenever the run was asked for");
     assert_eq!(holder().await, None);
 
     batch.runs.truncate(2);
+    silent("91 days").await;
     let again = batch.runs.remove(1);
     let mut refreshed = Batch::default();
     refreshed.runs.push(again.clone());
@@ -336,28 +343,32 @@ async fn a_node_that_was_cut_off_does_not_undo_what_became_of_its_run() {
 const EXPLAINED: &str = "?options=-c%20session_preload_libraries%3Dauto_explain%20-c%20auto_explain.log_min_duration%3D0%20\
                          -c%20auto_explain.log_format%3Djson";
 
-/// Runs of 200 jobs, decisions and operations, one after another.
-const FILL: &str = "
+/// Runs of 200 jobs, rows of jobs, decisions and operations, one after another, and how many indexes of each table can be made anew.
+const FILLS: [(&str, usize, &str); 4] = [
+    ("history_runs", 3, "
 INSERT INTO callsheet.history_runs (scope, run, job, key, slot, origin, node, started_at, ended_at, lateness, took, outcome, attempt)
 SELECT CASE WHEN n % 4 = 0 THEN 'other' ELSE 'big' END,
        (lpad(to_hex(1767225600000 + n), 12, '0') || '70008000' || lpad(to_hex(n), 12, '0'))::uuid, 'job-' || n % 200, 'job', 0, 'tick',
        gen_random_uuid(), to_timestamp(1767225600 + n / 1000.0), to_timestamp(1767225600 + n / 1000.0), 0, n,
        CASE WHEN n % 1000 = 1 THEN 'failed' ELSE 'succeeded' END, 1
-FROM generate_series(1, $1::int8) AS g (n)";
-const FILL_OTHERS: [&str; 3] = [
-    "INSERT INTO callsheet.history_jobs (scope, job, runs) SELECT CASE WHEN n % 4 = 0 THEN 'other' ELSE 'big' END, 'job-' || n, 1
-     FROM generate_series(1, $1::int8) AS g (n)",
-    "INSERT INTO callsheet.history_decisions (scope, at, node, job, reason, lost, decision)
+FROM generate_series(1, $1::int8) AS g (n)"),
+    ("history_jobs", 1, "
+INSERT INTO callsheet.history_jobs (scope, job, runs) SELECT CASE WHEN n % 4 = 0 THEN 'other' ELSE 'big' END, 'job-' || n, 1
+     FROM generate_series(1, $1::int8) AS g (n)"),
+    ("history_decisions", 2, "
+INSERT INTO callsheet.history_decisions (scope, at, node, job, reason, lost, decision)
      SELECT CASE WHEN n % 4 = 0 THEN 'other' ELSE 'big' END, to_timestamp(1767225600 + n), gen_random_uuid(),
             CASE WHEN n % 100 = 1 THEN '' ELSE 'job-' || n % 200 END, 'paused', gen_random_uuid(),
             '{\"decision\": \"skipped\", \"reason\": \"paused\", \"count\": 1, \"at_least\": false, \"text\": null, \"run\": null}'
-     FROM generate_series(1, $1::int8) AS g (n)",
-    "INSERT INTO callsheet.history_operations (scope, at, node, number, job, operation)
+     FROM generate_series(1, $1::int8) AS g (n)"),
+    ("history_operations", 2, "
+INSERT INTO callsheet.history_operations (scope, at, node, number, job, operation)
      SELECT CASE WHEN n % 4 = 0 THEN 'other' ELSE 'big' END, to_timestamp(1767225600 + n), gen_random_uuid(), n, 'job-' || n % 200, 'paused'
-     FROM generate_series(1, $1::int8) AS g (n)",
+     FROM generate_series(1, $1::int8) AS g (n)"),
 ];
 
-const RUNS: i64 = 1_000_000;
+/// How many rows each table has.
+const ROWS: i64 = 1_000_000;
 
 /// Each part of a plan that reads all of a table, or of an index.
 fn reads_all(plan: &Value, found: &mut Vec<String>) {
@@ -387,16 +398,16 @@ fn plans(log: &PathBuf, from: u64) -> Vec<(String, Value)> {
 }
 
 /// Its indexes but the first are made anew: that is much faster than to fill them row by row.
-async fn fill_with_runs(admin: &Client) {
+async fn fill(admin: &Client, table: &str, count: usize, rows: &str) {
     let others = "SELECT indexname::text, indexdef FROM pg_indexes
-                  WHERE schemaname = 'callsheet' AND tablename = 'history_runs' AND indexdef NOT LIKE 'CREATE UNIQUE%'";
-    let others = admin.query(others, &[]).await.expect("an answer");
-    assert_eq!(others.len(), 3);
+                  WHERE schemaname = 'callsheet' AND tablename = $1 AND indexdef NOT LIKE 'CREATE UNIQUE%'";
+    let others = admin.query(others, &[&table]).await.expect("an answer");
+    assert_eq!(others.len(), count, "of {table}");
     for index in &others {
         let dropped = format!("DROP INDEX callsheet.{}", index.get::<_, String>(0));
         admin.batch_execute(&dropped).await.expect("an answer");
     }
-    admin.execute(FILL, &[&RUNS]).await.expect("it is filled");
+    admin.execute(rows, &[&ROWS]).await.expect("it is filled");
     for index in &others {
         admin.batch_execute(&index.get::<_, String>(1)).await.expect("an answer");
     }
@@ -407,9 +418,13 @@ async fn every_question_finds_its_rows_by_an_index() {
     let server = Server::start();
     let history = history("big", &format!("{}{EXPLAINED}", server.url())).await;
     let admin = connect(&server.url()).await;
-    fill_with_runs(&admin).await;
-    for fill in FILL_OTHERS {
-        admin.execute(fill, &[&(RUNS / 4)]).await.expect("it is filled");
+    // Nothing of it has to outlive the server.
+    admin
+        .batch_execute("SET synchronous_commit = off; SET maintenance_work_mem = '256MB'")
+        .await
+        .expect("an answer");
+    for (table, indexes, rows) in FILLS {
+        fill(&admin, table, indexes, rows).await;
     }
     admin.batch_execute("ANALYZE").await.expect("an answer");
     let log = server.socket_directory().join("log");
@@ -452,6 +467,11 @@ async fn every_question_finds_its_rows_by_an_index() {
         assert_eq!(page.operations.len(), 100);
         history.operations(&operations.clone().before(page.next).from(one)).await.expect("an answer");
     }
+    for of in [RecordsOf::Runs, RecordsOf::Decisions, RecordsOf::Operations] {
+        for (job, from, to) in [(None, None, None), (Some(name("job-7")), Some(one), Some(two))] {
+            history.gaps(&AskGaps { of, job, from, to }).await.expect("an answer");
+        }
+    }
     history.job(&JobHistory(name("job-7"))).await.expect("an answer").expect("it is known");
     let names: Vec<_> = (0..LAST_ENDS_MAX).map(|nth| name(&format!("job-{nth}"))).collect();
     assert!(history.last_ends(&names).await.expect("an answer").len() > LAST_ENDS_MAX / 2);
@@ -465,7 +485,7 @@ async fn every_question_finds_its_rows_by_an_index() {
     history.prune(instant("2026-01-01T00:00:00Z"), &old).await.expect("an answer");
 
     let plans = plans(&log, from);
-    assert!(plans.len() >= 26, "{}", plans.len());
+    assert!(plans.len() >= 32, "{}", plans.len());
     for (text, plan) in plans.iter().filter(|(text, _)| text.contains("history_")) {
         let mut found = Vec::new();
         reads_all(plan, &mut found);

@@ -366,7 +366,7 @@ async fn who_never_says_that_all_is_decided_neither_says_nor_unsays_it() {
     let Campaign::Won(grant) = campaign else { panic!("nobody leads: {campaign:?}") };
     let nothing = decided(Proof::default()).await.expect("this leader will say it");
     assert_eq!(nothing.mark, 0);
-    let says = Proof { term: Some(grant.term), overdue_since: None, all_decided: true };
+    let says = Proof { term: Some(grant.term), all_decided: true, ..Proof::default() };
     let said = decided(says).await.expect("it says it");
     assert!(said.mark > 0, "{said:?}");
     tokio::time::sleep(Duration::from_millis(20)).await;

@@ -10,7 +10,10 @@ use std::{
 
 use chrono::{DateTime, Utc};
 
-use crate::core::pacer::{NextTurn, Pacer, Turn, Waiting};
+use crate::core::{
+    pacer::{Late, NextTurn, Pacer, Turn, Waiting},
+    time::FireTime,
+};
 
 /// How many missed ticks a node makes up for in a second, unless told otherwise.
 ///
@@ -34,8 +37,14 @@ impl<W> CatchUps<W> {
     }
 
     /// See [`Pacer::ask`].
-    pub(crate) fn ask(&self, now: Duration, job: u64, deadline: DateTime<Utc>, waits: W) -> Turn {
-        self.lock().map_or(Turn::Now, |mut pacer| pacer.ask(now, job, deadline, waits))
+    pub(crate) fn ask(
+        &self,
+        now: Duration,
+        job: u64,
+        (tick, deadline): (FireTime, DateTime<Utc>),
+        waits: W,
+    ) -> Turn {
+        self.lock().map_or(Turn::Now, |mut pacer| pacer.ask(now, job, (tick, deadline), waits))
     }
 
     /// See [`Pacer::next`].
@@ -44,21 +53,28 @@ impl<W> CatchUps<W> {
     }
 
     /// A job waits no more.
-    pub(crate) fn leave(&self, job: u64) {
-        let left = self.lock().and_then(|mut pacer| pacer.leave(job));
+    pub(crate) fn leave(&self, now: Duration, job: u64) {
+        let left = self.lock().and_then(|mut pacer| pacer.leave(now, job));
         // It may be the last that knows its job: not while others wait for the lock.
         drop(left);
     }
 
     /// Who waits, if anybody does.
-    pub(crate) fn waiting(&self) -> Option<Waiting> {
-        self.lock()?.waiting()
+    pub(crate) fn waiting(&self, now: Duration) -> Option<Waiting> {
+        self.lock()?.waiting(now)
     }
 
-    /// By when it is the turn of a job that waits, at the latest, as far as is known now.
-    pub(crate) fn turn_by(&self, job: u64) -> Option<Duration> {
-        let pacer = self.lock()?;
-        pacer.waiting().filter(|_| pacer.has(job)).map(|waiting| waiting.until)
+    /// By when a job that waits is to have begun: see [`Pacer::bound`].
+    pub(crate) fn bound(&self, now: Duration, job: u64) -> Option<Duration> {
+        self.lock()?.bound(now, job)
+    }
+
+    /// Who waits beyond its bound, if anybody does, some of them by name.
+    pub(crate) fn late(&self, now: Duration, named_max: usize) -> Option<Late<W>>
+    where
+        W: Clone,
+    {
+        self.lock()?.late(now, named_max)
     }
 
     /// Nobody waits any more: who waits may hold what holds this.

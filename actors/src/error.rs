@@ -296,7 +296,8 @@ pub enum SkipMissedError {
         /// The node that leads, if it is known and is another one.
         leader: Option<NodeId>,
     },
-    /// These jobs, or the store, did not answer. What the others had missed was skipped.
+    /// These jobs, or the store, did not answer in time, or were not asked any more. What the others had missed was
+    /// skipped.
     #[error(
         "whether what {jobs} had missed was skipped is not known: the store or the jobs did not answer; ask again, it does no harm"
     )]

@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::answer::{Answer, Delay, Evidence, Explanation, Explanations, NotDecided, NotKnown};
 pub(crate) use self::{
-    decide::{backfilled, decide, is_of_tick, triggered_for},
+    decide::{backfilled, decide, is_of_tick, is_skip_known, triggered_for},
     known::{Known, TickView},
 };
 use crate::{core::time::FireTime, error::ExplainError};

@@ -155,7 +155,7 @@ pub use crate::{
         ATTEMPTS_RECORDED_MAX, AttemptRecord, BACKFILL_CONCURRENT_MAX, BACKFILL_SPACING_MAX,
         BACKFILL_TICKS_MAX, BACKFILLS_KEPT_MAX, BACKFILLS_OPEN_MAX, BackfillId, BackfillState,
         BackfillStatus, DIVERGED_RUNS_MAX, Decision, DecisionPage, DecisionRecord, Decisions, DivergedRun,
-        EndedRun, FailedRun, HISTORY_PAGE_DEFAULT, HISTORY_PAGE_MAX, HistoryError, Holder, JobHistory,
+        EndedRun, FailedRun, Gaps, HISTORY_PAGE_DEFAULT, HISTORY_PAGE_MAX, HistoryError, Holder, JobHistory,
         JobOperation, JobRecord, MEMORY_BYTES_MIN, MemoryBounds, OPEN_RUN_STALE, OperationPage,
         OperationRecord, Operations, PageStart, RETENTION_MAX, RETENTION_MIN, Retention, RunHistory,
         RunOrigin, RunPage, RunRecord,

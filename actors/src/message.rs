@@ -21,7 +21,7 @@ use crate::{
     health::HealthReport,
     job::{JobActor, JobState, JobStatus, Scheduled, TriggeredRun},
     name::{By, JobName, RunId},
-    note::{Attribution, Note},
+    note::{Attribution, says_who_and_why},
     port::{IntoSchedule, Pause, Schedule},
 };
 
@@ -287,7 +287,8 @@ impl ResumeJobs {
 ///
 /// [`SkipMissedError`]: a name was given, and no job of this node has it; another node
 /// decides the ticks of some of the jobs, and which one leads, if that is known: ask there. Nothing
-/// was skipped then. Or some jobs, or the store, did not answer: the others were skipped; ask again, it does no harm.
+/// was skipped then. Or some jobs, or the store, did not answer: each has 5 s, and all of them together, however many
+/// they are, have 30 s. The others were skipped; ask again, it does no harm.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<Vec<SkippedMissed>, SkipMissedError>")]
 pub struct SkipMissed {
@@ -390,29 +391,6 @@ impl CancelRun {
     pub fn new(run: RunId) -> Self {
         Self { run, asked: Attribution::default() }
     }
-}
-
-/// Who asks, and why: kept with the operation.
-macro_rules! says_who_and_why {
-    ($($message:ident),*) => {
-        $(
-            impl $message {
-                /// Says who asks.
-                #[must_use]
-                pub fn by(mut self, by: impl Into<Option<By>>) -> Self {
-                    self.asked.by = by.into();
-                    self
-                }
-
-                /// Says why.
-                #[must_use]
-                pub fn note(mut self, note: impl Into<Option<Note>>) -> Self {
-                    self.asked.note = note.into();
-                    self
-                }
-            }
-        )*
-    };
 }
 
 says_who_and_why!(

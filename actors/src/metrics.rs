@@ -60,6 +60,7 @@ const JOB_RUNNING_SINCE: &str = "callsheet_job_running_since_timestamp_seconds";
 const BACKFILL_REMAINING: &str = "callsheet_backfill_remaining";
 const JOB_INFO: &str = "callsheet_job_info";
 const WAITING_TICKS: &str = "callsheet_waiting_ticks";
+const CATCHING_UP: &str = "callsheet_catching_up_jobs";
 const OLDEST_UNDECIDED: &str = "callsheet_oldest_undecided_tick_seconds";
 const LEADER_OVERDUE: &str = "callsheet_leader_overdue";
 const BUILD_INFO: &str = "callsheet_build_info";
@@ -127,10 +128,11 @@ fn describe() {
     );
     gauge!(JOB_INFO, Unit::Count, "1 with the schedule of the job, 0 with a former one");
     gauge!(WAITING_TICKS, Unit::Count, "Ticks and triggers that wait on this node for their turn");
+    gauge!(CATCHING_UP, Unit::Count, "Jobs of this node whose missed ticks wait for their turn");
     gauge!(
         OLDEST_UNDECIDED,
         Unit::Seconds,
-        "How long ago the first tick was due that this node asked the store about in vain; 0: none"
+        "How long ago the first tick was due that this node asked the store about in vain, or that was missed and waits; 0: none"
     );
     gauge!(
         LEADER_OVERDUE,
@@ -249,6 +251,11 @@ impl Meters {
             labels: Mutex::new(Labels::new(job_labels_max)),
             scope,
         }
+    }
+
+    /// How many jobs of a node wait for their turn.
+    pub(crate) fn catching_up(&self) -> GaugeShare {
+        GaugeShare { gauge: gauge!(CATCHING_UP, "scope" => self.scope.clone()), count: 0 }
     }
 
     /// The metrics of a job, under the label that it is to have if that is free. Whether it is the first one

@@ -80,11 +80,36 @@ impl From<Note> for Arc<str> {
 }
 
 /// Who asks for something, and why.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Attribution {
     pub(crate) by: Option<By>,
     pub(crate) note: Option<Note>,
 }
+
+/// Messages whose field `asked` is an [`Attribution`] say who asks, and why: kept with the operation.
+macro_rules! says_who_and_why {
+    ($($message:ident),* $(,)?) => {
+        $(
+            impl $message {
+                /// Says who asks.
+                #[must_use]
+                pub fn by(mut self, by: impl Into<Option<$crate::name::By>>) -> Self {
+                    self.asked.by = by.into();
+                    self
+                }
+
+                /// Says why. The [operation](crate::port::OperationRecord) in the history keeps it.
+                #[must_use]
+                pub fn note(mut self, note: impl Into<Option<$crate::note::Note>>) -> Self {
+                    self.asked.note = note.into();
+                    self
+                }
+            }
+        )*
+    };
+}
+
+pub(crate) use says_who_and_why;
 
 #[cfg(test)]
 mod tests {

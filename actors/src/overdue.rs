@@ -47,6 +47,8 @@ pub(crate) struct Overdue {
 struct Said {
     /// Since when, as the present one says, a tick is due and not decided.
     overdue_since: Option<DateTime<Utc>>,
+    /// By when each missed tick that waits for its turn is to have begun, as the present one says.
+    catching_up_until: Option<DateTime<Utc>>,
     /// When a leader said last that all is decided, by the monotonic clock, and the mark of that. It stays
     /// when the leader changes: the next one has to say it again. What was before the session was opened
     /// counts from then. `None`: not known.
@@ -207,18 +209,32 @@ impl Overdue {
         self.said().all_decided_at
     }
 
-    /// For how long nobody has said that what is due is decided, if that is too long.
-    pub(crate) fn undecided_for(&self, now: Duration, lease: Duration) -> Option<Duration> {
+    /// By when each missed tick that waits for its turn is to have begun, as the leader says: while it is not behind.
+    pub(crate) fn leader_catches_up_until(&self) -> Option<DateTime<Utc>> {
+        let said = self.said();
+        said.catching_up_until.filter(|_| said.overdue_since.is_none())
+    }
+
+    /// For how long nobody has said that what is due is decided, if that is too long: when the monotonic clock reads
+    /// `now`, and the store's `store_time`. A leader that makes up for missed ticks at its pace says until when.
+    pub(crate) fn undecided_for(
+        &self,
+        now: Duration,
+        store_time: DateTime<Utc>,
+        lease: Duration,
+    ) -> Option<Duration> {
         let undecided = now.saturating_sub(self.decided_at()?);
-        (undecided > undecided_max(lease)).then_some(undecided)
+        let is_known_why = self.leader_catches_up_until().is_some_and(|until| store_time < until);
+        (undecided > undecided_max(lease) && !is_known_why).then_some(undecided)
     }
 
     /// Keeps what the store answered, which was asked at a reading of the monotonic clock.
     ///
     /// Whatever its clock says, a mark that is new was made after it was asked before.
-    pub(crate) fn hear(&self, Proved { overdue_since, decided }: Proved, asked_at: Duration) {
+    pub(crate) fn hear(&self, proved: Proved, asked_at: Duration) {
+        let Proved { overdue_since, catching_up_until, decided } = proved;
         let mut said = self.said();
-        said.overdue_since = overdue_since;
+        (said.overdue_since, said.catching_up_until) = (overdue_since, catching_up_until);
         if let Some(Decided { mark, ago }) = decided
             && said.decided.is_none_or(|(former, _)| former != mark)
         {
@@ -295,6 +311,8 @@ fn lock(marks: &Mutex<Marks>) -> MutexGuard<'_, Marks> {
 
 #[cfg(test)]
 mod tests {
+    use chrono::TimeDelta;
+
     use super::*;
     use crate::core::job::tests::at;
 
@@ -370,7 +388,8 @@ mod tests {
     }
 
     fn undecided(overdue: &Overdue, now: u64) -> Option<u64> {
-        overdue.undecided_for(Duration::from_secs(now), LEASE).map(|undecided| undecided.as_secs())
+        let (now, store_time) = (Duration::from_secs(now), at("01:00") + TimeDelta::seconds(now as i64));
+        overdue.undecided_for(now, store_time, LEASE).map(|undecided| undecided.as_secs())
     }
 
     #[test]
@@ -385,6 +404,30 @@ mod tests {
         hear(&overdue, 8, 3_600, 116);
 
         assert_eq!((undecided(&overdue, 123), undecided(&overdue, 124)), (None, Some(16)));
+    }
+
+    #[test]
+    fn a_leader_that_makes_up_for_missed_ticks_is_not_silent_until_it_said_that_they_have_begun() {
+        let overdue = Overdue::default();
+        hear(&overdue, 7, 0, 100);
+        let says = |until: u64, since: Option<&str>| {
+            let until = Some(at("01:00") + TimeDelta::seconds(until as i64));
+            let decided = Some(Decided { mark: 7, ago: Duration::from_secs(10) });
+            let proved = Proved::new(since.map(at), decided).catching_up_until(until);
+            overdue.hear(proved, Duration::from_secs(110));
+        };
+        says(180, None);
+
+        assert_eq!((undecided(&overdue, 179), undecided(&overdue, 180)), (None, Some(80)));
+        // Some wait for longer than they were to.
+        says(180, Some("00:30"));
+        assert_eq!((undecided(&overdue, 115), undecided(&overdue, 116)), (None, Some(16)));
+        // The next leader, or the same one later, has none that wait.
+        overdue.hear(
+            Proved::new(None, Some(Decided { mark: 7, ago: Duration::from_secs(10) })),
+            Duration::from_secs(120),
+        );
+        assert_eq!(undecided(&overdue, 130), Some(30));
     }
 
     #[test]

@@ -93,7 +93,7 @@ use crate::{
     listener::{EventStream, Events, Listen, ListenTo, ListenerActor},
     lock::LockActor,
     message::{PAGE_MAX, Selector, TriggerJob},
-    metrics::JobMeters,
+    metrics::{GaugeShare, JobMeters},
     name::{JobName, Term},
     node::Node,
     port::{Able, Authority, Backfills, JobOperation, Retention},
@@ -209,6 +209,8 @@ pub struct SupervisorActor {
     questions: WaitingQuestions,
     /// The timer of the next turn to make up for a missed tick.
     giving_turns: Option<SpawnHandle>,
+    /// How many jobs wait for one, as it is shown.
+    waiting_for_turns: GaugeShare,
     /// What is expected of jobs.
     watch: Watch,
     /// What is shown of jobs in the metrics.
@@ -235,6 +237,7 @@ impl SupervisorActor {
         let backoff = Backoff::new(ENROL_AGAIN_MIN, ENROL_AGAIN_MAX, seed);
         Self {
             wall_clock: ClockWatch::new(wall, elapsed),
+            waiting_for_turns: parts.jobs.node.meters.catching_up(),
             parts,
             jobs: BTreeMap::new(),
             keys: Keys::default(),

@@ -178,11 +178,17 @@ mod tests {
             Delay::Slot,
             Delay::NotRecorded,
         ]);
-        shown.are_words([NotDecided::Time, NotDecided::Run { run }, NotDecided::Store]);
+        shown.are_words([
+            NotDecided::Time,
+            NotDecided::Run { run },
+            NotDecided::Store,
+            NotDecided::NoLeader { since: at },
+        ]);
         shown.are_words([
             NotKnown::BeforeJob { since: at },
             NotKnown::Pruned { kept_since: at },
             NotKnown::NoHistory,
+            NotKnown::Dropped { node: NodeId::numbered(1), count: 3, from: at, to: at },
             NotKnown::NewerVersion { outcome: None },
             NotKnown::NewerVersion { outcome: Some("dreamt".into()) },
             NotKnown::NoEnd { run, node: NodeId::numbered(1) },

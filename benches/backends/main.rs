@@ -12,6 +12,8 @@
 //! units are committed by one client, whose versions are all known, one commit after the other: as many units in each as
 //! the store takes. The two sides of a comparison take turns, so that whatever else the machine does meets both.
 
+// Without a store there is nothing to measure.
+#![cfg_attr(not(any(feature = "etcd", feature = "redis")), allow(unused))]
 // A benchmark talks to a terminal.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 

@@ -30,7 +30,7 @@ impl Plan {
     /// The whole engine.
     pub(crate) fn ticks(&self, runtime: &tokio::runtime::Runtime) -> anyhow::Result<()> {
         println!(
-            "ticks: {JOBS} jobs with trivial bodies, phases spread evenly, for {:?}; recorded = rows of ended runs; server = the process of its session, others = all others",
+            "ticks: {JOBS} jobs with trivial bodies, phases spread evenly, for {:?}; a history but where it is off; recorded = rows of ended runs; server = the process of its session, others = all others",
             self.window
         );
         println!(
@@ -50,7 +50,13 @@ impl Plan {
             "commit ms"
         );
         for rate in [10_000, 30_000, 60_000, 80_000] {
-            for side in [Side::Local, Side::Postgres, Side::PostgresFollowed] {
+            for side in [
+                Side::Local,
+                Side::WithoutHistory,
+                Side::FollowedWithoutHistory,
+                Side::Postgres,
+                Side::PostgresFollowed,
+            ] {
                 let period = Duration::from_millis(JOBS as u64 * 1_000 / rate);
                 let window = if side == Side::Local { self.window / 3 } else { self.window };
                 let case = Case::new(side, JOBS, period, window);
@@ -119,6 +125,8 @@ pub(crate) enum Side {
     /// While another node waits for the leadership.
     PostgresFollowed,
     WithoutHistory,
+    /// While another node waits for the leadership.
+    FollowedWithoutHistory,
     /// The connections of the history get no answer, and few records may wait.
     SilentHistory,
     /// Much of the history is deleted soon.
@@ -126,11 +134,12 @@ pub(crate) enum Side {
 }
 
 impl Side {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 7] = [
         Self::Local,
         Self::Postgres,
         Self::PostgresFollowed,
         Self::WithoutHistory,
+        Self::FollowedWithoutHistory,
         Self::SilentHistory,
         Self::PrunedHistory,
     ];
@@ -141,6 +150,7 @@ impl Side {
             Self::Postgres => "postgres",
             Self::PostgresFollowed => "postgres, a follower",
             Self::WithoutHistory => "history off",
+            Self::FollowedWithoutHistory => "the same, a follower",
             Self::SilentHistory => "history full and slow",
             Self::PrunedHistory => "history pruned",
         }
@@ -150,7 +160,7 @@ impl Side {
         let mut options = HistoryOptions::default();
         match self {
             Self::Local | Self::Postgres | Self::PostgresFollowed => {}
-            Self::WithoutHistory => return HistoryOptions::off(),
+            Self::WithoutHistory | Self::FollowedWithoutHistory => return HistoryOptions::off(),
             Self::SilentHistory => options.queue = HISTORY_QUEUE_MIN,
             Self::PrunedHistory => {
                 (options.retention.runs_for, options.retention.runs_per_job) = (RETENTION_MIN, 100);
@@ -284,7 +294,7 @@ impl Case {
             };
             engine.add_all((0..self.jobs).map(job)).await?;
             let follower = match self.side {
-                Side::PostgresFollowed => {
+                Side::PostgresFollowed | Side::FollowedWithoutHistory => {
                     Some(Callsheet::builder().backend(Postgres::new(&self.scope, &self.url)).start().await?)
                 }
                 _ => None,

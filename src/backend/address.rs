@@ -56,6 +56,7 @@ impl UrlReader {
     }
 
     /// A user, and a password. Neither of them, or a password alone.
+    #[cfg(any(feature = "etcd", feature = "redis"))]
     pub(super) fn credentials(&self, text: &str) -> Result<(Option<String>, Option<String>), Fault> {
         let (user, password) = match text.split_once(':') {
             Some((user, password)) => (user, Some(self.decoded(password)?)),

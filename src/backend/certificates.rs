@@ -68,7 +68,7 @@ impl Certificates {
     }
 
     /// Trusts whom this machine trusts.
-    #[cfg(any(feature = "etcd", feature = "redis"))]
+    #[cfg(any(feature = "consul", feature = "etcd", feature = "redis"))]
     pub(super) fn trust_system(&mut self) {
         self.roots = Roots::System;
     }

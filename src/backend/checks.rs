@@ -4,7 +4,7 @@ use std::{ops::RangeInclusive, time::Duration};
 
 use callsheet_actors::{CALL_DEADLINE, DurationText, Fault, metrics::SCOPE_LABEL_LOCAL};
 
-#[cfg(any(feature = "etcd", feature = "redis"))]
+#[cfg(any(feature = "consul", feature = "etcd", feature = "redis"))]
 use super::{address::NOT_SHOWN, certificates::Certificates};
 
 /// The longest lease.
@@ -14,6 +14,7 @@ const DEADLINE_MIN: Duration = Duration::from_millis(50);
 const SCOPE_MAX: usize = 100;
 /// How long all of an attempt to connect may take: a little less than the engine waits, so that the reason is
 /// known.
+#[cfg(any(feature = "etcd", feature = "redis"))]
 pub(super) const CONNECT_TIMEOUT: Duration = CALL_DEADLINE.saturating_sub(Duration::from_millis(500));
 
 /// What is wrong with the settings of a store.
@@ -68,7 +69,7 @@ impl Checks {
     }
 
     /// `scheme` begins the URL of a connection that is encrypted.
-    #[cfg(any(feature = "etcd", feature = "redis"))]
+    #[cfg(any(feature = "consul", feature = "etcd", feature = "redis"))]
     pub(super) fn certificates(&mut self, certificates: &Certificates, encrypted: bool, scheme: &str) {
         if encrypted {
             self.faults.extend(with_authority(certificates).client_config().err());
@@ -95,7 +96,7 @@ fn deadlines(lease: Duration) -> RangeInclusive<Duration> {
 }
 
 /// The same, which trust whom this machine trusts if nobody was named.
-#[cfg(any(feature = "etcd", feature = "redis"))]
+#[cfg(any(feature = "consul", feature = "etcd", feature = "redis"))]
 pub(super) fn with_authority(certificates: &Certificates) -> Certificates {
     let mut certificates = certificates.clone();
     if !certificates.has_authority() {

@@ -16,7 +16,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::link::{PAUSE_MAX, PAUSE_MIN, unavailable};
+use super::failure::{PAUSE_MAX, PAUSE_MIN, unavailable};
 
 /// Whom what is heard is handed to.
 pub(super) type Listeners = broadcast::Sender<Heard>;

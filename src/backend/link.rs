@@ -12,9 +12,7 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-/// The pauses between attempts to connect.
-pub(super) const PAUSE_MIN: Duration = Duration::from_millis(50);
-pub(super) const PAUSE_MAX: Duration = Duration::from_secs(1);
+use super::failure::{PAUSE_MAX, PAUSE_MIN, unavailable};
 
 /// How a store is connected to.
 pub(super) trait Connector: Send + Sync + 'static {
@@ -179,14 +177,4 @@ impl<C: Connector> Link<C> {
     fn state(&self) -> MutexGuard<'_, State<C::Connection>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// What waiting may cure.
-pub(super) fn unavailable(reason: impl Into<String>) -> RecordsError {
-    RecordsError::Unavailable { reason: reason.into() }
-}
-
-/// What somebody has to change.
-pub(super) fn refused(reason: impl Into<String>) -> RecordsError {
-    RecordsError::Refused { reason: reason.into() }
 }

@@ -1,14 +1,18 @@
 //! Where nodes coordinate.
 
-#[cfg(any(feature = "etcd", feature = "mysql", feature = "redis"))]
+#[cfg(any(feature = "consul", feature = "etcd", feature = "mysql", feature = "redis"))]
 mod address;
-#[cfg(any(feature = "etcd", feature = "mysql", feature = "postgres", feature = "redis"))]
+#[cfg(any(feature = "consul", feature = "etcd", feature = "mysql", feature = "postgres", feature = "redis"))]
 mod certificates;
-#[cfg(any(feature = "etcd", feature = "mysql", feature = "postgres", feature = "redis"))]
+#[cfg(any(feature = "consul", feature = "etcd", feature = "mysql", feature = "postgres", feature = "redis"))]
 mod checks;
+#[cfg(feature = "consul")]
+mod consul;
 #[cfg(feature = "etcd")]
 mod etcd;
-#[cfg(any(feature = "etcd", feature = "redis"))]
+#[cfg(any(feature = "consul", feature = "etcd", feature = "redis"))]
+mod failure;
+#[cfg(any(feature = "consul", feature = "etcd", feature = "redis"))]
 mod hints;
 #[cfg(feature = "kubernetes")]
 mod kubernetes;
@@ -21,7 +25,7 @@ mod mysql;
 pub(crate) mod postgres;
 #[cfg(feature = "postgres")]
 mod postgres_lease;
-#[cfg(any(feature = "etcd", feature = "mysql", feature = "postgres", feature = "redis"))]
+#[cfg(any(feature = "consul", feature = "etcd", feature = "mysql", feature = "postgres", feature = "redis"))]
 mod random;
 #[cfg(feature = "redis")]
 pub(crate) mod redis;
@@ -32,6 +36,8 @@ mod sqlite;
 #[cfg(any(feature = "mysql", feature = "postgres", feature = "redis"))]
 mod versions;
 
+#[cfg(feature = "consul")]
+pub use self::consul::Consul;
 #[cfg(feature = "etcd")]
 pub use self::etcd::Etcd;
 #[cfg(feature = "kubernetes")]

@@ -19,6 +19,7 @@
 //! | [`explain`] | why a job ran late, or not at all |
 //! | [`health`] | live, ready, healthy, and what to do |
 //! | [`alerts`] | what may be expected of a job, and who notices that it does not happen |
+//! | [`backends`] | where nodes coordinate: what each system promises, and which to choose |
 //! | [`cluster`] | several nodes: who fires what, what becomes of what |
 //! | [`coordination`] | a leader, claims, both or neither: what each rests on |
 //! | [`leadership`] | who leads, how long a lease must be, by whose clock |
@@ -99,6 +100,9 @@ pub mod health {}
 
 #[doc = include_str!("alerts.md")]
 pub mod alerts {}
+
+#[doc = include_str!("backends.md")]
+pub mod backends {}
 
 #[cfg(feature = "postgres")]
 #[doc = include_str!("cluster.md")]

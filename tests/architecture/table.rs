@@ -170,8 +170,8 @@ pub(crate) const LAYERS: &[Layer] = &[
     },
     Layer {
         name: "facade",
-        files: &["src/*.rs", "src/guide/mod.rs"],
-        chapters: &[&["src/*.rs"]],
+        files: &["src/*.rs", "src/handle/*.rs", "src/guide/mod.rs"],
+        chapters: &[&["src/*.rs", "src/handle/*.rs"]],
         never: &[],
     },
 ];

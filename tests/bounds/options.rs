@@ -326,7 +326,7 @@ fn the_lease_of_postgres_is_a_second_to_an_hour() {
 }
 
 /// What is refused of a lease and a deadline on a store of records where nobody listens.
-#[cfg(any(feature = "etcd", feature = "redis"))]
+#[cfg(any(feature = "consul", feature = "etcd", feature = "redis"))]
 async fn leases_and_deadlines(
     least: u64,
     records: impl Fn(Duration, Option<Duration>) -> std::sync::Arc<dyn callsheet::port::Records>,
@@ -369,6 +369,21 @@ async fn the_deadline_of_redis_is_50_ms_to_5_s_and_at_most_half_of_the_lease() {
             redis = redis.deadline(deadline);
         }
         redis.records()
+    })
+    .await;
+}
+
+#[cfg(feature = "consul")]
+#[tokio::test]
+async fn the_deadline_of_consul_is_50_ms_to_5_s_and_at_most_half_of_the_lease() {
+    use callsheet::backend::Consul;
+
+    leases_and_deadlines(10, |lease, deadline| {
+        let mut consul = Consul::new("bounds", "http://127.0.0.1:1").lease(lease);
+        if let Some(deadline) = deadline {
+            consul = consul.deadline(deadline);
+        }
+        consul.records()
     })
     .await;
 }

@@ -128,7 +128,7 @@ fn lost(row: &mut Row, is_retried: bool) -> String {
 /// Ten minutes late.
 const LATE: i64 = 600;
 
-const DELAYS: [(&str, Tell); 6] = [
+const DELAYS: [(&str, Tell); 7] = [
     ("leader-gap", |row| {
         let (from, to) = (row.after(-60), row.after(LATE - 2));
         row.decision(None, to, Decision::LeaderGap { from, to });
@@ -159,6 +159,29 @@ const DELAYS: [(&str, Tell); 6] = [
     ("retried", |row| {
         row.run(Some(Outcome::Succeeded), LATE, |run| run.attempt = 2);
         row.ran(LATE, ", 10m late: its node died, and this was attempt 2", "succeeded")
+    }),
+    // Two of three ticks were skipped, and the one between them was not.
+    ("behind-skips", |row| {
+        let decision = Decision::Skipped {
+            reason: SkipReason::Misfire,
+            count: 2,
+            at_least: false,
+            text: None,
+            by: None,
+            run: None,
+        };
+        let (name, at) = (row.name.clone(), row.after(1));
+        let (first, last) = (FireTime::new(row.after(-3_600)), FireTime::new(row.after(3_600)));
+        let record = row.decision(Some(name), at, decision);
+        (record.first, record.fire_time) = (Some(first), Some(last));
+        let run = RunId::first_at(row.after(LATE));
+        row.run(Some(Outcome::Succeeded), LATE, |late| late.run = run);
+        format!(
+            "it ran as run {run} on node {} from {}, 10m late: no cause is recorded: no node was there, or it had no \
+             processor time, and succeeded",
+            row.node,
+            text(row.after(LATE))
+        )
     }),
     ("no-cause", |row| late(row, "no cause is recorded: no node was there, or it had no processor time")),
 ];
@@ -222,7 +245,7 @@ const SKIPS: [(&str, Tell); 9] = [
     }),
 ];
 
-const NOTHING: [(&str, Tell); 2] = [
+const NOTHING: [(&str, Tell); 3] = [
     ("no-fire-time", |row| {
         let (before, after) = (FireTime::new(row.at), FireTime::new(row.after(3_600)));
         row.at += TimeDelta::minutes(7);
@@ -232,6 +255,14 @@ const NOTHING: [(&str, Tell); 2] = [
         let added = OperationRecord::new(row.name.clone(), JobOperation::Added, row.after(-7_200), row.node);
         row.records.operations.push(added);
         "not known: nothing is recorded: no node had the job then, or the record was dropped".to_owned()
+    }),
+    ("dropped", |row| {
+        let (from, to) = (row.after(-30), row.after(90));
+        row.decision(None, to, Decision::RecordsDropped { count: 7, from, to });
+        let (node, from, to) = (row.node, text(from), text(to));
+        format!(
+            "not known: node {node} dropped 7 records from {from} to {to}, and one of them may have told it"
+        )
     }),
 ];
 

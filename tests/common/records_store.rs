@@ -26,7 +26,7 @@ use futures_util::{FutureExt, future::BoxFuture};
 
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
 /// How long a test waits for what is to happen in real time.
-pub(crate) const SOON: Duration = Duration::from_secs(60);
+pub(crate) const SOON: Duration = Duration::from_secs(150);
 
 pub(crate) fn name(id: &str) -> RecordName {
     RecordName::new(RecordKind::Name, id)

@@ -125,6 +125,8 @@ async fn a_leader_that_is_cut_off_answers_nothing_that_may_be_outdated() {
 
     cluster.leader_of(&others(leader)).await;
     let together = of(&cluster, others(leader)[0]);
+    // A server that has lost its leader lets nobody in for a moment.
+    until("let in", async || together.read(&[super::name("job")], &[session]).await.is_ok()).await;
     assert_eq!(stored(&*together, "job").await.as_deref(), Some("one"));
     assert!(alive(&*together, session).await, "its lease began anew with the new leader");
     cluster.cut_off(None);

@@ -161,8 +161,8 @@ async fn what_was_answered_is_on_the_disk() {
     let strict = "CREATE FUNCTION strict() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
                   IF current_setting('synchronous_commit') <> 'on' THEN RAISE 'not on the disk'; END IF; \
                   RETURN NULL; END $$; \
-                  CREATE TRIGGER strict AFTER INSERT OR UPDATE OR DELETE ON callsheet_lease.sessions EXECUTE FUNCTION strict(); \
-                  CREATE TRIGGER strict AFTER INSERT OR UPDATE OR DELETE ON callsheet_lease.records EXECUTE FUNCTION strict()";
+                  CREATE TRIGGER strict AFTER INSERT OR UPDATE OR DELETE ON callsheet_lease.sessions FOR EACH ROW EXECUTE FUNCTION strict(); \
+                  CREATE TRIGGER strict AFTER INSERT OR UPDATE OR DELETE ON callsheet_lease.records FOR EACH ROW EXECUTE FUNCTION strict()";
     ask(&server, strict).await;
     ask(&server, "ALTER DATABASE postgres SET synchronous_commit = off").await;
 

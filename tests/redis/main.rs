@@ -12,6 +12,7 @@ mod store;
 
 mod backend;
 mod cluster;
+mod elected;
 mod faults;
 mod nodes;
 mod records;

@@ -14,11 +14,14 @@ mod audit;
 #[path = "../../examples/failover/cluster.rs"]
 mod cluster;
 mod doctored;
+mod etcd;
 mod fault;
 #[path = "../../examples/failover/history.rs"]
 mod history;
+mod mysql;
 #[path = "../../examples/failover/node.rs"]
 mod node;
+mod postgres_lease;
 #[path = "../common/proxy.rs"]
 mod proxy;
 mod redis;

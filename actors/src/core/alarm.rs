@@ -148,7 +148,8 @@ pub(crate) struct Change {
 pub(crate) struct Slack {
     /// What passes until a node hears of what another one decides.
     pub(crate) elsewhere: Duration,
-    /// By when it is the turn of a missed tick to be made up for, if it waits for that.
+    /// By when a missed tick is to have begun that waits for its turn, on this node or another one. It is fixed once
+    /// all have asked whom one gap left behind: those that overtake it later do not move it.
     pub(crate) turn_by: Option<DateTime<Utc>>,
 }
 

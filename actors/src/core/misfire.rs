@@ -117,6 +117,9 @@ impl Due {
 
     /// As [`collect`](Self::collect), of a schedule whose ticks are evenly spaced: whatever their number, it is
     /// found by a division. `None` if they are to be counted one by one.
+    ///
+    /// Each tick that may run is asked for, and so is the one before them: a schedule that is wrong about its period
+    /// has no tick run that it does not have. Only how many were skipped is then wrong.
     fn evenly_spaced(
         schedule: &dyn Schedule,
         [first, second]: [FireTime; 2],
@@ -138,12 +141,19 @@ impl Due {
         }
         confirm(schedule, newest, asked)?;
         let mut due = Self::only(newest);
-        while due.count() < keep as u64 && due.count() <= steps {
-            let earlier = due.newest[0].instant() - period;
-            due.newest.insert(0, FireTime::new(earlier));
+        while due.count() <= steps {
+            let known = due.newest[0].instant();
+            let earlier = FireTime::new(known - period);
+            if previous_before(schedule, known)? != Some(earlier) {
+                return Ok(None);
+            }
+            if due.newest.len() >= keep.max(1) {
+                due.newest_older = Some(earlier);
+                break;
+            }
+            due.newest.insert(0, earlier);
         }
-        due.older = steps + 1 - due.count();
-        due.newest_older = (due.older > 0).then(|| FireTime::new(due.newest[0].instant() - period));
+        due.older = steps + 1 - due.newest.len() as u64;
         due.following = next_after(schedule, newest.instant())?;
         Ok(Some(due))
     }
@@ -283,6 +293,49 @@ mod tests {
 
                     assert_eq!(due, one_by_one, "{keep} until {now}, {period}");
                 }
+            }
+        }
+    }
+
+    /// Says that it fires once an hour, and fires at other times as well.
+    #[derive(Debug)]
+    struct Irregular(&'static [&'static str]);
+
+    impl std::fmt::Display for Irregular {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("every hour, it says")
+        }
+    }
+
+    impl Schedule for Irregular {
+        fn next_after(&self, after: DateTime<Utc>) -> Option<DateTime<Utc>> {
+            self.0.iter().map(|tick| at(tick)).find(|tick| *tick > after)
+        }
+
+        fn previous_before(&self, before: DateTime<Utc>) -> Option<DateTime<Utc>> {
+            self.0.iter().rev().map(|tick| at(tick)).find(|tick| *tick < before)
+        }
+
+        fn period(&self) -> Option<TimeDelta> {
+            Some(TimeDelta::hours(1))
+        }
+    }
+
+    #[test]
+    fn a_schedule_that_is_wrong_about_its_period_has_no_tick_run_that_it_does_not_have() {
+        for ticks in [
+            &["01:00", "02:00", "03:20", "05:00"][..],
+            &["01:00", "02:00", "02:10", "04:00", "05:00"],
+            &["01:00", "02:00", "03:00", "04:40", "05:00"],
+        ] {
+            let schedule = Irregular(ticks);
+            for keep in 1..=6 {
+                let due = Due::collect(&schedule, FireTime::new(at("01:00")), at("05:30"), keep).unwrap();
+
+                let kept = hours(&ticks[ticks.len().saturating_sub(keep)..]);
+                assert_eq!(due.newest.to_vec(), kept, "{ticks:?}, {keep} of them");
+                let older = ticks.len().checked_sub(keep + 1).map(|nth| FireTime::new(at(ticks[nth])));
+                assert_eq!(due.newest_older, older, "{ticks:?}, {keep} of them");
             }
         }
     }

@@ -6,6 +6,20 @@
 //! asks       a(9) b(4) c(7)  d(2)                  the deadline of each in brackets
 //! 1 a second a    ·    ·     d     b     c         a comes first, as nobody waits then
 //! ```
+//!
+//! # By when a job is to have its turn
+//!
+//! The jobs that a gap left behind ask within moments of each other: those that ask within [`WAVE`] are a wave. When it
+//! is over, the bound of all of them is fixed: the time that all who wait then take, one after the other. Who asks
+//! later and has a sooner deadline comes first all the same, and moves no bound. So whoever still waits at its bound
+//! has been overtaken, and that is to be known.
+//!
+//! ```text
+//! 1 a second, WAVE 30 s    0 s         30 s          50 s                    70 s
+//! 50 ask                   wave 1      20 wait:      bound of wave 1: who
+//!                                      it is 50 s    still waits is late
+//! 40 ask, at 40 s                             wave 2                         closes
+//! ```
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -14,12 +28,23 @@ use std::{
 
 use chrono::{DateTime, Utc};
 
+use crate::core::time::FireTime;
+
 /// The most turns in a second, one a microsecond.
 pub const CATCH_UP_PER_SECOND_MAX: u32 = 1_000_000;
 
 /// Turns that are closer together than this are given together, so that whoever gives them wakes up no more
 /// often.
 const TOGETHER: Duration = Duration::from_millis(10);
+
+/// Those who ask within so long of the first are of one wave, and have one bound.
+pub(crate) const WAVE: Duration = Duration::from_secs(30);
+
+/// How long after its turn a tick is started, as a rule.
+const STARTS_WITHIN: Duration = Duration::from_secs(1);
+
+/// How many of those who wait are looked at for the names of those who are late.
+const LOOKED_AT_MAX: usize = 1_000;
 
 /// The turns of the jobs of a node.
 #[derive(Debug)]
@@ -31,12 +56,35 @@ pub(crate) struct Pacer<W> {
     /// When the next turn is by the spacing, by the monotonic clock.
     next_at: Duration,
     asked: u64,
-    waiting: BTreeMap<Place, (u64, W)>,
+    waiting: BTreeMap<Place, Waiter<W>>,
     places: HashMap<u64, Place>,
+    /// Those of whom anybody waits, by their numbers, and the one that is open.
+    waves: BTreeMap<u64, Wave>,
+    /// How many there were.
+    wave_count: u64,
 }
 
 /// Who waits first: whose time ends sooner, then who asked first.
 type Place = (DateTime<Utc>, u64);
+
+#[derive(Debug)]
+struct Waiter<W> {
+    job: u64,
+    wave: u64,
+    waits: W,
+}
+
+/// Those who asked within [`WAVE`] of each other.
+#[derive(Debug)]
+struct Wave {
+    closes_at: Duration,
+    /// By when each of them is to have its turn; `None` while it is open.
+    bound: Option<Duration>,
+    /// How many of them wait.
+    count: usize,
+    /// The first tick of all of them, whether it waits still or not.
+    first: FireTime,
+}
 
 /// The answer to whoever asks for a turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,6 +116,21 @@ pub(crate) struct Waiting {
     pub(crate) count: usize,
     /// When the last of them has its turn, by the monotonic clock, if nobody else asks.
     pub(crate) until: Duration,
+    /// The last of their bounds, as they are known now.
+    pub(crate) bound: Duration,
+    /// The first of their ticks. It may have had its turn already, if it was of a wave of which others wait.
+    pub(crate) first: FireTime,
+}
+
+/// Those who wait beyond their bounds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Late<W> {
+    /// How many.
+    pub(crate) count: usize,
+    /// The first of their ticks, as in [`Waiting`].
+    pub(crate) first: FireTime,
+    /// Some of them.
+    pub(crate) some: Vec<W>,
 }
 
 impl<W> Pacer<W> {
@@ -82,58 +145,110 @@ impl<W> Pacer<W> {
             asked: 0,
             waiting: BTreeMap::new(),
             places: HashMap::new(),
+            waves: BTreeMap::new(),
+            wave_count: 0,
         }
     }
 
-    /// Gives a turn to a job, or keeps in mind that it waits for one; whatever it asked before is forgotten.
-    pub(crate) fn ask(&mut self, now: Duration, job: u64, deadline: DateTime<Utc>, waits: W) -> Turn {
-        drop(self.leave(job));
+    /// Gives a turn to a job that makes up for a tick, or keeps in mind that it waits for one; whatever it asked before
+    /// is forgotten, but for its bound.
+    pub(crate) fn ask(
+        &mut self,
+        now: Duration,
+        job: u64,
+        (tick, deadline): (FireTime, DateTime<Utc>),
+        waits: W,
+    ) -> Turn {
+        self.close_wave(now);
+        let former = self.take_out(job).map(|former| former.wave);
         if self.waiting.is_empty() && self.take(now) {
+            former.into_iter().for_each(|wave| self.leave_wave(wave));
             return Turn::Now;
         }
         let (place, is_first) = ((deadline, self.asked), self.waiting.is_empty());
         self.asked += 1;
-        self.waiting.insert(place, (job, waits));
+        let wave = former.unwrap_or_else(|| self.join_wave(now, tick));
+        self.waiting.insert(place, Waiter { job, wave, waits });
         self.places.insert(job, place);
         Turn::Later { is_first }
     }
 
     /// The turn that is to be given now, or when there is one.
     pub(crate) fn next(&mut self, now: Duration) -> NextTurn<W> {
+        self.close_wave(now);
         if self.waiting.is_empty() {
             return NextTurn::Nobody;
         }
         if !self.take(now) {
             return NextTurn::At(self.next_at);
         }
-        let Some((_, (job, waits))) = self.waiting.pop_first() else { return NextTurn::Nobody };
+        let Some((_, Waiter { job, wave, waits })) = self.waiting.pop_first() else {
+            return NextTurn::Nobody;
+        };
         self.places.remove(&job);
+        self.leave_wave(wave);
         NextTurn::Of(waits)
     }
 
     /// A job waits no more.
-    pub(crate) fn leave(&mut self, job: u64) -> Option<W> {
-        let place = self.places.remove(&job)?;
-        self.waiting.remove(&place).map(|(_, waits)| waits)
+    pub(crate) fn leave(&mut self, now: Duration, job: u64) -> Option<W> {
+        self.close_wave(now);
+        let Waiter { wave, waits, .. } = self.take_out(job)?;
+        self.leave_wave(wave);
+        Some(waits)
     }
 
-    /// A job waits.
-    pub(crate) fn has(&self, job: u64) -> bool {
-        self.places.contains_key(&job)
+    /// By when a job that waits is to have begun. Once its wave is over, nothing moves that any more.
+    pub(crate) fn bound(&mut self, now: Duration, job: u64) -> Option<Duration> {
+        self.close_wave(now);
+        let wave = self.waiting.get(self.places.get(&job)?)?.wave;
+        let until = self.until();
+        self.waves.get(&wave).map(|wave| wave.bound_or(until) + STARTS_WITHIN)
     }
 
     /// Who waits, if anybody does.
-    pub(crate) fn waiting(&self) -> Option<Waiting> {
-        let count = self.waiting.len();
-        let after_first = u32::try_from(count.checked_sub(1)?).unwrap_or(u32::MAX);
-        let until = self.next_at.saturating_add(self.spacing.saturating_mul(after_first));
-        Some(Waiting { count, until })
+    pub(crate) fn waiting(&mut self, now: Duration) -> Option<Waiting> {
+        self.close_wave(now);
+        let (count, until) = (self.waiting.len(), self.until());
+        let waves = || self.waves.values().filter(|wave| wave.count > 0);
+        let bound = waves().map(|wave| wave.bound_or(until)).max()? + STARTS_WITHIN;
+        let first = waves().map(|wave| wave.first).min()?;
+        Some(Waiting { count, until, bound, first })
+    }
+
+    /// Who waits beyond its bound, if anybody does.
+    pub(crate) fn late(&mut self, now: Duration, named_max: usize) -> Option<Late<W>>
+    where
+        W: Clone,
+    {
+        self.close_wave(now);
+        let is_over = |wave: &Wave| wave.bound.is_some_and(|bound| bound + STARTS_WITHIN < now);
+        let over = || self.waves.values().filter(|wave| wave.count > 0 && is_over(wave));
+        let first = over().map(|wave| wave.first).min()?;
+        let count = over().map(|wave| wave.count).sum();
+        // Whose time ends last is overtaken first.
+        let last = self.waiting.values().rev().take(LOOKED_AT_MAX);
+        let late = last.filter(|waiter| self.waves.get(&waiter.wave).is_some_and(is_over));
+        let some = late.map(|waiter| waiter.waits.clone()).take(named_max).collect();
+        Some(Late { count, first, some })
     }
 
     /// Nobody waits any more.
     pub(crate) fn clear(&mut self) -> impl Iterator<Item = W> + use<W> {
         self.places.clear();
-        std::mem::take(&mut self.waiting).into_values().map(|(_, waits)| waits)
+        self.waves.clear();
+        std::mem::take(&mut self.waiting).into_values().map(|waiter| waiter.waits)
+    }
+
+    /// When the last of those who wait has its turn, if nobody else asks.
+    fn until(&self) -> Duration {
+        let after_first = u32::try_from(self.waiting.len().saturating_sub(1)).unwrap_or(u32::MAX);
+        self.next_at.saturating_add(self.spacing.saturating_mul(after_first))
+    }
+
+    fn take_out(&mut self, job: u64) -> Option<Waiter<W>> {
+        let place = self.places.remove(&job)?;
+        self.waiting.remove(&place)
     }
 
     /// Takes a turn, if there is one.
@@ -144,159 +259,48 @@ impl<W> Pacer<W> {
         self.next_at = self.next_at.max(now) + self.spacing;
         true
     }
+
+    /// Fixes the bound of the wave that is open, once its time is over.
+    fn close_wave(&mut self, now: Duration) {
+        let until = self.until().max(now);
+        let newest = self.waves.last_entry().filter(|wave| wave.get().bound.is_none());
+        if let Some(mut open) = newest.filter(|wave| wave.get().closes_at <= now) {
+            open.get_mut().bound = Some(until);
+            if open.get().count == 0 {
+                open.remove();
+            }
+        }
+    }
+
+    fn join_wave(&mut self, now: Duration, tick: FireTime) -> u64 {
+        if let Some(mut open) = self.waves.last_entry().filter(|wave| wave.get().bound.is_none()) {
+            let wave = open.get_mut();
+            let first = if wave.count == 0 { tick } else { wave.first.min(tick) };
+            (wave.count, wave.first) = (wave.count + 1, first);
+            return *open.key();
+        }
+        self.wave_count += 1;
+        let wave = Wave { closes_at: now.saturating_add(WAVE), bound: None, count: 1, first: tick };
+        self.waves.insert(self.wave_count, wave);
+        self.wave_count
+    }
+
+    /// One of a wave waits no more. One that is open stays, for those who are still to ask.
+    fn leave_wave(&mut self, number: u64) {
+        let Some(wave) = self.waves.get_mut(&number) else { return };
+        wave.count -= 1;
+        if wave.count == 0 && wave.bound.is_some() {
+            self.waves.remove(&number);
+        }
+    }
+}
+
+impl Wave {
+    /// The bound, or that of all who wait while it is open.
+    fn bound_or(&self, until: Duration) -> Duration {
+        self.bound.unwrap_or(until)
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::core::job::tests::at;
-
-    const LATER: Turn = Turn::Later { is_first: false };
-    const FIRST: Turn = Turn::Later { is_first: true };
-
-    fn millis(millis: u64) -> Duration {
-        Duration::from_millis(millis)
-    }
-
-    /// All who have their turn at an instant.
-    fn turns(pacer: &mut Pacer<u64>, now: Duration) -> Vec<u64> {
-        let next = || match pacer.next(now) {
-            NextTurn::Of(who) => Some(who),
-            NextTurn::At(_) | NextTurn::Nobody => None,
-        };
-        std::iter::from_fn(next).collect()
-    }
-
-    #[test]
-    fn turns_go_to_the_soonest_deadline_and_then_to_who_asked_first() {
-        for (asked, served) in [
-            (&[(1, "03:00"), (2, "02:00"), (3, "01:00")][..], &[3, 2, 1][..]),
-            (&[(1, "02:00"), (2, "02:00"), (3, "01:00"), (4, "02:00")], &[3, 1, 2, 4]),
-            // Who asks again has one place: that of the last question.
-            (&[(1, "01:00"), (2, "02:00"), (1, "03:00")], &[2, 1]),
-            (&[(1, "03:00"), (2, "02:00"), (1, "01:00")], &[1, 2]),
-        ] {
-            let mut pacer = Pacer::new(1);
-            assert_eq!(pacer.ask(millis(500), 9, at("00:30"), 9), Turn::Now);
-            for (nth, (job, deadline)) in asked.iter().enumerate() {
-                let turn = pacer.ask(millis(500), *job, at(deadline), *job);
-                assert_eq!(turn, if nth == 0 { FIRST } else { LATER }, "{asked:?}");
-            }
-
-            let in_order: Vec<_> =
-                (1..9).flat_map(|second| turns(&mut pacer, millis(second * 1_000 + 500))).collect();
-
-            assert_eq!(in_order, served, "{asked:?}");
-        }
-    }
-
-    #[test]
-    fn turns_come_at_the_pace_and_those_that_are_close_come_together() {
-        for (per_second, at_once, wakes) in [
-            // How many have their turn when they ask; then at which millisecond somebody looks, how many have
-            // their turn, and when to look next.
-            (1, 1, &[(0, 0, 1_000), (999, 0, 1_000), (1_000, 1, 2_000), (3_500, 1, 4_500)][..]),
-            (100, 1, &[(9, 0, 10), (10, 1, 20), (30, 1, 40)]),
-            (1_000, 11, &[(0, 0, 11), (11, 11, 22), (12, 1, 23)]),
-        ] {
-            let mut pacer = Pacer::new(per_second);
-            let asked = (0..100).map(|job| pacer.ask(millis(0), job, at("01:00"), job));
-            assert_eq!(asked.filter(|turn| *turn == Turn::Now).count(), at_once, "{per_second}");
-
-            for (now, count, next) in wakes {
-                let now = millis(*now);
-                assert_eq!(turns(&mut pacer, now).len(), *count, "{per_second} {now:?}");
-                assert_eq!(pacer.next(now), NextTurn::At(millis(*next)), "{per_second} {now:?}");
-            }
-        }
-    }
-
-    #[test]
-    fn who_waits_is_counted_until_the_last_has_its_turn() {
-        let mut pacer = Pacer::new(2);
-        assert_eq!(pacer.waiting(), None);
-        for job in 0..5 {
-            pacer.ask(millis(100), job, at("01:00"), job);
-        }
-
-        assert_eq!(pacer.waiting(), Some(Waiting { count: 4, until: millis(100 + 4 * 500) }));
-        assert_eq!((pacer.has(0), pacer.has(4)), (false, true));
-
-        assert_eq!((pacer.leave(4), pacer.leave(4), pacer.has(4)), (Some(4), None, false));
-        assert_eq!(pacer.waiting(), Some(Waiting { count: 3, until: millis(100 + 3 * 500) }));
-        assert_eq!(pacer.clear().collect::<Vec<_>>(), [1, 2, 3]);
-        assert_eq!((pacer.waiting(), pacer.next(millis(9_000))), (None, NextTurn::Nobody));
-    }
-
-    /// What happens to a pacer.
-    #[derive(Debug, Clone)]
-    enum Step {
-        Ask(u64, i64),
-        Leave(u64),
-        Pass(u64),
-        Serve,
-    }
-
-    fn step() -> impl Strategy<Value = Step> {
-        prop_oneof![
-            4 => (0..20_u64, 0..100_i64).prop_map(|(job, deadline)| Step::Ask(job, deadline)),
-            1 => (0..20_u64).prop_map(Step::Leave),
-            2 => (0..2_000_u64).prop_map(Step::Pass),
-            4 => Just(Step::Serve),
-        ]
-    }
-
-    proptest! {
-        /// A list that is searched each time stands for the heap.
-        #[test]
-        fn no_second_has_more_turns_than_the_pace_and_the_soonest_deadline_is_first(
-            per_second in prop_oneof![Just(1_u32), Just(7), Just(100), Just(333), Just(1_000)],
-            steps in proptest::collection::vec(step(), 1..400),
-        ) {
-            let mut pacer = Pacer::new(per_second);
-            let (mut now, mut waiting, mut given) = (millis(0), Vec::<(u64, i64)>::new(), Vec::new());
-            for step in steps {
-                match step {
-                    Step::Ask(job, deadline) => {
-                        waiting.retain(|(known, _)| *known != job);
-                        let until = DateTime::from_timestamp(deadline, 0).unwrap();
-                        match pacer.ask(now, job, until, job) {
-                            Turn::Now => {
-                                prop_assert!(waiting.is_empty());
-                                given.push(now);
-                            }
-                            Turn::Later { is_first } => {
-                                prop_assert_eq!(is_first, waiting.is_empty());
-                                waiting.push((job, deadline));
-                            }
-                        }
-                    }
-                    Step::Leave(job) => {
-                        let was_there = waiting.iter().any(|(known, _)| *known == job);
-                        waiting.retain(|(known, _)| *known != job);
-                        prop_assert_eq!(pacer.leave(job).is_some(), was_there);
-                    }
-                    Step::Pass(more) => now += millis(more),
-                    Step::Serve => match pacer.next(now) {
-                        NextTurn::Of(job) => {
-                            let soonest = *waiting.iter().min_by_key(|(_, deadline)| *deadline).unwrap();
-                            prop_assert_eq!(job, soonest.0);
-                            waiting.retain(|(known, _)| *known != job);
-                            given.push(now);
-                        }
-                        NextTurn::At(at) => prop_assert!(at > now && !waiting.is_empty()),
-                        NextTurn::Nobody => prop_assert!(waiting.is_empty()),
-                    },
-                }
-                prop_assert_eq!(pacer.waiting().map_or(0, |waiting| waiting.count), waiting.len());
-            }
-            let most = u64::from(per_second) + u64::from(per_second) / 100 + 1;
-            for (nth, from) in given.iter().enumerate() {
-                let in_second = given[nth..].iter().take_while(|at| **at < *from + millis(1_000)).count();
-                prop_assert!(in_second as u64 <= most, "{} from {:?}", in_second, from);
-            }
-        }
-    }
-}
+mod tests;

@@ -88,7 +88,8 @@ pub struct EngineOptions {
     /// What happens to a run beyond. Default: it waits.
     pub when_full: WhenFull,
     /// How many missed ticks the node makes up for in a second, 1 to [`CATCH_UP_PER_SECOND_MAX`]; `None` is no
-    /// bound. Default: [`CATCH_UP_PER_SECOND_DEFAULT`].
+    /// bound. Default: [`CATCH_UP_PER_SECOND_DEFAULT`]. Jobs that ask within 30 s have one bound, which is then fixed:
+    /// the time that all who wait take, and a second. Who waits beyond it is overdue.
     pub catch_up_per_second: Option<u32>,
     /// How far the node's wall clock may be from the store's if it is to lead, at least 1 ms. Default:
     /// [`CLOCK_OFFSET_MAX_DEFAULT`].

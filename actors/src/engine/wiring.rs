@@ -159,13 +159,14 @@ pub(super) async fn start_actors(
         election
     };
     let (stopped, over) = oneshot::channel();
+    let catch_ups = Arc::new(CatchUps::new(catch_up_per_second));
     let jobs_host = Arc::new(JobHost {
         node: node.clone(),
         asks: asks.clone(),
         reports: supervisor.clone().recipient(),
         placement: Placement::on(&threads.jobs),
         permits: Permits::new(max_concurrent_runs, when_full),
-        catch_ups: CatchUps::new(catch_up_per_second),
+        catch_ups: catch_ups.clone(),
         bodies,
         body_runtime,
         of_runs: Arc::new(SharedParts {
@@ -202,7 +203,8 @@ pub(super) async fn start_actors(
     let lease = (!backend.single_node()).then(|| backend.lease());
     {
         let (node, reports) = (node.clone(), supervisor.clone().recipient());
-        start_on(coordination, lock_mailbox, move || LockActor::new(node, asks, held, reports, lease));
+        let watched = lease.map(|lease| (lease, catch_ups));
+        start_on(coordination, lock_mailbox, move || LockActor::new(node, asks, held, reports, watched));
     }
 
     let given_up = StopOnDrop(Some(supervisor.clone()));

@@ -189,6 +189,11 @@ pub enum NotDecided {
     Turn,
     /// The store, or a leader: it is due.
     Store,
+    /// A leader: no node is known to lead. The next one decides it, by the misfire policy of the job.
+    NoLeader {
+        /// Since when.
+        since: DateTime<Utc>,
+    },
     /// Another node: it decides, and nothing is recorded yet. Skips of a minute are recorded together.
     OtherNode,
 }
@@ -236,6 +241,17 @@ pub enum NotKnown {
     },
     /// No history is kept.
     NoHistory,
+    /// Nothing is recorded, and records of that time were dropped: the history did not take them.
+    Dropped {
+        /// The node that dropped them.
+        node: NodeId,
+        /// How many.
+        count: u64,
+        /// When the first of them was made.
+        from: DateTime<Utc>,
+        /// When the last of them was.
+        to: DateTime<Utc>,
+    },
     /// Nothing is recorded: the job was on no node then, or the record was dropped.
     NotRecorded,
 }

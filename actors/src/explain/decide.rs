@@ -114,7 +114,7 @@ fn by_run(view: &TickView, known: &Known, evidence: &mut Vec<Evidence>) -> Optio
 fn by_decision(view: &TickView, known: &Known, evidence: &mut Vec<Evidence>) -> Option<Answer> {
     let tick = FireTime::new(view.at);
     let mut spans: Vec<_> = known.decisions.iter().filter_map(SkippedSpan::of).collect();
-    spans.retain(|span| span.first <= tick && tick <= span.last);
+    spans.retain(|span| span.covers(tick));
     spans.sort_by_key(|span| {
         (span.last != tick, span.first != tick, since_first(span), Reverse(span.record.at))
     });
@@ -128,6 +128,12 @@ fn by_decision(view: &TickView, known: &Known, evidence: &mut Vec<Evidence>) -> 
     evidence.push(Evidence::Decision(Box::new(span.record.clone())));
     let SkippedSpan { first, last, reason, count, at_least, .. } = *span;
     Some(Answer::NotKnown { because: NotKnown::SomeSkipped { reason, count, at_least, first, last } })
+}
+
+/// Whether a record says that a tick was skipped, or those of a span were all.
+pub(crate) fn is_skip_known(tick: FireTime, known: &Known) -> bool {
+    let mut spans = known.decisions.iter().filter_map(SkippedSpan::of);
+    spans.any(|span| span.names(tick) || (span.covers(tick) && span.is_whole(known)))
 }
 
 /// The ticks that one record means.
@@ -150,6 +156,11 @@ impl<'a> SkippedSpan<'a> {
         let last = record.fire_time.filter(|_| record.job.is_some())?;
         let first = record.first.unwrap_or(last);
         Some(Self { record, first, last, reason, count, at_least })
+    }
+
+    /// The tick may be one of them.
+    fn covers(&self, tick: FireTime) -> bool {
+        (self.first..=self.last).contains(&tick)
     }
 
     /// The record itself says that this tick was skipped.
@@ -241,26 +252,48 @@ fn undecided(now: DateTime<Utc>, view: &TickView, known: &Known, evidence: &mut 
         return not_decided(NotDecided::Time);
     }
     let is_recent = since(view.at, now) <= RECORDED_WITHIN;
-    let may_be_decided = view.at <= view.cursor || !(view.fires || is_recent);
-    evidence.push(Evidence::Node { decided_up_to: view.cursor, fires: view.fires });
-    if !may_be_decided {
+    let (decided_to, leaderless_since) = (known.decided_to, known.leaderless_since);
+    // Where the store does not say it, what was due while nobody led is not decided.
+    let is_known_open = decided_to.or(leaderless_since).is_some_and(|decided_to| view.at > decided_to);
+    // What is decided may not be recorded yet.
+    let is_open = view.at > view.cursor && (is_known_open || view.fires || is_recent);
+    let decided_up_to = decided_to.map_or(view.cursor, |decided_to| decided_to.max(view.cursor));
+    evidence.push(Evidence::Node { decided_up_to, fires: view.fires });
+    if is_open {
         return not_decided(match (&view.held_by, view.run) {
             (Some(pause), _) => NotDecided::Pause(pause.clone()),
             (None, Some(run)) => NotDecided::Run { run },
             (None, None) if view.waits_for_turn => NotDecided::Turn,
             (None, None) if view.fires => NotDecided::Store,
-            (None, None) => NotDecided::OtherNode,
+            (None, None) => match leaderless_since.filter(|_| is_known_open) {
+                Some(since) => NotDecided::NoLeader { since },
+                None => NotDecided::OtherNode,
+            },
         });
     }
-    Answer::NotKnown {
-        because: match known.kept_since {
-            _ if !known.is_kept => NotKnown::NoHistory,
-            _ if known.has_unread => NotKnown::NewerVersion { outcome: None },
+    let dropped = known.decisions.iter().find_map(|record| Some((record, dropped_around(view, record)?)));
+    evidence.extend(dropped.iter().map(|(record, _)| Evidence::Decision(Box::new((*record).clone()))));
+    let because = if !known.is_kept {
+        NotKnown::NoHistory
+    } else if known.has_unread {
+        NotKnown::NewerVersion { outcome: None }
+    } else if let Some((_, dropped)) = dropped {
+        dropped
+    } else {
+        match known.kept_since {
             Some(kept_since) if view.at < kept_since => NotKnown::Pruned { kept_since },
             Some(_) | None if !known.was_there && view.at < known.held_since => {
                 NotKnown::BeforeJob { since: known.held_since }
             }
             Some(_) | None => NotKnown::NotRecorded,
-        },
-    }
+        }
+    };
+    Answer::NotKnown { because }
+}
+
+/// Whether what was decided of a tick may be among records that were dropped.
+fn dropped_around(view: &TickView, record: &DecisionRecord) -> Option<NotKnown> {
+    let Decision::RecordsDropped { count, from, to } = record.decision else { return None };
+    let is_around = to >= view.at && since(view.at, from) <= RECORDED_WITHIN;
+    is_around.then_some(NotKnown::Dropped { node: record.node, count, from, to })
 }

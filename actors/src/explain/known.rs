@@ -59,11 +59,15 @@ pub(crate) struct Known {
     pub(crate) was_there: bool,
     /// Since when this node holds the job with its schedule.
     pub(crate) held_since: DateTime<Utc>,
+    /// Everything up to there is decided, as the store says, if this node does not decide and the store was asked.
+    pub(crate) decided_to: Option<DateTime<Utc>>,
+    /// Since when nobody is known to lead, if nobody does and only a leader decides.
+    pub(crate) leaderless_since: Option<DateTime<Utc>>,
 }
 
 impl Known {
     /// How many fire times there are in the span of a decision; `None` if they were not counted.
-    pub(super) fn fire_times_in(&self, first: FireTime, last: FireTime) -> Option<u64> {
+    pub(crate) fn fire_times_in(&self, first: FireTime, last: FireTime) -> Option<u64> {
         let is_it = |(from, to, _): &&(FireTime, FireTime, u64)| (*from, *to) == (first, last);
         self.counted.iter().find(is_it).map(|(_, _, count)| *count)
     }

@@ -37,6 +37,7 @@ pub(super) fn delays(
             }
             Decision::LeaderGap { .. }
             | Decision::ClockStepped { .. }
+            | Decision::RecordsDropped { .. }
             | Decision::Skipped { .. }
             | Decision::Vetoed { .. }
             | Decision::TriggerRefused { .. }

@@ -377,6 +377,35 @@ fn what_is_not_decided_yet_says_what_it_waits_for() {
 }
 
 #[test]
+fn a_follower_says_of_a_tick_what_the_store_and_the_leader_leave_open() {
+    let no_leader = "not decided yet: nobody leads since 2026-01-05T02:30:00Z; the next leader runs it, if it is not too late then";
+    let other_node = "not decided yet: another node decides it, and has recorded nothing yet";
+    let nothing = "not known: nothing is recorded: no node had the job then, or the record was dropped";
+    let gap = "02:30:00";
+    for (decided_to, leaderless_since, said) in [
+        // By the store.
+        (Some("02:00:00"), Some(gap), no_leader),
+        (Some("02:00:00"), None, other_node),
+        (Some("03:00:00"), Some(gap), nothing),
+        (Some("03:00:00"), None, nothing),
+        // The store does not say it.
+        (None, Some(gap), no_leader),
+        (None, Some("03:00:00"), nothing),
+        (None, None, nothing),
+    ] {
+        let follower = TickView { cursor: at("00:00:00"), fires: false, ..view() };
+        let (decided_to, leaderless_since) = (decided_to.map(at), leaderless_since.map(at));
+        let known = Known { decided_to, leaderless_since, ..known() };
+
+        let explained = decide(&job(), at("12:00:00"), &follower, &known);
+
+        assert_eq!(explained.answer.to_string(), said, "{decided_to:?} {leaderless_since:?}");
+        let up_to = decided_to.unwrap_or(follower.cursor);
+        assert_eq!(explained.evidence.last(), Some(&Evidence::Node { decided_up_to: up_to, fires: false }));
+    }
+}
+
+#[test]
 fn what_is_not_known_says_why() {
     let new = Known { was_there: false, held_since: at("11:00:00"), ..known() };
     let follower = TickView { cursor: at("00:00:00"), fires: false, ..view() };

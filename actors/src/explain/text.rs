@@ -189,6 +189,13 @@ impl fmt::Display for NotDecided {
             Self::OtherNode => f.write_str("another node decides it, and has recorded nothing yet"),
             Self::Turn => f.write_str("it was missed, and waits for its turn to be made up for"),
             Self::Store => f.write_str("it is due, and waits for a leader or for the store"),
+            Self::NoLeader { since } => {
+                write!(
+                    f,
+                    "nobody leads since {}; the next leader runs it, if it is not too late then",
+                    text(*since)
+                )
+            }
         }
     }
 }
@@ -223,6 +230,14 @@ impl fmt::Display for NotKnown {
                 f.write_str("there are records of a newer version, which this one cannot read")
             }
             Self::NoHistory => f.write_str("no history is kept"),
+            Self::Dropped { node, count, from, to } => {
+                write!(
+                    f,
+                    "node {node} dropped {count} records from {} to {}, and one of them may have told it",
+                    text(*from),
+                    text(*to)
+                )
+            }
             Self::NotRecorded => {
                 f.write_str("nothing is recorded: no node had the job then, or the record was dropped")
             }
@@ -291,6 +306,9 @@ fn write_decision(f: &mut fmt::Formatter<'_>, record: &DecisionRecord) -> fmt::R
         Decision::TriggerRefused { text, .. } => write!(f, "a trigger was refused: {text}"),
         Decision::LeaderGap { from, to } => write!(f, "nobody led from {} to {}", text(*from), text(*to)),
         Decision::ClockStepped { .. } => f.write_str("the machine slept, or its clock was set"),
+        Decision::RecordsDropped { count, from, to } => {
+            write!(f, "{count} records were dropped from {} to {}", text(*from), text(*to))
+        }
         Decision::RunLost { run, is_retried } => {
             let then = if *is_retried { ", and goes on" } else { "" };
             write!(f, "run {run} was lost{then}")

@@ -20,9 +20,9 @@ use crate::{
     event::Outcome,
     name::{JobName, NodeId, RunId},
     port::{
-        Batch, Decision, DecisionPage, DecisionRecord, Decisions, History, HistoryError, Holder, JobHistory,
-        JobRecord, LastEnds, MemoryBounds, OperationPage, OperationRecord, Operations, Retention, RunHistory,
-        RunPage, RunRecord,
+        AskGaps, Batch, Decision, DecisionPage, DecisionRecord, Decisions, Gaps, History, HistoryError,
+        Holder, JobHistory, JobRecord, LastEnds, MemoryBounds, OperationPage, OperationRecord, Operations,
+        RecordsOf, Retention, RunHistory, RunPage, RunRecord,
     },
 };
 
@@ -52,6 +52,8 @@ struct Kept {
     bytes: usize,
     /// When what was dropped last for lack of room had been recorded.
     pruned_to: Option<DateTime<Utc>>,
+    /// The same of operations.
+    operations_pruned_to: Option<DateTime<Utc>>,
     jobs: JobRows,
 }
 
@@ -100,7 +102,8 @@ impl Same {
             | Decision::Vetoed { .. }
             | Decision::TriggerRefused { .. }
             | Decision::LeaderGap { .. }
-            | Decision::ClockStepped { .. } => None,
+            | Decision::ClockStepped { .. }
+            | Decision::RecordsDropped { .. } => None,
         };
         let DecisionRecord { at, node, job, decision, .. } = record;
         Self { at: *at, node: *node, job: job.clone(), reason: decision.reason(), lost }
@@ -191,25 +194,33 @@ impl Kept {
     fn merge(&mut self, runs: &mut Vec<RunRecord>) {
         let mut ended = Vec::with_capacity(runs.len());
         for mut run in runs.drain(..) {
-            let former = self.open.remove(&run.run);
-            former.iter().for_each(|former| run.follow(former));
-            match run.outcome {
+            let is_plain = !matches!(run.outcome, None | Some(Outcome::Lost));
+            let former = match self.open.get(&run.run) {
+                Some(former) => Some(former),
+                None if is_plain => None,
                 // It may come after its end, which was on the way already.
-                None if former.is_some() || !self.has_ended(run.run, &ended) => {
-                    self.open.insert(run.run, run);
-                }
-                None => {}
-                Some(Outcome::Lost) if former.is_none() && self.has_ended(run.run, &ended) => {}
+                None => self.ended(run.run, &ended),
+            };
+            if former.is_some_and(|former| !run.supersedes(former)) {
+                continue;
+            }
+            if let Some(former) = self.open.remove(&run.run) {
+                run.follow(&former);
+            }
+            match run.outcome {
+                None => drop(self.open.insert(run.run, run)),
                 Some(_) => ended.push(run),
             }
         }
         *runs = ended;
     }
 
-    fn has_ended(&self, run: RunId, more: &[RunRecord]) -> bool {
+    /// The end of a run that was written last, `more` after the others.
+    fn ended<'a>(&'a self, run: RunId, more: &'a [RunRecord]) -> Option<&'a RunRecord> {
         let chunks = self.chunks.iter().rev().filter(|chunk| chunk.may_have(run));
-        let mut all = chunks.flat_map(|chunk| &chunk.runs).chain(&self.failures).chain(more);
-        all.any(|ended| ended.run == run && ended.outcome != Some(Outcome::Lost))
+        let ended = chunks.flat_map(|chunk| chunk.runs.iter().rev());
+        let mut all = more.iter().rev().chain(ended).chain(self.failures.iter().rev());
+        all.find(|ended| ended.run == run)
     }
 
     fn take_decision(&mut self, decision: DecisionRecord) {
@@ -290,6 +301,27 @@ impl Kept {
     fn drop_operation(&mut self) {
         let Some((_, oldest)) = self.operations.pop_first() else { return };
         self.bytes -= size_of::<OperationRecord>() + oldest.text_bytes();
+        self.operations_pruned_to = self.operations_pruned_to.max(Some(oldest.at));
+    }
+
+    fn gaps(&self, asked: &AskGaps) -> Gaps {
+        let pruned_to = match asked.of {
+            RecordsOf::Runs | RecordsOf::Decisions => self.pruned_to,
+            RecordsOf::Operations => self.operations_pruned_to,
+        };
+        let from = (asked.from.unwrap_or(DateTime::<Utc>::MIN_UTC), i64::MIN);
+        let dropped = self.decisions.range(from..).filter_map(|(_, record)| match record.decision {
+            Decision::RecordsDropped { count, from, .. } => {
+                asked.to.is_none_or(|to| from < to).then_some(count)
+            }
+            Decision::Skipped { .. }
+            | Decision::Vetoed { .. }
+            | Decision::TriggerRefused { .. }
+            | Decision::LeaderGap { .. }
+            | Decision::ClockStepped { .. }
+            | Decision::RunLost { .. } => None,
+        });
+        Gaps::new(pruned_to, dropped.sum())
     }
 
     fn runs(&self, asked: &RunHistory) -> RunPage {
@@ -385,7 +417,7 @@ impl History for MemoryHistory {
         let mut batch = batch.clone();
         let kept = self.kept();
         // What is written again changes nothing.
-        batch.runs.retain(|run| run.outcome.is_none() || !kept.has_ended(run.run, &[]));
+        batch.runs.retain(|run| kept.ended(run.run, &[]).is_none_or(|former| run.supersedes(former)));
         drop(kept);
         self.take(&mut batch);
         ready(Ok(())).boxed()
@@ -430,6 +462,10 @@ impl History for MemoryHistory {
         let limit = asked.page_limit();
         let page = all.take(limit + 1).map(|((_, nth), one)| (*nth, one.clone())).collect();
         ready(Ok(OperationPage::of(page, limit))).boxed()
+    }
+
+    fn gaps<'a>(&'a self, asked: &'a AskGaps) -> BoxFuture<'a, Result<Gaps, HistoryError>> {
+        ready(Ok(self.kept().gaps(asked))).boxed()
     }
 
     fn prune<'a>(

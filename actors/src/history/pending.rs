@@ -124,6 +124,11 @@ impl Pending {
         self.counted.is_empty()
     }
 
+    /// How many count more than was handed on.
+    pub(super) fn count_new(&self) -> usize {
+        self.counted.values().filter(|counted| counted.is_new).count()
+    }
+
     /// Hands on what was counted so far. It is counted on.
     pub(super) fn show(&mut self, shown: &mut Vec<Arc<DecisionRecord>>) {
         for counted in self.counted.values_mut().filter(|counted| counted.is_new) {

@@ -172,14 +172,15 @@ impl Recorder {
         let Some(outlet) = &self.outlet else { return };
         let number = outlet.operations.fetch_add(1, Ordering::Relaxed) + 1;
         let record = OperationRecord { number, ..record() };
-        outlet.take(size_of::<OperationRecord>() + record.text_bytes(), |to| to.operations.push(record));
+        let (at, bytes) = (record.at, size_of::<OperationRecord>() + record.text_bytes());
+        outlet.take(at, bytes, |to| to.operations.push(record));
     }
 
     /// Records that a job is paused from `at` on, by the store's clock, or is not.
     pub(crate) fn paused(&self, job: &JobName, at: DateTime<Utc>, pause: Option<&Pause>) {
         let Some(outlet) = &self.outlet else { return };
         let change = PauseChange::new(job.clone(), at, pause.cloned());
-        outlet.take(size_of::<PauseChange>() + change.text_bytes(), |to| to.pauses.push(change));
+        outlet.take(at, size_of::<PauseChange>() + change.text_bytes(), |to| to.pauses.push(change));
     }
 }
 
@@ -195,7 +196,8 @@ impl Outlet {
     fn take_run(&self, generation: u64, run: RunRecord) {
         let shard = &self.shards[shard_of(generation)];
         if !self.writes_now && !self.has_room(1, size_of::<RunRecord>() + run.text_bytes()) {
-            return self.drop_records(1);
+            let at = made_at(&run);
+            return self.drop_records(1, (at, at));
         }
         let mut runs = shard.lock();
         if runs.ended.capacity() == 0 {
@@ -214,29 +216,34 @@ impl Outlet {
         let mut rest = lock(&self.rest[shard_of(generation)]);
         let Rest { pending, batch } = &mut *rest;
         let waited = batch.decisions.len();
-        if !pending.add(now, record, &mut batch.decisions) {
-            drop(rest);
-            return self.drop_records(1);
-        }
+        let at = record.at;
+        let is_taken = pending.add(now, record, &mut batch.decisions);
+        // They may be others, whose minute is over, whatever became of this one.
         let new = &batch.decisions[waited..];
-        if new.is_empty() {
-            // It is counted, and handed on when its minute is over.
-            drop(rest);
-            return self.wake_writer();
-        }
         let (count, bytes) = (new.len(), new.iter().map(|one| size_of_val(one) + one.text_bytes()).sum());
-        if !self.writes_now && !self.has_room(count, bytes) {
+        if count == 0 {
+            drop(rest);
+            if is_taken {
+                // It is counted, and handed on when its minute is over.
+                self.wake_writer();
+            }
+        } else if self.writes_now || self.has_room(count, bytes) {
+            self.write_if_many(rest);
+        } else {
+            let span = span_of(new.iter().map(|one| one.at));
             batch.decisions.truncate(waited);
             drop(rest);
-            return self.drop_records(count);
+            self.drop_records(count, span);
         }
-        self.write_if_many(rest);
+        if !is_taken {
+            self.drop_records(1, (at, at));
+        }
     }
 
-    /// Takes one record of so many bytes.
-    fn take(&self, bytes: usize, put: impl FnOnce(&mut Batch)) {
+    /// Takes one record of an instant, of so many bytes.
+    fn take(&self, at: DateTime<Utc>, bytes: usize, put: impl FnOnce(&mut Batch)) {
         if !self.writes_now && !self.has_room(1, bytes) {
-            return self.drop_records(1);
+            return self.drop_records(1, (at, at));
         }
         // In one place, so that they stay in their order.
         let mut rest = lock(&self.rest[0]);
@@ -282,15 +289,15 @@ impl Outlet {
         self.waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
 
-    /// Counts records that are not written.
-    pub(super) fn drop_records(&self, count: usize) {
-        self.dropped.add(count as u64, self.clock.elapsed());
+    /// Counts records that are not written, which were made in a time.
+    pub(super) fn drop_records(&self, count: usize, span: (DateTime<Utc>, DateTime<Utc>)) {
+        self.dropped.add(count as u64, span, self.clock.elapsed());
     }
 
     fn write_now(&self, batch: &mut Batch) {
-        let count = batch.len();
+        let (count, span) = (batch.len(), span_of_batch(batch));
         if catch_unwind(AssertUnwindSafe(|| self.history.write_now(batch))).is_err() {
-            self.drop_records(count);
+            self.drop_records(count, span);
         }
     }
 
@@ -324,6 +331,7 @@ impl Outlet {
         let mut batch = Batch { runs, ..taken };
         let waited = batch.decisions.len();
         batch.decisions.extend(counted.into_iter().map(Arc::unwrap_or_clone));
+        batch.decisions.extend(self.dropped.record(self.node, now, which == Which::All));
         if !self.writes_now {
             // What was counted waits from now on.
             let bytes = batch.decisions[waited..].iter().map(|one| size_of_val(one) + one.text_bytes()).sum();
@@ -345,7 +353,7 @@ impl Outlet {
         let counts = self.rest.iter().any(|rest| !lock(rest).pending.is_empty());
         let counted = counts.then_some(FLUSH_EVERY);
         let open = self.shards.iter().filter_map(|shard| shard.lock().open.next_look());
-        open.chain(counted).min()
+        open.chain(counted).chain(self.dropped.next_look(self.clock.elapsed())).min()
     }
 
     /// How many records wait to be written, without what is counted and what is in progress.
@@ -356,6 +364,11 @@ impl Outlet {
     /// Whether at most half of the room for records that wait is taken.
     pub(super) fn has_half_of_its_room(&self) -> bool {
         self.waiting() <= self.max / 2 && self.waiting_bytes.load(Ordering::Relaxed) <= self.bytes_max / 2
+    }
+
+    /// How many are counted together, and count more than was handed on.
+    pub(super) fn counted(&self) -> usize {
+        self.rest.iter().map(|rest| lock(rest).pending.count_new()).sum()
     }
 
     pub(super) fn is_closed(&self) -> bool {
@@ -375,4 +388,23 @@ impl Outlet {
             self.write_now(&mut batch);
         }
     }
+}
+
+/// When a run was recorded: it ended, or began.
+fn made_at(run: &RunRecord) -> DateTime<Utc> {
+    run.ended_at.or(run.started_at).unwrap_or_else(|| run.run.made_at())
+}
+
+/// From the first instant to the last.
+fn span_of(instants: impl Iterator<Item = DateTime<Utc>>) -> (DateTime<Utc>, DateTime<Utc>) {
+    let span = instants.map(|at| (at, at)).reduce(|(from, to), (at, _)| (from.min(at), to.max(at)));
+    span.unwrap_or_default()
+}
+
+/// From the first of its records to the last.
+pub(super) fn span_of_batch(batch: &Batch) -> (DateTime<Utc>, DateTime<Utc>) {
+    let runs = batch.runs.iter().map(made_at);
+    let decisions = batch.decisions.iter().map(|one| one.at);
+    let operations = batch.operations.iter().map(|one| one.at);
+    span_of(runs.chain(decisions).chain(operations).chain(batch.pauses.iter().map(|one| one.at)))
 }

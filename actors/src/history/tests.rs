@@ -18,6 +18,7 @@ use tokio::{
 use super::{HistoryOptions, HistoryThread, MemoryHistory, Recorder};
 use crate::{
     Answer, EngineOptions, Explain, Job, NotKnown,
+    core::skip::SkipReason,
     event::Outcome,
     name::{JobName, NodeId, RunIds},
     port::{
@@ -40,6 +41,7 @@ struct Fake {
     lens: Mutex<Vec<usize>>,
     bytes: Mutex<Vec<usize>>,
     written: watch::Sender<Vec<RunRecord>>,
+    decisions: Mutex<Vec<DecisionRecord>>,
 }
 
 impl Fake {
@@ -52,6 +54,7 @@ impl Fake {
             lens: Mutex::default(),
             bytes: Mutex::default(),
             written: watch::Sender::default(),
+            decisions: Mutex::default(),
         })
     }
 
@@ -89,6 +92,7 @@ impl History for Fake {
             self.lens.lock().expect("nobody panicked").push(batch.len());
             self.bytes.lock().expect("nobody panicked").push(batch.bytes());
             (self.write)(self.tries.fetch_add(1, Ordering::Relaxed), batch.len()).await?;
+            self.decisions.lock().expect("nobody panicked").extend(batch.decisions.iter().cloned());
             self.written.send_modify(|all| all.extend(batch.runs.iter().cloned()));
             Ok(())
         }
@@ -131,11 +135,15 @@ impl Recorded {
     }
 
     fn run_with(&self, error: Option<Arc<str>>) {
+        self.run_that_ended(DateTime::UNIX_EPOCH, error);
+    }
+
+    fn run_that_ended(&self, at: DateTime<Utc>, error: Option<Arc<str>>) {
         let node = NodeId::numbered(1);
         let job = JobName::new("job").expect("a good name");
         let record = RunRecord::new(job, self.ids.next(DateTime::UNIX_EPOCH), node);
         let outcome = Some(Outcome::Succeeded);
-        self.recorder.run(0, RunRecord { outcome, error, ended_at: Some(DateTime::UNIX_EPOCH), ..record });
+        self.recorder.run(0, RunRecord { outcome, error, ended_at: Some(at), ..record });
     }
 }
 
@@ -143,13 +151,17 @@ const DROPPED: &str = "dropped";
 
 /// Tells a story of what is recorded for a history, on a virtual clock. Answers how many records were dropped.
 fn tell(history: &Arc<Fake>, story: impl AsyncFnOnce(Recorded)) -> u64 {
+    tell_with(HistoryOptions::default(), history, story)
+}
+
+fn tell_with(options: HistoryOptions, history: &Arc<Fake>, story: impl AsyncFnOnce(Recorded)) -> u64 {
     let counters = DebuggingRecorder::new();
     let snapshotter = counters.snapshotter();
     metrics::with_local_recorder(&counters, || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
         let runtime = runtime.expect("it needs nothing that could be missing");
         LocalSet::new().block_on(&runtime, async {
-            let options = HistoryOptions { store: Some(history.clone()), ..HistoryOptions::default() };
+            let options = HistoryOptions { store: Some(history.clone()), ..options };
             let node = NodeId::numbered(1);
             let clock = Arc::new(VirtualClock::starting_at(DateTime::UNIX_EPOCH));
             let recorder = Recorder::new(&options, "fake", (node, clock), metrics::counter!(DROPPED));
@@ -192,6 +204,31 @@ fn a_batch_that_takes_too_long_is_halved_until_it_does_not() {
         let order: Vec<_> = history.written.borrow().iter().map(|run| run.run).collect();
         assert!(order.is_sorted(), "in the order in which they were recorded");
     });
+}
+
+#[test]
+fn what_is_handed_on_has_its_room_though_the_decision_that_ended_it_is_dropped() {
+    let history = Fake::new(|_, _| async { Ok(()) }.boxed());
+    let dropped = tell(&history, async |recorded| {
+        let skipped = |at: u64, job: String, bytes: usize| {
+            let (reason, text) = (SkipReason::Paused, Some("x".repeat(bytes).into()));
+            let decision = Decision::Skipped { reason, count: 1, at_least: false, text, by: None, run: None };
+            let job = Some(JobName::new(job).expect("a good name"));
+            let record = DecisionRecord::new(job, DateTime::UNIX_EPOCH, NodeId::numbered(1), decision);
+            recorded.recorder.decision(0, Duration::from_millis(at), || record);
+        };
+        (0..513).for_each(|nth| skipped(0, format!("old-{nth}"), 1));
+        (0..6).for_each(|nth| skipped(30_000, format!("great-{nth}"), 110_000));
+        // All but one of the old ones are handed on early; then there is no room for the rest.
+        (0..2_000).for_each(|nth| skipped(59_500, format!("young-{nth}"), 1));
+
+        skipped(60_200, "too-great".to_owned(), 110_000);
+
+        recorded.recorder.flush(Duration::from_secs(5)).await;
+        let outlet = recorded.recorder.outlet.as_ref().expect("there is a history");
+        assert_eq!((outlet.waiting(), outlet.counted()), (0, 0));
+    });
+    assert!(dropped > 0);
 }
 
 #[test]
@@ -244,6 +281,34 @@ fn what_is_not_written_at_a_shutdown_is_counted() {
         });
         assert_eq!(dropped, 4, "three that waited, and one that came too late");
     }
+}
+
+#[test]
+fn that_records_were_dropped_is_recorded_once_there_is_room_with_the_time_of_those_records() {
+    let history =
+        Fake::new(|nth, _| async move { if nth < 3 { Err(unavailable()) } else { Ok(()) } }.boxed());
+    let options = HistoryOptions { queue: 64, ..HistoryOptions::default() };
+    let second = |nth| DateTime::UNIX_EPOCH + TimeDelta::seconds(nth);
+    let dropped = tell_with(options, &history, async |recorded| {
+        (0..100).for_each(|nth| recorded.run_that_ended(second(nth), None));
+        history.until_written(64).await;
+        let decisions = || history.decisions.lock().expect("nobody panicked").clone();
+        assert_eq!(decisions(), [], "more may come within the minute");
+
+        sleep(Duration::from_mins(2)).await;
+
+        let [record] = &decisions()[..] else { panic!("one record: {:?}", decisions()) };
+        let decision = Decision::RecordsDropped { count: 36, from: second(64), to: second(99) };
+        let expected = DecisionRecord::new(None, second(99), NodeId::numbered(1), decision);
+        assert_eq!(*record, expected);
+
+        // Two at the same instants are two records.
+        (0..100).for_each(|_| recorded.run_that_ended(second(99), None));
+        recorded.recorder.flush(Duration::from_secs(5)).await;
+        let [_, record] = &decisions()[..] else { panic!("another one: {:?}", decisions()) };
+        assert!(record.at > second(99) && record.at < second(100), "{record:?}");
+    });
+    assert_eq!(dropped, 36 + 36);
 }
 
 /// What waits once so many runs were recorded, and how many were dropped.

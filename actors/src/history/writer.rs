@@ -3,7 +3,7 @@
 use std::{collections::VecDeque, future::pending, pin::pin, sync::Arc, time::Duration};
 
 use actix_rt::ArbiterHandle;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::future::{Either, select};
 use tokio::{
     sync::{mpsc, oneshot},
@@ -14,7 +14,7 @@ use super::{
     collected::Collected,
     open_runs::Which,
     options::HistoryOptions,
-    recorder::{Outlet, Recorder},
+    recorder::{Outlet, Recorder, span_of_batch},
 };
 use crate::{
     CALL_DEADLINE,
@@ -25,8 +25,8 @@ use crate::{
     },
     name::JobName,
     port::{
-        Backend, Batch, DecisionPage, Decisions, History, HistoryError, JobHistory, JobRecord, LastEnds,
-        OperationPage, Operations, Retention, RunHistory, RunPage,
+        AskGaps, Backend, Batch, DecisionPage, Decisions, Gaps, History, HistoryError, JobHistory, JobRecord,
+        LastEnds, OperationPage, Operations, Retention, RunHistory, RunPage,
     },
 };
 
@@ -204,6 +204,22 @@ impl Reader<'_> {
     pub(crate) async fn operations(&self, asked: Operations) -> Result<OperationPage, HistoryError> {
         self.0.call(|history| async move { history.operations(&asked).await }).await
     }
+
+    /// What is not there of a time, of records that are kept for so long.
+    pub(crate) async fn gaps(
+        &self,
+        asked: AskGaps,
+        now: DateTime<Utc>,
+        kept_for: Duration,
+    ) -> Result<Gaps, HistoryError> {
+        let from = asked.from;
+        let known = self.0.call(|history| async move { history.gaps(&asked).await }).await?;
+        let age = TimeDelta::from_std(kept_for).ok().filter(|_| self.0.is_to_be_pruned());
+        let aged = age.and_then(|age| now.checked_sub_signed(age));
+        let complete_from = known.complete_from.max(aged);
+        let is_within = |complete_from: &DateTime<Utc>| from.is_none_or(|from| from < *complete_from);
+        Ok(Gaps { complete_from: complete_from.filter(is_within), ..known })
+    }
 }
 
 /// What is left at the end is counted.
@@ -211,9 +227,11 @@ struct Left<'a>(&'a Outlet);
 
 impl Drop for Left<'_> {
     fn drop(&mut self) {
-        let left = self.0.waiting();
+        let left = self.0.waiting() + self.0.counted();
         if left > 0 {
-            self.0.drop_records(left);
+            // Nobody is told any more when they were made.
+            let now = self.0.clock.now();
+            self.0.drop_records(left, (now, now));
         }
     }
 }
@@ -241,7 +259,7 @@ impl Writer {
             self.wait(&mut flushed, &mut flushes).await;
             // Before the look: nothing comes after the one that finds it closed.
             let is_last = self.outlet.is_closed();
-            let which = if flushed.is_empty() { Which::Long } else { Which::All };
+            let which = if flushed.is_empty() && !is_last { Which::Long } else { Which::All };
             let collected = self.outlet.collect(which).by_job();
             let part = collected.batch().len().div_ceil(PARTS_MAX).clamp(PART_MIN, WRITE_MAX);
             self.unwritten.extend(collected.split(part));
@@ -323,7 +341,7 @@ impl Writer {
                 Ok(Err(HistoryError::BadData { reason, .. })) if len == 1 => {
                     tracing::warn!(target: "callsheet", "the history refuses a record: {}", one_line(&reason, TEXT_MAX));
                     self.free(&collected);
-                    self.outlet.drop_records(1);
+                    self.outlet.drop_records(1, span_of_batch(collected.batch()));
                     continue;
                 }
                 Ok(Err(HistoryError::BadData { .. })) => {

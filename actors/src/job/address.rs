@@ -22,8 +22,8 @@ use crate::{
     contained::unharmed,
     core::time::FireTime,
     error::FIRE_TIMES_MAX,
-    name::{By, RunId},
-    note::{Attribution, Note},
+    name::RunId,
+    note::{Attribution, says_who_and_why},
 };
 
 /// How many messages an address takes before `send` and `try_send` have to wait, as that of any actor.
@@ -51,21 +51,9 @@ impl CancelItsRuns {
     pub fn new() -> Self {
         Self::default()
     }
-
-    /// Says who asks: the history keeps it, and the log says it.
-    #[must_use]
-    pub fn by(mut self, by: impl Into<Option<By>>) -> Self {
-        self.asked.by = by.into();
-        self
-    }
-
-    /// Says why: the history keeps it.
-    #[must_use]
-    pub fn note(mut self, note: impl Into<Option<Note>>) -> Self {
-        self.asked.note = note.into();
-        self
-    }
 }
+
+says_who_and_why!(CancelItsRuns);
 
 impl Handler<FireTimes> for JobActor {
     type Result = Vec<DateTime<Utc>>;

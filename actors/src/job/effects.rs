@@ -56,7 +56,9 @@ impl JobActor {
                 Effect::HurryPermit { priority } => self.job.host.permits.hurry(priority, self.job.instance),
                 Effect::ReleasePermit => self.job.release_permit(),
                 Effect::AskTurn { deadline } => self.ask_turn(deadline, told),
-                Effect::LeaveTurn => self.job.host.catch_ups.leave(self.job.instance),
+                Effect::LeaveTurn => {
+                    self.job.host.catch_ups.leave(self.node().clock.elapsed(), self.job.instance);
+                }
                 Effect::Advance(advance) => self.advance(advance, told),
                 Effect::Start(start) => self.start(start, ctx),
                 Effect::Cancel { run, why } => self.cancel(run, why),
@@ -108,7 +110,8 @@ impl JobActor {
 
     fn ask_turn(&self, deadline: DateTime<Utc>, told: &mut Told) {
         let (job, now) = (&self.job, self.node().clock.elapsed());
-        match job.host.catch_ups.ask(now, job.instance, deadline, job.clone()) {
+        let Some(tick) = self.machine.waiting_for_turn() else { return };
+        match job.host.catch_ups.ask(now, job.instance, (tick, deadline), job.clone()) {
             Turn::Now => told.push(job, AnswerAtOnce::Input(Input::Turn)),
             Turn::Later { is_first: true } => job.report(Report::CatchesUp),
             Turn::Later { is_first: false } => {}

@@ -28,7 +28,7 @@ pub(crate) struct JobHost {
     pub(crate) reports: Recipient<JobReport>,
     pub(crate) placement: Placement,
     pub(crate) permits: Permits<Arc<JobHandle>>,
-    pub(crate) catch_ups: CatchUps<Arc<JobHandle>>,
+    pub(crate) catch_ups: Arc<CatchUps<Arc<JobHandle>>>,
     pub(crate) bodies: BodyPlace<RunTask>,
     /// Of bodies, with timers and I/O.
     pub(crate) body_runtime: runtime::Handle,

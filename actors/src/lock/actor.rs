@@ -18,6 +18,7 @@ use super::{
     set_back::UnknownHolder,
 };
 use crate::{
+    catch_ups::CatchUps,
     contained::{caught, contained},
     core::{
         backfill::BackfillId,
@@ -28,7 +29,7 @@ use crate::{
     },
     event::{EventKind, Outcome},
     health::NO_SESSION,
-    job::{AdvanceCursor, Ask, Asks, AsksWait, ClaimRun},
+    job::{AdvanceCursor, Ask, Asks, AsksWait, ClaimRun, JobHandle},
     name::{JobName, RunId},
     node::Node,
     port::{
@@ -97,14 +98,16 @@ pub(crate) struct LockActor {
 }
 
 impl LockActor {
-    /// `lease`: `None` if the store has one node.
+    /// `watched`: the lease, and the missed ticks that wait for their turns, of which other nodes are told; `None` if the
+    /// store has one node.
     pub(crate) fn new(
         node: Arc<Node>,
         asks: Arc<Asks>,
         held: Arc<Holdings>,
         reports: Recipient<Report>,
-        lease: Option<Duration>,
+        watched: Option<(Duration, Arc<CatchUps<Arc<JobHandle>>>)>,
     ) -> Self {
+        let lease = watched.as_ref().map(|(lease, _)| *lease);
         Self {
             away_backoff: Backoff::new(REOPEN_MIN, AWAY_MAX, node.seed()),
             refused_backoff: Backoff::new(REOPEN_MIN, REFUSED_MAX, node.seed()),
@@ -125,7 +128,7 @@ impl LockActor {
             held,
             unanswered: HashMap::default(),
             notifications: None,
-            proofs: lease.map(Proofs::new),
+            proofs: watched.map(|(lease, catch_ups)| Proofs::new(lease, catch_ups)),
             history: lease.map(|_| History::default()),
             lease: lease.map(LeaseWatch::new),
             unknown_holder: UnknownHolder::default(),
@@ -368,7 +371,7 @@ impl Handler<AsksWait> for LockActor {
 
 /// Publishes and records a run that was closed because its session is dead.
 pub(crate) fn publish_lost(node: &Node, lost: &LostRun) {
-    let LostRun { job, run, node: ran_on, fire_time, retry } = lost.clone();
+    let LostRun { job, run, node: ran_on, token, fire_time, retry } = lost.clone();
     node.recorder.decision(0, node.clock.elapsed(), || {
         let decision = Decision::RunLost { run, is_retried: retry.is_some() };
         let (at, term) = (node.store_time(), node.leadership.term(node.clock.elapsed()));
@@ -383,7 +386,7 @@ pub(crate) fn publish_lost(node: &Node, lost: &LostRun) {
         };
         let (ended_at, outcome) = (Some(node.store_time()), Some(Outcome::Lost));
         let record = RunRecord::new(job.clone(), run, ran_on.unwrap_or(node.id));
-        node.recorder.run(0, RunRecord { origin, fire_time, ended_at, outcome, ..record });
+        node.recorder.run(0, RunRecord { origin, token, fire_time, ended_at, outcome, ..record });
     }
     node.publisher.publish(|| EventKind::RunLost { job, run, fire_time });
 }

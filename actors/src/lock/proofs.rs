@@ -6,16 +6,20 @@
 //! nobody has said so for two leases and the time of a call  the same, until somebody says it
 //! ```
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use actix::prelude::*;
+use chrono::{DateTime, TimeDelta, Utc};
 
 use super::{actor::LockActor, calls::call};
 use crate::{
     CALL_DEADLINE,
-    core::operation::Operation,
+    catch_ups::CatchUps,
+    core::{operation::Operation, pacer::Waiting},
     event::EventKind,
+    job::JobHandle,
     name::Term,
+    node::Node,
     overdue::{LeaderChange, undecided_max},
     port::{Proof, Proved},
 };
@@ -38,6 +42,8 @@ pub(crate) struct AllEnrolled(pub(crate) Term);
 /// When this node proves that it could claim.
 pub(super) struct Proofs {
     lease: Duration,
+    /// The missed ticks that wait for their turns.
+    catch_ups: Arc<CatchUps<Arc<JobHandle>>>,
     /// While none is under way.
     timer: Option<SpawnHandle>,
     /// The term under which all its jobs are enrolled, and since when.
@@ -47,9 +53,31 @@ pub(super) struct Proofs {
 }
 
 impl Proofs {
-    pub(super) fn new(lease: Duration) -> Self {
-        Self { lease, timer: None, enrolled: None, decided_in: None }
+    pub(super) fn new(lease: Duration, catch_ups: Arc<CatchUps<Arc<JobHandle>>>) -> Self {
+        Self { lease, catch_ups, timer: None, enrolled: None, decided_in: None }
     }
+
+    /// What this node says of its jobs when the monotonic clock reads `now`, as the leader of a term if it is one.
+    fn proof(&self, node: &Node, term: Option<Term>, now: Duration) -> Proof {
+        if term.is_none() {
+            return Proof::default();
+        }
+        let waiting = self.catch_ups.waiting(now);
+        let late = self.catch_ups.late(now, 0).map(|late| late.first.instant());
+        let by = |waiting: Waiting| after(node.store_time(), waiting.bound.saturating_sub(now));
+        Proof {
+            term,
+            overdue_since: node.overdue.to_say(now, self.lease).into_iter().chain(late).min(),
+            all_decided: node.overdue.is_empty() && waiting.is_none(),
+            catching_up_until: waiting.map(by),
+        }
+    }
+}
+
+/// The instant so long after another one.
+fn after(instant: DateTime<Utc>, wait: Duration) -> DateTime<Utc> {
+    let wait = TimeDelta::from_std(wait).ok();
+    wait.and_then(|wait| instant.checked_add_signed(wait)).unwrap_or(DateTime::<Utc>::MAX_UTC)
 }
 
 impl LockActor {
@@ -62,7 +90,7 @@ impl LockActor {
     }
 
     fn proof_pause(&self) -> Option<Duration> {
-        let Proofs { lease, decided_in, .. } = *self.proofs.as_ref()?;
+        let &Proofs { lease, decided_in, .. } = self.proofs.as_ref()?;
         let now = self.node.clock.elapsed();
         let (soon, turn) = ((lease / LOOKS).min(LOOK_MAX), lease * TURN_TENTHS / 10);
         let term = self.node.leadership.term(now);
@@ -75,18 +103,15 @@ impl LockActor {
     }
 
     fn prove(&mut self, ctx: &mut Context<Self>) {
-        let Some(proofs) = &mut self.proofs else { return };
-        let lease = proofs.lease;
-        proofs.timer = None;
-        let Some(session) = self.session.filter(|_| self.closing.is_none()) else { return };
+        let Some(session) = self.session.filter(|_| self.closing.is_none()) else {
+            self.proofs.iter_mut().for_each(|proofs| proofs.timer = None);
+            return;
+        };
         let asked_at = self.node.clock.elapsed();
         let term = self.knowing_term(asked_at);
-        let overdue = &self.node.overdue;
-        let proof = Proof {
-            term,
-            overdue_since: overdue.to_say(asked_at, lease).filter(|_| term.is_some()),
-            all_decided: term.is_some() && overdue.is_empty(),
-        };
+        let Some(proofs) = &mut self.proofs else { return };
+        proofs.timer = None;
+        let proof = proofs.proof(&self.node, term, asked_at);
         let locker = self.locker.clone();
         let proved = async move { call(async { locker.prove(proof).await }).await };
         ctx.spawn(proved.into_actor(self).map(move |proved, actor, ctx| {

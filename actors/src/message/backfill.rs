@@ -12,8 +12,8 @@ use crate::{
         time::FireTime,
     },
     error::BackfillError,
-    name::{By, JobName},
-    note::{Attribution, Note},
+    name::JobName,
+    note::{Attribution, says_who_and_why},
 };
 
 /// Runs a job for each fire time of a past range, once: what it missed, or what it is to do over.
@@ -57,9 +57,7 @@ pub struct Backfill {
     #[serde(default = "ticks_max")]
     pub(crate) max_ticks: usize,
     #[serde(skip)]
-    pub(crate) by: Option<By>,
-    #[serde(skip)]
-    pub(crate) note: Option<Note>,
+    pub(crate) asked: Attribution,
 }
 
 fn one() -> u32 {
@@ -75,8 +73,8 @@ impl Backfill {
     /// has passed.
     pub fn new(job: impl Into<String>, from: DateTime<Utc>, to: DateTime<Utc>) -> Self {
         let (max_concurrent, max_ticks) = (one(), ticks_max());
-        let (spacing, again) = (Duration::ZERO, false);
-        Self { job: job.into(), from, to, max_concurrent, spacing, again, max_ticks, by: None, note: None }
+        let (spacing, again, asked) = (Duration::ZERO, false, Attribution::default());
+        Self { job: job.into(), from, to, max_concurrent, spacing, again, max_ticks, asked }
     }
 
     /// Sets how many of its runs may be in progress at a time, 1 to
@@ -108,18 +106,6 @@ impl Backfill {
     #[must_use]
     pub fn max_ticks(self, max_ticks: usize) -> Self {
         Self { max_ticks, ..self }
-    }
-
-    /// Says who asks.
-    #[must_use]
-    pub fn by(self, by: impl Into<Option<By>>) -> Self {
-        Self { by: by.into(), ..self }
-    }
-
-    /// Says why. The operation in the history keeps it.
-    #[must_use]
-    pub fn note(self, note: impl Into<Option<Note>>) -> Self {
-        Self { note: note.into(), ..self }
     }
 }
 
@@ -178,18 +164,6 @@ impl CancelBackfill {
     pub fn new(backfill: BackfillId) -> Self {
         Self { backfill, asked: Attribution::default() }
     }
-
-    /// Says who asks.
-    #[must_use]
-    pub fn by(mut self, by: impl Into<Option<By>>) -> Self {
-        self.asked.by = by.into();
-        self
-    }
-
-    /// Says why.
-    #[must_use]
-    pub fn note(mut self, note: impl Into<Option<Note>>) -> Self {
-        self.asked.note = note.into();
-        self
-    }
 }
+
+says_who_and_why!(Backfill, CancelBackfill);

@@ -97,7 +97,7 @@ impl Clock for SystemClock {
 
     #[cfg(target_os = "linux")]
     fn next_look(&self) -> BoxFuture<'static, ()> {
-        match self.steps.get_or_init(steps::ClockSteps::start) {
+        match self.steps.get_or_init(|| steps::ClockSteps::start(CLOCK_LOOK_EVERY)) {
             Some(steps) => steps.next_look(),
             None => async { tokio::time::sleep(CLOCK_LOOK_EVERY).await }.boxed(),
         }

@@ -9,7 +9,7 @@ mod operation;
 mod query;
 mod run;
 
-use std::{fmt, time::Duration};
+use std::{fmt, future::ready, time::Duration};
 
 use chrono::{DateTime, Utc};
 use futures_util::future::BoxFuture;
@@ -18,14 +18,14 @@ use crate::name::JobName;
 
 pub use self::{
     batch::Batch,
-    decision::{Decision, DecisionRecord},
+    decision::{Decision, DecisionRecord, RECORDS_DROPPED},
     error::HistoryError,
     job::{DurationCounts, EndedRun, FailedRun, Holder, JobRecord, LastEnds},
     memory_bounds::{MEMORY_BYTES_MIN, MemoryBounds},
     operation::{JobOperation, OperationRecord, PauseChange},
     query::{
-        DecisionPage, Decisions, HISTORY_PAGE_DEFAULT, HISTORY_PAGE_MAX, JobHistory, OperationPage,
-        Operations, PageStart, RunHistory, RunPage,
+        AskGaps, DecisionPage, Decisions, Gaps, HISTORY_PAGE_DEFAULT, HISTORY_PAGE_MAX, JobHistory,
+        OperationPage, Operations, PageStart, RecordsOf, RunHistory, RunPage,
     },
     run::{ATTEMPTS_RECORDED_MAX, AttemptRecord, OPEN_RUN_STALE, RunOrigin, RunRecord},
 };
@@ -37,7 +37,8 @@ pub use self::{
 ///
 /// * **Runs.** There is one record of a run. A later one takes the place of one in progress, or lost, and keeps
 ///   the start of the first attempt. A record that says that a run is lost changes nothing of one that ended in
-///   another way; of one in progress it changes the end only. Writing the same twice changes nothing.
+///   another way, nor of its retry, which has a greater token; of one in progress it changes the end only. Writing
+///   the same twice changes nothing. [`RunRecord::supersedes`] decides.
 /// * **Runs in progress.** Their node writes them again each minute. One that was not written for
 ///   [`OPEN_RUN_STALE`] is answered as [stale](RunRecord::is_stale), and holds its job no more.
 /// * **Pauses.** Of the changes of a job the one that was made last counts: see [`PauseChange`].
@@ -111,10 +112,23 @@ pub trait History: Send + Sync + fmt::Debug + 'static {
     /// [`HistoryError::Unavailable`].
     fn operations<'a>(&'a self, asked: &'a Operations) -> BoxFuture<'a, Result<OperationPage, HistoryError>>;
 
+    /// What it does not have of a time: since when nothing was deleted because there was too much of it, and how many
+    /// records were [dropped](Decision::RecordsDropped), by the decisions that it has. What is deleted by its age is
+    /// not meant. Pages are answered without it: whoever asks for them asks for this as well. Default: nothing is
+    /// known to be missing.
+    ///
+    /// # Errors
+    ///
+    /// [`HistoryError::Unavailable`].
+    fn gaps<'a>(&'a self, asked: &'a AskGaps) -> BoxFuture<'a, Result<Gaps, HistoryError>> {
+        let _ = asked;
+        Box::pin(ready(Ok(Gaps::none())))
+    }
+
     /// Deletes some of what need not be kept any more at `now`, the store's time: a bounded number of records,
     /// in little time, some of each kind. Answers whether there is more to do. Asked by the leader only. Rows
-    /// of jobs stay, and so do runs in progress, but for those that are [stale](RunRecord::is_stale) and older
-    /// than [`Retention::failures_for`].
+    /// of jobs stay, and so do runs in progress, but for those that are [stale](RunRecord::is_stale) and of which
+    /// nothing was written for [`Retention::failures_for`].
     ///
     /// # Errors
     ///
@@ -135,8 +149,8 @@ pub const LAST_ENDS_MAX: usize = 4_096;
 
 /// For how long records are kept, and how many.
 ///
-/// A record is deleted when it is older than its time, or when a job has more of its kind than may be kept. The
-/// row of a job is never deleted.
+/// A record is deleted when it is older than its time, or when a job has more of its kind than may be kept. A run
+/// counts from its end, however long it took. The row of a job is never deleted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Retention {

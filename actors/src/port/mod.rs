@@ -42,11 +42,11 @@ pub use elector::{
     Observation, Renewal,
 };
 pub use history::{
-    ATTEMPTS_RECORDED_MAX, AttemptRecord, Batch, Decision, DecisionPage, DecisionRecord, Decisions,
-    DurationCounts, EndedRun, FailedRun, HISTORY_PAGE_DEFAULT, HISTORY_PAGE_MAX, History, HistoryError,
+    ATTEMPTS_RECORDED_MAX, AskGaps, AttemptRecord, Batch, Decision, DecisionPage, DecisionRecord, Decisions,
+    DurationCounts, EndedRun, FailedRun, Gaps, HISTORY_PAGE_DEFAULT, HISTORY_PAGE_MAX, History, HistoryError,
     Holder, JobHistory, JobOperation, JobRecord, LAST_ENDS_MAX, LastEnds, MEMORY_BYTES_MIN, MemoryBounds,
-    OPEN_RUN_STALE, OperationPage, OperationRecord, Operations, PageStart, PauseChange, RETENTION_MAX,
-    RETENTION_MIN, Retention, RunHistory, RunOrigin, RunPage, RunRecord,
+    OPEN_RUN_STALE, OperationPage, OperationRecord, Operations, PageStart, PauseChange, RECORDS_DROPPED,
+    RETENTION_MAX, RETENTION_MIN, RecordsOf, Retention, RunHistory, RunOrigin, RunPage, RunRecord,
 };
 pub use locker::{
     AGES_AT_MOST, Advanced, AtOnce, Authority, ClaimRequest, ClosedRuns, Completed, Completion,

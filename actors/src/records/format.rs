@@ -54,6 +54,9 @@ pub(super) struct DecidedRow {
     /// How often a leader said that all is decided, and when it did last.
     pub(super) mark: u64,
     pub(super) at: i64,
+    /// By when each missed tick that waits for its turn is to have begun, in microseconds since 1970.
+    #[serde(default)]
+    pub(super) catching_up_until: Option<i64>,
 }
 
 /// The pending retries of a job.

@@ -61,6 +61,7 @@ impl Shared {
         if let Some(term) = proof.term.filter(|term| leader.alive && leader.lives() == self.own_term(*term)) {
             said.term = term.0;
             said.overdue = proof.overdue_since.map(|since| since.timestamp_micros());
+            said.catching_up_until = proof.catching_up_until.map(|until| until.timestamp_micros());
             if proof.all_decided {
                 said.mark += 1;
                 said.at = now.timestamp_micros();
@@ -70,8 +71,10 @@ impl Shared {
         let at = DateTime::from_timestamp_micros(said.at).unwrap_or(DateTime::<Utc>::MIN_UTC);
         let decided = Decided { mark: said.mark, ago: (now - at).to_std().unwrap_or_default() };
         let of_leader = leader.alive && Term(said.term) == leads;
-        let overdue = said.overdue.filter(|_| of_leader).and_then(DateTime::from_timestamp_micros);
-        Ok(Proved::new(overdue, Some(decided)))
+        let told =
+            |micros: Option<i64>| micros.filter(|_| of_leader).and_then(DateTime::from_timestamp_micros);
+        let proved = Proved::new(told(said.overdue), Some(decided));
+        Ok(proved.catching_up_until(told(said.catching_up_until)))
     }
 
     async fn decided(&self) -> Result<(Version, DecidedRow), RecordsError> {

@@ -13,8 +13,9 @@ use std::{
 
 use actix::prelude::*;
 use chrono::{DateTime, TimeDelta, Utc};
+use tokio::time::timeout;
 
-use super::{SupervisorActor, asked_schedules::AskedSchedules};
+use super::{SupervisorActor, asked_schedules::AskedSchedules, backfills::call};
 use crate::{
     alarm::JobAlarm,
     core::{
@@ -31,7 +32,7 @@ use crate::{
     job::{JobHandle, overdue},
     name::JobName,
     overdue::undecided_max,
-    port::{Decision, Decisions, HistoryError, JobRecord, RunHistory, RunOrigin, SkipReason},
+    port::{Backfills, Decision, Decisions, HistoryError, JobRecord, RunHistory, RunOrigin, SkipReason},
 };
 
 /// How many alarms are looked at before other messages are handled.
@@ -42,6 +43,9 @@ const QUESTIONS_MAX: usize = 16;
 
 /// How many of the newest runs, and of the newest decisions, are asked for.
 const NEWEST: usize = 5;
+
+/// How long the store is asked for the cursor of a job: an alarm that goes off waits for it.
+const CURSOR_DEADLINE: Duration = Duration::from_secs(1);
 
 /// The longest time for which the timer is set: waking up early is harmless.
 const SLEEP_MAX: Duration = Duration::from_hours(24);
@@ -242,7 +246,7 @@ impl SupervisorActor {
         let turn_by = self.turn_by(job);
         let judgement = alarm.lock().judge(now, due, Slack { elsewhere: slack, turn_by }, is_asked);
         match judgement {
-            Judgement::AskHistory => self.ask_history(name.clone(), ctx),
+            Judgement::AskHistory => self.ask_history(job, ctx),
             Judgement::Known(changes) => {
                 changes.into_iter().for_each(|change| self.on_alarm_changed(job, change));
                 self.count_overdue(job, alarm.lock().is_overdue());
@@ -256,7 +260,7 @@ impl SupervisorActor {
     /// All that was due by this instant is decided, as a leader said; what this node says itself does not
     /// count.
     fn decided_by_leader(&self, job: &JobHandle) -> Option<DateTime<Utc>> {
-        if self.term.is_some() || job.definition.policies.fires != Fires::Leader {
+        if !self.is_decided_by_leader(job) {
             return None;
         }
         let (node, now) = (self.node(), self.node().clock.elapsed());
@@ -264,18 +268,36 @@ impl SupervisorActor {
         node.store_time().checked_sub_signed(TimeDelta::from_std(ago).ok()?)
     }
 
-    /// The history of a job that each node fires for itself is that of all nodes.
-    fn may_ask_history(&self, job: &JobHandle) -> bool {
-        self.node().recorder.is_on() && job.definition.policies.fires != Fires::Local
+    /// Another node decides the ticks of the job, if any does.
+    pub(super) fn is_decided_by_leader(&self, job: &JobHandle) -> bool {
+        self.term.is_none() && job.definition.policies.fires == Fires::Leader
     }
 
-    fn ask_history(&mut self, name: JobName, ctx: &mut Context<Self>) {
+    /// The history of a job that each node fires for itself is that of all nodes.
+    fn may_ask_history(&self, job: &JobHandle) -> bool {
+        let is_of_all = job.definition.policies.fires != Fires::Local;
+        is_of_all && (self.node().recorder.is_on() || self.cursor_store(job).is_some())
+    }
+
+    /// Where the cursor of a job stands of which another node decides the ticks: a leader that makes up for missed ticks,
+    /// or has died, does not say of any that all is decided.
+    pub(super) fn cursor_store(&self, job: &JobHandle) -> Option<Arc<dyn Backfills>> {
+        let is_asked = self.connected && self.is_decided_by_leader(job);
+        self.parts.backfills.clone().filter(|_| is_asked)
+    }
+
+    fn ask_history(&mut self, job: &Arc<JobHandle>, ctx: &mut Context<Self>) {
         self.watch.asking += 1;
-        let (recorder, job) = (self.node().recorder.clone(), name.clone());
+        let (recorder, name) = (self.node().recorder.clone(), job.definition.name.clone());
+        let (asked, store) = (name.clone(), self.cursor_store(job));
         let said = async move {
-            let record = recorder.read().await.job(job.clone()).await;
-            let decided = if record.is_ok() { newest_decided(&recorder, job).await } else { None };
-            Said { record, decided }
+            let record = recorder.read().await.job(asked.clone()).await;
+            let decided = if record.is_ok() { newest_decided(&recorder, asked.clone()).await } else { None };
+            let cursor = match store {
+                Some(store) => cursor_in(&*store, &asked).await,
+                None => None,
+            };
+            Said { record, decided: decided.max(cursor) }
         };
         ctx.spawn(said.into_actor(self).map(move |said, actor, ctx| {
             actor.watch.asking -= 1;
@@ -338,6 +360,11 @@ struct Said {
     decided: Option<DateTime<Utc>>,
 }
 
+/// Up to where the ticks of a job are decided, if the store says so in time.
+pub(super) async fn cursor_in(store: &dyn Backfills, job: &JobName) -> Option<DateTime<Utc>> {
+    timeout(CURSOR_DEADLINE, call(store.decided_to(job))).await.ok()?.ok()?
+}
+
 /// The newest tick of a job that was started, or skipped by a policy, as the history says.
 async fn newest_decided(recorder: &Recorder, job: JobName) -> Option<DateTime<Utc>> {
     let reader = recorder.read().await;
@@ -352,6 +379,7 @@ async fn newest_decided(recorder: &Recorder, job: JobName) -> Option<DateTime<Ut
         | Decision::TriggerRefused { .. }
         | Decision::LeaderGap { .. }
         | Decision::ClockStepped { .. }
+        | Decision::RecordsDropped { .. }
         | Decision::RunLost { .. } => false,
     });
     started.max(skipped.filter_map(|decision| decision.fire_time).max()).map(FireTime::instant)

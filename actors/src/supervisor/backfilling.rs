@@ -238,7 +238,7 @@ impl Asking {
                 max_concurrent: asked.max_concurrent,
                 spacing: asked.spacing,
                 again: asked.again,
-                by: asked.by.clone(),
+                by: asked.asked.by.clone(),
                 left_out: u32::try_from(left_out.len()).unwrap_or(u32::MAX),
                 ..StoredBackfill::new(id, name, (asked.from, asked.to), fire_times.into())
             };
@@ -302,7 +302,7 @@ impl Handler<Backfill> for SupervisorActor {
     type Result = ResponseActFuture<Self, Result<BackfillStatus, BackfillError>>;
 
     fn handle(&mut self, asked: Backfill, _: &mut Self::Context) -> Self::Result {
-        let note = asked.note.clone();
+        let note = asked.asked.note.clone();
         let asking = self.ask_backfill(asked);
         let put = async move { asking?.put().await };
         Box::pin(put.into_actor(self).map(move |kept, actor, ctx| {

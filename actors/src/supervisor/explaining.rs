@@ -15,11 +15,13 @@ use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::future::ready;
 use tokio::time::timeout;
 
-use super::{ANSWER_DEADLINE, SupervisorActor};
+use super::{ANSWER_DEADLINE, SupervisorActor, alarms::cursor_in};
 use crate::{
     core::time::FireTime,
     error::{ExplainError, Fault, given_name},
-    explain::{EXPLAINED_MAX, Explain, Explanations, Known, TickView, When, decide, is_of_tick},
+    explain::{
+        EXPLAINED_MAX, Explain, Explanations, Known, TickView, When, decide, is_of_tick, is_skip_known,
+    },
     history::Reader,
     job::{JobHandle, JobMessage, TickViews},
     name::JobName,
@@ -56,18 +58,20 @@ struct Records<'a> {
     now: DateTime<Utc>,
     /// How long the history keeps what it has room for.
     kept_for: Option<Duration>,
-    held_since: DateTime<Utc>,
+    /// What this node knows besides.
+    known: Known,
 }
 
 impl Records<'_> {
     /// What is known of the instants from the first to the last. Something is to be found of each of `views`.
     async fn about(
         &self,
+        job: &Arc<JobHandle>,
         first: DateTime<Utc>,
         last: DateTime<Utc>,
         views: &[TickView],
     ) -> Result<Known, ExplainError> {
-        let mut known = Known { held_since: self.held_since, ..Known::default() };
+        let mut known = self.known.clone();
         let Some(reader) = &self.reader else { return Ok(known) };
         known.is_kept = true;
         // Nothing is recorded from before; a store need not know such instants.
@@ -87,6 +91,7 @@ impl Records<'_> {
             known.runs.extend(runs);
             known.decisions.extend(decisions);
             known.has_unread |= unread > 0;
+            count_fire_times(job, views, &mut known).await;
             let is_missing = |view: &TickView| view.at < self.now && !is_found(&known, view.at, to);
             if !views.iter().any(is_missing) {
                 break;
@@ -207,17 +212,11 @@ impl Records<'_> {
         if let (Some(_), When::Between { from, to }) = (&recorded, when) {
             (first, last) = (from, to.min(self.now).max(from));
         }
-        let mut known = self.about(first, last, &views).await?;
+        let mut known = self.about(job, first, last, &views).await?;
         if let (Some(template), When::Between { from, to }) = (recorded, when) {
             next = add_recorded(&mut views, &template, &known, from..to);
         }
-        let spans = uncounted(&views, &known);
-        if !spans.is_empty() {
-            let counted = job.ask(|reply| JobMessage::CountFireTimes { spans, reply });
-            // Without an answer less is known.
-            known.counted =
-                timeout(ANSWER_DEADLINE, counted).await.ok().and_then(Result::ok).unwrap_or_default();
-        }
+        count_fire_times(job, &views, &mut known).await;
         let (was_there, mut explanations) = (known.was_there, Vec::with_capacity(views.len()));
         for view in &views {
             known.was_there = was_there || is_recorded_before(&known, view.at);
@@ -254,21 +253,13 @@ fn is_found(known: &Known, at: DateTime<Utc>, before: DateTime<Utc>) -> bool {
             && run.fire_time.is_some_and(|tick| tick.instant() == at)
             && run.started_at.is_none_or(|started| started < before)
     };
-    known.runs.iter().any(has_run) || known.decisions.iter().any(|record| covers(record, at))
+    known.runs.iter().any(has_run) || is_skip_known(FireTime::new(at), known)
 }
 
 fn is_recorded_before(known: &Known, at: DateTime<Utc>) -> bool {
     known.runs.iter().any(|run| run.started_at.or(run.ended_at).is_some_and(|run| run < at))
         || known.decisions.iter().any(|record| record.job.is_some() && record.at < at)
         || known.operations.iter().any(|operation| operation.at < at)
-}
-
-/// Whether a skip covers an instant.
-fn covers(record: &DecisionRecord, at: DateTime<Utc>) -> bool {
-    let first = record.first.or(record.fire_time);
-    matches!(record.decision, Decision::Skipped { .. })
-        && first.is_some_and(|first| first.instant() <= at)
-        && record.fire_time.is_some_and(|last| last.instant() >= at)
 }
 
 /// Views of the fire times that are recorded in a range, as `template` is, before those that are there.
@@ -297,7 +288,18 @@ fn add_recorded(
     next
 }
 
-/// The spans of decisions about several ticks, between whose ends one of the instants lies.
+/// Asks the job how many fire times there are in the spans of decisions, as far as that was not asked before. Without
+/// an answer less is known.
+async fn count_fire_times(job: &Arc<JobHandle>, views: &[TickView], known: &mut Known) {
+    let spans = uncounted(views, known);
+    if !spans.is_empty() {
+        let counted = job.ask(|reply| JobMessage::CountFireTimes { spans, reply });
+        let counted = timeout(ANSWER_DEADLINE, counted).await.ok().and_then(Result::ok);
+        known.counted.extend(counted.into_iter().flatten());
+    }
+}
+
+/// The spans of decisions about several ticks, between whose ends one of the instants lies, that were not counted.
 fn uncounted(views: &[TickView], known: &Known) -> Vec<(FireTime, FireTime)> {
     let between = |(first, last): &(FireTime, FireTime)| {
         let is_within = |view: &TickView| first.instant() < view.at && view.at < last.instant();
@@ -306,7 +308,8 @@ fn uncounted(views: &[TickView], known: &Known) -> Vec<(FireTime, FireTime)> {
     let skips = known.decisions.iter().filter(|record| matches!(record.decision, Decision::Skipped { .. }));
     let spans: BTreeSet<_> =
         skips.filter_map(|record| record.first.zip(record.fire_time)).filter(between).collect();
-    spans.into_iter().collect()
+    let is_counted = |span: &(FireTime, FireTime)| known.fire_times_in(span.0, span.1).is_some();
+    spans.into_iter().filter(|span| !is_counted(span)).collect()
 }
 
 impl SupervisorActor {
@@ -321,6 +324,8 @@ impl SupervisorActor {
         let views = job.ask(|reply| JobMessage::Explain { when, reply });
         let job = job.clone();
         let (recorder, now) = (self.node().recorder.clone(), job.wall());
+        let leaderless_since = self.leaderless_since(&job);
+        let store = self.cursor_store(&job);
         let Retention { runs_for, decisions_for, .. } = self.parts.retention;
         Box::pin(async move {
             let Ok(Ok(views)) = timeout(ANSWER_DEADLINE, views).await else {
@@ -329,10 +334,26 @@ impl SupervisorActor {
             // Of all that is asked, once: what was recorded before the question is written.
             let reader = if recorder.is_on() { Some(recorder.read().await) } else { None };
             let kept_for = recorder.is_to_be_pruned().then(|| runs_for.min(decisions_for));
-            let records = Records { reader, job: name, now, kept_for, held_since };
+            let decided_to = match store {
+                Some(store) => cursor_in(&*store, &name).await,
+                None => None,
+            };
+            let known = Known { held_since, decided_to, leaderless_since, ..Known::default() };
+            let records = Records { reader, job: name, now, kept_for, known };
             let explained = timeout(EXPLAIN_DEADLINE, records.explain(&job, views, when));
             explained.await.unwrap_or_else(|_| Err(late()))
         })
+    }
+}
+
+impl SupervisorActor {
+    /// Since when nobody is known to lead, if nobody does and only a leader decides the ticks of the job.
+    fn leaderless_since(&self, job: &JobHandle) -> Option<DateTime<Utc>> {
+        if !self.is_decided_by_leader(job) || self.parts.able.single_node || self.known_leader().is_some() {
+            return None;
+        }
+        let silent = self.node().clock.elapsed().saturating_sub(self.node().leader.last().at);
+        Some(earlier(job.wall(), TimeDelta::from_std(silent).unwrap_or(TimeDelta::MAX)))
     }
 }
 

@@ -153,10 +153,7 @@ impl SupervisorActor {
     }
 
     fn show_page(&mut self, ctx: &mut Context<Self>) {
-        let node = self.node().clone();
-        let now = node.store_time();
-        let oldest = node.overdue.first_undecided().map(|tick| (now - tick).to_std().unwrap_or_default());
-        node.meters.oldest_undecided.set(oldest.unwrap_or_default().as_secs_f64());
+        self.show_turns();
         let page = self.shows.sweep.next_page(&self.shows.jobs, PAGE, |_| true);
         let entries = page.into_iter().filter_map(|(name, _)| self.jobs.get(name));
         let host = self.parts.jobs.clone();

@@ -57,6 +57,7 @@ impl SupervisorActor {
         }
         problems.extend(node.failures.problems(wall, lease));
         problems.extend(node.overdue.problem(elapsed, lease));
+        problems.extend(self.late_turns());
         problems.extend(self.overdue_problem());
         let fires = |job: &JobName| self.jobs.get(job).is_some_and(|entry| self.fires_here(entry));
         problems.extend(node.failing.problem(fires));
@@ -234,7 +235,7 @@ fn add_store(problems: &mut Vec<Problem>, node: &Node, lock: LockHealth) {
 /// Adds that nobody says that what is due is decided, unless another problem tells why.
 fn add_undecided(problems: &mut Vec<Problem>, node: &Node, lease: Duration) {
     let (wall, elapsed) = node.clock.read();
-    let Some(undecided) = node.overdue.undecided_for(elapsed, lease) else { return };
+    let Some(undecided) = node.overdue.undecided_for(elapsed, node.store_time(), lease) else { return };
     let tells_why = |problem: &Problem| {
         matches!(
             problem,

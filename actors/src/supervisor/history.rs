@@ -5,11 +5,17 @@
 use std::time::Duration;
 
 use actix::prelude::*;
+use chrono::{DateTime, Utc};
 
 use super::SupervisorActor;
-use crate::port::{
-    DecisionPage, Decisions, HistoryError, JobHistory, JobRecord, OperationPage, Operations, RunHistory,
-    RunPage,
+use crate::{
+    event::Outcome,
+    history::Recorder,
+    name::RunId,
+    port::{
+        AskGaps, DecisionPage, Decisions, HistoryError, JobHistory, JobRecord, OperationPage, Operations,
+        RecordsOf, Retention, RunHistory, RunPage,
+    },
 };
 
 /// How often the leader has the history pruned.
@@ -46,12 +52,36 @@ impl SupervisorActor {
     }
 }
 
+impl SupervisorActor {
+    /// What the history is asked with: where, the store's time, and for how long records are kept.
+    fn to_ask(&self) -> (Recorder, DateTime<Utc>, Retention) {
+        (self.node().recorder.clone(), self.node().store_time(), self.parts.retention)
+    }
+}
+
 impl Handler<RunHistory> for SupervisorActor {
     type Result = ResponseFuture<Result<RunPage, HistoryError>>;
 
     fn handle(&mut self, asked: RunHistory, _: &mut Self::Context) -> Self::Result {
-        let recorder = self.node().recorder.clone();
-        Box::pin(async move { recorder.read().await.runs(asked).await })
+        let (recorder, now, retention) = self.to_ask();
+        Box::pin(async move {
+            let reader = recorder.read().await;
+            let mut page = reader.runs(asked.clone()).await?;
+            let of = AskGaps {
+                of: RecordsOf::Runs,
+                job: asked.job,
+                from: page.next.as_ref().map(RunId::made_at).or(asked.from),
+                to: asked.before.as_ref().map(RunId::made_at).or(asked.to),
+            };
+            let kept_for = match asked.outcome {
+                None | Some(Outcome::Succeeded | Outcome::Cancelled) => retention.runs_for,
+                Some(Outcome::Failed | Outcome::Panicked | Outcome::TimedOut | Outcome::Lost) => {
+                    retention.failures_for
+                }
+            };
+            page.gaps = reader.gaps(of, now, kept_for).await?;
+            Ok(page)
+        })
     }
 }
 
@@ -75,8 +105,19 @@ impl Handler<Decisions> for SupervisorActor {
     type Result = ResponseFuture<Result<DecisionPage, HistoryError>>;
 
     fn handle(&mut self, asked: Decisions, _: &mut Self::Context) -> Self::Result {
-        let recorder = self.node().recorder.clone();
-        Box::pin(async move { recorder.read().await.decisions(asked).await })
+        let (recorder, now, retention) = self.to_ask();
+        Box::pin(async move {
+            let reader = recorder.read().await;
+            let mut page = reader.decisions(asked.clone()).await?;
+            let of = AskGaps {
+                of: RecordsOf::Decisions,
+                job: asked.job,
+                from: page.next.map(|next| next.at).or(asked.from),
+                to: asked.before.map(|before| before.at).or(asked.to),
+            };
+            page.gaps = reader.gaps(of, now, retention.decisions_for).await?;
+            Ok(page)
+        })
     }
 }
 
@@ -84,7 +125,18 @@ impl Handler<Operations> for SupervisorActor {
     type Result = ResponseFuture<Result<OperationPage, HistoryError>>;
 
     fn handle(&mut self, asked: Operations, _: &mut Self::Context) -> Self::Result {
-        let recorder = self.node().recorder.clone();
-        Box::pin(async move { recorder.read().await.operations(asked).await })
+        let (recorder, now, retention) = self.to_ask();
+        Box::pin(async move {
+            let reader = recorder.read().await;
+            let mut page = reader.operations(asked.clone()).await?;
+            let of = AskGaps {
+                of: RecordsOf::Operations,
+                job: asked.job,
+                from: page.next.map(|next| next.at).or(asked.from),
+                to: asked.before.map(|before| before.at).or(asked.to),
+            };
+            page.gaps = reader.gaps(of, now, retention.operations_for).await?;
+            Ok(page)
+        })
     }
 }

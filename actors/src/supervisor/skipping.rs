@@ -6,8 +6,8 @@
 use std::{sync::Arc, time::Duration};
 
 use actix::prelude::*;
-use futures_util::future::join_all;
-use tokio::time::{Instant, sleep, timeout};
+use futures_util::{StreamExt, stream};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::{ANSWER_DEADLINE, Phase, SupervisorActor};
 use crate::{
@@ -18,7 +18,7 @@ use crate::{
     error::SkipMissedError,
     health::ProblemJobs,
     job::{JobHandle, JobMessage, SkipAsked, record_operation},
-    message::{PAGE_MAX, SkipMissed, SkippedMissed},
+    message::{SkipMissed, SkippedMissed},
     name::JobName,
     node::Node,
     port::JobOperation,
@@ -27,8 +27,14 @@ use crate::{
 /// For how long a job is asked again whose ticks the store is being asked about.
 const ASK_FOR: Duration = Duration::from_secs(5);
 
+/// How long all jobs together are asked, however many they are.
+const SKIP_WITHIN: Duration = Duration::from_secs(30);
+
 /// The pause between two questions.
 const ASK_AGAIN: Duration = Duration::from_millis(20);
+
+/// How many jobs are asked at once: a million of them pause a hundred times.
+const ASKED_AT_ONCE: usize = 10_000;
 
 impl SupervisorActor {
     /// The jobs, if this node decides the ticks of all of them.
@@ -64,27 +70,37 @@ impl Handler<SkipMissed> for SupervisorActor {
         // Once for all of them, each by the clock that decides its ticks.
         let (in_store, here) = (node.store_time(), node.clock.now());
         Box::pin(async move {
-            let (mut skipped, mut unanswered) = (Vec::new(), Vec::new());
-            for page in jobs.chunks(PAGE_MAX) {
-                let asked = page.iter().map(|job| {
-                    let until = if job.definition.policies.fires == Fires::Local { here } else { in_store };
-                    let asked = SkipAsked { until, by: by.clone() };
-                    skip(&node, job.clone(), asked)
-                });
-                for (job, answer) in page.iter().zip(join_all(asked).await) {
-                    let name = job.definition.name.clone();
-                    match answer {
-                        Some(answer) => skipped.push(answer),
-                        None => unanswered.push(name),
-                    }
+            let ask = |job: Arc<JobHandle>| {
+                let until = if job.definition.policies.fires == Fires::Local { here } else { in_store };
+                skip(&node, job, SkipAsked { until, by: by.clone() })
+            };
+            let until = Instant::now() + SKIP_WITHIN;
+            let answers = answers_until(until, jobs.clone(), ask).await;
+            let (mut skipped, mut unanswered) = (Vec::with_capacity(jobs.len()), Vec::new());
+            for (job, answer) in jobs.iter().zip(answers) {
+                match answer {
+                    Some(answer) => skipped.push(answer),
+                    None => unanswered.push(&job.definition.name),
                 }
             }
-            match ProblemJobs::of(unanswered.iter()) {
+            match ProblemJobs::of(unanswered.into_iter()) {
                 Some(jobs) => Err(SkipMissedError::Unanswered { jobs }),
                 None => Ok(skipped),
             }
         })
     }
+}
+
+/// What each answers by an instant, in their order. Whoever is not asked by then is not asked any more.
+async fn answers_until<J, T, F>(until: Instant, jobs: Vec<J>, ask: impl Fn(J) -> F) -> Vec<Option<T>>
+where
+    F: Future<Output = Option<T>>,
+{
+    let asked = jobs.into_iter().map(|job| async {
+        let in_time = Instant::now() < until;
+        if in_time { timeout_at(until, ask(job)).await.ok()? } else { None }
+    });
+    stream::iter(asked).buffered(ASKED_AT_ONCE).collect().await
 }
 
 /// Has skipped what a job missed, and waits until the store knows of it. `None`: whether it does is not known.
@@ -111,4 +127,31 @@ async fn skip(node: &Node, job: Arc<JobHandle>, asked: SkipAsked) -> Option<Skip
         }
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_jobs_together_have_one_deadline_and_who_was_not_asked_by_then_has_not_answered() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+        runtime.expect("it needs nothing that could be missing").block_on(async {
+            let (began, within) = (Instant::now(), Duration::from_secs(12));
+            let jobs = (0..5 * ASKED_AT_ONCE).collect();
+            let ask = |job: usize| async move {
+                sleep(Duration::from_secs(5)).await;
+                (job % 2 == 0).then_some(job)
+            };
+
+            let answers = answers_until(began + within, jobs, ask).await;
+
+            assert_eq!(began.elapsed(), within);
+            // Two rounds of five seconds, and two seconds of the third.
+            let answered = |nth: usize| nth < 2 * ASKED_AT_ONCE && nth % 2 == 0;
+            let expected: Vec<_> = (0..answers.len()).map(|nth| answered(nth).then_some(nth)).collect();
+            assert!(answers == expected, "in their order");
+            assert_eq!(answers.len(), 5 * ASKED_AT_ONCE);
+        });
+    }
 }

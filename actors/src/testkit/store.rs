@@ -21,7 +21,7 @@ use crate::{
     },
     history::MemoryHistory,
     name::NodeId,
-    port::{Divergence, KnownHistory, Lease, MemoryBounds},
+    port::{Divergence, KnownHistory, Lease, MemoryBounds, Proof},
     testkit::{VirtualClock, clock::check_move},
 };
 
@@ -77,7 +77,7 @@ impl SharedStore {
             delayed: None,
             refused: HashMap::new(),
             panics_when_given_up: HashSet::new(),
-            said: None,
+            said: Proof::default(),
             handover: None,
             decided: (0, DateTime::UNIX_EPOCH),
             forgets: None,

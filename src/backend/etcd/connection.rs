@@ -24,7 +24,8 @@ use super::{
 use crate::backend::{
     address::Host,
     checks::CONNECT_TIMEOUT,
-    link::{Connection, Connector, Judged, refused, unavailable},
+    failure::{refused, unavailable},
+    link::{Connection, Connector, Judged},
     random::random,
 };
 

@@ -5,7 +5,10 @@ use std::error::Error as _;
 use callsheet_actors::{adapter::one_line, port::RecordsError};
 use etcd_client::Error;
 
-use crate::backend::link::{Judged, refused, unavailable};
+use crate::backend::{
+    failure::{refused, unavailable},
+    link::Judged,
+};
 
 /// The longest message of the server that is quoted, in bytes.
 const MESSAGE_MAX: usize = 512;

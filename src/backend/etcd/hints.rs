@@ -13,8 +13,9 @@ use super::{
     keys::Keys,
 };
 use crate::backend::{
+    failure::unavailable,
     hints::{Ear, Listeners},
-    link::{Connection, Connector, unavailable},
+    link::{Connection, Connector},
 };
 
 /// The most bytes that one unit tells. What is more is told as a gap.

@@ -20,9 +20,9 @@ fn decided(at: DateTime<Utc>, now: DateTime<Utc>) -> Decided {
 impl OpenSession {
     /// Fails as a claim would.
     pub(super) async fn prove(self: &Arc<Self>, proof: Proof) -> Result<Proved, LockError> {
-        let Proof { term, overdue_since, all_decided } = proof;
-        let parameters: [&(dyn ToSql + Sync); 4] =
-            [&self.settings.scope, &term.map(number), &overdue_since, &all_decided];
+        let Proof { term, overdue_since, all_decided, catching_up_until } = proof;
+        let parameters: [&(dyn ToSql + Sync); 5] =
+            [&self.settings.scope, &term.map(number), &overdue_since, &all_decided, &catching_up_until];
         let clocks = self.pulse.clocks();
         let rows = self.ask(&self.statements.prove, &parameters).await?;
         let recognised = read(&rows, |row| self.pulse.recognise(&clocks, row))?;
@@ -39,7 +39,9 @@ impl OpenSession {
             // By default: nobody has said it yet.
             let decided = (tells == Some(true))
                 .then(|| decided_at.map_or_else(Decided::default, |at| decided(at, now)));
-            Ok((epoch, row.try_get("written")?, Proved::new(row.try_get("overdue_since")?, decided)))
+            let proved = Proved::new(row.try_get("overdue_since")?, decided);
+            let proved = proved.catching_up_until(row.try_get("catching_up_until")?);
+            Ok((epoch, row.try_get("written")?, proved))
         })?;
         let (epoch, written, proved) = answers.into_iter().next().unwrap_or((None, false, Proved::default()));
         let denied = |reason| Err(LockError::NotDone { reason });

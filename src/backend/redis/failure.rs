@@ -3,7 +3,7 @@
 use callsheet_actors::{adapter::one_line, port::RecordsError};
 use redis::{ErrorKind, RedisError};
 
-pub(super) use crate::backend::link::{refused, unavailable};
+pub(super) use crate::backend::failure::{refused, unavailable};
 
 /// The longest message of the server that is quoted, in bytes.
 const MESSAGE_MAX: usize = 512;

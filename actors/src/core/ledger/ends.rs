@@ -113,7 +113,7 @@ impl Ledger {
     }
 
     pub(super) fn close_as_lost(&mut self, now: DateTime<Utc>, run: RunId, anchors: bool) -> Option<LostRun> {
-        let OpenRun { session, job, fire_time, named, losses, .. } = self.close(run, Outcome::Lost)?;
+        let OpenRun { session, job, token, fire_time, named, losses, .. } = self.close(run, Outcome::Lost)?;
         let node = self.nodes.get(&session).copied();
         self.lost.push_back(run);
         if let Some(cut) = &mut self.cut {
@@ -135,7 +135,7 @@ impl Ledger {
         if anchors {
             self.anchor(&job, now);
         }
-        Some(LostRun { job, run, node, fire_time, retry })
+        Some(LostRun { job, run, node, token: Some(token), fire_time, retry })
     }
 
     fn close(&mut self, run: RunId, outcome: Outcome) -> Option<OpenRun> {

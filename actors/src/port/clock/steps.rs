@@ -16,8 +16,6 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::CLOCK_LOOK_EVERY;
-
 /// How often clocks are compared beside: they may also drift apart, or one process may see another time than
 /// the kernel.
 const LOOK_SELDOM: Duration = Duration::from_secs(1);
@@ -35,11 +33,13 @@ const NO_TIME: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
 pub(super) struct ClockSteps {
     timer: Arc<OwnedFd>,
     seen: watch::Receiver<()>,
+    /// How often clocks are to be compared if it is told no more.
+    otherwise: Duration,
 }
 
 impl ClockSteps {
     /// `None` where the system does not tell.
-    pub(super) fn start() -> Option<Arc<Self>> {
+    pub(super) fn start(otherwise: Duration) -> Option<Arc<Self>> {
         let timer = timerfd_create(TimerfdClockId::Realtime, TimerfdFlags::CLOEXEC).ok()?;
         let when_set = TimerfdTimerFlags::ABSTIME | TimerfdTimerFlags::CANCEL_ON_SET;
         timerfd_settime(&timer, when_set, &Itimerspec { it_interval: NO_TIME, it_value: NEVER }).ok()?;
@@ -48,7 +48,7 @@ impl ClockSteps {
         let wait = move || {
             loop {
                 match read(&*waits_for, &mut [0_u8; 8]) {
-                    Err(Errno::CANCELED) => drop(tell.send_replace(())),
+                    Err(Errno::CANCELED) => tell.send_modify(|()| ()),
                     Err(Errno::INTR) => {}
                     // The timer went off: nobody wants to know any more.
                     Ok(_) | Err(_) => return,
@@ -56,17 +56,17 @@ impl ClockSteps {
             }
         };
         thread::Builder::new().name("callsheet-clock".to_owned()).stack_size(STACK).spawn(wait).ok()?;
-        Some(Arc::new(Self { timer, seen }))
+        Some(Arc::new(Self { timer, seen, otherwise }))
     }
 
     /// Resolves when the clock has been set since this was called, and now and then.
     pub(super) fn next_look(&self) -> BoxFuture<'static, ()> {
         let mut seen = self.seen.clone();
         seen.mark_unchanged();
+        let otherwise = self.otherwise;
         async move {
             if let Ok(Err(_)) = timeout(LOOK_SELDOM, seen.changed()).await {
-                // It is told no more.
-                sleep(CLOCK_LOOK_EVERY).await;
+                sleep(otherwise).await;
             }
         }
         .boxed()
@@ -94,6 +94,8 @@ mod tests {
 
     use super::*;
 
+    const OTHERWISE: Duration = Duration::from_millis(250);
+
     fn paused(test: impl Future<Output = ()>) {
         let runtime = runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
         runtime.expect("a runtime").block_on(test);
@@ -102,7 +104,7 @@ mod tests {
     #[test]
     fn without_a_step_the_next_look_is_after_a_second() {
         paused(async {
-            let steps = ClockSteps::start().expect("Linux");
+            let steps = ClockSteps::start(OTHERWISE).expect("Linux");
             let started = Instant::now();
 
             steps.next_look().await;
@@ -114,7 +116,7 @@ mod tests {
     #[test]
     fn a_thread_that_is_gone_is_made_up_for() {
         paused(async {
-            let steps = ClockSteps::start().expect("Linux");
+            let steps = ClockSteps::start(OTHERWISE).expect("Linux");
             let mut seen = steps.seen.clone();
             let next = steps.next_look();
             drop(steps);
@@ -123,7 +125,7 @@ mod tests {
 
             next.await;
 
-            assert_eq!(started.elapsed(), CLOCK_LOOK_EVERY);
+            assert_eq!(started.elapsed(), OTHERWISE);
         });
     }
 }

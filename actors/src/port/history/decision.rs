@@ -88,6 +88,15 @@ pub enum Decision {
         #[serde(with = "crate::serde::duration")]
         by: TimeDelta,
     },
+    /// Records were dropped: the history did not take them in time, or not at all. It is about all jobs.
+    RecordsDropped {
+        /// How many, of whatever kind.
+        count: u64,
+        /// When the first of them was made.
+        from: DateTime<Utc>,
+        /// When the last of them was.
+        to: DateTime<Utc>,
+    },
     /// The node of a run died before the run ended.
     RunLost {
         /// The run.
@@ -96,6 +105,9 @@ pub enum Decision {
         is_retried: bool,
     },
 }
+
+/// The [reason](Decision::reason) of [`Decision::RecordsDropped`].
+pub const RECORDS_DROPPED: &str = "records_dropped";
 
 impl Decision {
     /// What kind of decision it is, in one word: `overlap`, `vetoed`. Skips have their
@@ -107,6 +119,7 @@ impl Decision {
             Self::TriggerRefused { .. } => "trigger_refused",
             Self::LeaderGap { .. } => "leader_gap",
             Self::ClockStepped { .. } => "clock_stepped",
+            Self::RecordsDropped { .. } => RECORDS_DROPPED,
             Self::RunLost { .. } => "run_lost",
         }
     }
@@ -117,7 +130,10 @@ impl Decision {
             // Each is what somebody asked for once.
             Self::Skipped { reason, .. } => *reason != SkipReason::Operator,
             Self::Vetoed { .. } | Self::TriggerRefused { .. } => true,
-            Self::LeaderGap { .. } | Self::ClockStepped { .. } | Self::RunLost { .. } => false,
+            Self::LeaderGap { .. }
+            | Self::ClockStepped { .. }
+            | Self::RecordsDropped { .. }
+            | Self::RunLost { .. } => false,
         }
     }
 }
@@ -136,7 +152,10 @@ impl DecisionRecord {
                 text.as_ref().map_or(0, |text| text.len()) + by
             }
             Decision::Vetoed { text, .. } | Decision::TriggerRefused { text, .. } => text.len(),
-            Decision::LeaderGap { .. } | Decision::ClockStepped { .. } | Decision::RunLost { .. } => 0,
+            Decision::LeaderGap { .. }
+            | Decision::ClockStepped { .. }
+            | Decision::RecordsDropped { .. }
+            | Decision::RunLost { .. } => 0,
         }
     }
 
@@ -146,9 +165,10 @@ impl DecisionRecord {
         let (before, before_is_at_least) = match &self.decision {
             Decision::Skipped { count, at_least, .. } => (*count, *at_least),
             Decision::Vetoed { count, .. } | Decision::TriggerRefused { count, .. } => (*count, false),
-            Decision::LeaderGap { .. } | Decision::ClockStepped { .. } | Decision::RunLost { .. } => {
-                (0, false)
-            }
+            Decision::LeaderGap { .. }
+            | Decision::ClockStepped { .. }
+            | Decision::RecordsDropped { .. }
+            | Decision::RunLost { .. } => (0, false),
         };
         match &mut decision {
             Decision::Skipped { count, at_least, .. } => {
@@ -158,7 +178,10 @@ impl DecisionRecord {
             Decision::Vetoed { count, .. } | Decision::TriggerRefused { count, .. } => {
                 *count = count.saturating_add(before);
             }
-            Decision::LeaderGap { .. } | Decision::ClockStepped { .. } | Decision::RunLost { .. } => {}
+            Decision::LeaderGap { .. }
+            | Decision::ClockStepped { .. }
+            | Decision::RecordsDropped { .. }
+            | Decision::RunLost { .. } => {}
         }
         // What was missed is told when a later tick is decided, which others may have been told before.
         self.first = self.first.into_iter().chain(first).min();

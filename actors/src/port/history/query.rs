@@ -20,6 +20,57 @@ pub const HISTORY_PAGE_MAX: usize = 1_000;
 /// How many records a page has that does not say how many.
 pub const HISTORY_PAGE_DEFAULT: usize = 100;
 
+/// What a page of history does not have of its time.
+///
+/// The time of a page ends where the page before began, or where the question said; it begins with the last record of
+/// the page, or, if it is the last page, where the question said.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Gaps {
+    /// Of what was recorded before, some is not kept any more: it is too [old](super::super::Retention), or was too much.
+    /// `None`: of the time of the page all is kept.
+    pub complete_from: Option<DateTime<Utc>>,
+    /// How many records, of any kind and job, nodes dropped in the time of the page, as far as they could say so: the
+    /// history did not take them in time.
+    pub dropped: u64,
+}
+
+impl Gaps {
+    /// None.
+    pub fn none() -> Self {
+        Self::default()
+    }
+
+    /// What was recorded before is not all kept any more, and so many records were dropped.
+    pub fn new(complete_from: Option<DateTime<Utc>>, dropped: u64) -> Self {
+        Self { complete_from, dropped }
+    }
+}
+
+/// A kind of records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RecordsOf {
+    /// Runs.
+    Runs,
+    /// Decisions that started nothing.
+    Decisions,
+    /// What was done to jobs.
+    Operations,
+}
+
+/// Asks a history what it does not have of a time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AskGaps {
+    /// Of which records.
+    pub of: RecordsOf,
+    /// Only of this job.
+    pub job: Option<JobName>,
+    /// From when on.
+    pub from: Option<DateTime<Utc>>,
+    /// Before when.
+    pub to: Option<DateTime<Utc>>,
+}
+
 /// Where a page starts: after the last record of the page before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PageStart {
@@ -103,7 +154,8 @@ macro_rules! timed_query {
                 records.truncate(limit);
                 let start = |(nth, last): &(i64, $record)| PageStart { at: last.at, nth: *nth };
                 let next = records.last().map(start).filter(|_| more);
-                Self { $records: records.into_iter().map(|(_, record)| record).collect(), unread: 0, next }
+                let records = records.into_iter().map(|(_, record)| record).collect();
+                Self { $records: records, next, ..Self::default() }
             }
         }
     };
@@ -176,6 +228,9 @@ pub struct RunPage {
     pub runs: Vec<RunRecord>,
     /// What [`RunHistory::before`] is for the next page; `None` if this is the last.
     pub next: Option<RunId>,
+    /// What it does not have.
+    #[serde(default)]
+    pub gaps: Gaps,
 }
 
 impl RunPage {
@@ -184,7 +239,7 @@ impl RunPage {
         let more = runs.len() > limit;
         runs.truncate(limit);
         let next = runs.last().map(|last| last.run).filter(|_| more);
-        Self { runs, next }
+        Self { runs, next, gaps: Gaps::default() }
     }
 }
 
@@ -222,6 +277,9 @@ pub struct DecisionPage {
     pub unread: usize,
     /// What [`Decisions::before`] is for the next page; `None` if this is the last.
     pub next: Option<PageStart>,
+    /// What it does not have.
+    #[serde(default)]
+    pub gaps: Gaps,
 }
 
 timed_query!(Decisions => DecisionPage { decisions: DecisionRecord });
@@ -255,6 +313,9 @@ pub struct OperationPage {
     pub unread: usize,
     /// What [`Operations::before`] is for the next page; `None` if this is the last.
     pub next: Option<PageStart>,
+    /// What it does not have.
+    #[serde(default)]
+    pub gaps: Gaps,
 }
 
 timed_query!(Operations => OperationPage { operations: OperationRecord });

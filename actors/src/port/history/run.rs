@@ -178,13 +178,32 @@ impl RunRecord {
         bytes
     }
 
+    /// Whether this record takes the place of one of the same run that was written before.
+    ///
+    /// That a run is in progress, or lost, is said of one grant of it. A grant with a greater token is its retry: of
+    /// the former one neither counts any more. A run that ended in another way than by a loss stays so.
+    pub fn supersedes(&self, former: &Self) -> bool {
+        let tokens = self.token.zip(former.token);
+        let is_of_later_grant = tokens.map(|(token, former)| token > former);
+        let is_of_former_grant = tokens.is_some_and(|(token, former)| token < former);
+        match (self.outcome, former.outcome) {
+            _ if former.unknown_outcome.is_some() => false,
+            (None | Some(Outcome::Lost), None) => !is_of_former_grant,
+            (None, Some(Outcome::Lost)) => is_of_later_grant != Some(false),
+            (Some(Outcome::Lost), Some(Outcome::Lost)) => is_of_later_grant == Some(true),
+            (Some(_), None | Some(Outcome::Lost)) => true,
+            (None | Some(_), Some(_)) => false,
+        }
+    }
+
     /// Takes what is known of the same run from a record that was made before this one.
     ///
     /// What was lost keeps what its own node had recorded of it.
     pub fn follow(&mut self, former: &Self) {
         if self.outcome == Some(Outcome::Lost) {
             let (ended_at, term) = (self.ended_at, self.term.or(former.term));
-            *self = Self { ended_at, term, outcome: self.outcome, ..former.clone() };
+            let token = self.token.max(former.token);
+            *self = Self { ended_at, term, token, outcome: self.outcome, ..former.clone() };
         } else if former.started_at.is_some() {
             self.started_at = former.started_at;
             self.lateness = former.lateness;

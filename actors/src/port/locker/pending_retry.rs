@@ -2,7 +2,7 @@
 
 use crate::{
     core::time::FireTime,
-    name::{JobName, NodeId, RunId},
+    name::{FencingToken, JobName, NodeId, RunId},
 };
 
 /// A run that was lost and is to go on with its next attempt. The store keeps it until the run is resumed, by
@@ -42,6 +42,8 @@ pub struct LostRun {
     pub run: RunId,
     /// The node that ran it; `None` if the store does not know it.
     pub node: Option<NodeId>,
+    /// The fencing token of the grant that was lost; `None` if the store does not know it.
+    pub token: Option<FencingToken>,
     /// The tick, unless it was a manual trigger.
     pub fire_time: Option<FireTime>,
     /// Its next attempt, which any node that fires the job makes; `None`: it stays lost.

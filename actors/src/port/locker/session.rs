@@ -19,8 +19,12 @@ pub struct Proof {
     /// Since when a tick of a job that it leads is due and not decided, if one has been for longer than a
     /// lease.
     pub overdue_since: Option<DateTime<Utc>>,
-    /// The leader knows of no tick that is due and not decided, for however short a time.
+    /// The leader knows of no tick that is due and not decided, for however short a time, nor of one that was missed and
+    /// waits for its turn.
     pub all_decided: bool,
+    /// Missed ticks wait for their turns to be made up for at a [pace](crate::EngineOptions::catch_up_per_second), and
+    /// by then each of them is to have begun; `None`: none waits.
+    pub catching_up_until: Option<DateTime<Utc>>,
 }
 
 /// What leaders said last.
@@ -29,6 +33,9 @@ pub struct Proof {
 pub struct Proved {
     /// Since when a tick is due and not decided, as the leader of the present term said, if there is one.
     pub overdue_since: Option<DateTime<Utc>>,
+    /// By when each missed tick that waits for its turn is to have begun, as the leader of the present term said, if one
+    /// waits.
+    pub catching_up_until: Option<DateTime<Utc>>,
     /// When a leader of any term said last that [all is decided](Proof::all_decided); a term that begins
     /// changes nothing. `None`: the present leader never says so, as it is of a version before.
     pub decided: Option<Decided>,
@@ -47,6 +54,12 @@ pub struct Decided {
 impl Proved {
     /// What leaders said.
     pub fn new(overdue_since: Option<DateTime<Utc>>, decided: Option<Decided>) -> Self {
-        Self { overdue_since, decided }
+        Self { overdue_since, catching_up_until: None, decided }
+    }
+
+    /// The leader makes up for missed ticks until then.
+    #[must_use]
+    pub fn catching_up_until(self, until: Option<DateTime<Utc>>) -> Self {
+        Self { catching_up_until: until, ..self }
     }
 }

@@ -9,9 +9,9 @@ use crate::{
     event::Outcome,
     name::{By, FencingToken, JobName, NodeId, RunId, RunIds, Term},
     port::{
-        AttemptRecord, BackfillId, Batch, Decision, DecisionRecord, Decisions, EndedRun, History, Holder,
-        JobHistory, JobOperation, JobRecord, LastEnds, OperationRecord, Operations, Pause, PauseChange,
-        Retention, RunHistory, RunOrigin, RunRecord, SkipReason,
+        AskGaps, AttemptRecord, BackfillId, Batch, Decision, DecisionRecord, Decisions, EndedRun, History,
+        Holder, JobHistory, JobOperation, JobRecord, LastEnds, OperationRecord, Operations, Pause,
+        PauseChange, RecordsOf, Retention, RunHistory, RunOrigin, RunRecord, SkipReason,
     },
 };
 
@@ -29,6 +29,7 @@ pub async fn history(history: &dyn History) {
     check.runs_are_selected_by_fire_time().await;
     check.there_is_one_record_of_a_run().await;
     check.a_loss_keeps_what_was_known_of_its_run().await;
+    check.a_loss_that_is_written_late_does_not_hide_the_retry().await;
     check.the_row_of_a_job_counts_each_run_once().await;
     check.the_last_ends_of_many_jobs_are_those_of_their_rows().await;
     check.the_first_pause_is_kept_until_the_job_is_resumed().await;
@@ -39,7 +40,9 @@ pub async fn history(history: &dyn History) {
     check.operations_are_answered_page_by_page().await;
     check.two_operations_of_one_instant_are_two_records().await;
     check.what_is_old_goes_and_failures_stay_longer().await;
+    check.a_run_is_as_old_as_its_end().await;
     check.so_many_runs_of_an_outcome_stay_of_a_job().await;
+    check.what_was_dropped_is_told_of_its_time().await;
 }
 
 struct Check<'a> {
@@ -249,6 +252,55 @@ impl Check<'_> {
         let seen = self.runs(RunHistory::new().job(job("lost"))).await;
         let expected = RunRecord { started_at: ended.started_at, lateness: ended.lateness, ..goes_on };
         assert_eq!(seen, [expected], "it went on, from its first start, and the loss is over");
+    }
+
+    async fn a_loss_that_is_written_late_does_not_hide_the_retry(&self) {
+        let asked_at = at("2026-03-05T12:00:00Z");
+        let minute = |nth| Some(asked_at + TimeDelta::minutes(nth));
+        for in_one_batch in [false, true] {
+            let ended = self.run("retried", asked_at, Outcome::Succeeded);
+            let open = RunRecord { ended_at: None, took: None, outcome: None, ..ended.clone() };
+            let elsewhere = NodeId::numbered(8);
+            let first = RunRecord { token: Some(FencingToken(41)), ..open.clone() };
+            let retry = RunRecord {
+                node: elsewhere,
+                token: Some(FencingToken(42)),
+                attempt: 2,
+                started_at: minute(2),
+                lateness: Duration::from_mins(2),
+                ..open
+            };
+            let loss = |token, ended_at| RunRecord {
+                token: Some(FencingToken(token)),
+                outcome: Some(Outcome::Lost),
+                ended_at,
+                ..RunRecord::new(job("retried"), first.run, elsewhere)
+            };
+            self.write_runs([first.clone()]).await;
+            if in_one_batch {
+                self.write_runs([retry.clone(), loss(41, minute(1))]).await;
+            } else {
+                self.write_runs([retry.clone()]).await;
+                self.write_runs([loss(41, minute(1))]).await;
+            }
+
+            let expected =
+                RunRecord { started_at: first.started_at, lateness: first.lateness, ..retry.clone() };
+            let seen = || self.runs(RunHistory::new().job(job("retried")).limit(1_000));
+            assert_eq!(seen().await[0], expected, "the retry goes on; in one batch: {in_one_batch}");
+            let row = self.history.job(&JobHistory(job("retried"))).await.expect("an answer");
+            if let Some(row) = row {
+                assert_eq!(row.holder, Some(Holder { run: first.run, node: elsewhere }));
+            }
+
+            self.write_runs([loss(42, minute(3))]).await;
+            self.write_runs([retry]).await;
+            let lost = RunRecord { outcome: Some(Outcome::Lost), ended_at: minute(3), ..expected };
+            assert_eq!(seen().await[0], lost, "until it is lost as well");
+            self.write_runs([loss(43, minute(5)), loss(42, minute(4))]).await;
+            let lost_again = RunRecord { token: Some(FencingToken(43)), ended_at: minute(5), ..lost };
+            assert_eq!(seen().await[0], lost_again, "of several losses the last one counts");
+        }
     }
 
     async fn the_row_of_a_job_counts_each_run_once(&self) {
@@ -502,6 +554,29 @@ impl Check<'_> {
         assert_eq!(self.job("old").await, before, "the row of the job stays");
     }
 
+    async fn a_run_is_as_old_as_its_end(&self) {
+        let now = at("2026-06-01T00:00:00Z");
+        let days_ago = |days| now - TimeDelta::days(days);
+        let long = |asked_at, ended_at, outcome| RunRecord {
+            ended_at: Some(ended_at),
+            ..self.run("long", asked_at, outcome)
+        };
+        let runs = [
+            long(days_ago(60), days_ago(29), Outcome::Succeeded),
+            long(days_ago(200), days_ago(89), Outcome::Failed),
+            // Those that are to go are not the oldest.
+            long(days_ago(59), days_ago(31), Outcome::Succeeded),
+            long(days_ago(199), days_ago(91), Outcome::Failed),
+        ];
+        self.write_runs(runs.clone()).await;
+
+        self.prune(now, Retention::default()).await;
+
+        let kept: Vec<RunId> =
+            self.runs(RunHistory::new().job(job("long"))).await.iter().map(|run| run.run).collect();
+        assert_eq!(kept, [runs[0].run, runs[1].run], "however long ago they were asked for");
+    }
+
     async fn so_many_runs_of_an_outcome_stay_of_a_job(&self) {
         let from = at("2026-06-01T00:00:00Z");
         let run = |nth, outcome| self.run("many", from + TimeDelta::seconds(nth), outcome);
@@ -518,5 +593,52 @@ impl Check<'_> {
         let kept: Vec<RunId> = of(Outcome::Succeeded).await.iter().map(|run| run.run).collect();
         assert_eq!(kept, newest, "the newest stay");
         assert_eq!(self.job("many").await.runs, 23, "the row of the job knows of all");
+        let ended = succeeded[14].ended_at;
+        for of_job in [Some(job("many")), None] {
+            let asked = AskGaps { of: RecordsOf::Runs, job: of_job, from: None, to: None };
+            let gaps = self.history.gaps(&asked).await.expect("an answer");
+            assert_eq!(gaps.complete_from, ended, "{asked:?}: the newest that is gone ended then");
+            let operations = AskGaps { of: RecordsOf::Operations, ..asked };
+            let gaps = self.history.gaps(&operations).await.expect("an answer");
+            assert_eq!(gaps.complete_from, None, "of operations all are there");
+        }
+    }
+
+    async fn what_was_dropped_is_told_of_its_time(&self) {
+        let from = at("2026-07-01T00:00:00Z");
+        let minute = |nth| from + TimeDelta::minutes(nth);
+        let dropped = |count, from, to| {
+            let decision = Decision::RecordsDropped { count, from, to };
+            DecisionRecord::new(None, to, self.node, decision)
+        };
+        let gap = Decision::LeaderGap { from: minute(11), to: minute(12) };
+        let records = [
+            dropped(3, minute(0), minute(10)),
+            DecisionRecord::new(None, minute(12), self.node, gap),
+            dropped(40, minute(20), minute(30)),
+            dropped(500, minute(40), minute(50)),
+        ];
+        self.write_decisions(records.clone()).await;
+
+        for (from, to, count) in [
+            (None, None, 543),
+            (Some(5), None, 543),
+            (Some(11), None, 540),
+            (Some(25), Some(45), 540),
+            (Some(25), Some(35), 40),
+            (None, Some(20), 3),
+            (Some(51), None, 0),
+            (Some(12), Some(19), 0),
+        ] {
+            let (from, to) = (from.map(minute), to.map(minute));
+            for of in [RecordsOf::Runs, RecordsOf::Decisions, RecordsOf::Operations] {
+                let asked = AskGaps { of, job: Some(job("whole")), from, to };
+                let gaps = self.history.gaps(&asked).await.expect("an answer");
+                assert_eq!(gaps.dropped, count, "{asked:?}");
+            }
+        }
+        let of_job = Decisions::new().job(job("whole")).from(from);
+        let seen = self.decisions(of_job).await;
+        assert_eq!(seen, records.iter().rev().cloned().collect::<Vec<_>>(), "they are about each job");
     }
 }

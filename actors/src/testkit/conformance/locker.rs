@@ -30,8 +30,8 @@ use crate::{
     port::{
         Advanced, Authority, Backend, Campaign, Capability, ClaimRequest, Completed, Completion,
         CursorAdvance, Declaration, Elector, Enrolled, Enrolment, Inquiry, LeaderView, Locker, LostRun,
-        Notification, Pause, PendingRetry, PendingRetryOfJob, Renewal, ScheduleIdentity, Session, SkipReason,
-        Skips, StoredState, TickClaim, Verdict,
+        Notification, Pause, PendingRetry, PendingRetryOfJob, Proof, Renewal, ScheduleIdentity, Session,
+        SkipReason, Skips, StoredState, TickClaim, Verdict,
     },
 };
 
@@ -60,6 +60,7 @@ pub async fn locker(cluster: &mut impl Cluster) {
         locker,
         elector,
         victim: None,
+        victim_token: None,
         session,
         term: grant.term,
         ids: RunIds::of(NodeId::random()),
@@ -98,6 +99,9 @@ pub async fn locker(cluster: &mut impl Cluster) {
     suite.once_a_term_is_over_its_mark_stops_nobody(&*backend.elector()).await;
     suite.without_a_leader_nothing_is_scheduled(&*backend.elector()).await;
     let shares = |capability| several && able.has(Capability::ClusterOverlap) && able.has(capability);
+    if shares(Capability::ClusterOverlap) {
+        suite.what_a_leader_proves_is_told_to_others(cluster).await;
+    }
     if shares(Capability::PendingRetries) {
         suite.lost_runs(cluster).await;
     }
@@ -123,6 +127,8 @@ struct Suite {
     elector: Arc<dyn Elector>,
     /// A node that dies again and again.
     victim: Option<Arc<dyn Backend>>,
+    /// Of its last run.
+    victim_token: Option<FencingToken>,
     /// The one that was opened first.
     session: Session,
     term: Term,

@@ -218,19 +218,18 @@ impl Locker for StoreBackend {
     }
 
     fn prove(&self, proof: Proof) -> BoxFuture<'_, Result<Proved, LockError>> {
-        let Proof { term, overdue_since, all_decided } = proof;
         let proved = self.with_session(Operation::Prove, move |state, _, now| {
             let leads = state.leader.map(|leader| leader.term);
-            if let Some(term) = term {
-                state.said = Some((term, overdue_since));
+            if proof.term.is_some() {
+                state.said = proof;
             }
-            if all_decided && term.is_some() && term == leads {
+            if proof.all_decided && proof.term.is_some() && proof.term == leads {
                 state.decided = (state.decided.0 + 1, now);
             }
-            let said = state.said.filter(|(term, _)| Some(*term) == leads);
+            let said = Some(state.said).filter(|said| said.term == leads).unwrap_or_default();
             let (mark, said_at) = state.decided;
             let decided = Decided { mark, ago: (now - said_at).to_std().unwrap_or_default() };
-            Proved::new(said.and_then(|(_, since)| since), Some(decided))
+            Proved::new(said.overdue_since, Some(decided)).catching_up_until(said.catching_up_until)
         });
         proved.boxed()
     }

@@ -13,7 +13,7 @@ use super::faults::{BadData, CallFault};
 use crate::{
     core::{ledger::Ledger, operation::Operation},
     name::{NodeId, Term},
-    port::{Divergence, Handover, KnownHistory, LockError, Notification, Session},
+    port::{Divergence, Handover, KnownHistory, LockError, Notification, Proof, Session},
 };
 
 pub(super) struct State {
@@ -36,8 +36,8 @@ pub(super) struct State {
     pub(super) refused: HashMap<Operation, String>,
     /// What it does not answer, so that it is given up; that panics.
     pub(super) panics_when_given_up: HashSet<Operation>,
-    /// What the leader of a term said last: since when a tick is due and not decided.
-    pub(super) said: Option<(Term, Option<DateTime<Utc>>)>,
+    /// What a leader said last.
+    pub(super) said: Proof,
     /// What the newest leader leaves to the next one.
     pub(super) handover: Option<Handover>,
     /// How often leaders said that all is decided, and when they did last.

@@ -63,8 +63,7 @@ impl<'a> Merged<'a> {
                 }
                 Some(place) => {
                     let former = &mut merged[*place];
-                    let has_ended = former.outcome.is_some_and(|outcome| outcome != Outcome::Lost);
-                    if !has_ended {
+                    if run.supersedes(former) {
                         *former = run;
                     }
                 }

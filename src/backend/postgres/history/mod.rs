@@ -16,8 +16,8 @@ use std::{fmt, sync::atomic::AtomicUsize};
 use callsheet_actors::{
     JobName, Outcome,
     port::{
-        Batch, DecisionPage, Decisions, History, HistoryError, JobHistory, JobRecord, LastEnds,
-        OperationPage, Operations, PageStart, Retention, RunHistory, RunPage,
+        AskGaps, Batch, DecisionPage, Decisions, Gaps, History, HistoryError, JobHistory, JobRecord,
+        LastEnds, OperationPage, Operations, PageStart, RecordsOf, Retention, RunHistory, RunPage,
     },
 };
 use chrono::{DateTime, Days, Utc};
@@ -221,6 +221,25 @@ impl History for PostgresHistory {
             (answer.operations, answer.unread, answer.next) =
                 page(&rows, limit, operation).map_err(|error| failed(&error))?;
             Ok(answer)
+        }
+        .boxed()
+    }
+
+    fn gaps<'a>(&'a self, asked: &'a AskGaps) -> BoxFuture<'a, Result<Gaps, HistoryError>> {
+        async move {
+            let AskGaps { of, job, from, to } = asked;
+            let job = job.as_ref().map_or("", JobName::as_str);
+            let parameters: [Parameter<'_>; 4] = [
+                (&self.tables.scope, Type::TEXT),
+                (&job, Type::TEXT),
+                (from, Type::TIMESTAMPTZ),
+                (to, Type::TIMESTAMPTZ),
+            ];
+            let rows = self.tables.ask(&self.tables.statements.gaps, &parameters).await?;
+            let mut gaps = read(&rows, rows::gaps)?.pop().unwrap_or_else(Gaps::none);
+            // Of nothing else there is too much.
+            gaps.complete_from = gaps.complete_from.filter(|_| *of == RecordsOf::Runs);
+            Ok(gaps)
         }
         .boxed()
     }

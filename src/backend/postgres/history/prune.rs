@@ -43,13 +43,27 @@ enum Kind {
 
 /// What is old, and how many are too many.
 struct Bounds {
-    runs: Uuid,
-    failures: Uuid,
+    runs: Young,
+    failures: Young,
     decisions: DateTime<Utc>,
     operations: DateTime<Utc>,
     per_job: i64,
     /// How many digits the number of new runs of a job has that is looked at for too many.
     digits: i32,
+}
+
+/// Which runs are young.
+struct Young {
+    /// Those that were asked for since: this is the first id of that time.
+    first: Uuid,
+    /// And those that ended, or were said to be in progress, since.
+    since: DateTime<Utc>,
+}
+
+impl Young {
+    fn since(since: DateTime<Utc>) -> Self {
+        Self { first: RunId::first_at(since).as_uuid(), since }
+    }
 }
 
 impl Bounds {
@@ -58,11 +72,10 @@ impl Bounds {
             let age = TimeDelta::from_std(age).unwrap_or(TimeDelta::MAX);
             now.checked_sub_signed(age).unwrap_or(DateTime::UNIX_EPOCH).max(DateTime::UNIX_EPOCH)
         };
-        let first = |age| RunId::first_at(since(age)).as_uuid();
         let digits = (retention.runs_per_job / PRUNE_PART).max(1).ilog10() + 1;
         Self {
-            runs: first(retention.runs_for),
-            failures: first(retention.failures_for),
+            runs: Young::since(since(retention.runs_for)),
+            failures: Young::since(since(retention.failures_for)),
             decisions: since(retention.decisions_for),
             operations: since(retention.operations_for),
             per_job: i64::try_from(retention.runs_per_job).unwrap_or(i64::MAX),
@@ -70,8 +83,8 @@ impl Bounds {
         }
     }
 
-    /// Before which runs with an outcome are old.
-    fn of_outcome(&self, outcome: Outcome) -> &Uuid {
+    /// Which runs with an outcome are young.
+    fn of_outcome(&self, outcome: Outcome) -> &Young {
         match outcome {
             Outcome::Succeeded | Outcome::Cancelled => &self.runs,
             _ => &self.failures,
@@ -104,13 +117,16 @@ pub(super) async fn prune(
 
 /// The kinds of which there is something to delete.
 async fn kinds_to_prune(tables: &Tables, bounds: &Bounds) -> Result<Vec<Kind>, HistoryError> {
-    let parameters: [Parameter<'_>; 6] = [
+    let Bounds { runs, failures, .. } = bounds;
+    let parameters: [Parameter<'_>; 8] = [
         (&tables.scope, Type::TEXT),
-        (&bounds.runs, Type::UUID),
-        (&bounds.failures, Type::UUID),
+        (&runs.first, Type::UUID),
+        (&failures.first, Type::UUID),
         (&bounds.decisions, Type::TIMESTAMPTZ),
         (&bounds.operations, Type::TIMESTAMPTZ),
         (&bounds.digits, Type::INT4),
+        (&runs.since, Type::TIMESTAMPTZ),
+        (&failures.since, Type::TIMESTAMPTZ),
     ];
     let rows = tables.ask(&tables.statements.to_prune, &parameters).await?;
     let kind = |row: &Row| {
@@ -130,14 +146,24 @@ async fn prune_kind(tables: &Tables, kind: Kind, bounds: &Bounds) -> Result<bool
     let (scope, s) = (&tables.scope, &tables.statements);
     match kind {
         Kind::Ended(outcome) => {
-            let (first, outcome) = (bounds.of_outcome(outcome), outcome.as_str());
-            let parameters: [Parameter<'_>; 4] =
-                [(scope, Type::TEXT), (&outcome, Type::TEXT), (first, Type::UUID), (&PRUNE_MAX, Type::INT8)];
+            let (young, outcome) = (bounds.of_outcome(outcome), outcome.as_str());
+            let parameters: [Parameter<'_>; 5] = [
+                (scope, Type::TEXT),
+                (&outcome, Type::TEXT),
+                (&young.first, Type::UUID),
+                (&PRUNE_MAX, Type::INT8),
+                (&young.since, Type::TIMESTAMPTZ),
+            ];
             delete(tables, &s.prune_runs, &parameters).await
         }
         Kind::Stale => {
-            let parameters: [Parameter<'_>; 3] =
-                [(scope, Type::TEXT), (&bounds.failures, Type::UUID), (&PRUNE_MAX, Type::INT8)];
+            let Young { first, since } = &bounds.failures;
+            let parameters: [Parameter<'_>; 4] = [
+                (scope, Type::TEXT),
+                (first, Type::UUID),
+                (&PRUNE_MAX, Type::INT8),
+                (since, Type::TIMESTAMPTZ),
+            ];
             delete(tables, &s.prune_stale, &parameters).await
         }
         Kind::Decisions => delete_before(tables, &s.prune_decisions, bounds.decisions).await,

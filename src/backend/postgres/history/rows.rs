@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 use callsheet_actors::{
     By, FencingToken, FireTime, JobName, LockKey, NodeId, RunId, Term,
     port::{
-        BackfillId, DecisionRecord, EndedRun, FailedRun, Holder, JobOperation, JobRecord, LastEnds,
+        BackfillId, DecisionRecord, EndedRun, FailedRun, Gaps, Holder, JobOperation, JobRecord, LastEnds,
         OperationRecord, PageStart, RunOrigin, RunRecord,
     },
 };
@@ -86,6 +86,10 @@ pub(super) fn last_ends(row: &Row) -> Result<LastEnds, Error> {
     (ends.last_run, ends.last_success) = (row.try_get("last_at")?, row.try_get("success_at")?);
     ends.consecutive_failures = row.try_get::<_, i64>("consecutive_failures")?.unsigned_abs();
     Ok(ends)
+}
+
+pub(super) fn gaps(row: &Row) -> Result<Gaps, Error> {
+    Ok(Gaps::new(row.try_get("pruned_to")?, row.try_get::<_, i64>("dropped")?.unsigned_abs()))
 }
 
 pub(super) fn decision(row: &Row) -> Result<Option<DecisionRecord>, Error> {

@@ -58,12 +58,14 @@ pub(super) struct Statements {
     pub(super) operations: String,
     /// The same of a job.
     pub(super) operations_of_job: String,
-    /// $1 scope, $2 runs before, $3 failures before, $4 decisions before, $5 operations before, $6 least number of digits of
-    /// the number of new runs.
+    /// $1 scope, $2 job (empty: all), $3 from, $4 to.
+    pub(super) gaps: String,
+    /// $1 scope, $2 the first id of runs, $3 of failures, that are young, $4 decisions before, $5 operations before, $6 least
+    /// number of digits of the number of new runs, $7 runs that ended before, $8 failures that did.
     pub(super) to_prune: String,
-    /// $1 scope, $2 outcome, $3 before, $4 limit.
+    /// $1 scope, $2 outcome, $3 the first id that is young, $4 limit, $5 ended before.
     pub(super) prune_runs: String,
-    /// $1 scope, $2 before, $3 limit.
+    /// $1 scope, $2 the first id that is young, $3 limit, $4 written before.
     pub(super) prune_stale: String,
     /// $1 scope, $2 least number of digits of the number of new runs, $3 limit.
     pub(super) jobs_to_prune: String,
@@ -92,6 +94,7 @@ impl Statements {
             decisions_of_job: qualified(DECISIONS_OF_JOB),
             operations: qualified(&OPERATIONS.replace("{job}", "")),
             operations_of_job: qualified(&OPERATIONS.replace("{job}", "AND job = $2")),
+            gaps: qualified(GAPS),
             to_prune: qualified(TO_PRUNE),
             prune_runs: qualified(PRUNE_RUNS),
             prune_stale: qualified(PRUNE_STALE),
@@ -115,6 +118,10 @@ fn write_runs() -> String {
                 .to_owned()
         }
         "term" => "term = coalesce(excluded.term, h.term)".to_owned(),
+        "token" => {
+            "token = CASE WHEN excluded.outcome = 'lost' THEN greatest(h.token, excluded.token) ELSE excluded.token END"
+                .to_owned()
+        }
         // A loss knows nothing else.
         _ => format!("{name} = CASE WHEN excluded.outcome = 'lost' THEN h.{name} ELSE excluded.{name} END"),
     });
@@ -125,10 +132,11 @@ fn write_runs() -> String {
     SELECT $1, g.* FROM unnest($2::uuid[], {arrays}) AS g (run, {names}) ORDER BY g.run
     ON CONFLICT (scope, run) DO UPDATE SET {set}, written_at = clock_timestamp()
     WHERE CASE
-        -- That it goes on is said by whoever has the newest grant: a node that was cut off may say so late.
-        WHEN excluded.outcome IS NULL AND h.outcome IS NULL THEN coalesce(excluded.token >= h.token, true)
+        -- That it goes on, or was lost, is said of the newest grant: what concerns a former one may be said late.
+        WHEN coalesce(excluded.outcome, 'lost') = 'lost' AND h.outcome IS NULL THEN coalesce(excluded.token >= h.token, true)
         WHEN excluded.outcome IS NULL AND h.outcome = 'lost' THEN coalesce(excluded.token > h.token, true)
-        ELSE h.outcome IS NULL OR h.outcome = 'lost' AND excluded.outcome <> 'lost'
+        WHEN excluded.outcome = 'lost' AND h.outcome = 'lost' THEN coalesce(excluded.token > h.token, false)
+        ELSE h.outcome IS NULL OR h.outcome = 'lost'
     END
     RETURNING run, job, outcome, started_at, ended_at, took, error, next_fire_time
 ), ended AS (
@@ -259,15 +267,28 @@ WHERE scope = $1 AND ($2::text IS NULL OR job = $2) {job} AND ($3::timestamptz I
   AND ($4::timestamptz IS NULL OR at < $4) AND ($5::timestamptz IS NULL OR (at, nth) < ($5, $6))
 ORDER BY at DESC, nth DESC LIMIT $7";
 
-/// Which kinds of records have some that need not be kept any more. Of each the first one is looked at, in the order of an index: to look
-/// for any that is old, the server would read all that are young.
+/// What is not there of a time. The decisions about all jobs are few.
+const GAPS: &str = "
+SELECT (SELECT pruned_to FROM {s}.history_jobs WHERE scope = $1 AND job = $2) AS pruned_to,
+       (SELECT coalesce(sum((decision::json->>'count')::int8), 0)::int8 FROM {s}.history_decisions
+        WHERE scope = $1 AND job = '' AND ($3::timestamptz IS NULL OR at >= $3)
+          AND CASE WHEN reason = 'records_dropped' THEN coalesce((decision::json->>'from')::timestamptz < $4, true) ELSE false END
+       ) AS dropped";
+
+/// Which kinds of records have some that need not be kept any more. Of each the first one is looked for, in the order of an index.
+///
+/// A run is as old as its end. It was asked for before, so that all that are old are among the first ids of the index; of those only the
+/// runs that took long are young.
 const TO_PRUNE: &str = "
-SELECT o.kind FROM (VALUES ('succeeded', $2::uuid), ('cancelled', $2), ('failed', $3), ('panicked', $3), ('timed_out', $3), ('lost', $3)) AS o (kind, before)
-WHERE (SELECT run FROM {s}.history_runs WHERE scope = $1 AND outcome = o.kind ORDER BY run LIMIT 1) < o.before
+SELECT o.kind
+FROM (VALUES ('succeeded', $2::uuid, $7::timestamptz), ('cancelled', $2, $7), ('failed', $3, $8), ('panicked', $3, $8),
+             ('timed_out', $3, $8), ('lost', $3, $8)) AS o (kind, before, ended_before)
+WHERE (SELECT true FROM {s}.history_runs
+       WHERE scope = $1 AND outcome = o.kind AND run < o.before AND coalesce(ended_at < o.ended_before, true) ORDER BY run LIMIT 1)
 UNION ALL
 SELECT 'stale' WHERE (
     SELECT true FROM {s}.history_runs
-    WHERE scope = $1 AND outcome IS NULL AND run < $3 AND written_at < clock_timestamp() - interval '{stale}' ORDER BY run LIMIT 1)
+    WHERE scope = $1 AND outcome IS NULL AND run < $3 AND written_at < least($8, clock_timestamp() - interval '{stale}') ORDER BY run LIMIT 1)
 UNION ALL
 SELECT 'decisions' WHERE (SELECT at FROM {s}.history_decisions WHERE scope = $1 ORDER BY at LIMIT 1) < $4
 UNION ALL
@@ -279,7 +300,8 @@ SELECT 'too many' WHERE (
 /// Deletes the oldest runs of an outcome, by their places: whoever changes one meanwhile moves it, and it stays. Before, what is to outlive them is kept for their jobs.
 const PRUNE_RUNS: &str = "
 WITH old AS MATERIALIZED (
-    SELECT ctid, job FROM {s}.history_runs WHERE scope = $1 AND outcome = $2 AND run < $3 ORDER BY run LIMIT $4
+    SELECT ctid, job FROM {s}.history_runs
+    WHERE scope = $1 AND outcome = $2 AND run < $3 AND coalesce(ended_at < $5, true) ORDER BY run LIMIT $4
 ), jobs AS (
     UPDATE {s}.history_jobs j SET p95 = p.p95
     FROM (SELECT DISTINCT job FROM old) AS o
@@ -297,7 +319,7 @@ DELETE FROM {s}.history_runs WHERE ctid = ANY(ARRAY(SELECT ctid FROM old))";
 const PRUNE_STALE: &str = "
 DELETE FROM {s}.history_runs WHERE ctid = ANY(ARRAY(
     SELECT ctid FROM {s}.history_runs
-    WHERE scope = $1 AND outcome IS NULL AND run < $2 AND written_at < clock_timestamp() - interval '{stale}'
+    WHERE scope = $1 AND outcome IS NULL AND run < $2 AND written_at < least($4, clock_timestamp() - interval '{stale}')
     ORDER BY run LIMIT $3))";
 
 const JOBS_TO_PRUNE: &str = "
@@ -330,6 +352,11 @@ WITH last AS MATERIALIZED (
 ), done AS (
     UPDATE {s}.history_jobs SET unpruned = CASE WHEN deleted < $4 THEN 0 ELSE unpruned END, pruned_to = greatest(pruned_to, counted.to)
     FROM counted WHERE scope = $1 AND job = $2
+), of_all AS (
+    -- The row without a name is about all jobs.
+    INSERT INTO {s}.history_jobs AS j (scope, job, pruned_to)
+    SELECT $1, '', counted.to FROM counted WHERE counted.to IS NOT NULL
+    ON CONFLICT (scope, job) DO UPDATE SET pruned_to = greatest(j.pruned_to, excluded.pruned_to)
 )
 SELECT deleted FROM counted";
 

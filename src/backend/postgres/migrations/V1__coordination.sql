@@ -111,6 +111,8 @@ CREATE TABLE names (
 
     -- Of the row without a name: when a leader said last that all that was due is decided.
     decided_at timestamptz,
+    -- Of the same row: by when the missed ticks that wait for their turns are to have begun, as the leader of run_term says.
+    catching_up_until timestamptz,
     paused_until timestamptz,
     pause_note text,
     -- Who paused it; null if nobody said so.

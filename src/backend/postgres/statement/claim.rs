@@ -231,6 +231,7 @@ macro_rules! claim {
             "
 SELECT ord, 'granted' AS verdict, granted AS token, holder AS run, NULL::timestamptz AS cursor, NULL::int8 AS epoch,
     NULL::float8 AS wait, run_job AS lost_job, run_fire_time AS lost_fire_time, run_node AS lost_node,
+    token AS lost_token,
     NULL::timestamptz AS paused_until, NULL AS pause_note, NULL AS outcome, ",
             debt!(channel: "$14", pending_retries_max: "$16"),
             "
@@ -238,7 +239,7 @@ FROM ranked WHERE NOT former
 UNION ALL
 SELECT ord, verdict, token, CASE verdict WHEN 'already run' THEN cursor_run ELSE holder END,
     coalesce(cursor, clock_timestamp()), (SELECT epoch FROM term),
-    (extract(epoch FROM fire_time - clock_timestamp()) * 1e6)::float8, NULL, NULL, NULL, paused_until, pause_note, ",
+    (extract(epoch FROM fire_time - clock_timestamp()) * 1e6)::float8, NULL, NULL, NULL, NULL, paused_until, pause_note, ",
             $outcome,
             ", NULL, NULL,
     CASE WHEN verdict LIKE 'busy%' AND replace THEN pg_notify($14::text, json_build_object('stop', json_build_object(

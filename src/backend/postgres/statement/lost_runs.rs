@@ -88,13 +88,14 @@ WITH looked AS MATERIALIZED (
         pending_retries_max: "$6"
     ),
     "
-SELECT run_job AS lost_job, holder AS run, run_fire_time AS lost_fire_time, run_node AS lost_node, ",
+SELECT run_job AS lost_job, holder AS run, run_fire_time AS lost_fire_time, run_node AS lost_node,
+    token AS lost_token, ",
     debt!(channel: "$4", pending_retries_max: "$6"),
     ",
     NULL AS last, NULL::bool AS complete, NULL::bool AS left_over
 FROM ranked WHERE NOT former
 UNION ALL
-SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL,
+SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
     CASE WHEN o.count < $7 OR $7 = 0 THEN (SELECT max(name) FROM looked) ELSE (SELECT max(name) FROM open) END,
     (o.count < $7 OR $7 = 0) AND (SELECT count(*) FROM looked) < $3,
     o.count > (SELECT count(*) FROM freed)

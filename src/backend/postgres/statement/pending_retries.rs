@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use callsheet_actors::{
-    FireTime, JobName, LOSSES_MAX, NodeId, PENDING_RETRIES_MAX, RunId,
+    FencingToken, FireTime, JobName, LOSSES_MAX, NodeId, PENDING_RETRIES_MAX, RunId,
     adapter::one_line,
     port::{LostRun, PendingRetry, PendingRetryOfJob},
 };
@@ -177,9 +177,11 @@ pub(in super::super) fn lost_run(row: &Row) -> Result<Option<LostRun>, Error> {
     let named: Option<DateTime<Utc>> = row.try_get("lost_named")?;
     let (run, [fire_time, named]) = (RunId::from(run), [fire_time, named].map(|at| at.map(FireTime::new)));
     let node = row.try_get::<_, Option<Uuid>>("lost_node")?.map(|node| NodeId::numbered(node.as_u128()));
+    let token: Option<i64> = row.try_get("lost_token")?;
+    let token = token.map(|token| FencingToken(token.unsigned_abs()));
     let losses: Option<i32> = row.try_get("losses")?;
     let retry = losses.map(|losses| PendingRetry { run, fire_time, named, losses: losses.unsigned_abs() });
-    Ok(stored_job(job).map(|job| LostRun { job, run, node, fire_time, retry }))
+    Ok(stored_job(job).map(|job| LostRun { job, run, node, token, fire_time, retry }))
 }
 
 #[cfg(test)]

@@ -3,8 +3,8 @@
 use callsheet_actors::{
     JobName, Outcome, RunId,
     port::{
-        DecisionPage, Decisions, Holder, JobRecord, LastEnds, OperationPage, Operations, PageStart,
-        RunHistory, RunPage,
+        AskGaps, Decision, DecisionPage, DecisionRecord, Decisions, Gaps, Holder, JobRecord, LastEnds,
+        OperationPage, Operations, PageStart, RECORDS_DROPPED, RecordsOf, RunHistory, RunPage,
     },
 };
 use chrono::{DateTime, Days, Utc};
@@ -184,4 +184,30 @@ pub(super) fn operations(connection: &Connection, asked: &Operations) -> rusqlit
     let mut answer = OperationPage::default();
     (answer.operations, answer.unread, answer.next) = page.page(rows);
     Ok(answer)
+}
+
+/// What is not there of a time.
+pub(super) fn gaps(connection: &Connection, asked: &AskGaps) -> rusqlite::Result<Gaps> {
+    // Of those without a job, of all jobs.
+    let job = asked.job.as_ref().map_or("", JobName::as_str);
+    let mut pruned = connection.prepare_cached("SELECT pruned_to FROM jobs WHERE job = ?1")?;
+    let pruned_to: Option<Option<i64>> = match asked.of {
+        RecordsOf::Runs => pruned.query_row([job], |row| row.get(0)).optional()?,
+        RecordsOf::Decisions | RecordsOf::Operations => None,
+    };
+    let mut read = connection.prepare_cached(
+        "SELECT record FROM decisions WHERE job = '' AND at >= ?1 AND reason = ?2 ORDER BY at",
+    )?;
+    let from = asked.from.map_or(i64::MIN, micros);
+    let records = read.query_map((from, RECORDS_DROPPED), |row| row.get::<_, String>(0))?;
+    let mut dropped = 0_u64;
+    for record in records {
+        let Some(DecisionRecord { decision, .. }) = from_json(&record?) else { continue };
+        if let Decision::RecordsDropped { count, from, .. } = decision
+            && asked.to.is_none_or(|to| from < to)
+        {
+            dropped = dropped.saturating_add(count);
+        }
+    }
+    Ok(Gaps::new(pruned_to.flatten().and_then(DateTime::from_timestamp_micros), dropped))
 }

@@ -15,8 +15,8 @@ use std::{fmt, sync::atomic::AtomicUsize};
 use callsheet_actors::{
     JobName,
     port::{
-        Batch, DecisionPage, Decisions, History, HistoryError, JobHistory, JobRecord, LastEnds,
-        OperationPage, Operations, Retention, RunHistory, RunPage,
+        AskGaps, Batch, DecisionPage, Decisions, Gaps, History, HistoryError, JobHistory, JobRecord,
+        LastEnds, OperationPage, Operations, Retention, RunHistory, RunPage,
     },
 };
 use chrono::{DateTime, Utc};
@@ -84,6 +84,11 @@ impl History for SqliteHistory {
     fn operations<'a>(&'a self, asked: &'a Operations) -> BoxFuture<'a, Result<OperationPage, HistoryError>> {
         let asked = asked.clone();
         self.ask(move |connection| ask::operations(connection, &asked))
+    }
+
+    fn gaps<'a>(&'a self, asked: &'a AskGaps) -> BoxFuture<'a, Result<Gaps, HistoryError>> {
+        let asked = asked.clone();
+        self.ask(move |connection| ask::gaps(connection, &asked))
     }
 
     fn prune<'a>(

@@ -81,26 +81,31 @@ fn prune_kind(
         let age = TimeDelta::from_std(age).unwrap_or(TimeDelta::MAX);
         now.checked_sub_signed(age).unwrap_or(DateTime::UNIX_EPOCH).max(DateTime::UNIX_EPOCH)
     };
-    let first = |age| *RunId::first_at(since(age)).as_uuid().as_bytes();
+    let first = |since| *RunId::first_at(since).as_uuid().as_bytes();
     let deleted = match kind {
         Kind::Ended(outcome) => {
             let age = match outcome {
                 Outcome::Succeeded | Outcome::Cancelled => retention.runs_for,
                 _ => retention.failures_for,
             };
+            // It is as old as its end. It was asked for before, so that all that are old are among the first ids of
+            // the index; of those only the runs that took long are young.
             let mut delete = connection.prepare_cached(
                 "DELETE FROM runs WHERE run IN (
-                     SELECT run FROM runs WHERE outcome = ?1 AND run < ?2 ORDER BY run LIMIT ?3)",
+                     SELECT run FROM runs WHERE outcome = ?1 AND run < ?2 AND coalesce(ended_at < ?3, true)
+                     ORDER BY run LIMIT ?4)",
             )?;
-            delete.execute(params![outcome.as_str(), first(age), PRUNE_MAX as i64])?
+            let since = since(age);
+            delete.execute(params![outcome.as_str(), first(since), micros(since), PRUNE_MAX as i64])?
         }
         Kind::Stale => {
             let mut delete = connection.prepare_cached(
                 "DELETE FROM runs WHERE run IN (
                      SELECT run FROM runs WHERE outcome IS NULL AND run < ?1 AND written_at < ?2 ORDER BY run LIMIT ?3)",
             )?;
-            let first = first(retention.failures_for);
-            delete.execute(params![first, stale_before(Utc::now()), PRUNE_MAX as i64])?
+            let since = since(retention.failures_for);
+            let before = micros(since).min(stale_before(Utc::now()));
+            delete.execute(params![first(since), before, PRUNE_MAX as i64])?
         }
         Kind::Decisions => delete_before(connection, "decisions", since(retention.decisions_for))?,
         Kind::Operations => delete_before(connection, "operations", since(retention.operations_for))?,
@@ -155,10 +160,13 @@ fn delete_beyond(
     let left = i64::try_from(left).unwrap_or(i64::MAX);
     let deleted = delete.query_map(params![job, outcome.as_str(), most, left], |row| row.get(0))?;
     let deleted: Vec<Option<i64>> = deleted.collect::<Result<_, _>>()?;
-    if let Some(to) = deleted.iter().max() {
-        let text =
-            "UPDATE jobs SET pruned_to = max(coalesce(pruned_to, ?2), ?2) WHERE job = ?1 AND ?2 IS NOT NULL";
-        connection.prepare_cached(text)?.execute(params![job, to])?;
+    if let Some(to) = deleted.iter().flatten().max() {
+        // The row without a name is about all jobs.
+        let text = "INSERT INTO jobs (job, record, unpruned, pruned_to) VALUES (?1, '{}', 0, ?2)
+             ON CONFLICT (job) DO UPDATE SET pruned_to = max(coalesce(pruned_to, ?2), ?2)";
+        for job in [job, ""] {
+            connection.prepare_cached(text)?.execute(params![job, to])?;
+        }
     }
     Ok(deleted.len())
 }

@@ -44,7 +44,7 @@ fn write_run(
     let former = former.and_then(|former| run_from_json(&former));
     let mut run = run.clone();
     if let Some(former) = &former {
-        if !takes_the_place(&run, former) {
+        if !run.supersedes(former) {
             return Ok(None);
         }
         run.follow(former);
@@ -66,24 +66,6 @@ fn write_run(
             to_json(&run)?
         ])?;
     Ok(run.outcome.is_some().then_some(run))
-}
-
-/// Whether a record says more of a run than the one that is there.
-fn takes_the_place(run: &RunRecord, former: &RunRecord) -> bool {
-    if former.unknown_outcome.is_some() {
-        return false;
-    }
-    let is_lost = former.outcome == Some(Outcome::Lost);
-    match (run.outcome, former.outcome) {
-        // That it goes on is said by whoever has the newest grant.
-        (None, None) => run.token.zip(former.token).is_none_or(|(token, former)| token >= former),
-        (None, Some(_)) if is_lost => {
-            run.token.zip(former.token).is_none_or(|(token, former)| token > former)
-        }
-        (None, Some(_)) => false,
-        (Some(_), None) => true,
-        (Some(outcome), Some(_)) => is_lost && outcome != Outcome::Lost,
-    }
 }
 
 fn write_decision(connection: &Connection, record: &DecisionRecord) -> rusqlite::Result<()> {

@@ -3,6 +3,33 @@
 use super::*;
 
 impl Suite {
+    pub(super) async fn what_a_leader_proves_is_told_to_others(&mut self, cluster: &mut impl Cluster) {
+        self.keep_leading().await;
+        let (_, other) = another(cluster).await;
+        let told = async || other.prove(Proof::default()).await.expect("it could claim");
+        let before = told().await.decided.map(|decided| decided.mark);
+        let second = |nth| DateTime::from_timestamp(self.now.timestamp() + nth, 0);
+        let behind = Proof {
+            term: Some(self.term),
+            overdue_since: second(-60),
+            all_decided: false,
+            catching_up_until: second(60),
+        };
+        self.locker.prove(behind).await.expect("it leads");
+
+        let said = told().await;
+        assert_eq!((said.overdue_since, said.catching_up_until), (second(-60), second(60)));
+        assert_eq!(said.decided.map(|decided| decided.mark), before, "it did not say that all is decided");
+
+        let well = Proof { term: Some(self.term), all_decided: true, ..Proof::default() };
+        self.locker.prove(well).await.expect("it leads");
+        let said = told().await;
+        assert_eq!((said.overdue_since, said.catching_up_until), (None, None), "what it said last counts");
+        let mark = said.decided.map(|decided| decided.mark);
+        assert!(mark.is_some() && mark != before, "{mark:?} after {before:?}");
+        assert_eq!(told().await.decided.map(|decided| decided.mark), mark, "who follows says nothing");
+    }
+
     /// A new job that this authority enrolled, some of whose ticks are due.
     pub(super) async fn due_by(&self, job: &str, authority: Authority) -> DateTime<Utc> {
         let enrolled = self.enrol_by(job, "a schedule", authority).await;

@@ -64,14 +64,23 @@ impl Suite {
         let owner = backend.locker();
         owner.open().await.expect("a session opens");
         let verdict = claim_on(&*owner, request).await;
-        assert!(matches!(verdict, Verdict::Granted { .. }), "{request:?} was answered with {verdict:?}");
+        let Verdict::Granted { token, .. } = verdict else {
+            panic!("{request:?} was answered with {verdict:?}")
+        };
         cluster.kill(&backend).await;
-        self.victim = Some(backend);
+        (self.victim, self.victim_token) = (Some(backend), Some(token));
     }
 
-    /// The node of the runs that were lost.
-    fn victim_node(&self) -> Option<NodeId> {
-        self.victim.as_ref().and_then(|victim| victim.node())
+    /// The run of the node that died last.
+    fn lost(&self, job: &str, request: &ClaimRequest, retry: Option<PendingRetry>) -> LostRun {
+        LostRun {
+            job: name(job),
+            run: request.run,
+            node: self.victim.as_ref().and_then(|victim| victim.node()),
+            token: self.victim_token,
+            fire_time: request.tick.map(|tick| tick.fire_time),
+            retry,
+        }
     }
 
     async fn closed(&self) -> Vec<LostRun> {
@@ -91,9 +100,7 @@ impl Suite {
             assert_eq!(early, Verdict::NotGranted, "nobody has closed it yet");
 
             let retry = PendingRetry { run, fire_time, named: None, losses: 1 };
-            let closed =
-                LostRun { job: name(job), run, node: self.victim_node(), fire_time, retry: Some(retry) };
-            assert_eq!(self.closed().await, [closed]);
+            assert_eq!(self.closed().await, [self.lost(job, &lost, Some(retry))]);
             assert_eq!(self.stored_as(&enrolment).await.pending_retries, [retry]);
             self.is_told(|notification| {
                 *notification == Notification::PendingRetry(PendingRetryOfJob { job: name(job), retry })
@@ -124,10 +131,7 @@ impl Suite {
             let taken = self.stored_as(&enrolment).await;
             assert_eq!(taken.pending_retries, [], "it was taken up, and nobody has closed it since");
             let retry = Some(PendingRetry { run, fire_time, named: None, losses: 2 });
-            assert_eq!(
-                self.closed().await,
-                [LostRun { job: name(job), run, node: self.victim_node(), fire_time, retry }]
-            );
+            assert_eq!(self.closed().await, [self.lost(job, &second, retry)]);
             let request = self.resume_lost(&second);
             let token = self.granted(&request).await;
             assert_eq!(self.granted(&request).await, token, "asked again");
@@ -177,8 +181,7 @@ impl Suite {
 
                 let (run, fire_time) = (lost.run, lost.tick.map(|tick| tick.fire_time));
                 let retry = PendingRetry { run, fire_time, named: None, losses: 1 };
-                let expected =
-                    LostRun { job: name(job), run, node: self.victim_node(), fire_time, retry: Some(retry) };
+                let expected = self.lost(job, &lost, Some(retry));
                 let Verdict::Granted { token, lost: Some(robbed) } = verdict else { panic!("{verdict:?}") };
                 assert_eq!(*robbed, expected, "thief {thief}");
                 let pending = Notification::PendingRetry(PendingRetryOfJob { job: name(job), retry });

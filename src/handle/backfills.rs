@@ -5,7 +5,8 @@ use callsheet_actors::{
     PreviewBackfill,
 };
 
-use crate::{error::Error, handle::Callsheet};
+use super::Callsheet;
+use crate::error::Error;
 
 impl Callsheet {
     /// Runs a job for each fire time of a past range, once: see [`Backfill`]. Answers once it is stored; the
