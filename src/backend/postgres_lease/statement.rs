@@ -60,9 +60,8 @@ pub(super) const INSPECT: &str = "SELECT current_setting('server_version_num')::
 /// The number of the lock under which tables are made: 'callshee' in ASCII.
 const DDL_LOCK: i64 = 0x6361_6c6c_7368_6565;
 
-/// Begins what changes a session. That it was done is answered once it is on the disk, whatever the role is set to.
-const BEGIN_SESSION: &str =
-    "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL synchronous_commit = on";
+/// Begins what changes a session, unless the server is read-only by default. That it was done is answered once it is on the disk, whatever the role is set to.
+const BEGIN_SESSION: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL synchronous_commit = on";
 /// How many statements of what changes a session come before its COMMIT.
 pub(super) const BEFORE_SESSION_COMMIT: usize = 3;
 
