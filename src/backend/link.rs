@@ -113,19 +113,39 @@ impl<C: Connector> Link<C> {
     }
 
     async fn connection(self: &Arc<Self>) -> Connected<C::Connection> {
-        let attempt = {
-            let mut state = self.state();
-            if let Some(current) = state.current.as_ref().filter(|current| !current.is_over()) {
-                return Ok(current.clone());
+        loop {
+            let (attempt, is_own) = {
+                let mut state = self.state();
+                if let Some(current) = state.current.as_ref().filter(|current| !current.is_over()) {
+                    return Ok(current.clone());
+                }
+                state.current = None;
+                match (&state.attempt, &state.failed) {
+                    (Some(attempt), _) => (attempt.clone(), false),
+                    (None, Some((until, error))) if Instant::now() < *until => return Err(error.clone()),
+                    (None, _) => (state.attempt.insert(self.attempt()).clone(), true),
+                }
+            };
+            match attempt.clone().await {
+                Ok(connected) => return connected,
+                Err(_) => self.abandon(&attempt, is_own),
             }
-            state.current = None;
-            match (&state.attempt, &state.failed) {
-                (Some(attempt), _) => attempt.clone(),
-                (None, Some((until, error))) if Instant::now() < *until => return Err(error.clone()),
-                (None, _) => state.attempt.insert(self.attempt()).clone(),
-            }
-        };
-        attempt.await.unwrap_or_else(|_| Err(unavailable("the runtime that connected has ended")))
+        }
+    }
+
+    /// Forgets an attempt whose task has ended without a word: it panicked, or its runtime has ended. One that this call
+    /// has begun counts as a failure, and is followed by a pause.
+    fn abandon(&self, attempt: &Attempt<C::Connection>, is_own: bool) {
+        let mut state = self.state();
+        if state.attempt.as_ref().is_some_and(|current| current.ptr_eq(attempt)) {
+            state.attempt = None;
+        }
+        if is_own {
+            let pause = state.backoff.failed();
+            let reason =
+                "the task that connected panicked, or its runtime has ended; look at the log of this process";
+            state.failed = Some((Instant::now() + pause, unavailable(reason)));
+        }
     }
 
     /// Connects on a task of its own: whoever waits has a deadline, and may go.

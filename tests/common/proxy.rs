@@ -6,7 +6,7 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicU16, Ordering},
+    atomic::{AtomicU16, AtomicUsize, Ordering},
 };
 
 use tokio::{
@@ -20,6 +20,8 @@ use tokio::{
 
 /// How much is read at once.
 const CHUNK: usize = 64 * 1_024;
+/// No answer is lost by the count of requests.
+const ALL: usize = usize::MAX;
 
 /// What passes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +38,8 @@ pub(crate) struct Proxy {
     port: u16,
     server: Arc<AtomicU16>,
     flow: watch::Sender<Flow>,
+    /// How many requests are answered before answers are lost, or [`ALL`].
+    answered: Arc<AtomicUsize>,
     /// Counts how often all connections were cut.
     cuts: watch::Sender<u64>,
 }
@@ -49,13 +53,16 @@ impl Proxy {
             port,
             server: Arc::new(server.into()),
             flow: watch::Sender::new(Flow::Pass),
+            answered: Arc::new(ALL.into()),
             cuts: watch::Sender::default(),
         };
-        let (server, flow, cuts) = (proxy.server.clone(), proxy.flow.clone(), proxy.cuts.clone());
+        let (server, answered) = (proxy.server.clone(), proxy.answered.clone());
+        let (flow, cuts) = (proxy.flow.clone(), proxy.cuts.clone());
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 let server = server.load(Ordering::SeqCst);
-                tokio::spawn(serve(client, server, flow.subscribe(), cuts.subscribe()));
+                let lose = Lose { answered: answered.clone(), flow: flow.clone() };
+                tokio::spawn(serve(client, server, lose, cuts.subscribe()));
             }
         });
         proxy
@@ -76,6 +83,11 @@ impl Proxy {
         self.set(if lose { Flow::LoseAnswers } else { Flow::Pass });
     }
 
+    /// Answers so many requests more, and loses the answers to all that follow, until the flow is [set](Self::set).
+    pub(crate) fn lose_answers_after(&self, requests: usize) {
+        self.answered.store(requests, Ordering::SeqCst);
+    }
+
     /// Sends new connections to another port.
     pub(crate) fn lead_to(&self, server: u16) {
         self.server.store(server, Ordering::SeqCst);
@@ -87,7 +99,25 @@ impl Proxy {
     }
 }
 
-async fn serve(client: TcpStream, server: u16, flow: watch::Receiver<Flow>, mut cut: watch::Receiver<u64>) {
+/// Counts requests, each of which is read at once.
+struct Lose {
+    answered: Arc<AtomicUsize>,
+    flow: watch::Sender<Flow>,
+}
+
+impl Lose {
+    fn count(&self) {
+        let left = self.answered.load(Ordering::SeqCst);
+        if left == 0 {
+            self.answered.store(ALL, Ordering::SeqCst);
+            self.flow.send_replace(Flow::LoseAnswers);
+        } else if left != ALL {
+            self.answered.store(left - 1, Ordering::SeqCst);
+        }
+    }
+}
+
+async fn serve(client: TcpStream, server: u16, lose: Lose, mut cut: watch::Receiver<u64>) {
     let Ok(server) = TcpStream::connect(("127.0.0.1", server)).await else { return };
     for stream in [&client, &server] {
         // An error: it has ended.
@@ -96,21 +126,20 @@ async fn serve(client: TcpStream, server: u16, flow: watch::Receiver<Flow>, mut 
     let ((mut from_client, mut to_client), (mut from_server, mut to_server)) =
         (client.into_split(), server.into_split());
     tokio::select! {
-        () = pass(&mut from_client, &mut to_server, flow.clone(), false) => {}
-        () = pass(&mut from_server, &mut to_client, flow, true) => {}
+        () = pass(&mut from_client, &mut to_server, &lose, false) => {}
+        () = pass(&mut from_server, &mut to_client, &lose, true) => {}
         _ = cut.changed() => {}
     }
 }
 
-async fn pass(
-    from: &mut OwnedReadHalf,
-    to: &mut OwnedWriteHalf,
-    mut flow: watch::Receiver<Flow>,
-    answers: bool,
-) {
+async fn pass(from: &mut OwnedReadHalf, to: &mut OwnedWriteHalf, lose: &Lose, answers: bool) {
+    let mut flow = lose.flow.subscribe();
     let mut chunk = vec![0; CHUNK];
     loop {
         let Ok(length @ 1..) = from.read(&mut chunk).await else { return };
+        if !answers {
+            lose.count();
+        }
         // An error: the proxy is gone.
         let Ok(flow) = flow.wait_for(|flow| *flow != Flow::Stall).await.map(|flow| *flow) else { return };
         if answers && flow == Flow::LoseAnswers {

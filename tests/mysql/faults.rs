@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use callsheet::{
     backend::Mysql,
-    port::{Change, Commit, Committed, RecordChange, RecordsError, Unit, Version},
+    port::{Change, Commit, Committed, RecordChange, Records, RecordsError, Unit, Version},
 };
 use futures_util::FutureExt;
 use mysql_async::{Conn, Opts, prelude::Queryable};
@@ -23,22 +23,35 @@ fn through(proxy: &Proxy) -> String {
     format!("mysql://{USER}:{PASSWORD}@127.0.0.1:{}/{DATABASE}", proxy.port())
 }
 
+async fn version_of(records: &dyn Records) -> Version {
+    records.read(&[name("job")], &[]).await.expect("an answer").records[0].version
+}
+
 #[tokio::test]
 async fn a_commit_whose_answer_is_lost_is_unknown_and_done_once_or_never() {
     let proxy = Proxy::to(harness::server().port()).await;
     let records = Mysql::new(harness::scope("lost"), through(&proxy)).deadline(SECOND).records();
-    let version = write(&*records, "job", Version::ABSENT, "one").await;
+    let mut version = write(&*records, "job", Version::ABSENT, "one").await;
 
-    proxy.lose_answers(true);
-    let lost = records.commit(&put("job", version, "two")).await;
-    proxy.lose_answers(false);
+    // The answer to what it locks, and to what it writes.
+    for (answered, done) in [(0, false), (1, true)] {
+        proxy.lose_answers_after(answered);
+        let lost = records.commit(&put("job", version, "two")).await;
+        proxy.lose_answers(false);
 
-    assert_eq!(lost, Err(RecordsError::Timeout));
-    until("the record is read", async || records.read(&[], &[]).await.is_ok()).await;
-    // Its locks were taken, and nothing was written: the node had not heard what it found.
-    assert_eq!(stored(&*records, "job").await.as_deref(), Some("one"));
-    let again = records.commit(&put("job", version, "three")).await.expect("an answer");
-    assert!(made(&again).is_some(), "and what was locked is locked no more");
+        assert_eq!(lost, Err(RecordsError::Timeout));
+        until("the record is read", async || records.read(&[], &[]).await.is_ok()).await;
+        let expected = if done { "two" } else { "one" };
+        assert_eq!(stored(&*records, "job").await.as_deref(), Some(expected), "{answered} answers came");
+        let now = version_of(&*records).await;
+        assert_eq!(now != version, done, "a version of its own");
+        until("what was locked is free", async || {
+            let again = records.commit(&put("job", now, "one")).await;
+            again.is_ok_and(|committed| made(&committed).is_some())
+        })
+        .await;
+        version = version_of(&*records).await;
+    }
 }
 
 #[tokio::test]
@@ -133,7 +146,7 @@ async fn a_call_that_is_dropped_in_the_middle_is_rolled_back_and_its_connection_
         // What nobody has asked about since is done as a whole, or not at all, and its locks are gone.
         let now = stored(&*records, "job").await.expect("it is there");
         if now == "dropped" {
-            return;
+            break;
         }
         let again = beside.commit(&put("other", Version::ABSENT, "")).await.expect("an answer");
         if let Some(other) = made(&again) {

@@ -27,24 +27,35 @@ async fn is_back(records: &dyn Records) -> bool {
     records.read(&[], &[]).await.is_ok()
 }
 
+async fn version_of(records: &dyn Records) -> Version {
+    records.read(&[name("job")], &[]).await.expect("an answer").records[0].version
+}
+
 #[tokio::test]
 async fn a_commit_whose_answer_is_lost_is_unknown_and_done_once_or_never() {
     let proxy = Proxy::to(super::pooler().port()).await;
     let records = PostgresLease::new(harness::scope("lost"), through(&proxy)).deadline(SECOND / 2).records();
-    let version = write(&*records, "job", Version::ABSENT, "one").await;
+    let mut version = write(&*records, "job", Version::ABSENT, "one").await;
 
-    proxy.lose_answers(true);
-    let lost = records.commit(&put("job", version, "two")).await;
-    proxy.lose_answers(false);
+    // The answer to what it locks, and to what it writes.
+    for (answered, done) in [(0, false), (1, true)] {
+        proxy.lose_answers_after(answered);
+        let lost = records.commit(&put("job", version, "two")).await;
+        proxy.lose_answers(false);
 
-    assert_eq!(lost, Err(RecordsError::Timeout));
-    until("the record is read", async || is_back(&*records).await).await;
-    // Its locks were taken, and nothing was written: the node had not heard what it found.
-    assert_eq!(stored(&*records, "job").await.as_deref(), Some("one"));
-    until("what was locked is free", async || {
-        records.commit(&put("job", version, "three")).await.is_ok_and(|committed| made(&committed).is_some())
-    })
-    .await;
+        assert_eq!(lost, Err(RecordsError::Timeout));
+        until("the record is read", async || records.read(&[], &[]).await.is_ok()).await;
+        let expected = if done { "two" } else { "one" };
+        assert_eq!(stored(&*records, "job").await.as_deref(), Some(expected), "{answered} answers came");
+        let now = version_of(&*records).await;
+        assert_eq!(now != version, done, "a version of its own");
+        until("what was locked is free", async || {
+            let again = records.commit(&put("job", now, "one")).await;
+            again.is_ok_and(|committed| made(&committed).is_some())
+        })
+        .await;
+        version = version_of(&*records).await;
+    }
 }
 
 #[tokio::test]

@@ -220,6 +220,13 @@ fn unfit(status: &StatusResponse) -> Option<String> {
     if status.is_learner() {
         return Some("it is a learner, which answers nobody; name the voting members in the URL".to_owned());
     }
+    if is_inconsistent(status.version()) {
+        return Some(format!(
+            "it is etcd {}: after a crash, servers of the versions 3.5.0 to 3.5.2 may differ in what they hold; upgrade it to 3.5.3 \
+             or newer",
+            status.version()
+        ));
+    }
     too_old(status.version()).then(|| {
         let (major, minor) = VERSION_MIN;
         format!(
@@ -231,6 +238,12 @@ fn unfit(status: &StatusResponse) -> Option<String> {
 fn too_old(version: &str) -> bool {
     let mut numbers = version.split('.').map(|number| number.parse().unwrap_or(0));
     (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) < VERSION_MIN
+}
+
+/// Whether its versions are known to lose what they were told: https://github.com/etcd-io/etcd/issues/13766.
+fn is_inconsistent(version: &str) -> bool {
+    let release = version.split(['-', '+']).next().unwrap_or(version);
+    ["3.5.0", "3.5.1", "3.5.2"].contains(&release)
 }
 
 /// The error of a server that has not answered within a deadline.
@@ -251,6 +264,21 @@ mod tests {
         let cases = [("3.3.27", true), ("3.4.0", false), ("3.10.1", false), ("4.0.0", false), ("?", true)];
         for (version, old) in cases {
             assert_eq!(too_old(version), old, "{version}");
+        }
+    }
+
+    #[test]
+    fn versions_whose_servers_may_differ_are_known() {
+        let cases = [
+            ("3.5.0", true),
+            ("3.5.2", true),
+            ("3.5.0-rc.1", true),
+            ("3.5.3", false),
+            ("3.5.21", false),
+            ("3.4.30", false),
+        ];
+        for (version, inconsistent) in cases {
+            assert_eq!(is_inconsistent(version), inconsistent, "{version}");
         }
     }
 

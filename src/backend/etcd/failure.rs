@@ -31,6 +31,14 @@ impl From<Error> for Failure {
     }
 }
 
+impl Failure {
+    /// Why a commit was not answered as it should be. A server that applies a transaction and finds only then that there
+    /// is no room says so as well: what was asked may be done.
+    pub(super) fn of_commit(error: Error) -> Self {
+        if is_no_space(&error) { Self::Unknown } else { Self::Client(error) }
+    }
+}
+
 /// What a server says when it refuses something.
 struct Refusal {
     /// A part of its message.

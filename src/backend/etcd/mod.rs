@@ -59,8 +59,9 @@ const URL_VARIABLE: &str = "CALLSHEET_ETCD_URL";
 /// later, such as 6.5 s after the start of a server with a lease of 4 s. A node that goes in order is noticed at once. The servers count whole seconds: a lease is rounded up to them. None is
 /// shorter than one and a half of their election timeouts.
 ///
-/// Servers of before 2024 may end a lease that lives, when one that led stood still and goes on (etcd's issue 15247). The
-/// node loses its session then, and its runs are cancelled; no tick runs twice.
+/// Servers of the versions 3.5.0 to 3.5.2 are refused: after a crash they may differ in what they hold. Servers of before
+/// 2024 may end a lease that lives, when one that led stood still and goes on (etcd's issue 15247, mended by its change
+/// 16822). The node loses its session then, and its runs are cancelled; no tick runs twice.
 ///
 /// etcd has no clock that it shows: whether a tick is due is decided by the clock of the node that claims it. Keep the
 /// clocks of all nodes right (NTP).
@@ -79,7 +80,8 @@ const URL_VARIABLE: &str = "CALLSHEET_ETCD_URL";
 ///
 /// The servers keep every former write until they are compacted. Start them with `--auto-compaction-mode=periodic
 /// --auto-compaction-retention=1h`, or with another way to compact them. A cluster whose space is exhausted opens no
-/// new sessions until somebody mends it; those that are open are renewed all the same.
+/// new sessions until somebody mends it; those that are open are renewed all the same. Whether a commit is done is
+/// unknown then, and the node reads what became of it.
 ///
 /// # Connecting
 ///

@@ -242,7 +242,12 @@ impl Records for EtcdRecords {
         async move {
             commit.check(&LIMITS)?;
             let asked = transaction(&self.keys, commit);
-            self.link.call(async |connection| answer(commit, &connection.kv().txn(asked).await?)).await
+            self.link
+                .call(async |connection| {
+                    let answered = connection.kv().txn(asked).await.map_err(Failure::of_commit)?;
+                    answer(commit, &answered)
+                })
+                .await
         }
         .boxed()
     }

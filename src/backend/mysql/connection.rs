@@ -31,13 +31,18 @@ pub(super) type Answers = std::vec::IntoIter<Vec<Row>>;
 impl Connection {
     /// Asks the server several things at once. After an error it has not done those that follow.
     pub(super) async fn ask(&mut self, text: String) -> Result<Answers, Error> {
-        let mut result = self.0.query_iter(text).await?;
+        self.ask_and_count(text).await.map_err(|(_, error)| error)
+    }
+
+    /// The same; an error comes with how many statements were done before it.
+    pub(super) async fn ask_and_count(&mut self, text: String) -> Result<Answers, (usize, Error)> {
+        let mut result = self.0.query_iter(text).await.map_err(|error| (0, error))?;
         let mut answers = Vec::new();
         loop {
-            answers.push(result.collect::<Row>().await?);
+            answers.push(result.collect::<Row>().await.map_err(|error| (answers.len(), error))?);
             if result.is_empty() {
                 // The driver keeps the error of any statement but the first until it is asked for more.
-                result.drop_result().await?;
+                result.drop_result().await.map_err(|error| (answers.len(), error))?;
                 return Ok(answers.into_iter());
             }
         }
@@ -146,7 +151,8 @@ impl Connector {
     /// Refuses a server that cannot coordinate, and makes the tables if they are not there.
     async fn inspect(&self, connection: &mut Connection, shown: &str) -> Result<(), RecordsError> {
         let asked = |error: Error| of_connection(&error, shown);
-        let text = format!("{}; {}", statement::set_up(), statement::INSPECT);
+        let silence = statement::silence_of(self.0.common.deadline());
+        let text = format!("{}; {}", statement::set_up(silence), statement::INSPECT);
         let variables = connection.ask(text).await.map_err(asked)?.next_back().unwrap_or_default();
         let server = Server::of(&variables);
         if let Some(reason) = server.unfit() {
@@ -246,6 +252,12 @@ impl Server {
                 "several servers of the group are written to, and a row that is locked on one is not on another; {cure}"
             ));
         }
+        if replicates && self.said("group_replication_consistency").eq_ignore_ascii_case("EVENTUAL") {
+            let cure = "set it to BEFORE_ON_PRIMARY_FAILOVER on all its members";
+            return Some(format!(
+                "group_replication_consistency is EVENTUAL: a primary that was just elected answers from what may be outdated; {cure}"
+            ));
+        }
         let (packet, least) = (self.said("max_allowed_packet").parse().unwrap_or(0), statement::packet_min());
         (packet < least).then(|| {
             format!("max_allowed_packet is {packet}; it must be at least {least}: raise it on the server")
@@ -281,6 +293,8 @@ mod tests {
     #[test]
     fn a_server_that_cannot_coordinate_is_refused() {
         let group = ("group_replication_group_name", "aaaa");
+        let primary = ("group_replication_single_primary_mode", "ON");
+        let consistent = ("group_replication_consistency", "BEFORE_ON_PRIMARY_FAILOVER");
         let cases = [
             (vec![("version", "10.5.29-MariaDB")], "MariaDB 10.5.29-MariaDB; it must be 10.6"),
             (vec![("version", "5.7.44-log")], "MySQL 5.7.44-log; it must be 8.0"),
@@ -290,6 +304,10 @@ mod tests {
             (vec![("innodb_read_only", "ON")], "read-only"),
             (vec![("wsrep_on", "ON")], "Galera"),
             (vec![group, ("group_replication_single_primary_mode", "OFF")], "single-primary mode"),
+            (
+                vec![group, primary, ("group_replication_consistency", "EVENTUAL")],
+                "BEFORE_ON_PRIMARY_FAILOVER",
+            ),
             (vec![("max_allowed_packet", "1048576")], "max_allowed_packet is 1048576"),
         ];
         for (changed, reason) in cases {
@@ -299,7 +317,7 @@ mod tests {
         assert_eq!(server(&[]), None);
         assert_eq!(server(&[("version", "8.4.3")]), None);
         assert_eq!(server(&[("version", "12.1.2-MariaDB")]), None);
-        assert_eq!(server(&[group, ("group_replication_single_primary_mode", "ON")]), None);
+        assert_eq!(server(&[group, primary, consistent]), None);
     }
 
     #[test]

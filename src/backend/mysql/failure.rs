@@ -53,8 +53,9 @@ enum Meaning {
 /// By the numbers of the server, which are the same in MySQL and MariaDB, but for those above 1,900.
 fn meaning(code: u16) -> Meaning {
     match code {
-        // A lock that was not had in time, a deadlock, a row that changed, a transaction that Galera aborted.
-        1205 | 1213 | 1020 | 1614 => Meaning::Contention,
+        // A lock that was not had in time, a deadlock, a row that changed, a transaction that Galera aborted, and one
+        // that a group of servers did not accept.
+        1205 | 1213 | 1020 | 1614 | 3101 => Meaning::Contention,
         // Shut down, killed, silent for too long, errors of the network; a commit that failed on the way.
         1053 | 1080 | 1152 | 1158..=1161 | 1180 | 1184 | 1927 | 4031 => Meaning::Over,
         1290 | 1792 | 1836 | 1874 => Meaning::Elsewhere(READ_ONLY),
@@ -83,6 +84,11 @@ fn meaning(code: u16) -> Meaning {
 /// Whether asking again is enough.
 pub(super) fn is_contention(error: &Error) -> bool {
     matches!(error, Error::Server(server) if meaning(server.code) == Meaning::Contention)
+}
+
+/// A COMMIT that failed: unless it was rolled back, it may be done.
+pub(super) fn of_commit(error: &Error) -> Failure {
+    if is_contention(error) { failure(error) } else { Failure::Broken }
 }
 
 /// Whether somebody else has such a row.
@@ -180,6 +186,16 @@ mod tests {
             assert!(matches!(failure(&server(code)), Failure::Answered(_)), "{code}");
         }
         assert!(matches!(failure(&Error::Driver(DriverError::ConnectionClosed)), Failure::Broken));
+    }
+
+    #[test]
+    fn a_commit_that_failed_may_be_done_unless_it_was_rolled_back() {
+        for code in [1213, 3101] {
+            assert!(matches!(of_commit(&server(code)), Failure::Answered(_)), "{code}");
+        }
+        for code in [1021, 1197, 1290, 1317, 9_999] {
+            assert!(matches!(of_commit(&server(code)), Failure::Broken), "{code}");
+        }
     }
 
     #[test]

@@ -44,7 +44,8 @@ const URL_VARIABLE: &str = "CALLSHEET_MYSQL_URL";
 /// * It is the one that is written to: one with `read_only` is refused by name, also when it becomes so while nodes
 ///   run.
 /// * It is the only one. A Galera cluster is refused by name, and so is a group of MySQL servers of which several are
-///   written to: there a row that is locked on one server is not on another.
+///   written to: there a row that is locked on one server is not on another. In a group of which one is written to,
+///   `group_replication_consistency` must not be `EVENTUAL`, which is refused; `BEFORE_ON_PRIMARY_FAILOVER` will do.
 /// * It keeps what it was told. With `innodb_flush_log_at_trx_commit = 1` and `sync_binlog = 1`, the defaults of
 ///   MySQL, a failure of its machine loses nothing; MariaDB has `sync_binlog = 0`, which concerns its replicas.
 /// * `max_allowed_packet` is at least 4 MiB; less is refused by name. `binlog_format` is not `STATEMENT`.

@@ -17,7 +17,7 @@ use tokio::time::timeout_at;
 
 use super::{
     connection::{Answers, Connection, Connector, is_off},
-    failure::{READ_ONLY, failure, is_contention, is_duplicate, not_understood},
+    failure::{READ_ONLY, failure, is_contention, is_duplicate, not_understood, of_commit},
     settings::Settings,
     statement::Statements,
 };
@@ -212,26 +212,47 @@ impl MysqlRecords {
         let (time, found) = match locked {
             Ok(Locked::All(time, found)) => (time, found),
             Ok(Locked::Expired(expired)) => {
-                asked(connection, self.statements.roll_back()).await?;
+                self.roll_back(connection).await?;
                 asked(connection, self.statements.delete_expired(&expired)).await?;
                 return Ok(Tried::Again);
             }
             Err(failure) => {
-                asked(connection, self.statements.roll_back()).await?;
+                self.roll_back(connection).await?;
                 return Err(failure);
             }
         };
-        let (committed, text) = match decide(commit, &locks, &found, made) {
-            Decision::Dead(session) => (Committed::Dead(session), None),
-            Decision::LeaderMoved => (Committed::LeaderMoved, None),
-            Decision::Units(writes) => {
-                let text = (!writes.only_compares).then(|| self.statements.write(&writes, made));
-                (Committed::Units { answers: writes.answers, time: Some(time) }, text)
+        let writes = match decide(commit, &locks, &found, made) {
+            Decision::Dead(session) => {
+                return self.roll_back(connection).await.map(|()| Tried::Done(Committed::Dead(session)));
             }
+            Decision::LeaderMoved => {
+                return self.roll_back(connection).await.map(|()| Tried::Done(Committed::LeaderMoved));
+            }
+            Decision::Units(writes) => writes,
         };
-        match connection.ask(text.unwrap_or_else(|| self.statements.roll_back())).await {
-            Ok(_) => Ok(Tried::Done(committed)),
-            Err(error) => self.undo(connection, &error).await,
+        if writes.only_compares {
+            self.roll_back(connection).await?;
+        } else if let Err((done, error)) =
+            connection.ask_and_count(self.statements.write(&writes, made)).await
+        {
+            return match of_commit(&error) {
+                Failure::Broken if done >= Statements::before_commit(&writes) => Err(Failure::Broken),
+                Failure::Broken | Failure::Answered(_) | Failure::Elsewhere(_) => {
+                    self.undo(connection, &error).await
+                }
+            };
+        }
+        Ok(Tried::Done(Committed::Units { answers: writes.answers, time: Some(time) }))
+    }
+
+    /// Ends a commit of which nothing was done. After an error the connection is given up: it may be in the middle of it.
+    async fn roll_back(&self, connection: &mut Connection) -> Result<(), Failure> {
+        match connection.ask(self.statements.roll_back()).await {
+            Ok(_) => Ok(()),
+            Err(error) => Err(match failure(&error) {
+                Failure::Answered(error) | Failure::Elsewhere(error) => Failure::Elsewhere(error),
+                Failure::Broken => Failure::Broken,
+            }),
         }
     }
 

@@ -50,7 +50,8 @@ const HEADER: &str = "SELECT TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMEST
 /// What the server says of itself, by name.
 pub(super) const INSPECT: &str = "SHOW GLOBAL VARIABLES WHERE Variable_name IN ('version', 'read_only', 'super_read_only', \
      'innodb_read_only', 'max_allowed_packet', 'wsrep_on', 'group_replication_group_name', \
-     'group_replication_single_primary_mode')";
+     'group_replication_single_primary_mode', \
+     'group_replication_consistency')";
 
 /// The tables that are there, and their engines.
 pub(super) const FIND_TABLES: &str = "SELECT table_name, engine FROM information_schema.tables WHERE table_schema = DATABASE() \
@@ -69,16 +70,23 @@ pub(super) const PROBE: &str = "SELECT 1 FROM callsheet_records WHERE scope = ''
 /// For how long the server keeps a connection that is silent outside of a transaction, in seconds.
 const SILENCE_MAX: u32 = 28_800;
 
-/// What a connection is told when it is made: nothing rests on what the server, the database or the user is set to.
+/// What a connection is told when it is made: nothing rests on what the server, the database or the user is set to. After
+/// `silence` seconds the server ends a connection that it can write no answer to, or that ends in the middle of a
+/// question: until then it may hold locks.
 /// MariaDB, and it alone, reads the part in the comment: it would make a table of a long list, and read it in any order.
-pub(super) fn set_up() -> String {
+pub(super) fn set_up(silence: u64) -> String {
     let lock_timeout = LOCK_TIMEOUT.as_secs();
     format!(
         "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', autocommit = 1, completion_type = 'NO_CHAIN', \
          innodb_lock_wait_timeout = {lock_timeout}, lock_wait_timeout = {lock_timeout}, wait_timeout = {SILENCE_MAX}, \
-         sql_select_limit = 18446744073709551615 /*M! , in_predicate_conversion_threshold = 0 */; \
+         net_write_timeout = {silence}, net_read_timeout = {silence}, sql_select_limit = 18446744073709551615 /*M! , in_predicate_conversion_threshold = 0 */; \
          SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED, READ WRITE"
     )
+}
+
+/// After how many seconds of silence the server ends what a call of this deadline has begun.
+pub(super) fn silence_of(deadline: Duration) -> u64 {
+    deadline.as_secs() + u64::from(deadline.subsec_nanos() > 0)
 }
 
 /// The statements of a scope.
@@ -91,8 +99,7 @@ pub(super) struct Statements {
 
 impl Statements {
     pub(super) fn new(scope: &str, deadline: Duration) -> Self {
-        let silence = deadline.as_secs() + u64::from(deadline.subsec_nanos() > 0);
-        Self { scope: hex(scope.as_bytes()), silence }
+        Self { scope: hex(scope.as_bytes()), silence: silence_of(deadline) }
     }
 
     /// After how many seconds the server ends a transaction in which nothing comes.
@@ -106,7 +113,8 @@ impl Statements {
         let mut parts = Vec::new();
         if !names.is_empty() {
             parts.push(format!(
-                "SELECT name, version, bytes, NULL FROM callsheet_records FORCE INDEX (PRIMARY) WHERE scope = {scope} AND name IN ({})",
+                "SELECT name, version, bytes, NULL FROM callsheet_records FORCE INDEX (PRIMARY) WHERE scope = {scope} AND name IN ({}) \
+                 AND version <> 0",
                 texts(names)
             ));
         }
@@ -129,7 +137,7 @@ impl Statements {
         let after = if range.inclusive { ">=" } else { ">" };
         format!(
             "{HEADER}; SELECT name, version, bytes FROM callsheet_records FORCE INDEX (PRIMARY) \
-             WHERE scope = {scope} AND name {after} {from} AND name < {to} ORDER BY name LIMIT {limit}"
+             WHERE scope = {scope} AND name {after} {from} AND name < {to} AND version <> 0 ORDER BY name LIMIT {limit}"
         )
     }
 
@@ -218,8 +226,14 @@ impl Statements {
                 ),
             );
         }
-        add(&mut text, format_args!("COMMIT; SET SESSION wait_timeout = {SILENCE_MAX}"));
+        // The COMMIT comes last: no error comes behind its answer.
+        add(&mut text, format_args!("SET SESSION wait_timeout = {SILENCE_MAX}; COMMIT"));
         text
+    }
+
+    /// How many statements [`write`](Self::write) makes before its COMMIT.
+    pub(super) fn before_commit(writes: &Writes<'_>) -> usize {
+        usize::from(!writes.put.is_empty()) + usize::from(!writes.delete.is_empty()) + 1
     }
 
     /// Ends a commit of which nothing is done.
@@ -274,7 +288,7 @@ impl Statements {
     /// Deletes what [`find_expired`](Self::find_expired) has found, and ends that.
     pub(super) fn sweep(&self, sessions: &[RecordSession]) -> String {
         let delete = self.delete_expired(sessions);
-        format!("{delete}; COMMIT; SET SESSION wait_timeout = {SILENCE_MAX}")
+        format!("{delete}; SET SESSION wait_timeout = {SILENCE_MAX}; COMMIT")
     }
 }
 
@@ -351,7 +365,13 @@ mod tests {
         let Decision::Units(writes) = decided else { panic!("{decided:?}") };
 
         // What is held and what is locked is one text, without the bytes.
-        for text in [statements.lock(&locks, &commit.alive), statements.write(&writes, Version(u64::MAX))] {
+        let written = statements.write(&writes, Version(u64::MAX));
+        assert_eq!(
+            written.split("; ").position(|one| one == "COMMIT"),
+            Some(Statements::before_commit(&writes))
+        );
+        assert!(written.ends_with("; COMMIT"), "no error comes behind it");
+        for text in [statements.lock(&locks, &commit.alive), written] {
             assert!(text.len() as u64 <= packet_min(), "{} > {}", text.len(), packet_min());
         }
         assert!(packet_min() <= 4 * 1_024 * 1_024, "{}", packet_min());

@@ -1,11 +1,11 @@
 //! One connection to the server, or to a pooler, and whether the server behind it is of use.
 
-use std::{future::poll_fn, sync::Arc};
+use std::{future::poll_fn, pin::pin, sync::Arc};
 
 use callsheet_actors::{DurationText, Faults, port::RecordsError};
-use futures_util::{FutureExt, future::BoxFuture};
+use futures_util::{FutureExt, TryStreamExt, future::BoxFuture};
 use tokio::{task::AbortHandle, time::timeout};
-use tokio_postgres::{AsyncMessage, Client, Error, types::Type};
+use tokio_postgres::{AsyncMessage, Client, Error, SimpleQueryMessage, SimpleQueryRow, types::Type};
 
 use super::{
     failure::{READ_ONLY, RIGHTS, is_contention, of_connection, refused, unavailable},
@@ -37,6 +37,30 @@ impl Drop for Connection {
     fn drop(&mut self) {
         self.driver.abort();
     }
+}
+
+/// The rows of each statement of a text that answers some, in their order.
+pub(super) type Answers = std::vec::IntoIter<Vec<SimpleQueryRow>>;
+
+/// Asks the server several things at once, as one message. After an error it has not done those that follow; it comes
+/// with how many were done before it.
+pub(super) async fn ask(client: &Client, text: &str) -> Result<Answers, (usize, Error)> {
+    let (mut done, mut answers) = (0, Vec::new());
+    let stream = client.simple_query_raw(text).await.map_err(|error| (0, error))?;
+    let mut stream = pin!(stream);
+    while let Some(message) = stream.try_next().await.map_err(|error| (done, error))? {
+        match message {
+            SimpleQueryMessage::RowDescription(_) => answers.push(Vec::new()),
+            SimpleQueryMessage::Row(row) => {
+                if let Some(last) = answers.last_mut() {
+                    last.push(row);
+                }
+            }
+            SimpleQueryMessage::CommandComplete(_) => done += 1,
+            _ => {}
+        }
+    }
+    Ok(answers.into_iter())
 }
 
 impl Driver for Connector {

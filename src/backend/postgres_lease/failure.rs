@@ -1,7 +1,10 @@
 //! What went wrong, in words with a cure, without passwords or connection strings.
 
 use callsheet_actors::port::{LockError, RecordsError};
-use tokio_postgres::{Error, error::SqlState};
+use tokio_postgres::{
+    Error,
+    error::{DbError, Severity, SqlState},
+};
 
 use crate::backend::{
     postgres::{explain, of_connection as not_made},
@@ -36,7 +39,7 @@ pub(super) const RIGHTS: &str = "grant this role USAGE on the schema and SELECT,
 enum Meaning {
     /// Others did something at the same time, and the server rolled this back.
     Contention,
-    /// An earlier statement of the transaction failed.
+    /// An earlier statement of the transaction failed, or the transaction is not the one that was begun.
     Follows,
     /// The connection is over, whatever was done.
     Over,
@@ -51,7 +54,8 @@ enum Meaning {
 fn meaning(code: &SqlState) -> Meaning {
     match code.code() {
         "40001" | "40P01" | "55P03" => Meaning::Contention,
-        "25P02" => Meaning::Follows,
+        // The latter: a commit divides by zero if it finds itself in another transaction.
+        "25P02" | "22012" => Meaning::Follows,
         // The latter: a standby begins no transaction that writes.
         "25006" | "0A000" => Meaning::Elsewhere(READ_ONLY),
         "3F000" | "42P01" | "42703" => {
@@ -83,9 +87,20 @@ pub(super) fn follows(error: &Error) -> bool {
     error.code().is_some_and(|code| meaning(code) == Meaning::Follows)
 }
 
+/// A COMMIT that failed: unless it was rolled back, it may be done.
+pub(super) fn of_commit(error: &Error) -> Failure {
+    if is_contention(error) { failure(error) } else { Failure::Broken }
+}
+
+/// Whether the server ends the connection with it.
+fn is_fatal(error: &Error) -> bool {
+    let severity = error.as_db_error().and_then(DbError::parsed_severity);
+    matches!(severity, Some(Severity::Fatal | Severity::Panic))
+}
+
 /// A call that failed.
 pub(super) fn failure(error: &Error) -> Failure {
-    let Some(code) = error.code() else { return Failure::Broken };
+    let Some(code) = error.code().filter(|_| !is_fatal(error)) else { return Failure::Broken };
     let not_done = |cure: &str| RecordsError::NotDone { reason: format!("{}; {cure}", explain(error)) };
     match meaning(code) {
         Meaning::Over => Failure::Broken,
@@ -131,6 +146,7 @@ mod tests {
             ("40P01", Meaning::Contention),
             ("55P03", Meaning::Contention),
             ("25P02", Meaning::Follows),
+            ("22012", Meaning::Follows),
             ("25P03", Meaning::Over),
             ("57P01", Meaning::Over),
             ("08P01", Meaning::Over),

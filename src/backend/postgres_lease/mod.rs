@@ -164,7 +164,8 @@ impl PostgresLease {
     /// Answers the statements that make the schema and its tables, for a role that may create them. They change nothing
     /// if the tables are there.
     pub fn ddl(&self) -> String {
-        let Statements { ddl, .. } = Statements::new(&self.settings.schema, self.settings.common.deadline());
+        let Statements { ddl, .. } =
+            Statements::new(&self.settings.schema, "", self.settings.common.deadline());
         ddl.map(|step| format!("{step};\n")).concat()
     }
 

@@ -2,7 +2,11 @@
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
-    sync::Arc,
+    str::FromStr,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
     time::Duration,
 };
 
@@ -14,24 +18,24 @@ use chrono::{DateTime, Utc};
 use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream};
 use tokio::time::timeout_at;
 use tokio_postgres::{
-    Client, Error, Row,
+    Client, Error, Row, SimpleQueryRow,
     types::{FromSql, ToSql, Type},
 };
 
 use super::{
-    connection::Connector,
-    failure::{READ_ONLY, failure, follows, is_contention, not_understood},
+    connection::{Answers, Connector, ask},
+    failure::{READ_ONLY, failure, follows, is_contention, not_understood, of_commit},
     settings::Settings,
-    statement::Statements,
+    statement::{BEFORE_SESSION_COMMIT, Statements},
 };
 use crate::backend::{
     random::random,
     sql::{
-        PAGE_MAX, Tried, Tries,
+        PAGE_MAX, SWEPT_MAX, Tried, Tries,
         lane::{Failure, Lane},
         limits, micros,
         names::{Range, id_of, stored},
-        plan::{Decision, Found, LeaderLock, Locks, Writes, decide, leader},
+        plan::{Decision, Found, LeaderLock, Locks, decide},
     },
     versions::Versions,
 };
@@ -45,6 +49,8 @@ pub(super) struct LeaseRecords {
     scope: Vec<u8>,
     statements: Arc<Statements>,
     versions: Versions,
+    /// Up to which session the last sweep has looked.
+    swept: AtomicI64,
     /// For how long somebody who stands still in the middle of a commit keeps its session.
     expires_within: Duration,
 }
@@ -55,7 +61,7 @@ type Parameter<'a> = (&'a (dyn ToSql + Sync), Type);
 impl LeaseRecords {
     pub(super) fn new(settings: Settings) -> Self {
         let deadline = settings.common.deadline();
-        let statements = Arc::new(Statements::new(&settings.schema, deadline));
+        let statements = Arc::new(Statements::new(&settings.schema, &settings.common.scope, deadline));
         let scope = settings.common.scope.as_bytes().to_vec();
         let connector = Arc::new(Connector { settings: Arc::new(settings), statements: statements.clone() });
         Self {
@@ -64,6 +70,8 @@ impl LeaseRecords {
             scope,
             statements,
             versions: Versions::new(),
+            // Nodes that open one session each look at different ones.
+            swept: AtomicI64::new(random().cast_signed()),
             expires_within: deadline,
         }
     }
@@ -76,11 +84,9 @@ impl LeaseRecords {
     async fn open_on(&self, client: &Client, ttl: i64) -> Result<RecordSession, Failure> {
         let mut tries = Tries::new();
         loop {
-            asked(client.query_typed(&self.statements.sweep, &[self.scope()]).await)?;
+            self.sweep(client).await?;
             let session = RecordSession(random().max(1));
-            let id = session.0.cast_signed();
-            let parameters = [self.scope(), (&id, Type::INT8), (&ttl, Type::INT8)];
-            let opened = asked(client.query_typed(&self.statements.open, &parameters).await)?;
+            let opened = changed(client, &self.statements.open(session, ttl)).await?;
             if opened.is_some_and(|rows| !rows.is_empty()) {
                 return Ok(session);
             }
@@ -88,17 +94,26 @@ impl LeaseRecords {
         }
     }
 
+    /// Deletes some sessions that are long gone, and that nobody asks for.
+    async fn sweep(&self, client: &Client) -> Result<(), Failure> {
+        let after = self.swept.load(Ordering::Relaxed);
+        if let Some(page) = changed(client, &self.statements.sweep(after)).await? {
+            let last = page.last().filter(|_| page.len() >= SWEPT_MAX);
+            let last = last.map(|row| field(row, 0, "a sweep")).transpose()?;
+            self.swept.store(last.unwrap_or(after), Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
     async fn renew_on(&self, client: &Client, session: RecordSession) -> Result<bool, Failure> {
-        let id = session.0.cast_signed();
-        let parameters: [Parameter<'_>; 2] = [self.scope(), (&id, Type::INT8)];
         let mut tries = Tries::new();
         loop {
-            if let Some(rows) = asked(client.query_typed(&self.statements.renew, &parameters).await)? {
+            if let Some(rows) = changed(client, &self.statements.renew(session)).await? {
                 if !rows.is_empty() {
                     return Ok(true);
                 }
                 // It is known only then whether it is gone.
-                self.delete_expired(client, &[session]).await?;
+                changed(client, &self.statements.delete_expired(&[session])).await?;
                 if let Tried::Done(snapshot) = self.try_read(client, &[], &[session]).await?
                     && snapshot.alive != [true]
                 {
@@ -110,11 +125,9 @@ impl LeaseRecords {
     }
 
     async fn end_on(&self, client: &Client, session: RecordSession) -> Result<(), Failure> {
-        let id = session.0.cast_signed();
-        let parameters: [Parameter<'_>; 2] = [self.scope(), (&id, Type::INT8)];
         let mut tries = Tries::new();
         loop {
-            if asked(client.query_typed(&self.statements.end, &parameters).await)?.is_some() {
+            if changed(client, &self.statements.end(session)).await?.is_some() {
                 return Ok(());
             }
             tries.failed().await?;
@@ -186,12 +199,6 @@ impl LeaseRecords {
         Ok(RecordPage { records, more })
     }
 
-    async fn delete_expired(&self, client: &Client, sessions: &[RecordSession]) -> Result<(), Failure> {
-        let ids = ids(sessions);
-        let parameters: [Parameter<'_>; 2] = [self.scope(), (&ids, Type::INT8_ARRAY)];
-        asked(client.query_typed(&self.statements.delete_expired, &parameters).await).map(drop)
-    }
-
     async fn try_read(
         &self,
         client: &Client,
@@ -228,7 +235,7 @@ impl LeaseRecords {
         }
         if !expired.is_empty() {
             // It is known only then whether they are gone.
-            self.delete_expired(client, &expired).await?;
+            changed(client, &self.statements.delete_expired(&expired)).await?;
             return Ok(Tried::Again);
         }
         let record = |name: &String| records.get(name).cloned().unwrap_or(StoredRecord::ABSENT);
@@ -239,35 +246,6 @@ impl LeaseRecords {
         }))
     }
 
-    /// Begins a transaction, and locks and reads what a commit rests on: all is sent at once, and done in this order.
-    async fn lock(&self, client: &Client, locks: &Locks, commit: &Commit) -> Result<Locked, Error> {
-        let Statements { begin, leader_shared, leader_alone, guards, hold, lock, .. } = &*self.statements;
-        let (of_leader, alive) = (leader().into_bytes(), ids(&commit.alive));
-        let (absent, names) = (bytes_of(&locks.absent), bytes_of(&locks.names));
-        let only_leader = vec![of_leader.as_slice()];
-        let of_leader: [Parameter<'_>; 2] = [self.scope(), (&of_leader, Type::BYTEA)];
-        let held_leader: [Parameter<'_>; 2] = [self.scope(), (&only_leader, Type::BYTEA_ARRAY)];
-        let of_guards: [Parameter<'_>; 2] = [self.scope(), (&alive, Type::INT8_ARRAY)];
-        let of_absent: [Parameter<'_>; 2] = [self.scope(), (&absent, Type::BYTEA_ARRAY)];
-        let of_names: [Parameter<'_>; 2] = [self.scope(), (&names, Type::BYTEA_ARRAY)];
-        let leader_text = if locks.leader == Some(LeaderLock::Shared) { leader_shared } else { leader_alone };
-        let (begun, placed, leader, guards, held, locked) = tokio::join!(
-            biased;
-            client.batch_execute(begin),
-            ask_if(client, locks.leader == Some(LeaderLock::Absent), hold, &held_leader),
-            ask_if(client, locks.leader.is_some(), leader_text, &of_leader),
-            ask_if(client, !alive.is_empty(), guards, &of_guards),
-            ask_if(client, !absent.is_empty(), hold, &of_absent),
-            ask_if(client, !names.is_empty(), lock, &of_names),
-        );
-        // The first error is the cause of the others.
-        begun?;
-        placed?;
-        let (leader, guards) = (leader?, guards?);
-        held?;
-        Ok(Locked { leader, guards, names: locked? })
-    }
-
     async fn try_commit(
         &self,
         client: &Client,
@@ -275,99 +253,111 @@ impl LeaseRecords {
         made: Version,
     ) -> Result<Tried<Committed>, Failure> {
         let locks = Locks::of(commit);
-        let locked = match self.lock(client, &locks, commit).await {
-            Ok(locked) => locked,
-            Err(error) => return undo(client, &error).await,
+        let answers = match ask(client, &self.statements.lock(&locks, &commit.alive)).await {
+            Ok(answers) => answers,
+            Err((_, error)) => return undo(client, failure(&error), &error).await,
         };
-        let (found, expired) = match locked.read() {
-            Ok(found) => found,
+        let Locked { found, expired, transaction } = match Locked::read(answers, &locks, commit) {
+            Ok(locked) => locked,
             Err(failure) => {
                 roll_back(client).await?;
                 return Err(failure);
             }
         };
         // One that was there when its place was to be held, and is gone since.
-        let unheld = locks.absent.iter().any(|name| !found.versions.contains_key(name));
+        let leader_unheld = locks.leader == Some(LeaderLock::Absent) && found.leader.is_none();
+        let unheld = leader_unheld || locks.absent.iter().any(|name| !found.versions.contains_key(name));
         if !expired.is_empty() || unheld {
             roll_back(client).await?;
             if !expired.is_empty() {
-                self.delete_expired(client, &expired).await?;
+                changed(client, &self.statements.delete_expired(&expired)).await?;
             }
             return Ok(Tried::Again);
         }
-        match decide(commit, &locks, &found, made) {
+        let writes = match decide(commit, &locks, &found, made) {
             Decision::Dead(session) => {
-                roll_back(client).await.map(|()| Tried::Done(Committed::Dead(session)))
+                return roll_back(client).await.map(|()| Tried::Done(Committed::Dead(session)));
             }
-            Decision::LeaderMoved => roll_back(client).await.map(|()| Tried::Done(Committed::LeaderMoved)),
-            Decision::Units(writes) => match self.write(client, &writes, made).await {
-                Ok(time) => {
-                    let time = Some(header(time, false)?);
-                    Ok(Tried::Done(Committed::Units { answers: writes.answers, time }))
-                }
-                Err(error) => undo(client, &error).await,
-            },
+            Decision::LeaderMoved => {
+                return roll_back(client).await.map(|()| Tried::Done(Committed::LeaderMoved));
+            }
+            Decision::Units(writes) => writes,
+        };
+        match ask(client, &self.statements.write(&writes, made, transaction)).await {
+            Ok(answers) => {
+                let rows = answers.last().unwrap_or_default();
+                let time = field(rows.first().ok_or_else(|| unknown("its time"))?, 0, "its time")?;
+                let time = Some(header(time, false)?);
+                Ok(Tried::Done(Committed::Units { answers: writes.answers, time }))
+            }
+            Err((done, error)) if done >= Statements::before_commit(&writes) => {
+                undo(client, of_commit(&error), &error).await
+            }
+            Err((_, error)) => undo(client, failure(&error), &error).await,
         }
-    }
-
-    /// Writes what was decided, and ends the commit; answers the server's time.
-    async fn write(&self, client: &Client, writes: &Writes<'_>, made: Version) -> Result<i64, Error> {
-        const TIME: &str = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::int8";
-        let names: Vec<&[u8]> = writes.put.keys().map(|name| name.as_bytes()).collect();
-        let bytes: Vec<&[u8]> = writes.put.values().copied().collect();
-        let (deleted, made) = (bytes_of(&writes.delete), made.0.cast_signed());
-        let of_put: [Parameter<'_>; 4] =
-            [self.scope(), (&names, Type::BYTEA_ARRAY), (&made, Type::INT8), (&bytes, Type::BYTEA_ARRAY)];
-        let of_delete: [Parameter<'_>; 2] = [self.scope(), (&deleted, Type::BYTEA_ARRAY)];
-        let end = if writes.only_compares { "ROLLBACK" } else { "COMMIT" };
-        let (put, deleted, time, ended) = tokio::join!(
-            biased;
-            ask_if(client, !names.is_empty(), &self.statements.put, &of_put),
-            ask_if(client, !writes.only_compares && !deleted.is_empty(), &self.statements.delete, &of_delete),
-            client.query_typed_one(TIME, &[]),
-            client.batch_execute(end),
-        );
-        put?;
-        deleted?;
-        let time = time?.try_get(0)?;
-        ended?;
-        Ok(time)
     }
 }
 
 /// What a commit has locked.
 struct Locked {
-    leader: Vec<Row>,
-    guards: Vec<Row>,
-    names: Vec<Row>,
+    found: Found,
+    /// The sessions whose time is over.
+    expired: Vec<RecordSession>,
+    /// Which transaction holds the locks.
+    transaction: u64,
 }
 
 impl Locked {
-    /// What was found, and the sessions whose time is over.
-    fn read(&self) -> Result<(Found, Vec<RecordSession>), Failure> {
+    /// Reads the answers in the order of the statements.
+    fn read(mut answers: Answers, locks: &Locks, commit: &Commit) -> Result<Self, Failure> {
         let (mut found, mut expired) = (Found::default(), Vec::new());
-        for row in &self.leader {
-            found.leader = Some(Version(take::<i64>(row, 0, "a lock")?.cast_unsigned()));
-        }
-        for row in &self.guards {
-            let session = take::<i64>(row, 0, "a lock")?.cast_unsigned();
-            if take(row, 1, "a lock")? {
-                expired.push(RecordSession(session));
-            } else {
-                found.alive.insert(session);
+        if locks.leader.is_some() {
+            for row in answers.next().unwrap_or_default() {
+                found.leader = Some(Version(field::<i64>(&row, 0, "a lock")?.cast_unsigned()));
             }
         }
-        for row in &self.names {
-            let name = String::from_utf8(take(row, 0, "a lock")?).map_err(|_| unknown("a lock"))?;
-            found.versions.insert(name, Version(take::<i64>(row, 1, "a lock")?.cast_unsigned()));
+        if !commit.alive.is_empty() {
+            for row in answers.next().unwrap_or_default() {
+                let session = field::<i64>(&row, 0, "a lock")?.cast_unsigned();
+                match row.try_get(1) {
+                    Ok(Some("f")) => drop(found.alive.insert(session)),
+                    Ok(Some("t")) => expired.push(RecordSession(session)),
+                    Ok(_) | Err(_) => return Err(unknown("a lock")),
+                }
+            }
         }
-        Ok((found, expired))
+        if !locks.names.is_empty() {
+            let rows = answers.next().unwrap_or_default();
+            if rows.len() != locks.names.len() {
+                return Err(unknown("a lock"));
+            }
+            for (name, row) in locks.names.iter().zip(&rows) {
+                if row.try_get(0).is_ok_and(|version| version.is_some()) {
+                    let version = Version(field::<i64>(row, 0, "a lock")?.cast_unsigned());
+                    found.versions.insert(name.clone(), version);
+                }
+            }
+        }
+        let transaction = answers.next().unwrap_or_default();
+        let transaction = transaction.first().ok_or_else(|| unknown("a lock"))?;
+        Ok(Self { found, expired, transaction: field(transaction, 0, "a lock")? })
+    }
+}
+
+/// Changes a session in a transaction of its own; `None`: others did something at the same time.
+async fn changed(client: &Client, text: &str) -> Result<Option<Vec<SimpleQueryRow>>, Failure> {
+    let (done, error) = match ask(client, text).await {
+        Ok(mut answers) => return Ok(Some(answers.next().unwrap_or_default())),
+        Err(failed) => failed,
+    };
+    let failed = if done >= BEFORE_SESSION_COMMIT { of_commit(&error) } else { failure(&error) };
+    match undo(client, failed, &error).await? {
+        Tried::Done(()) | Tried::Again => Ok(None),
     }
 }
 
 /// Rolls back after an error of the server, which has not committed.
-async fn undo<T>(client: &Client, error: &Error) -> Result<Tried<T>, Failure> {
-    let failed = failure(error);
+async fn undo<T>(client: &Client, failed: Failure, error: &Error) -> Result<Tried<T>, Failure> {
     if matches!(failed, Failure::Broken) {
         return Err(failed);
     }
@@ -377,11 +367,6 @@ async fn undo<T>(client: &Client, error: &Error) -> Result<Tried<T>, Failure> {
 
 async fn roll_back(client: &Client) -> Result<(), Failure> {
     client.batch_execute("ROLLBACK").await.map_err(|_| Failure::Broken)
-}
-
-/// Asks, if it is needed.
-async fn ask_if(client: &Client, is: bool, text: &str, of: &[Parameter<'_>]) -> Result<Vec<Row>, Error> {
-    if is { client.query_typed(text, of).await } else { Ok(Vec::new()) }
 }
 
 /// The rows of a statement outside of a transaction; `None`: others did something at the same time.
@@ -399,6 +384,12 @@ fn unknown(what: &str) -> Failure {
 
 fn take<'a, T: FromSql<'a>>(row: &'a Row, column: usize, what: &str) -> Result<T, Failure> {
     row.try_get(column).map_err(|_| unknown(what))
+}
+
+/// A column of a row of a text of several statements.
+fn field<T: FromStr>(row: &SimpleQueryRow, column: usize, what: &str) -> Result<T, Failure> {
+    let text = row.try_get(column).ok().flatten().and_then(|text| text.parse().ok());
+    text.ok_or_else(|| unknown(what))
 }
 
 /// The server's time. One that is read-only answers nothing that counts.

@@ -54,10 +54,13 @@ pub(in crate::backend) struct Lane<D: Driver> {
     state: Arc<Mutex<State<D>>>,
 }
 
+/// What an attempt to connect came to, once it has ended.
+type Attempt = Shared<oneshot::Receiver<Result<(), RecordsError>>>;
+
 struct State<D: Driver> {
     idle: Option<D::Connection>,
     /// An attempt that is under way, also if nobody waits for it any more.
-    attempt: Option<Shared<oneshot::Receiver<Result<(), RecordsError>>>>,
+    attempt: Option<Attempt>,
     /// Why the last one failed, and until when there is no other.
     failed: Option<(Instant, RecordsError)>,
     backoff: Backoff,
@@ -147,25 +150,40 @@ impl<D: Driver> Lane<D> {
 
     async fn connection(&self) -> Result<D::Connection, RecordsError> {
         loop {
-            let attempt = {
+            let (attempt, is_own) = {
                 let mut state = self.state();
                 let idle = state.idle.take();
                 if let Some(idle) = idle.filter(|idle| !D::is_over(idle)) {
                     return Ok(idle);
                 }
                 match (&state.attempt, &state.failed) {
-                    (Some(attempt), _) => attempt.clone(),
+                    (Some(attempt), _) => (attempt.clone(), false),
                     (None, Some((until, error))) if Instant::now() < *until => return Err(error.clone()),
-                    (None, _) => state.attempt.insert(self.attempt()).clone(),
+                    (None, _) => (state.attempt.insert(self.attempt()).clone(), true),
                 }
             };
-            let connected = attempt.await;
-            connected.unwrap_or_else(|_| Err(gone()))?;
+            match attempt.clone().await {
+                Ok(connected) => connected?,
+                Err(_) => self.abandon(&attempt, is_own),
+            }
+        }
+    }
+
+    /// Forgets an attempt whose task has ended without a word: it panicked, or its runtime has ended. One that this call
+    /// has begun counts as a failure, and is followed by a pause.
+    fn abandon(&self, attempt: &Attempt, is_own: bool) {
+        let mut state = self.state();
+        if state.attempt.as_ref().is_some_and(|current| current.ptr_eq(attempt)) {
+            state.attempt = None;
+        }
+        if is_own {
+            let pause = state.backoff.failed();
+            state.failed = Some((Instant::now() + pause, gone()));
         }
     }
 
     /// Connects on a task of its own: whoever waits has a deadline, and may go.
-    fn attempt(&self) -> Shared<oneshot::Receiver<Result<(), RecordsError>>> {
+    fn attempt(&self) -> Attempt {
         let (made, receiver) = oneshot::channel();
         let (driver, state) = (self.driver.clone(), self.state.clone());
         tokio::spawn(async move {
@@ -198,7 +216,9 @@ impl<D: Driver> Lane<D> {
 }
 
 fn gone() -> RecordsError {
-    RecordsError::Unavailable { reason: "the runtime that connected has ended".to_owned() }
+    let reason =
+        "the task that connected panicked, or its runtime has ended; look at the log of this process";
+    RecordsError::Unavailable { reason: reason.to_owned() }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -221,6 +241,7 @@ mod tests {
     struct Counted {
         made: AtomicUsize,
         fails: AtomicUsize,
+        panics: AtomicUsize,
     }
 
     struct Connection(usize);
@@ -231,6 +252,10 @@ mod tests {
         fn connect(&self) -> BoxFuture<'_, Result<Connection, RecordsError>> {
             async {
                 let made = self.made.fetch_add(1, Ordering::SeqCst) + 1;
+                if self.panics.load(Ordering::SeqCst) > 0 {
+                    self.panics.fetch_sub(1, Ordering::SeqCst);
+                    panic!("a driver that panics");
+                }
                 if self.fails.load(Ordering::SeqCst) > 0 {
                     self.fails.fetch_sub(1, Ordering::SeqCst);
                     return Err(RecordsError::Unavailable { reason: "nobody".to_owned() });
@@ -311,6 +336,28 @@ mod tests {
         assert!(matches!(second, Ok(2) | Err(RecordsError::Unavailable { .. })), "{second:?}");
         first.await.expect("it ends");
         assert_eq!(which(&lane).await, Ok(2));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_attempt_that_panics_fails_its_call_and_blocks_no_other() {
+        let lane = lane();
+        lane.driver.panics.store(1, Ordering::SeqCst);
+
+        assert_eq!(which(&lane).await, Err(gone()));
+        tokio::time::sleep(PAUSE_MAX).await;
+        assert_eq!(which(&lane).await, Ok(2));
+    }
+
+    #[test]
+    fn an_attempt_whose_runtime_has_ended_is_made_again_at_once() {
+        let runtime =
+            || tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
+        let lane = lane();
+        // It is begun, and its runtime ends before it does anything.
+        runtime().block_on(async { assert!(lane.connection().now_or_never().is_none()) });
+
+        let made = runtime().block_on(which(&lane));
+        assert_eq!(made, Ok(1));
     }
 
     #[tokio::test(start_paused = true)]

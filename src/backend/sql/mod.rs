@@ -23,8 +23,8 @@ use super::random::random;
 
 /// The times to live that sessions may have.
 const TTL: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_hours(24);
-/// The most records of a page of a list.
-pub(super) const PAGE_MAX: usize = 512;
+/// The most records of a page of a list: 16 MiB, if all are as large as they may be.
+pub(super) const PAGE_MAX: usize = 256;
 /// How many sessions that are long gone are deleted when another one is opened.
 pub(super) const SWEPT_MAX: usize = 64;
 /// How often a call is made that the server rolled back for what others did at the same time.
@@ -38,7 +38,8 @@ pub(super) const LOCK_TIMEOUT: Duration = Duration::from_secs(1);
 /// What one call may hold.
 pub(super) fn limits() -> RecordLimits {
     RecordLimits {
-        reads: 1_024,
+        // 16 MiB, if all are as large as they may be.
+        reads: 256,
         units: 1_024,
         unit_records: 256,
         commit_records: 2_048,

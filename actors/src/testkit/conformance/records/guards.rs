@@ -37,7 +37,7 @@ impl Suite {
     }
 
     /// Writes the leader's record, if it still has this version.
-    async fn lead(&self, client: &dyn Records, version: Version, bytes: &[u8]) -> Committed {
+    pub(super) async fn lead(&self, client: &dyn Records, version: Version, bytes: &[u8]) -> Committed {
         let name = RecordName::only(RecordKind::Leader);
         let change = RecordChange { name, version, change: Change::Put(bytes.to_vec()) };
         let asked = Commit { alive: vec![self.own], leader: Some(version), units: vec![unit(vec![change])] };

@@ -15,6 +15,7 @@ impl Suite {
         self.clients_that_count_at_once_lose_nothing().await;
         self.answers_belong_to_their_questions().await;
         self.of_a_commit_and_the_end_of_its_session_one_comes_first().await;
+        self.of_a_commit_of_the_leader_and_a_takeover_one_comes_first().await;
         self.a_commit_that_is_given_up_is_done_or_not().await;
     }
 
@@ -71,6 +72,26 @@ impl Suite {
             let (committed, seen) = join(self.first.commit(&asked), end_and_look).await;
             let made = matches!(committed.expect("an answer"), Committed::Units { .. });
             assert_eq!(seen.version.is_present(), made, "round {round}: done before the end, or never");
+            assert_eq!(self.stored(&id).await, seen, "round {round}: nothing comes later");
+        }
+    }
+
+    /// Once a takeover is answered, nothing is done that rests on the leader before.
+    async fn of_a_commit_of_the_leader_and_a_takeover_one_comes_first(&self) {
+        let name = [RecordName::only(RecordKind::Leader)];
+        for round in 0..20 {
+            let id = format!("guarded-{round}");
+            let leader = self.first.read(&name, &[]).await.expect("an answer").records[0].version;
+            let units = vec![unit(vec![put(&id, Version::ABSENT, b"1")])];
+            let asked = Commit { alive: vec![self.own], leader: Some(leader), units };
+            let take_over_and_look = async {
+                let taken = self.lead(&*self.second, leader, b"another").await;
+                assert!(matches!(taken, Committed::Units { .. }), "nobody else wants the lead: {taken:?}");
+                only(read(&*self.second, &[&id]).await)
+            };
+            let (committed, seen) = join(self.first.commit(&asked), take_over_and_look).await;
+            let made = matches!(committed.expect("an answer"), Committed::Units { .. });
+            assert_eq!(seen.version.is_present(), made, "round {round}: done before the takeover, or never");
             assert_eq!(self.stored(&id).await, seen, "round {round}: nothing comes later");
         }
     }
