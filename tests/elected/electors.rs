@@ -156,7 +156,7 @@ async fn a_term_without_a_lease_leaves_only_a_few_seconds_unproven_and_each_proo
 
     assert_eq!(starts_to().await, TimeDelta::seconds(10), "two leases");
     tokio::time::sleep(secs(4)).await;
-    let proof = Proof { term: Some(term), overdue_since: None, all_decided: true };
+    let proof = Proof { term: Some(term), overdue_since: None, all_decided: true, catching_up_until: None };
     backend.locker().prove(proof).await.expect("it leads");
     assert_eq!(starts_to().await, TimeDelta::seconds(10));
 }
@@ -172,7 +172,7 @@ async fn what_is_said_late_of_a_term_that_is_over_does_not_end_the_one_after_it(
     let locker = backend.locker();
     let late = locker.clone();
     let late = tokio::spawn(async move {
-        late.prove(Proof { term: Some(first), overdue_since: None, all_decided: true }).await
+        late.prove(Proof { term: Some(first), overdue_since: None, all_decided: true, catching_up_until: None }).await
     });
     tokio::time::sleep(secs(1)).await;
 

@@ -31,11 +31,16 @@ fn timer() -> Result<OwnedFd> {
     Ok(timer)
 }
 
+// What is not deprecated is unsafe: it has to be taken on trust that the file stays what it is, as an `OwnedFd` does.
+#[allow(deprecated)]
+fn registered(timer: OwnedFd) -> Option<AsyncFd<OwnedFd>> {
+    AsyncFd::with_interest(timer, Interest::READABLE).ok()
+}
+
 /// Resolves when the clock has been set since this was called, and now and then; after `otherwise` where the system does
 /// not tell. To be called on a runtime that waits for files.
 pub(super) fn next_look(otherwise: Duration) -> BoxFuture<'static, ()> {
-    let timer =
-        timer().ok().and_then(|timer| AsyncFd::register_with_interest(timer, Interest::READABLE).ok());
+    let timer = timer().ok().and_then(registered);
     async move {
         match timer {
             // It is late, told, or told no more: in each case clocks are to be looked at.
