@@ -172,7 +172,13 @@ async fn what_is_said_late_of_a_term_that_is_over_does_not_end_the_one_after_it(
     let locker = backend.locker();
     let late = locker.clone();
     let late = tokio::spawn(async move {
-        late.prove(Proof { term: Some(first), overdue_since: None, all_decided: true, catching_up_until: None }).await
+        late.prove(Proof {
+            term: Some(first),
+            overdue_since: None,
+            all_decided: true,
+            catching_up_until: None,
+        })
+        .await
     });
     tokio::time::sleep(secs(1)).await;
 
