@@ -107,6 +107,8 @@ impl JobRow {
 /// There is a map for so many of the rows that there may be. A map that grows, or is cleared of what was removed,
 /// moves all that it has: one of 100,000 rows held up every thread for 40 ms.
 const SHARD: usize = 4_096;
+/// The most maps, whatever the bound.
+const SHARDS_MAX: usize = 1_024;
 
 /// The rows of jobs. Of too many, those go that were changed long ago.
 #[derive(Default)]
@@ -132,7 +134,7 @@ struct TurnOf<T> {
 impl JobRows {
     pub(super) fn change(&mut self, job: &JobName, max: usize, change: impl FnOnce(&mut JobRow)) {
         if self.shards.is_empty() {
-            self.shards.resize_with(max.div_ceil(SHARD).max(1), HashMap::default);
+            self.shards.resize_with(max.div_ceil(SHARD).clamp(1, SHARDS_MAX), HashMap::default);
         }
         self.turn += 1;
         let (turn, shard) = (self.turn, self.shard(job));
@@ -206,6 +208,16 @@ mod tests {
         assert_eq!(known(&jobs), rows.count);
         assert!(busy.iter().all(|job| runs(&rows, job) == Some(12)), "they ran all the time");
         assert!(known(resting) < known(new) / 2, "{} {}", known(resting), known(new));
+    }
+
+    #[test]
+    fn the_greatest_of_bounds_takes_no_memory_by_itself() {
+        let (ids, jobs) = (RunIds::of(NodeId::numbered(1)), jobs(1));
+        let mut rows = JobRows::default();
+
+        rows.change(&jobs[0], usize::MAX, |row| row.take_run(&ended(&jobs[0], &ids)));
+
+        assert_eq!((rows.shards.len(), rows.count), (SHARDS_MAX, 1));
     }
 
     #[test]
