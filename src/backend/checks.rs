@@ -14,7 +14,7 @@ const DEADLINE_MIN: Duration = Duration::from_millis(50);
 const SCOPE_MAX: usize = 100;
 /// How long all of an attempt to connect may take: a little less than the engine waits, so that the reason is
 /// known.
-#[cfg(any(feature = "etcd", feature = "redis"))]
+#[cfg(any(feature = "etcd", feature = "mysql", feature = "postgres", feature = "redis"))]
 pub(super) const CONNECT_TIMEOUT: Duration = CALL_DEADLINE.saturating_sub(Duration::from_millis(500));
 
 /// What is wrong with the settings of a store.
