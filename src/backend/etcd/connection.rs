@@ -240,7 +240,7 @@ fn too_old(version: &str) -> bool {
     (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) < VERSION_MIN
 }
 
-/// Whether its versions are known to lose what they were told: https://github.com/etcd-io/etcd/issues/13766.
+/// Whether its versions are known to lose what they were told: <https://github.com/etcd-io/etcd/issues/13766>.
 fn is_inconsistent(version: &str) -> bool {
     let release = version.split(['-', '+']).next().unwrap_or(version);
     ["3.5.0", "3.5.1", "3.5.2"].contains(&release)
