@@ -52,6 +52,40 @@ impl Builder {
         self
     }
 
+    /// Adds a backend for the jobs that choose it by this name with [`Job::on`]: jobs that need another store than the
+    /// rest. Default: none; at most 8 ([`NAMED_BACKENDS_MAX`](crate::NAMED_BACKENDS_MAX)).
+    ///
+    /// On each backend this node has an engine with a session, an election, a clock offset, a history and threads of its
+    /// own: what holds of a store holds of the jobs on it, whatever becomes of the others. The handle finds the backend
+    /// of a job. The guide to [backends](crate::guide::backends) says what is shared.
+    ///
+    /// The name has 1 to 100 bytes without control characters.
+    ///
+    /// ```
+    /// use callsheet::{backend::Local, port::SystemClock, prelude::*};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// // An application has `Postgres::new(..)` here, and `Redis::new(..)` as its backend.
+    /// let critical = Local::new(std::sync::Arc::new(SystemClock::default()));
+    /// let jobs = Callsheet::builder()
+    ///     .backend_named("critical", critical)
+    ///     .job(Job::new("invoices", cron("0 3 * * *")).on("critical").run(async |_| {}))
+    ///     .job(Job::new("cleanup", cron("0 4 * * *")).run(async |_| {}))
+    ///     .start()
+    ///     .await?;
+    ///
+    /// assert_eq!(jobs.details("invoices").await?.backend.as_deref(), Some("critical"));
+    /// assert_eq!(jobs.details("cleanup").await?.backend, None);
+    /// # jobs.shutdown(std::time::Duration::from_secs(5)).await;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn backend_named(mut self, name: impl Into<Arc<str>>, backend: impl Backend) -> Self {
+        self.options.named.push((name.into(), Arc::new(backend)));
+        self
+    }
+
     /// Sets what people call this node: at most 200 bytes without control characters. Default: it has no name.
     ///
     /// The log, the [health](crate::HealthReport::name) and what the store keeps of its session show it. It decides

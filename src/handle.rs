@@ -7,17 +7,18 @@ mod runs;
 
 use std::time::Duration;
 
-use actix::{Addr, Handler, Message, dev::ToEnvelope};
+use actix::{Addr, Handler};
 use callsheet_actors::{
     By, Engine, Event, EventFilter, EventStream, Health, HealthReport, IntoRecipient, Listen, ListenTo, Note,
-    Resign, ShutdownReport, SupervisorActor,
+    Resign, Routed, ShutdownReport, SupervisorActor,
 };
 
 use crate::{builder::Builder, error::Error};
 
 /// A running scheduler. Cheap to clone; works in any runtime.
 ///
-/// Its methods send messages to the [supervisor](Self::supervisor), which an actor may send itself:
+/// Its methods send messages to the [supervisor](Self::supervisor), which an actor may send itself, by this handle
+/// ([`ask`](Self::ask)) or to the supervisor's address:
 ///
 /// | to | method | message |
 /// |---|---|---|
@@ -64,7 +65,8 @@ impl Callsheet {
         Self::new(rig.engine(node))
     }
 
-    /// Returns the actor behind this handle, for messages.
+    /// Returns the actor behind this handle, for messages. With [named backends](Builder::backend_named) it is that of the
+    /// default one, which knows no other jobs: [`ask`](Self::ask) asks all.
     pub fn supervisor(&self) -> &Addr<SupervisorActor> {
         self.engine.supervisor()
     }
@@ -249,13 +251,35 @@ impl Callsheet {
         self.engine.shutdown_now().await
     }
 
-    pub(crate) async fn ask<M>(&self, message: M) -> Result<M::Result, Error>
+    /// Sends a message to the supervisor, whichever [backend](Builder::backend_named) it concerns, and waits for the
+    /// answer. What concerns the node goes to the supervisors of all backends, whose answers are put together.
+    ///
+    /// ```
+    /// use callsheet::{JobDetails, prelude::*, schedule::every};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let job = Job::new("sweep", every(std::time::Duration::from_mins(5))).run(async |_| {});
+    /// let jobs = Callsheet::builder().job(job).start().await?;
+    ///
+    /// assert!(jobs.ask(JobDetails("sweep".to_owned())).await?.is_some());
+    /// # jobs.shutdown(std::time::Duration::from_secs(5)).await;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Stopped`].
+    ///
+    /// # Cancel safety
+    ///
+    /// That of the method of this handle that sends such a message.
+    pub async fn ask<M>(&self, message: M) -> Result<M::Result, Error>
     where
-        M: Message + Send + 'static,
-        M::Result: Send,
+        M: Routed,
         SupervisorActor: Handler<M>,
-        <SupervisorActor as actix::Actor>::Context: ToEnvelope<SupervisorActor, M>,
     {
-        self.supervisor().send(message).await.map_err(|_| Error::Stopped)
+        self.engine.ask(message).await.map_err(|_| Error::Stopped)
     }
 }

@@ -152,6 +152,7 @@ pub use callsheet_actors::{
     Triggered, TriggeredRun, UnknownRun, UpdateError, UpdateJob, WAITING_ERROR_BYTES_MAX, When, WhenFull,
     port,
 };
+pub use callsheet_actors::{BACKEND_NAME_MAX, NAMED_BACKENDS_MAX, Routed};
 pub use callsheet_actors::{
     BACKFILL_CONCURRENT_MAX, BACKFILL_SPACING_MAX, BACKFILL_TICKS_MAX, BACKFILLS_KEPT_MAX,
     BACKFILLS_OPEN_MAX, Backfill, BackfillError, BackfillId, BackfillPreview, BackfillState, BackfillStatus,

@@ -217,6 +217,7 @@ const GIVES: &[&str] = &[
     "query.rs: of",
     "query.rs: admits",
     "query.rs: nth",
+    "query.rs: backend",
     "query.rs: unread",
 ];
 

@@ -2,7 +2,7 @@
 
 mod data;
 
-use std::{borrow::Cow, fmt, time::Duration};
+use std::{borrow::Cow, collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 use chrono::{DateTime, SubsecRound, Utc};
 use serde::{Deserialize, Serialize};
@@ -62,6 +62,10 @@ pub struct HealthReport {
     /// [pace](crate::EngineOptions::catch_up_per_second) says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub catching_up: Option<CatchingUp>,
+    /// How it is on each of its [named backends](crate::EngineOptions::named), where it is another node. It is live,
+    /// ready and healthy if it is so on all; its jobs and problems are those of all.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub named: BTreeMap<String, HealthReport>,
 }
 
 /// Jobs whose missed ticks wait for their turn to be made up for.
@@ -76,6 +80,25 @@ pub struct CatchingUp {
 }
 
 impl HealthReport {
+    /// This of the default backend, together with those of the named ones.
+    pub(crate) fn with_named(mut self, named: impl IntoIterator<Item = (Arc<str>, Self)>) -> Self {
+        for (name, report) in named {
+            self.live &= report.live;
+            self.ready &= report.ready;
+            self.healthy &= report.healthy;
+            self.jobs += report.jobs;
+            self.problems.extend(report.problems.iter().cloned());
+            self.catching_up = match (self.catching_up, report.catching_up) {
+                (Some(one), Some(other)) => {
+                    Some(CatchingUp { jobs: one.jobs + other.jobs, until: one.until.max(other.until) })
+                }
+                (one, other) => one.or(other),
+            };
+            self.named.insert((*name).to_owned(), report);
+        }
+        self
+    }
+
     /// Derives the answers from whether it is live and from the problems.
     pub(crate) fn judge(&mut self, live: bool) {
         let unready =

@@ -13,7 +13,7 @@ use crate::{
     port::IntoSchedule,
 };
 
-/// What a file says of a job: a schedule, policies, and what is expected of it. What it does not say stays as the code has it: see
+/// What a file says of a job: a schedule, its backend, policies, and what is expected of it. What it does not say stays as the code has it: see
 /// [`Job::apply`].
 ///
 /// `S` is the schedule as data. The package `callsheet` has one, and names this type with it.
@@ -25,6 +25,9 @@ pub struct JobConfig<S> {
     /// When it is due.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub schedule: Option<S>,
+    /// [`Job::on`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backend: Option<String>,
     /// Its policies.
     #[serde(skip_serializing_if = "PolicyConfig::is_empty")]
     pub policies: PolicyConfig,
@@ -35,7 +38,12 @@ pub struct JobConfig<S> {
 
 impl<S> Default for JobConfig<S> {
     fn default() -> Self {
-        Self { schedule: None, policies: PolicyConfig::default(), expect: ExpectConfig::default() }
+        Self {
+            schedule: None,
+            backend: None,
+            policies: PolicyConfig::default(),
+            expect: ExpectConfig::default(),
+        }
     }
 }
 
@@ -162,6 +170,8 @@ struct Keys<S> {
     #[serde(default = "Option::default")]
     schedule: Option<S>,
     #[serde(default)]
+    backend: Option<String>,
+    #[serde(default)]
     policies: PolicyConfig,
     #[serde(default)]
     expect: ExpectConfig,
@@ -170,7 +180,7 @@ struct Keys<S> {
 impl<'de, S: Deserialize<'de>> Deserialize<'de> for JobConfig<S> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let read = serde_path_to_error::deserialize(deserializer);
-        let Keys { schedule, policies, expect } = read.map_err(|error| {
+        let Keys { schedule, backend, policies, expect } = read.map_err(|error| {
             let path = error.path().to_string();
             let error = error.into_inner();
             if path == "." {
@@ -181,20 +191,23 @@ impl<'de, S: Deserialize<'de>> Deserialize<'de> for JobConfig<S> {
             let rest = text.split_once(": ").filter(|(told, _)| path.ends_with(told)).map(|(_, rest)| rest);
             de::Error::custom(format_args!("{path}: {}", rest.unwrap_or(&text)))
         })?;
-        Ok(Self { schedule, policies, expect })
+        Ok(Self { schedule, backend, policies, expect })
     }
 }
 
 impl<B> Job<B> {
-    /// Puts what a file says in the place of what the code says: the schedule, if it names one, each policy and
+    /// Puts what a file says in the place of what the code says: the schedule and the [backend](Self::on), if it names one, each policy and
     /// each expectation that it names. A timeout, a limit, [`pause_after`](Self::pause_after) and an expectation
     /// can be changed so, but not taken away. What is wrong with them is reported as of every other job, when it is added, or by
     /// [`check`](Job::check).
     #[must_use]
     pub fn apply<S: IntoSchedule>(mut self, config: JobConfig<S>) -> Self {
-        let JobConfig { schedule, policies, expect } = config;
+        let JobConfig { schedule, backend, policies, expect } = config;
         if let Some(schedule) = schedule {
             self.set_schedule(schedule);
+        }
+        if let Some(backend) = backend {
+            self = self.on(backend);
         }
         *self.policies_mut() = policies.over(*self.policies_mut());
         *self.expected_mut() = expect.over(*self.expected_mut());

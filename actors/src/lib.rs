@@ -55,6 +55,7 @@ mod history;
 mod hooks;
 mod job;
 mod job_config;
+mod job_names;
 mod job_state;
 mod labels;
 mod listener;
@@ -112,7 +113,7 @@ pub use crate::{
     drain::{HowDrained, REPORTED_RUNS_MAX, ShutdownReport},
     engine::{
         BLOCKING_THREADS_DEFAULT, CLOCK_OFFSET_MAX_DEFAULT, CONNECT_TIMEOUT_DEFAULT, Engine, EngineOptions,
-        FORGET_AFTER_DEFAULT, FORGET_AFTER_MIN, NODE_NAME_MAX, THREADS_MAX,
+        FORGET_AFTER_DEFAULT, FORGET_AFTER_MIN, NODE_NAME_MAX, Routed, THREADS_MAX,
     },
     error::{
         AddError, BackfillError, ErrorKind, ExplainError, FIRE_TIMES_MAX, Fault, Faults, NextFireTimesError,
@@ -138,6 +139,7 @@ pub use crate::{
         LastRunStatus, Scheduled, Triggered, TriggeredRun,
     },
     job_config::{ExpectConfig, JobConfig, PolicyConfig},
+    job_names::{BACKEND_NAME_MAX, NAMED_BACKENDS_MAX},
     listener::{
         EVENT_BUFFER_DEFAULT, EVENT_BYTES_MAX, EVENTS_MAX, EventStream, Events, Listen, ListenTo,
         SUBSCRIBER_EVENT_BYTES_MAX, SUBSCRIBER_EVENTS_MAX,

@@ -27,12 +27,12 @@ pub use self::{
 use crate::{event::Event, event_filter::EventFilter};
 
 /// Adds a subscriber: every event from now on.
-#[derive(Message)]
+#[derive(Clone, Message)]
 #[rtype(result = "()")]
 pub struct Listen(pub Recipient<Event>);
 
 /// Adds a subscriber: the events that pass a filter, from now on.
-#[derive(Message)]
+#[derive(Clone, Message)]
 #[rtype(result = "()")]
 pub struct ListenTo {
     /// What it wants to hear.
@@ -105,7 +105,7 @@ impl Handler<ListenTo> for ListenerActor {
                 }
             }
         });
-        self.publisher.subscribe(subscriber);
+        self.publisher.subscribe(subscriber.into());
     }
 }
 

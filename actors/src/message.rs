@@ -172,7 +172,7 @@ impl UpdateJob {
 /// Gives a job of this node another schedule, and leaves the rest of its definition as it is: its body,
 /// policies, hooks, tags and lock key. Otherwise as [`UpdateJob`]: it owes ticks by the new schedule from the
 /// change on.
-#[derive(Message)]
+#[derive(Clone, Message)]
 #[rtype(result = "Result<Added, UpdateError>")]
 pub struct RescheduleJob {
     pub(crate) job: String,
@@ -474,6 +474,11 @@ impl ListJobs {
     #[must_use]
     pub fn limit(self, limit: usize) -> Self {
         Self { limit, ..self }
+    }
+
+    /// How many are to be answered at most.
+    pub(crate) fn page_limit(&self) -> usize {
+        if self.limit == 0 { PAGE_MAX } else { self.limit.min(PAGE_MAX) }
     }
 }
 

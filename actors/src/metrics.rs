@@ -10,7 +10,9 @@ use std::{
 };
 
 use chrono::{DateTime, Utc};
-use metrics::{Counter, Gauge, Histogram, IntoF64, SharedString, Unit, counter, gauge, histogram};
+use metrics::{
+    Counter, Gauge, Histogram, IntoF64, Label as Pair, SharedString, Unit, counter, gauge, histogram,
+};
 
 use crate::{
     core::operation::Operation,
@@ -180,9 +182,26 @@ fn describe() {
     counter!(JOB_ACTOR_RESTARTS, Unit::Count, "Job actors that died and were started again");
 }
 
-/// The metrics of one node, all under the scope of its backend.
+/// The labels of every metric of an engine: the scope of its backend, and the name of the backend if it has one.
+#[derive(Clone)]
+struct Common(Arc<[Pair]>);
+
+impl Common {
+    fn new(scope: Arc<str>, backend: Option<&Arc<str>>) -> Self {
+        let backend = backend.map(|name| Pair::new("backend", SharedString::from(name.clone())));
+        Self([Pair::new("scope", SharedString::from(scope))].into_iter().chain(backend).collect())
+    }
+
+    /// These, and others.
+    fn and(&self, others: impl IntoIterator<Item = (&'static str, SharedString)>) -> Vec<Pair> {
+        let others = others.into_iter().map(|(key, value)| Pair::new(key, value));
+        self.0.iter().cloned().chain(others).collect()
+    }
+}
+
+/// The metrics of one engine.
 pub(crate) struct Meters {
-    scope: SharedString,
+    common: Common,
     /// Whether anybody keeps them: a recorder was installed before the engine started.
     pub(crate) are_kept: bool,
     pub(crate) jobs: Gauge,
@@ -208,22 +227,28 @@ pub(crate) struct Meters {
 }
 
 impl Meters {
-    pub(crate) fn new(scope: Arc<str>, job_labels_max: usize, zone_data: &Arc<str>) -> Self {
+    /// `backend` is the name of the engine's backend, if it has one.
+    pub(crate) fn new(
+        scope: Arc<str>,
+        backend: Option<&Arc<str>>,
+        job_labels_max: usize,
+        zone_data: &Arc<str>,
+    ) -> Self {
         describe();
-        let scope = SharedString::from(scope);
+        let common = Common::new(scope, backend);
         let zone_data = SharedString::from(zone_data.clone());
-        gauge!(BUILD_INFO, "scope" => scope.clone(), "version" => env!("CARGO_PKG_VERSION"), "zone_data" => zone_data)
-            .set(1.0);
-        let counter = |name: &'static str| counter!(name, "scope" => scope.clone());
-        let gauge = |name: &'static str| gauge!(name, "scope" => scope.clone());
+        let build = [("version", env!("CARGO_PKG_VERSION").into()), ("zone_data", zone_data)];
+        gauge!(BUILD_INFO, common.and(build)).set(1.0);
+        let counter = |name: &'static str| counter!(name, common.and([]));
+        let gauge = |name: &'static str| gauge!(name, common.and([]));
         // Zero from the first scrape on: a series that first appears with the first error has no increase to
         // alert on.
         Operation::ALL.iter().for_each(|operation| {
-            coordination_errors(&scope, *operation).increment(0);
+            coordination_errors(&common, *operation).increment(0);
         });
         for hook in HookKind::ALL {
             for reason in HookFault::ALL {
-                hooks_failed(&scope, hook, reason).increment(0);
+                hooks_failed(&common, hook, reason).increment(0);
             }
         }
         let oldest_undecided = gauge(OLDEST_UNDECIDED);
@@ -239,7 +264,7 @@ impl Meters {
             store_round_trip: gauge(STORE_ROUND_TRIP),
             clock_steps: counter(CLOCK_STEPS),
             snapshot_age: gauge(SNAPSHOT_AGE),
-            claim_duration: histogram!(CLAIM_DURATION, "scope" => scope.clone()),
+            claim_duration: histogram!(CLAIM_DURATION, common.and([])),
             locks_held: gauge(LOCKS_HELD),
             locks_lost: counter(LOCKS_LOST),
             histories_diverged: counter(HISTORIES_DIVERGED),
@@ -249,13 +274,13 @@ impl Meters {
             oldest_undecided,
             leader_overdue: gauge(LEADER_OVERDUE),
             labels: Mutex::new(Labels::new(job_labels_max)),
-            scope,
+            common,
         }
     }
 
     /// How many jobs of a node wait for their turn.
     pub(crate) fn catching_up(&self) -> GaugeShare {
-        GaugeShare { gauge: gauge!(CATCHING_UP, "scope" => self.scope.clone()), count: 0 }
+        GaugeShare { gauge: gauge!(CATCHING_UP, self.common.and([])), count: 0 }
     }
 
     /// The metrics of a job, under the label that it is to have if that is free. Whether it is the first one
@@ -263,7 +288,7 @@ impl Meters {
     pub(crate) fn of_job(&self, label: Label<'_>, keeps: bool) -> (Arc<Labelled<JobMeters>>, bool) {
         let mut labels = self.labels();
         let exceeded = labels.are_exceeded();
-        let meters = labels.of(label, keeps, |name| JobMeters::new(&self.scope, name));
+        let meters = labels.of(label, keeps, |name| JobMeters::new(&self.common, name));
         (meters, labels.are_exceeded() && !exceeded)
     }
 
@@ -271,7 +296,7 @@ impl Meters {
     /// it, else those of `_other`. Which names a store holds is not for this node to say, so that they take
     /// no label of their own.
     pub(crate) fn of_stranger(&self, job: &JobName) -> Arc<JobMeters> {
-        self.labels().known(job.as_str(), |name| JobMeters::new(&self.scope, name))
+        self.labels().known(job.as_str(), |name| JobMeters::new(&self.common, name))
     }
 
     fn labels(&self) -> MutexGuard<'_, Labels<JobMeters>> {
@@ -280,12 +305,12 @@ impl Meters {
 
     /// Counts a call to the store that failed or got no answer.
     pub(crate) fn coordination_error(&self, operation: Operation) {
-        coordination_errors(&self.scope, operation).increment(1);
+        coordination_errors(&self.common, operation).increment(1);
     }
 
     /// Counts a call of a hook that failed, or was not made.
     pub(crate) fn hook_failed(&self, hook: HookKind, reason: HookFault) {
-        hooks_failed(&self.scope, hook, reason).increment(1);
+        hooks_failed(&self.common, hook, reason).increment(1);
     }
 }
 
@@ -307,12 +332,13 @@ fn is_kept(gauge: &Gauge) -> bool {
     is_looked_at.get()
 }
 
-fn coordination_errors(scope: &SharedString, operation: Operation) -> Counter {
-    counter!(COORDINATION_ERRORS, "scope" => scope.clone(), "operation" => operation.as_str())
+fn coordination_errors(common: &Common, operation: Operation) -> Counter {
+    counter!(COORDINATION_ERRORS, common.and([("operation", operation.as_str().into())]))
 }
 
-fn hooks_failed(scope: &SharedString, hook: HookKind, reason: HookFault) -> Counter {
-    counter!(HOOKS_FAILED, "scope" => scope.clone(), "hook" => hook.as_str(), "reason" => reason.as_str())
+fn hooks_failed(common: &Common, hook: HookKind, reason: HookFault) -> Counter {
+    let call = [("hook", hook.as_str().into()), ("reason", reason.as_str().into())];
+    counter!(HOOKS_FAILED, common.and(call))
 }
 
 /// The label `hook`.
@@ -378,7 +404,7 @@ impl TickOutcome {
 /// is something to count, and kept from then on: most labels of a node that has just started, and of jobs that
 /// are seldom due, have nothing to count.
 pub(crate) struct JobMeters {
-    scope: SharedString,
+    common: Common,
     label: SharedString,
     of_runs: OnceLock<Box<RunMeters>>,
     of_rest: OnceLock<Box<RestMeters>>,
@@ -404,15 +430,16 @@ struct RestMeters {
 }
 
 impl JobMeters {
-    fn new(scope: &SharedString, label: &str) -> Self {
+    fn new(common: &Common, label: &str) -> Self {
         let label = SharedString::from(Arc::<str>::from(label));
-        let meters = Self { scope: scope.clone(), label, of_runs: OnceLock::new(), of_rest: OnceLock::new() };
+        let meters =
+            Self { common: common.clone(), label, of_runs: OnceLock::new(), of_rest: OnceLock::new() };
         drop((meters.look_up_of_runs(), meters.look_up_of_rest()));
         meters
     }
 
     fn look_up_of_runs(&self) -> RunMeters {
-        let histogram = |metric: &'static str| histogram!(metric, "scope" => self.scope.clone(), "name" => self.label.clone());
+        let histogram = |metric: &'static str| histogram!(metric, self.labels([]));
         RunMeters {
             ticks_due: self.counter(TICKS_DUE),
             ticks_started: self.counter_of(TICKS, TickOutcome::Started.as_str()),
@@ -426,20 +453,25 @@ impl JobMeters {
         RestMeters {
             ticks_skipped: SkipReason::ALL
                 .map(|reason| self.counter_of(TICKS, TickOutcome::Skipped(reason).as_str())),
-            ticks_held: gauge!(TICKS_HELD, "scope" => self.scope.clone(), "name" => self.label.clone()),
+            ticks_held: gauge!(TICKS_HELD, self.labels([])),
             ticks_elsewhere: self.counter(TICKS_ELSEWHERE),
-            overdue: gauge!(JOB_OVERDUE, "scope" => self.scope.clone(), "name" => self.label.clone()),
+            overdue: gauge!(JOB_OVERDUE, self.labels([])),
             runs: Outcome::ALL.map(|outcome| self.counter_of(RUNS, outcome.as_str())),
             run_retries: self.counter(RUN_RETRIES),
         }
     }
 
+    /// The labels of a series of these, besides which there may be one more.
+    fn labels<const N: usize>(&self, more: [(&'static str, SharedString); N]) -> Vec<Pair> {
+        self.common.and([("name", self.label.clone())].into_iter().chain(more))
+    }
+
     fn counter(&self, metric: &'static str) -> Counter {
-        counter!(metric, "scope" => self.scope.clone(), "name" => self.label.clone())
+        counter!(metric, self.labels([]))
     }
 
     fn counter_of(&self, metric: &'static str, outcome: &'static str) -> Counter {
-        counter!(metric, "scope" => self.scope.clone(), "name" => self.label.clone(), "outcome" => outcome)
+        counter!(metric, self.labels([("outcome", outcome.into())]))
     }
 
     fn of_runs(&self) -> &RunMeters {
@@ -533,7 +565,7 @@ impl JobMeters {
     /// Shows a job that has this label for itself, and was shown in another state before.
     pub(crate) fn show(&self, facts: &JobFacts, former: Option<JobState>) {
         let set = |metric: &'static str, value: f64| {
-            gauge!(metric, "scope" => self.scope.clone(), "name" => self.label.clone()).set(value);
+            gauge!(metric, self.labels([])).set(value);
         };
         let seconds = |at: DateTime<Utc>| at.timestamp_millis() as f64 / 1_000.0;
         // What never happened has no series: zero would be an instant, long ago.
@@ -549,22 +581,21 @@ impl JobMeters {
         set(WAITING_TICKS, facts.waiting as f64);
         // A state in which it never was has no series.
         for state in [former, facts.state].into_iter().flatten() {
-            gauge!(JOB_STATE, "scope" => self.scope.clone(), "name" => self.label.clone(), "state" => state.as_str())
+            gauge!(JOB_STATE, self.labels([("state", state.as_str().into())]))
                 .set(f64::from(u8::from(facts.state == Some(state))));
         }
     }
 
     /// A share of the gauge of runs of backfills that have not ended, zero at first.
     pub(crate) fn backfill_remaining(&self) -> GaugeShare {
-        let gauge = gauge!(BACKFILL_REMAINING, "scope" => self.scope.clone(), "name" => self.label.clone());
+        let gauge = gauge!(BACKFILL_REMAINING, self.labels([]));
         GaugeShare { gauge, count: 0 }
     }
 
     /// Shows that the job has this schedule, or has it no more.
     pub(crate) fn describe(&self, schedule: &Arc<str>, is_so: bool) {
         let schedule = SharedString::from(schedule.clone());
-        gauge!(JOB_INFO, "scope" => self.scope.clone(), "name" => self.label.clone(), "schedule" => schedule)
-            .set(f64::from(u8::from(is_so)));
+        gauge!(JOB_INFO, self.labels([("schedule", schedule)])).set(f64::from(u8::from(is_so)));
     }
 }
 

@@ -50,7 +50,7 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
-pub(crate) use self::adding::{AddFirstJobs, define_all};
+pub(crate) use self::adding::{AddFirstJobs, CheckJobs, define_all};
 #[cfg(any(test, feature = "testkit"))]
 pub(crate) use self::leading::KillElection;
 pub(crate) use self::shutdown::JOIN_MAX;
@@ -89,6 +89,7 @@ use crate::{
         Beginning, HookCalls, JobHandle, JobHost, JobMessage, OnTrial, TriggeredRun, WakeTime,
         record_operation,
     },
+    job_names::JobNames,
     labels::{JOB_LABEL_OTHER, Labelled},
     listener::{EventStream, Events, Listen, ListenTo, ListenerActor},
     lock::LockActor,
@@ -131,6 +132,8 @@ pub(crate) const ENTRY_BYTES: usize = size_of::<Entry>();
 pub(crate) struct Supervised {
     /// What its jobs share, the node among it.
     pub(crate) jobs: Arc<JobHost>,
+    /// The names of all jobs of the node, if it has several engines.
+    pub(crate) names: Option<JobNames>,
     /// What decides which jobs can be added.
     pub(crate) able: Able,
     /// Its thread is the engine's: its runtime waits for files as well.
@@ -141,6 +144,8 @@ pub(crate) struct Supervised {
     pub(crate) retention: Retention,
     /// What lasts longer is a problem.
     pub(crate) lease: Duration,
+    /// How long a run may go on after the lead was lost, if other nodes do not know of it.
+    pub(crate) abort_within: Option<Duration>,
     /// How long after its fire time a tick of any job is to start.
     pub(crate) overdue_after: Option<Duration>,
     pub(crate) listener: Addr<ListenerActor>,
@@ -240,12 +245,11 @@ impl SupervisorActor {
         Self {
             wall_clock: ClockWatch::new(wall, elapsed),
             waiting_for_turns: parts.jobs.node.meters.catching_up(),
-            parts,
             jobs: BTreeMap::new(),
             keys: Keys::default(),
             tags: Tags::default(),
             retiring: BTreeMap::new(),
-            generations: 0,
+            generations: parts.names.as_ref().map_or(0, JobNames::first_generation),
             term: None,
             term_since: elapsed,
             connected: false,
@@ -279,6 +283,7 @@ impl SupervisorActor {
             shutdown_announced: false,
             at_once: watch::Sender::new(None),
             phase: Phase::Running,
+            parts,
         }
     }
 

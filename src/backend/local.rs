@@ -129,7 +129,8 @@ impl Backend for Local {
 impl Elector for Local {
     fn campaign(&self, _: Duration) -> BoxFuture<'_, Result<Campaign, ElectError>> {
         let term = self.state().ledger.grant_term();
-        ready(Ok(Campaign::Won(Grant { term, lease: None, waited: Duration::ZERO, former_zone_data: None })))
+        let (waited, former_zone_data, undecided_from) = (Duration::ZERO, None, None);
+        ready(Ok(Campaign::Won(Grant { term, lease: None, waited, former_zone_data, undecided_from })))
             .boxed()
     }
 

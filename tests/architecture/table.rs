@@ -64,7 +64,7 @@ pub(crate) const LAYERS: &[Layer] = &[
         name: "shared",
         files: &[
             "actors/src/{event_filter,event_log,contained,coalesced,labels,metrics,hooks,body}.rs",
-            "actors/src/{recipient,definition,job_config,job_state,error,drain,candidacy,health,failure_log,failing,overdue,alarm}.rs",
+            "actors/src/{recipient,definition,job_config,job_names,job_state,error,drain,candidacy,health,failure_log,failing,overdue,alarm}.rs",
             "actors/src/explain.rs",
             "actors/src/explain/*.rs",
             "actors/src/{permits,catch_ups,placement,body_queue,body_watch,node,history}.rs",
@@ -133,7 +133,17 @@ pub(crate) const LAYERS: &[Layer] = &[
         never: &[],
     },
     // It makes the actors, and hands each its recipients.
-    layer("engine", &["actors/src/engine.rs", "actors/src/engine/*.rs"]),
+    Layer {
+        name: "engine",
+        files: &["actors/src/engine.rs", "actors/src/engine/*.rs", "actors/src/engine/routed/*.rs"],
+        // Those of several backends are one to whoever asks.
+        chapters: &[&[
+            "actors/src/engine.rs",
+            "actors/src/engine/{named,routed}.rs",
+            "actors/src/engine/routed/*.rs",
+        ]],
+        never: &[],
+    },
     Layer {
         name: "test kit",
         files: &["actors/src/testkit/**"],

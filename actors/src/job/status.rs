@@ -28,6 +28,9 @@ use crate::{
 pub struct JobStatus {
     /// The name.
     pub name: JobName,
+    /// The name of its backend: see [`Job::on`](crate::Job::on). `None` is the default one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backend: Option<Arc<str>>,
     /// The schedule in words.
     pub schedule: Arc<str>,
     /// The IANA name of the schedule's time zone, if it has one.
@@ -175,6 +178,7 @@ impl JobStatus {
     pub(crate) fn without_actor(definition: &Definition, state: JobState) -> Self {
         Self {
             name: definition.name.clone(),
+            backend: None,
             schedule: definition.description(),
             timezone: definition.schedule.timezone().map(str::to_owned),
             lock_key: definition.key.clone(),

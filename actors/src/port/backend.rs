@@ -81,6 +81,13 @@ pub trait Backend: Send + Sync + 'static {
         Duration::from_secs(5)
     }
 
+    /// How long a run may go on after it was cancelled since the lead was lost: then another node may run its job, and
+    /// does not know of the run. A job whose [`abort_after`](crate::Job::abort_after) is longer is warned of when it
+    /// is added. Default: `None`, other nodes know of it by the store.
+    fn abort_within(&self) -> Option<Duration> {
+        None
+    }
+
     /// Whether there can be no other node. Default: `false`.
     fn single_node(&self) -> bool {
         false

@@ -42,6 +42,7 @@ impl SupervisorActor {
         for name in &names {
             let fired = self.jobs.get(name).is_some_and(|entry| self.authority(entry).is_some());
             let Some(entry) = self.jobs.remove(name) else { continue };
+            self.parts.names.iter().for_each(|names| names.release(&entry.job.definition));
             self.over.remove(name);
             self.forget_alarm(&entry.job);
             self.hide(&entry.job);

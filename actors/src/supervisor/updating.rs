@@ -54,6 +54,7 @@ impl SupervisorActor {
         ctx: &mut Context<Self>,
     ) -> Result<Arc<JobHandle>, UpdateError> {
         let (now, elapsed) = self.node().clock.read();
+        self.warn_of_slow_aborts([&definition]);
         let meters = self.meters_of(&definition, false);
         let mut definition = definition;
         let former_job = self.jobs.get(&definition.name).map(|entry| entry.job.clone());
@@ -147,7 +148,8 @@ impl SupervisorActor {
         asked: Attribution,
         ctx: &mut Context<Self>,
     ) -> ResponseActFuture<Self, Result<Added, UpdateError>> {
-        let job = match self.update(definition, asked.by.clone(), ctx) {
+        let changed = self.change_names(&definition);
+        let job = match changed.and_then(|()| self.update(definition, asked.by.clone(), ctx)) {
             Ok(job) => job,
             Err(error) => return Box::pin(ready(Err(error)).into_actor(self)),
         };
@@ -161,6 +163,13 @@ impl SupervisorActor {
 }
 
 impl SupervisorActor {
+    /// The names and keys of the node are those of this definition from now on.
+    fn change_names(&self, definition: &Definition) -> Result<(), UpdateError> {
+        let former = self.jobs.get(&definition.name).map(|entry| &*entry.job.definition);
+        let names = self.parts.names.as_ref().zip(former);
+        names.map_or(Ok(()), |(names, former)| names.change(former, definition)).map_err(UpdateError::Invalid)
+    }
+
     fn rescheduled(&self, asked: RescheduleJob) -> Result<Definition, UpdateError> {
         let RescheduleJob { job, schedule, asked: _ } = asked;
         let Some(entry) = self.jobs.get(job.as_str()) else {
@@ -196,7 +205,9 @@ impl Handler<UpdateJob> for SupervisorActor {
     type Result = ResponseActFuture<Self, Result<Added, UpdateError>>;
 
     fn handle(&mut self, UpdateJob { job, asked }: UpdateJob, ctx: &mut Self::Context) -> Self::Result {
-        let definition = job.define(self.node().clock.now(), &mut None).map_err(UpdateError::Invalid);
+        let misplaced = Faults::check(self.misplaced(slice::from_ref(&job)));
+        let definition = misplaced.and_then(|()| job.define(self.node().clock.now(), &mut None));
+        let definition = definition.map_err(UpdateError::Invalid);
         let checked = definition.and_then(|definition| {
             self.check_update(&definition, Vec::new())?;
             Ok(definition)

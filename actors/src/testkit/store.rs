@@ -104,6 +104,11 @@ impl SharedStore {
         Self { lease: lease(duration), ..self }
     }
 
+    /// Another store, with this one's time and lease.
+    pub(super) fn anew(&self) -> Self {
+        Self { lease: self.lease, ..Self::new(self.clock.another()) }
+    }
+
     /// The store as `node`, whose clock is `clock`, sees it.
     pub fn backend(&self, node: NodeId, clock: VirtualClock) -> StoreBackend {
         StoreBackend { store: self.clone(), node, clock, zone_data: Arc::default(), trusted: Arc::default() }

@@ -161,6 +161,7 @@ pub(super) fn status(state: JobState) -> JobStatus {
     JobStatus {
         scheduled: Some(crate::Scheduled::OtherSchedule),
         name: job("mail"),
+        backend: Some("critical".into()),
         schedule: "every 5m".into(),
         timezone: Some("Europe/Lisbon".into()),
         lock_key: LockKey::new("smtp").expect("a good name"),
