@@ -192,7 +192,7 @@ mod tests {
 
     fn publisher() -> Publisher {
         let clock = Arc::new(VirtualClock::starting_at(chrono::DateTime::UNIX_EPOCH));
-        Publisher::new(NodeId::numbered(1), clock, Arc::new(Meters::new("test".into(), 1, &"".into())))
+        Publisher::new(NodeId::numbered(1), clock, Arc::new(Meters::new("test".into(), None, 1, &"".into())))
     }
 
     fn added(name: &str) -> EventKind {
@@ -265,7 +265,7 @@ mod tests {
         let info = tracing_subscriber::fmt().with_max_level(tracing::Level::INFO).with_writer(std::io::sink);
         let clock = Arc::new(Unread);
         let publisher =
-            Publisher::new(NodeId::numbered(1), clock, Arc::new(Meters::new("test".into(), 1, &"".into())));
+            Publisher::new(NodeId::numbered(1), clock, Arc::new(Meters::new("test".into(), None, 1, &"".into())));
 
         tracing::subscriber::with_default(info.finish(), || publisher.publish(|| added("a")));
     }
