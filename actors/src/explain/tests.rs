@@ -411,7 +411,8 @@ fn a_follower_says_of_a_tick_of_a_paused_job_that_the_pause_holds_it() {
     let pause = Pause::until_resumed().note("the disk is full").by(By::new("alice").ok());
     let paused = "not decided yet: the job is paused by alice: the disk is full";
     let other_node = "not decided yet: another node decides it, and has recorded nothing yet";
-    for (decided_to, said) in [(Some("02:00:00"), paused), (Some("03:00:00"), other_node), (None, other_node)] {
+    for (decided_to, said) in [(Some("02:00:00"), paused), (Some("03:00:00"), other_node), (None, other_node)]
+    {
         let cursor = at("00:00:00");
         let follower = TickView { cursor, fires: false, pause: Some(pause.clone()), ..view() };
         let known = Known { decided_to: decided_to.map(at), ..known() };

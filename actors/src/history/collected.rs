@@ -56,7 +56,6 @@ impl Collected {
         (self.batch.len() - self.open - notices().count(), self.bytes - open - notice_bytes)
     }
 
-
     /// With the runs of each job one after the other, in their order: a part has few jobs, whose rows are written
     /// once for all of them.
     pub(super) fn by_job(mut self) -> Self {
