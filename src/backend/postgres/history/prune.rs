@@ -28,6 +28,11 @@ const PRUNE_PART: u64 = 10;
 /// How long it goes on if there is more. It is within the deadline of a call with one statement that takes long.
 const PRUNE_FOR: Duration = Duration::from_secs(1);
 
+/// How long nodes decide by the end of a run, in the table `runs`: the longest time in which a claim or an end can be asked
+/// again whose answer was lost. Whoever asks does so when a session opens, so for as long as the server was away or the
+/// node was cut off from it. The leader deletes nothing in its first minute, in which the others come back as well.
+pub(super) const ENDS_DECIDED_BY: Duration = Duration::from_hours(7 * 24);
+
 /// What is deleted.
 #[derive(Debug, Clone, Copy)]
 enum Kind {
@@ -39,6 +44,8 @@ enum Kind {
     Operations,
     /// Runs of jobs that have too many.
     TooMany,
+    /// Ends by which nodes decide no more.
+    Ends,
 }
 
 /// What is old, and how many are too many.
@@ -50,6 +57,8 @@ struct Bounds {
     per_job: i64,
     /// How many digits the number of new runs of a job has that is looked at for too many.
     digits: i32,
+    /// The first id of runs that nodes may still decide by.
+    ends: Uuid,
 }
 
 /// Which runs are young.
@@ -80,6 +89,7 @@ impl Bounds {
             operations: since(retention.operations_for),
             per_job: i64::try_from(retention.runs_per_job).unwrap_or(i64::MAX),
             digits: i32::try_from(digits).unwrap_or(i32::MAX),
+            ends: RunId::first_at(since(ENDS_DECIDED_BY)).as_uuid(),
         }
     }
 
@@ -118,7 +128,7 @@ pub(super) async fn prune(
 /// The kinds of which there is something to delete.
 async fn kinds_to_prune(tables: &Tables, bounds: &Bounds) -> Result<Vec<Kind>, HistoryError> {
     let Bounds { runs, failures, .. } = bounds;
-    let parameters: [Parameter<'_>; 8] = [
+    let parameters: [Parameter<'_>; 9] = [
         (&tables.scope, Type::TEXT),
         (&runs.first, Type::UUID),
         (&failures.first, Type::UUID),
@@ -127,6 +137,7 @@ async fn kinds_to_prune(tables: &Tables, bounds: &Bounds) -> Result<Vec<Kind>, H
         (&bounds.digits, Type::INT4),
         (&runs.since, Type::TIMESTAMPTZ),
         (&failures.since, Type::TIMESTAMPTZ),
+        (&bounds.ends, Type::UUID),
     ];
     let rows = tables.ask(&tables.statements.to_prune, &parameters).await?;
     let kind = |row: &Row| {
@@ -135,6 +146,7 @@ async fn kinds_to_prune(tables: &Tables, bounds: &Bounds) -> Result<Vec<Kind>, H
             "decisions" => Some(Kind::Decisions),
             "operations" => Some(Kind::Operations),
             "too many" => Some(Kind::TooMany),
+            "ends" => Some(Kind::Ends),
             outcome => Outcome::ALL.into_iter().find(|known| known.as_str() == outcome).map(Kind::Ended),
         })
     };
@@ -169,6 +181,10 @@ async fn prune_kind(tables: &Tables, kind: Kind, bounds: &Bounds) -> Result<bool
         Kind::Decisions => delete_before(tables, &s.prune_decisions, bounds.decisions).await,
         Kind::Operations => delete_before(tables, &s.prune_operations, bounds.operations).await,
         Kind::TooMany => prune_by_count(tables, bounds).await,
+        Kind::Ends => {
+            let parameters: [Parameter<'_>; 2] = [(&bounds.ends, Type::UUID), (&PRUNE_MAX, Type::INT8)];
+            delete(tables, &s.prune_ends, &parameters).await
+        }
     }
 }
 
