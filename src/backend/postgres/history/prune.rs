@@ -16,6 +16,7 @@ use uuid::Uuid;
 use super::{
     asked::{Asked, Tables, failed},
     columns::Parameter,
+    statement::ENDS_DECIDED_BY,
 };
 
 /// The most rows that one statement deletes.
@@ -27,11 +28,6 @@ const PRUNE_JOBS: i64 = 100;
 const PRUNE_PART: u64 = 10;
 /// How long it goes on if there is more. It is within the deadline of a call with one statement that takes long.
 const PRUNE_FOR: Duration = Duration::from_secs(1);
-
-/// How long nodes decide by the end of a run, in the table `runs`: the longest time in which a claim or an end can be asked
-/// again whose answer was lost. Whoever asks does so when a session opens, so for as long as the server was away or the
-/// node was cut off from it. The leader deletes nothing in its first minute, in which the others come back as well.
-pub(super) const ENDS_DECIDED_BY: Duration = Duration::from_hours(7 * 24);
 
 /// What is deleted.
 #[derive(Debug, Clone, Copy)]

@@ -4,9 +4,14 @@
 //! Each is planned for the values that it is asked with, so that a condition that is not asked for costs nothing.
 //! Names are qualified, since the application may hand in its own connections. `{s}` is the schema.
 
+use std::time::Duration;
+
 use callsheet_actors::port::OPEN_RUN_STALE;
 
-use super::prune::ENDS_DECIDED_BY;
+/// How long nodes decide by the end of a run, in the table `runs`: the longest time in which a claim or an end can be asked
+/// again whose answer was lost. Whoever asks does so when a session opens, so for as long as the server was away or the
+/// node was cut off from it. The leader deletes nothing in its first minute, in which the others come back as well.
+pub(super) const ENDS_DECIDED_BY: Duration = Duration::from_hours(7 * 24);
 
 /// The columns of a run besides its id, and their types.
 const RUN: [(&str, &str); 22] = [
