@@ -264,8 +264,11 @@ mod tests {
     async fn what_is_logged_at_debug_reads_no_clock_for_a_log_from_info_on() {
         let info = tracing_subscriber::fmt().with_max_level(tracing::Level::INFO).with_writer(std::io::sink);
         let clock = Arc::new(Unread);
-        let publisher =
-            Publisher::new(NodeId::numbered(1), clock, Arc::new(Meters::new("test".into(), None, 1, &"".into())));
+        let publisher = Publisher::new(
+            NodeId::numbered(1),
+            clock,
+            Arc::new(Meters::new("test".into(), None, 1, &"".into())),
+        );
 
         tracing::subscriber::with_default(info.finish(), || publisher.publish(|| added("a")));
     }

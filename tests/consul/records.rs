@@ -8,7 +8,7 @@ use callsheet::{
     testkit::{RecordNodes, conformance},
 };
 
-use super::{client, harness, made, name, one, store::Clients, stored, write};
+use super::{SECOND, client, harness, made, name, one, store::Clients, stored, write};
 
 #[tokio::test]
 async fn it_is_a_store_of_records() {

@@ -1,8 +1,8 @@
 //! Each question, and each thing that is done to jobs, by one handle for the jobs on all stores.
 
 use callsheet::{
-    Added, Backfill, Callsheet, Decisions, Error, JobDetails, JobName, ListJobs, Operations, Outcome, RunHistory,
-    Selector,
+    Added, Backfill, Callsheet, Decisions, Error, JobDetails, JobName, ListJobs, Operations, Outcome,
+    RunHistory, Selector,
     port::JobOperation,
     testkit::{Rig, simulate},
 };
