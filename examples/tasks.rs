@@ -84,7 +84,8 @@ async fn main() -> anyhow::Result<()> {
 
     // As a request may have it.
     let asked = json!({"schedule": {"every": "1h"}, "task": {"name": "send_report", "arguments": {"to": 5}}});
-    let error = jobs.add(Job::from_config("hourly", serde_json::from_value(asked)?)).await.unwrap_err();
+    let asked: JobConfig = serde_json::from_value(asked)?;
+    let error = jobs.add(Job::from_config("hourly", asked)).await.unwrap_err();
     println!("refused: {error}");
 
     jobs.trigger("weekly").await?.finished().await;
