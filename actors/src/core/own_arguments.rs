@@ -25,7 +25,6 @@ impl RunId {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::{
         core::backfill::BackfillId,
         name::{NodeId, RunIds},
