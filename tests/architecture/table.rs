@@ -163,7 +163,11 @@ pub(crate) const LAYERS: &[Layer] = &[
             &["src/backend/postgres/{session,sessions,forget,lost_runs}.rs"],
             // The calls of a round.
             &["src/backend/postgres/{batch,claims,completions}.rs"],
-            &["src/backend/postgres/statement.rs", "src/backend/postgres/statement/*.rs"],
+            &[
+                "src/backend/postgres/statement.rs",
+                "src/backend/postgres/statement/*.rs",
+                "src/backend/postgres/statement/claim/*.rs",
+            ],
             // To end a process of the server takes another connection.
             &["src/backend/postgres/{connection,former_connections}.rs"],
             &["src/backend/postgres/{settings,credentials,failure,cure}.rs"],

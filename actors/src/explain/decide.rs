@@ -263,7 +263,9 @@ fn undecided(now: DateTime<Utc>, view: &TickView, known: &Known, evidence: &mut 
     let decided_up_to = decided_to.map_or(view.cursor, |decided_to| decided_to.max(view.cursor));
     evidence.push(Evidence::Node { decided_up_to, fires: view.fires });
     if is_open {
-        return not_decided(match (&view.held_by, view.run) {
+        // Whoever decides it holds it, if it has not come to a decision.
+        let held_elsewhere = view.pause.as_ref().filter(|_| is_known_open && !view.fires);
+        return not_decided(match (view.held_by.as_ref().or(held_elsewhere), view.run) {
             (Some(pause), _) => NotDecided::Pause(pause.clone()),
             (None, Some(run)) => NotDecided::Run { run },
             (None, None) if view.waits_for_turn => NotDecided::Turn,

@@ -47,6 +47,7 @@ fn view() -> TickView {
         cursor: at("12:00:00"),
         fires: true,
         held_by: None,
+        pause: None,
         run: None,
         waits: false,
         has_slots: false,
@@ -402,6 +403,23 @@ fn a_follower_says_of_a_tick_what_the_store_and_the_leader_leave_open() {
         assert_eq!(explained.answer.to_string(), said, "{decided_to:?} {leaderless_since:?}");
         let up_to = decided_to.unwrap_or(follower.cursor);
         assert_eq!(explained.evidence.last(), Some(&Evidence::Node { decided_up_to: up_to, fires: false }));
+    }
+}
+
+#[test]
+fn a_follower_says_of_a_tick_of_a_paused_job_that_the_pause_holds_it() {
+    let pause = Pause::until_resumed().note("the disk is full").by(By::new("alice").ok());
+    let paused = "not decided yet: the job is paused by alice: the disk is full";
+    let other_node = "not decided yet: another node decides it, and has recorded nothing yet";
+    for (decided_to, said) in [(Some("02:00:00"), paused), (Some("03:00:00"), other_node), (None, other_node)]
+    {
+        let cursor = at("00:00:00");
+        let follower = TickView { cursor, fires: false, pause: Some(pause.clone()), ..view() };
+        let known = Known { decided_to: decided_to.map(at), ..known() };
+
+        let explained = decide(&job(), at("03:00:30"), &follower, &known);
+
+        assert_eq!(explained.answer.to_string(), said, "{decided_to:?}");
     }
 }
 
