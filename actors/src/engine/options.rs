@@ -30,6 +30,7 @@ use crate::{
     permits::{Permits, WhenFull},
     port::{Backend, Clock, Spawner, SystemClock},
     supervisor::{SHUTDOWN_ABORT_AFTER_DEFAULT, define_all},
+    task::Tasks,
 };
 
 #[cfg(any(test, feature = "testkit"))]
@@ -64,6 +65,8 @@ pub struct EngineOptions {
     pub named: Vec<(Arc<str>, Arc<dyn Backend>)>,
     /// The jobs to start with.
     pub jobs: Vec<Job>,
+    /// The tasks that jobs of this node may name. Default: none.
+    pub tasks: Tasks,
     /// Who hears events from the first on, and which.
     pub listeners: Vec<(EventFilter, Recipient<Event>)>,
     /// The hooks of all jobs, called before those of each job.
@@ -156,6 +159,7 @@ impl EngineOptions {
             named: Vec::new(),
             share: None,
             jobs: Vec::new(),
+            tasks: Tasks::default(),
             listeners: Vec::new(),
             hooks: Hooks::default(),
             clock: Arc::new(SystemClock::default()),
@@ -197,7 +201,7 @@ impl EngineOptions {
         for (engine, backend) in backends.enumerate() {
             let names = all.of_engine(engine);
             let its = self.jobs.iter().filter(|job| job.backend() == names.backend().map(|name| &**name));
-            let (definitions, found) = define_all(its.cloned().collect(), self.clock.now());
+            let (definitions, found) = define_all(its.cloned().collect(), self.clock.now(), &self.tasks);
             faults.extend(found);
             faults.extend(conflicts(definitions.iter().map(Definition::declares), |_| None));
             let able = backend.able();
@@ -238,6 +242,7 @@ impl EngineOptions {
     /// Everything that is wrong, at once.
     pub fn check(&self) -> Result<(), Faults> {
         let mut faults = self.job_faults();
+        faults.extend(self.tasks.faults().iter().cloned());
         faults.extend(self.faults.iter().cloned());
         faults.extend(self.backend.faults());
         faults.extend(self.named_faults());

@@ -21,12 +21,13 @@ use crate::{
     listener::{EventStream, Events, Listen, ListenTo},
     message::{
         AnnounceShutdown, Backfill, CancelBackfill, CancelRun, CancelRuns, Health, JobAddress, JobDetails,
-        ListBackfills, ListJobs, NextFireTimes, PauseJobs, PreviewBackfill, RemoveJobs, RescheduleJob,
-        Resign, ResumeJobs, Selector, Shutdown, ShutdownNow, SkipMissed, TriggerJob,
+        ListBackfills, ListJobs, ListTasks, NextFireTimes, PauseJobs, PreviewBackfill, RemoveJobs,
+        RescheduleJob, Resign, ResumeJobs, Selector, Shutdown, ShutdownNow, SkipMissed, TriggerJob,
     },
     name::JobName,
     port::{DecisionPage, Decisions, JobHistory, OperationPage, Operations, PageStart, RunHistory},
     supervisor::SupervisorActor,
+    task::TaskDetails,
 };
 
 /// A message to a node, whichever of its backends the jobs that it concerns are on.
@@ -195,6 +196,8 @@ about_the_node! {
     ListenTo: |_| ();
     AnnounceShutdown: |_| ();
     Resign: |led: Vec<bool>| led.contains(&true);
+    // All have the same.
+    ListTasks: |lists: Vec<Vec<TaskDetails>>| lists.into_iter().next().unwrap_or_default();
     Shutdown: ShutdownReport::of_all;
     ShutdownNow: ShutdownReport::of_all;
 }

@@ -72,7 +72,15 @@ pub(super) async fn start_actors(
     abandoned: impl Future<Output = ()>,
 ) -> Result<(Started, oneshot::Receiver<ShutdownReport>), StartError> {
     let EngineOptions {
-        backend, jobs, listeners, hooks, clock, job_labels_max, shutdown_abort_after, ..
+        backend,
+        jobs,
+        tasks,
+        listeners,
+        hooks,
+        clock,
+        job_labels_max,
+        shutdown_abort_after,
+        ..
     } = options;
     let EngineOptions {
         forget_after,
@@ -195,6 +203,7 @@ pub(super) async fn start_actors(
     let supervised = Supervised {
         jobs: jobs_host,
         names,
+        tasks,
         able: backend.able(),
         has_io,
         warning: warning.clone(),

@@ -31,6 +31,7 @@ use crate::{
     name::{By, JobName},
     note::Attribution,
     port::{Inquiry, JobOperation},
+    task::Tasks,
 };
 
 /// Adds the jobs that the engine starts with. Who fires them is decided by the election that follows.
@@ -60,7 +61,7 @@ impl SupervisorActor {
     /// What is wrong with jobs by themselves, and those of which nothing is.
     fn define(&self, jobs: Vec<Job>) -> (Vec<Definition>, Vec<Fault>) {
         let misplaced = self.misplaced(&jobs);
-        let (definitions, faults) = define_all(jobs, self.node().clock.now());
+        let (definitions, faults) = define_all(jobs, self.node().clock.now(), &self.parts.tasks);
         (definitions, misplaced.into_iter().chain(faults).collect())
     }
 
@@ -251,12 +252,12 @@ pub(super) fn inquiry(job: &JobHandle) -> Inquiry {
 }
 
 /// Checks all jobs, and that no name is given twice.
-pub(crate) fn define_all(jobs: Vec<Job>, now: DateTime<Utc>) -> (Vec<Definition>, Vec<Fault>) {
+pub(crate) fn define_all(jobs: Vec<Job>, now: DateTime<Utc>, tasks: &Tasks) -> (Vec<Definition>, Vec<Fault>) {
     let mut definitions = Vec::<Definition>::with_capacity(jobs.len());
     let mut faults = Vec::new();
     let mut asked = None;
     for job in jobs {
-        match job.define(now, &mut asked) {
+        match job.define(now, &mut asked, Some(tasks)) {
             Ok(mut definition) => {
                 // Many jobs have the policies of the one before.
                 if let Some(before) =

@@ -206,7 +206,8 @@ impl Handler<UpdateJob> for SupervisorActor {
 
     fn handle(&mut self, UpdateJob { job, asked }: UpdateJob, ctx: &mut Self::Context) -> Self::Result {
         let misplaced = Faults::check(self.misplaced(slice::from_ref(&job)));
-        let definition = misplaced.and_then(|()| job.define(self.node().clock.now(), &mut None));
+        let (now, tasks) = (self.node().clock.now(), &self.parts.tasks);
+        let definition = misplaced.and_then(|()| job.define(now, &mut None, Some(tasks)));
         let definition = definition.map_err(UpdateError::Invalid);
         let checked = definition.and_then(|definition| {
             self.check_update(&definition, Vec::new())?;
