@@ -32,6 +32,24 @@ async fn a_minority_that_is_killed_or_frozen_changes_nothing() {
 }
 
 #[tokio::test]
+async fn a_leader_outlives_servers_that_forget_one_after_the_other() {
+    let quorum = Quorum::start(3).await;
+    let elector = quorum.elector();
+    let term = win(&elector).await.term;
+
+    for server in &quorum.0 {
+        server.kill();
+        server.start_again();
+        // Until it may vote again, and does.
+        let until = Instant::now() + LEASE + SECOND;
+        while Instant::now() < until {
+            assert_eq!(elector.renew(term).await.expect("two of three"), Renewal::Renewed);
+            tokio::time::sleep(SECOND / 5).await;
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_leader_dies_while_a_minority_is_frozen_and_the_next_one_leads_after_the_lease() {
     let quorum = Quorum::start(5).await;
     let (leads, follows) = (quorum.elector(), quorum.elector());
@@ -126,13 +144,19 @@ async fn what_a_leader_leaves_is_read_from_any_majority() {
         first.handovers().expect("it keeps them").leave(term, &left(nth)).await.expect("an answer")
     };
 
+    // What was asked of the frozen one is over, and its connection is made anew.
+    let thaw = async |server: usize| {
+        quorum.0[server].thaw();
+        tokio::time::sleep(SECOND * 3 / 4).await;
+    };
+
     quorum.0[0].freeze();
     assert_eq!(leave(1).await, Renewal::Renewed);
-    quorum.0[0].thaw();
+    thaw(0).await;
     quorum.0[1].freeze();
     assert_eq!(newest().await, Some(left(1)));
     assert_eq!(leave(2).await, Renewal::Renewed);
-    quorum.0[1].thaw();
+    thaw(1).await;
     quorum.0[2].freeze();
     assert_eq!(newest().await, Some(left(2)), "two of three have different ones: the newest counts");
     quorum.0[2].thaw();

@@ -45,7 +45,8 @@ impl Quorum {
 
     async fn settle(&self, scope: &str) {
         self.node(scope).reach().await.expect("the servers answer");
-        tokio::time::sleep(LEASE).await;
+        // Some hear of it a little later than a majority.
+        tokio::time::sleep(LEASE + SECOND / 2).await;
     }
 
     fn urls(&self) -> Vec<String> {

@@ -32,8 +32,8 @@ async fn a_minority_that_is_killed_or_frozen_delays_no_vote() {
     quorum.0[1].kill();
     quorum.0[3].freeze();
 
-    for _ in 0..20 {
-        let one = tick("job");
+    for nth in 0..20 {
+        let one = tick(&format!("job {nth}"));
         let asked_at = Instant::now();
         assert_eq!(ask(&first, &one).await, TickVoted::Given);
         assert!(asked_at.elapsed() < SECOND / 2, "it waits for no deadline: {:?}", asked_at.elapsed());

@@ -59,6 +59,7 @@ fn until(what: &str, is: impl Fn() -> bool) {
 
 impl Store for Sentinels {
     const NAME: &'static str = "redis";
+    const LAGS: bool = true;
 
     fn ports(&self) -> Vec<u16> {
         self.sentinels.iter().map(Server::port).collect()

@@ -13,6 +13,9 @@ pub(crate) trait Store: Send + Sync + 'static {
     /// A key excludes runs on all nodes, also where any node fires.
     const KEYS: bool = true;
 
+    /// It has fail-overs that lose something: there is a job beside the others whose period is longer than one.
+    const LAGS: bool = false;
+
     /// The ports at which it can be reached: one, or those of several servers of one store.
     fn ports(&self) -> Vec<u16>;
 

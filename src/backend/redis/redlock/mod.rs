@@ -44,7 +44,8 @@ const URLS_VARIABLE: &str = "CALLSHEET_REDLOCK_URLS";
 /// * **One leader**, for as long as the clocks of the servers run as fast as this machine's, within a hundredth, and
 ///   are not set. A node leads from the moment at which a majority gave it the lease, and is trusted for a fifth less
 ///   than the lease from when it asked. It is extended only by a majority that answers in that time: what reaches a
-///   minority extends nothing, and what a minority gave is given back on all servers.
+///   minority extends nothing, and what a minority gave is given back on all servers. A server that was away gives its
+///   vote with a later extension, so that the leader outlives servers that go one after the other.
 /// * **Each tick of a job that fires on [any node](crate::Fires::AnyNode) is given to one node**: a majority votes for
 ///   its run. A server votes for a tick from the instant at which it is due until the window of the job's [misfire
 ///   policy](crate::Misfire) is over, by its own clock, and remembers its vote for longer. So no vote that has expired

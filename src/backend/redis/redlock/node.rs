@@ -322,7 +322,9 @@ impl Node {
         self.state().own.filter(|own| own.term == term)
     }
 
-    /// Extends the lease on a majority, in time, and leaves a handover there. What reaches a minority extends nothing.
+    /// Extends the lease on a majority, in time, and leaves a handover there. What reaches a minority extends nothing. A
+    /// server that is free, as it was away at the election or has forgotten it, gives the lease as if it had been asked
+    /// then: so a leader outlives servers that go one after the other.
     pub(super) async fn extend(
         &self,
         term: Term,
@@ -341,7 +343,10 @@ impl Node {
             }
         };
         let lease = millis(self.settings.lease).to_string();
-        let of = [own.attempt.to_string(), self.id.to_string(), lease, nth.to_string(), text];
+        let zone_data = self.zone_data.get().map(ToString::to_string).unwrap_or_default();
+        let term = own.term.0.to_string();
+        let of =
+            [own.attempt.to_string(), self.id.to_string(), lease, term, zone_data, nth.to_string(), text];
         let extended = started < own.trusted_until && self.count("renew", of, own.trusted_until).await?;
         let mut state = self.state();
         if !extended || Instant::now() >= own.trusted_until {

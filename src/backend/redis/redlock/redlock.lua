@@ -75,10 +75,18 @@ if asked == 'confirm' then
 end
 
 if asked == 'renew' then
-  -- attempt, node, lease, sequence and handover, or none
-  if redis.call('GET', leader) ~= ARGV[3] .. ' ' .. ARGV[4] then return 0 end
-  redis.call('PEXPIRE', leader, ARGV[5])
-  if ARGV[7] ~= '' then redis.call('HSET', memory, 'seq', ARGV[6], 'handover', ARGV[7]) end
+  -- attempt, node, lease, term, zone, sequence and handover, or none
+  local mine, lease, held = ARGV[3] .. ' ' .. ARGV[4], tonumber(ARGV[5]), redis.call('GET', leader)
+  if held == mine then
+    redis.call('PEXPIRE', leader, lease)
+  elseif held or now < since + lease or tonumber(redis.call('HGET', memory, 'term') or '0') > tonumber(ARGV[6]) then
+    return 0
+  else
+    -- It was away when the leader was elected, or has forgotten it since: it votes for it from now on.
+    redis.call('SET', leader, mine, 'PX', lease)
+    redis.call('HSET', memory, 'term', ARGV[6], 'zone', ARGV[7])
+  end
+  if ARGV[9] ~= '' then redis.call('HSET', memory, 'seq', ARGV[8], 'handover', ARGV[9]) end
   return 1
 end
 
