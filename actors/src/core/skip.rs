@@ -171,7 +171,7 @@ mod tests {
             assert_eq!((moved.of(reason), moved.of(to)), (nth, 1));
 
             skips.add(reason, u64::MAX);
-            assert!(skips.at_least && skips.of(reason) >= u64::from(u16::MAX), "{reason}");
+            assert!(skips.at_least && skips.of(reason) >= u64::from(u8::MAX), "{reason}");
         }
         assert_eq!(size_of::<Skips>(), 32);
     }

@@ -78,7 +78,7 @@ fn the_truth_table_of_overlap_with_a_run_of_another_node() {
 
     let mut job = overlapping(Overlap::Allow(2));
     let (run, claim) = claim_of(&job.step("01:00", Input::WakeUp));
-    let next_slot = Effect::Claim(Claim { tick: Some(claim), slot: 1, ..Claim::new(run) });
+    let next_slot = Effect::Claim(Claim { tick: Some(claim), window: WINDOW, slot: 1, ..Claim::new(run) });
     assert_eq!(job.step("01:00", refused(run, busy())), [contended(), next_slot]);
     let effects = job.step("01:00", refused(run, busy()));
     assert_eq!(effects, [skipped("01:00", SkipReason::Overlap, 1)], "every slot is taken, said once");
