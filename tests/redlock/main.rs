@@ -4,7 +4,6 @@
 #[path = "../common/redis.rs"]
 mod harness;
 #[path = "../common/records_store.rs"]
-#[allow(dead_code, reason = "stores of records use the rest")]
 mod store;
 
 mod elector;

@@ -94,6 +94,20 @@ async fn a_vote_outlives_the_window_in_which_anybody_may_ask() {
     assert!(gone.contains(":0\r\n"), "it has expired: {gone}");
 }
 
+#[tokio::test]
+async fn a_window_may_be_as_short_or_as_long_as_any() {
+    let quorum = Quorum::start(3).await;
+    let votes = quorum.votes();
+
+    let endless = TickVote { window: Duration::MAX, ..tick("endless") };
+    assert_eq!(ask(&votes, &endless).await, TickVoted::Given);
+    assert_eq!(ask(&votes, &rival(&endless)).await, TickVoted::GivenTo(endless.run));
+
+    let none = TickVote { window: Duration::ZERO, ..tick("none") };
+    tokio::time::sleep(SECOND / 50).await;
+    assert_eq!(ask(&votes, &none).await, TickVoted::Split, "it is late at once");
+}
+
 /// Nodes that died took a minority each, and the tick stays split for as long as it may run.
 #[tokio::test]
 async fn a_tick_that_stays_split_is_asked_for_again_and_then_skipped_as_contended() {
