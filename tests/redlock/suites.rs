@@ -74,7 +74,7 @@ async fn a_quorum_gives_ticks_to_one_node_and_cannot_do_anything_else() {
     let able = nodes.node().await.capabilities();
     assert_eq!(able, Capabilities::NONE.with(Capability::ClusterTicks));
 
-    conformance::undeclared(&mut nodes).await;
+    conformance::limits(&mut nodes).await;
 }
 
 #[tokio::test]

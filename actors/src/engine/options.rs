@@ -179,7 +179,11 @@ impl EngineOptions {
         let (definitions, mut faults) = define_all(self.jobs.clone(), self.clock.now());
         faults.extend(conflicts(definitions.iter().map(Definition::declares), |_| None));
         let able = self.backend.able();
-        faults.extend(definitions.iter().flat_map(|job| able.faults_of(job)));
+        faults.extend(
+            definitions
+                .iter()
+                .flat_map(|job| able.faults(&job.name, &job.policies, job.schedule.counts_from_completion())),
+        );
         faults.extend(self.faults.iter().cloned());
         faults.extend(self.backend.faults());
         faults.extend(self.hooks.fault());

@@ -4,7 +4,6 @@ use std::fmt;
 
 use crate::{
     core::policy::{Fires, OnLost, Overlap, Policies},
-    definition::Definition,
     fault::Fault,
     name::JobName,
     word::words,
@@ -122,13 +121,13 @@ pub(crate) struct Able {
 }
 
 impl Able {
-    /// What is wrong with the policies of a job on this backend.
-    pub(crate) fn faults_of(&self, job: &Definition) -> Vec<Fault> {
-        self.faults(&job.name, &job.policies, job.schedule.counts_from_completion())
-    }
-
-    /// The schedule `counts_from_completion`, or does not.
-    fn faults(&self, job: &JobName, policies: &Policies, counts_from_completion: bool) -> Vec<Fault> {
+    /// What is wrong with the policies of a job on this backend. Its schedule `counts_from_completion`, or does not.
+    pub(crate) fn faults(
+        &self,
+        job: &JobName,
+        policies: &Policies,
+        counts_from_completion: bool,
+    ) -> Vec<Fault> {
         if self.capabilities == Capabilities::ALL {
             return Vec::new();
         }

@@ -18,7 +18,6 @@ use std::{sync::Arc, time::Duration};
 use chrono::{DateTime, TimeDelta, Utc};
 use uuid::Uuid;
 
-pub use self::undeclared::undeclared;
 use super::Cluster;
 use crate::{
     core::{
@@ -103,6 +102,26 @@ pub async fn locker(cluster: &mut impl Cluster) {
         suite.what_is_not_declared_is_not_so(able, cluster).await;
     }
     suite.a_cursor_outlives_the_processes_or_does_not(able, cluster).await;
+}
+
+/// Checks that a backend cannot do what it does not [declare](crate::port::Backend::capabilities), and that it can give a
+/// tick to one node of several if it declares that: for one whose claims are kept in the memory of each node, of which
+/// [`locker()`] asks too much.
+///
+/// # Panics
+///
+/// If a check fails.
+pub async fn limits(cluster: &mut impl Cluster) {
+    let (suite, able) = Suite::begin(cluster).await;
+    if able.has(Capability::ClusterTicks) {
+        suite.a_tick_that_one_node_has_is_taken_for_all(cluster).await;
+    } else {
+        suite.without_a_term_no_tick_is_claimed().await;
+    }
+    suite.what_is_not_declared_is_not_so(able, cluster).await;
+    if able.has(Capability::ClusterTicks) {
+        suite.a_cursor_outlives_the_processes_or_does_not(able, cluster).await;
+    }
 }
 
 struct Suite {

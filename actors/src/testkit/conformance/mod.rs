@@ -10,7 +10,7 @@
 //!
 //! A backend that keeps [`Backfills`](crate::port::Backfills) runs [`backfills()`] as well.
 //!
-//! A backend whose claims are kept in the memory of each node runs [`elector()`] and [`undeclared()`]; the tests of
+//! A backend whose claims are kept in the memory of each node runs [`elector()`] and [`limits()`]; the tests of
 //! [`TickVotes`](crate::port::TickVotes) run [`tick_votes()`].
 //!
 //! The tests of a [`Schedule`](crate::port::Schedule) run [`schedule()`] on it.
@@ -32,7 +32,7 @@ pub use self::{
     backfills::backfills,
     elector::elector,
     history::history,
-    locker::{locker, undeclared},
+    locker::{limits, locker},
     records::{RecordStore, records},
     schedule::schedule,
     votes::tick_votes,

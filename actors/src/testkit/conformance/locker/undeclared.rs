@@ -9,26 +9,6 @@ const SILENCE: Duration = Duration::from_secs(1);
 /// How late a tick may be in these checks.
 const WINDOW: Duration = Duration::from_secs(60);
 
-/// Checks that a backend cannot do what it does not [declare](crate::port::Backend::capabilities), and that it can give a
-/// tick to one node of several if it declares that: for one whose claims are kept in the memory of each node, of which
-/// [`locker()`](super::locker) asks too much.
-///
-/// # Panics
-///
-/// If a check fails.
-pub async fn undeclared(cluster: &mut impl Cluster) {
-    let (suite, able) = Suite::begin(cluster).await;
-    if able.has(Capability::ClusterTicks) {
-        suite.a_tick_that_one_node_has_is_taken_for_all(cluster).await;
-    } else {
-        suite.without_a_term_no_tick_is_claimed().await;
-    }
-    suite.what_is_not_declared_is_not_so(able, cluster).await;
-    if able.has(Capability::ClusterTicks) {
-        suite.a_cursor_outlives_the_processes_or_does_not(able, cluster).await;
-    }
-}
-
 impl Suite {
     /// What a backend of several nodes does not declare.
     pub(super) async fn what_is_not_declared_is_not_so(
@@ -52,12 +32,12 @@ impl Suite {
         }
     }
 
-    async fn without_a_term_no_tick_is_claimed(&self) {
+    pub(super) async fn without_a_term_no_tick_is_claimed(&self) {
         let claimed = self.claim(&self.tick_by(Authority::Any, "of-any", self.now)).await;
         assert_eq!(claimed, Verdict::HasLeader, "it has cluster_ticks after all");
     }
 
-    async fn a_tick_that_one_node_has_is_taken_for_all(&self, cluster: &mut impl Cluster) {
+    pub(super) async fn a_tick_that_one_node_has_is_taken_for_all(&self, cluster: &mut impl Cluster) {
         let (_, other) = another(cluster).await;
         let enrolment =
             Enrolment::new(name("taken"), ScheduleIdentity::of_text("a schedule"), Authority::Any);
