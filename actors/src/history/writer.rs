@@ -11,7 +11,7 @@ use tokio::{
 };
 
 use super::{
-    collected::Collected,
+    collected::{Collected, loss},
     open_runs::Which,
     options::HistoryOptions,
     recorder::{Outlet, Recorder, span_of_batch},
@@ -342,7 +342,7 @@ impl Writer {
                 Ok(Err(HistoryError::BadData { reason, .. })) if len == 1 => {
                     tracing::warn!(target: "callsheet", "the history refuses a record: {}", one_line(&reason, TEXT_MAX));
                     self.free(&collected);
-                    self.outlet.drop_records(1, span_of_batch(collected.batch()));
+                    self.drop_refused(collected.batch());
                     continue;
                 }
                 Ok(Err(HistoryError::BadData { .. })) => {
@@ -381,6 +381,13 @@ impl Writer {
 
     fn put_back(&mut self, parts: Vec<Collected>) {
         parts.into_iter().rev().for_each(|part| self.unwritten.push_front(part));
+    }
+
+    fn drop_refused(&self, batch: &Batch) {
+        let lost = loss(batch);
+        if lost > 0 {
+            self.outlet.drop_records(lost, span_of_batch(batch));
+        }
     }
 
     fn free(&self, collected: &Collected) {

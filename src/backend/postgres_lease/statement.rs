@@ -194,7 +194,9 @@ impl Statements {
     }
 
     /// The second half of a commit: writes what was decided, answers the server's time, and ends the transaction. All
-    /// rows that are written are there, and locked. Its first statement divides by zero unless the transaction is the
+    /// rows that are written are there, and locked, so that they stay where they are: they are looked up one by one, and
+    /// written by their places. Joined by their names, the server may read all records of the scope for each of them,
+    /// as long as it has not counted how many there are. Its first statement divides by zero unless the transaction is the
     /// one of the first half: what stands between may have handed this node another process of the server.
     pub(super) fn write(&self, writes: &Writes<'_>, made: Version, transaction: u64) -> String {
         let (scope, records) = (&self.scope, &self.tables[0]);
@@ -206,7 +208,8 @@ impl Statements {
                 &mut text,
                 format_args!(
                     "UPDATE {records} AS stored SET version = {}, bytes = put.bytes FROM unnest({}, {}) AS put (name, bytes) \
-                     WHERE stored.scope = {scope} AND stored.name = put.name; ",
+                     CROSS JOIN LATERAL (SELECT ctid AS place FROM {records} WHERE scope = {scope} AND name = put.name OFFSET 0) AS held \
+                     WHERE stored.ctid = held.place; ",
                     made.0.cast_signed(),
                     literals(writes.put.keys().map(String::as_bytes)),
                     literals(writes.put.values().copied())

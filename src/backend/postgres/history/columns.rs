@@ -156,7 +156,7 @@ fn origin(origin: &RunOrigin) -> &'static str {
 
 fn asked_by(origin: &RunOrigin) -> Option<&str> {
     match origin {
-        RunOrigin::Trigger { by } | RunOrigin::Backfill { by, .. } => by.as_ref().map(|by| by.as_str()),
+        RunOrigin::Trigger { by, .. } | RunOrigin::Backfill { by, .. } => by.as_ref().map(|by| by.as_str()),
         _ => None,
     }
 }
