@@ -1,5 +1,7 @@
 //! From definitions to a running scheduler.
 
+mod tasks;
+
 use std::{sync::Arc, time::Duration};
 
 use callsheet_actors::{

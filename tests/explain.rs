@@ -177,6 +177,26 @@ fn a_follower_of_nobody_says_that_nobody_leads_and_since_when() {
 }
 
 #[test]
+fn a_follower_says_of_a_tick_that_is_held_elsewhere_who_paused_the_job() {
+    simulate(START, async |rig| {
+        rig.node(node_with([hourly("report")])).await;
+        let follower = rig.node(node_with([hourly("report")])).await;
+        rig.advance(mins(30)).await;
+        let pause = PauseJobs::new("report").note("the disk is full").by(by("alice"));
+        rig.send(follower, pause).await.expect("it is there");
+        rig.advance(mins(40)).await;
+
+        let held = answer(rig, follower, "report", "01:00:00").await;
+        assert_eq!(held.to_string(), "not decided yet: the job is paused by alice: the disk is full");
+
+        rig.send(follower, ResumeJobs::new("report")).await.expect("it is paused");
+        rig.advance(secs(10)).await;
+        let resumed = answer(rig, follower, "report", "01:00:00").await.to_string();
+        assert!(!resumed.contains("paused by"), "{resumed}");
+    });
+}
+
+#[test]
 fn a_machine_that_slept_is_named() {
     simulate(START, async |rig| {
         let local = Job::new("local", every(hours(1))).fires(callsheet::Fires::Local).run(async |_| {});

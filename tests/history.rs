@@ -1,14 +1,17 @@
 //! What happened is kept, and answered: runs, decisions that started nothing, operations, and a row for each job.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use callsheet::{
-    AttemptRecord, CancelReason, Decision, DecisionRecord, Decisions, Error, HistoryError, HistoryOptions,
-    Job, JobHistory, JobName, JobOperation, Misfire, OnLost, Operations, Outcome, PauseJobs, ResumeJobs,
-    Retry, RunHistory, RunOrigin, RunRecord, SkipReason, TriggerJob, WhenFull,
+    AttemptRecord, CancelReason, Decision, DecisionRecord, Decisions, Error, Gaps, HistoryError,
+    HistoryOptions, Job, JobHistory, JobName, JobOperation, MemoryBounds, Misfire, OnLost, Operations,
+    Outcome, PauseJobs, ResumeJobs, Retry, RunHistory, RunOrigin, RunRecord, SkipReason, TriggerJob,
+    WhenFull,
+    port::{Batch, History},
     prelude::{Callsheet, every},
     testkit::{Rig, simulate},
 };
+use callsheet_actors::adapter::MemoryHistory;
 use chrono::{DateTime, Utc};
 use tokio::sync::watch;
 
@@ -66,7 +69,10 @@ fn each_run_is_recorded_with_what_became_of_it() {
         let (failed, succeeded) = (Some(Outcome::Failed), Some(Outcome::Succeeded));
         assert_eq!(outcomes, [None, Some(Outcome::TimedOut), failed, succeeded]);
         let [open, timed_out, failed, first] = &seen[..] else { panic!("{seen:?}") };
-        assert_eq!((&open.origin, open.ended_at, open.took), (&RunOrigin::Trigger { by: None }, None, None));
+        assert_eq!(
+            (&open.origin, open.ended_at, open.took),
+            (&RunOrigin::Trigger { by: None, own_arguments: false }, None, None)
+        );
         assert_eq!(timed_out.cancelled, Some(CancelReason::TimedOut));
         assert_eq!(failed.error.as_deref(), Some("no paper"));
         assert_eq!((&first.origin, first.attempt), (&RunOrigin::Tick, 1));
@@ -265,6 +271,34 @@ async fn the_history_in_memory_holds_the_newest_runs_and_the_row_outlives_them()
     assert!(record.runs >= 399, "{record:?}");
     assert!(record.mean.is_some() && record.p95.is_some(), "{record:?}");
     jobs.shutdown(Duration::ZERO).await;
+}
+
+#[test]
+fn a_page_says_what_of_its_time_is_missing() {
+    simulate(START, async |rig| {
+        let mut bounds = MemoryBounds::default();
+        bounds.runs = 3;
+        let store = Arc::new(MemoryHistory::new(bounds));
+        let mut history = HistoryOptions::default();
+        history.store = Some(store.clone());
+        let job = Job::new("mail", every(hours(1))).run(async |_| {});
+        let node = rig.node(node_with([job]).history(history)).await;
+        rig.advance(hours(6) + mins(1)).await;
+        let (from, to) = (at("2026-01-05T05:10:00Z"), at("2026-01-05T05:11:00Z"));
+        let mut batch = Batch::default();
+        let dropped = Decision::RecordsDropped { count: 7, from, to };
+        batch.decisions.push(DecisionRecord::new(None, to, rig.id(node), dropped));
+        store.write(&batch).await.expect("it is written");
+
+        let asked = || RunHistory::new().job(name("mail"));
+        let first = rig.send(node, asked().limit(1)).await.expect("an answer");
+        assert_eq!((first.runs.len(), first.gaps), (1, Gaps::none()), "of the last hour all is there");
+        let rest = rig.send(node, asked().before(first.next)).await.expect("an answer");
+
+        assert_eq!((rest.runs.len(), rest.next, rest.gaps.dropped), (2, None, 7));
+        let complete_from = rest.gaps.complete_from.expect("three are gone");
+        assert!(complete_from > at("2026-01-05T03:00:00Z") && complete_from < at("2026-01-05T04:00:00Z"));
+    });
 }
 
 #[test]

@@ -7,7 +7,13 @@ mod harness;
 #[path = "process/mod.rs"]
 mod process;
 
-use std::{collections::BTreeSet, env, process::Command, time::Duration};
+use std::{
+    collections::BTreeSet,
+    env,
+    process::Command,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use callsheet::{
     Backfill, BackfillId, BackfillState, BackfillStatus, By, Callsheet, Fires, Job, JobName, Origin, Run,
@@ -43,7 +49,7 @@ async fn job(scope: &str, url: &str) -> Job {
     #[derive(Clone)]
     struct State {
         scope: String,
-        client: std::sync::Arc<Client>,
+        client: Arc<Client>,
     }
     async fn work(run: Run, State { scope, client }: State) -> Result<(), tokio_postgres::Error> {
         let Origin::Backfill { backfill, fire_time, .. } = run.origin() else { return Ok(()) };
@@ -54,7 +60,7 @@ async fn job(scope: &str, url: &str) -> Job {
         sleep(Duration::from_millis(2)).await;
         Ok(())
     }
-    let client = std::sync::Arc::new(connect(url).await);
+    let client = Arc::new(connect(url).await);
     Job::new("job", every(Duration::from_hours(1))).run_with(State { scope: scope.to_owned(), client }, work)
 }
 
@@ -225,6 +231,49 @@ async fn of_two_nodes_that_ask_at_once_each_fire_time_runs_once() {
     assert_eq!((did.get::<_, i64>(0), did.get::<_, i64>(1)), (60, 60));
     for jobs in [follower, leader] {
         jobs.shutdown(Duration::from_secs(5)).await;
+    }
+}
+
+/// The fire times of runs that started.
+type Started = Arc<Mutex<Vec<Option<DateTime<Utc>>>>>;
+
+async fn long(run: Run, started: Started) {
+    started.lock().expect("nobody panics").push(run.fire_time());
+    sleep(Duration::from_secs(30)).await;
+}
+
+#[tokio::test]
+async fn what_another_node_has_just_started_is_not_run_again() {
+    let (scope, url) = (scope("backfill_just_started"), server().url());
+    let started = Started::default();
+    let node = async |leads: bool| {
+        let job = Job::new("long", every(Duration::from_secs(1))).run_with(started.clone(), long);
+        let builder = Callsheet::builder().backend(Postgres::new(&scope, &url)).job(job);
+        let builder = if leads { builder } else { builder.prefer_not_to_lead() };
+        builder.start().await.expect("it starts")
+    };
+    let leader = node(true).await;
+    let follower = node(false).await;
+    let tick = until_some("a run starts", || *started.lock().expect("nobody panics").first()?).await;
+
+    // The other ticks overlap with it, and have no run.
+    let asked = follower.backfill(Backfill::new("long", tick, tick)).await;
+
+    let refused = asked.expect_err("its run is in progress").to_string();
+    assert!(refused.contains("all of which had a run"), "{refused}");
+    for jobs in [follower, leader] {
+        jobs.shutdown(Duration::ZERO).await;
+    }
+}
+
+async fn until_some<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + DEADLINE;
+    loop {
+        if let Some(found) = found() {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "{what}");
+        sleep(Duration::from_millis(2)).await;
     }
 }
 

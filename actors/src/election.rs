@@ -141,6 +141,11 @@ impl ElectionActor {
         let effects = self.machine.step(self.node.clock.elapsed(), input);
         self.show();
         self.perform(effects, ctx);
+        let now = self.node.clock.elapsed();
+        if self.machine.term(now).is_some() {
+            // If the term runs out before this actor notices, nobody leads since.
+            self.node.leader.led(now);
+        }
         self.arm(ctx);
     }
 
@@ -184,7 +189,7 @@ impl ElectionActor {
                     if let Some(timer) = self.reconsider.take() {
                         ctx.cancel_future(timer);
                     }
-                    node.leader.heard(node.id, node.clock.elapsed());
+                    node.leader.led(node.clock.elapsed());
                     meters.leader.set(0);
                     meters.leadership_changes.increment(1);
                     node.publisher.publish(|| EventKind::LeadershipLost { term, why });

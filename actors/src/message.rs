@@ -1,8 +1,12 @@
 //! What an application says to the supervisor.
 
 mod backfill;
+mod trigger;
 
-pub use self::backfill::{Backfill, BackfillPreview, CancelBackfill, ListBackfills, PreviewBackfill};
+pub use self::{
+    backfill::{Backfill, BackfillPreview, CancelBackfill, ListBackfills, PreviewBackfill},
+    trigger::TriggerJob,
+};
 
 use std::{sync::Arc, time::Duration};
 
@@ -11,18 +15,18 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    core::time::FireTime,
     definition::Job,
     drain::ShutdownReport,
     error::{
-        AddError, Faults, NextFireTimesError, PauseError, SelectError, SkipMissedError, TriggerError,
-        UnknownRun, UpdateError,
+        AddError, Faults, NextFireTimesError, PauseError, SelectError, SkipMissedError, UnknownRun,
+        UpdateError,
     },
     health::HealthReport,
-    job::{JobActor, JobState, JobStatus, Scheduled, TriggeredRun},
+    job::{JobActor, JobState, JobStatus, Scheduled},
     name::{By, JobName, RunId},
     note::{Attribution, says_who_and_why},
     port::{IntoSchedule, Pause, Schedule},
+    task::TaskDetails,
 };
 
 /// The most jobs in one page of a listing, or of an enrolment.
@@ -315,43 +319,6 @@ pub struct SkippedMissed {
     pub at_least: bool,
 }
 
-/// Starts a run now, on this node, under the job's lock key, without moving the schedule. Answers what really
-/// happened, once it is decided: the overlap policy and the node's bound of runs hold for it as for ticks.
-///
-/// # Errors
-///
-/// [`TriggerError`]: why nothing was started. No job of this node has the name; the fire time that it is to
-/// name has not come; its overlap policy or the
-/// node's bound of runs refuses the trigger; it was cancelled meanwhile; the job is broken, conflicting or
-/// parked; the store did not answer; or the engine shuts down.
-#[derive(Debug, Clone, Message)]
-#[rtype(result = "Result<TriggeredRun, TriggerError>")]
-pub struct TriggerJob {
-    pub(crate) job: String,
-    pub(crate) fire_time: Option<FireTime>,
-    pub(crate) asked: Attribution,
-}
-
-impl TriggerJob {
-    /// The job of this name.
-    pub fn new(job: impl Into<String>) -> Self {
-        Self { job: job.into(), fire_time: None, asked: Attribution::default() }
-    }
-
-    /// Has the run *name* a fire time that has passed: "run last night's report again". The body reads it as
-    /// [`Run::fire_time`](crate::Run::fire_time), by its [origin](crate::Origin) it knows that somebody
-    /// triggered it, and [`RunStarted`](crate::EventKind::RunStarted) has it as `names`. It is a run of its
-    /// own all the same: it takes no tick and moves no cursor, however often it is asked for, and the tick
-    /// may have run or not. The instant need not be one at which the present schedule fires.
-    ///
-    /// The store keeps it with the run: if the node dies and the run is [retried](crate::OnLost::Retry), it still
-    /// names it. Of who triggered it nothing is known then.
-    #[must_use]
-    pub fn fire_time(self, fire_time: impl Into<FireTime>) -> Self {
-        Self { fire_time: Some(fire_time.into()), ..self }
-    }
-}
-
 /// Asks the runs of the selected jobs that are in progress on this node to stop, and answers which they are;
 /// those of jobs that were removed are among them. What ignores it is aborted
 /// [`abort_after`](crate::Job::abort_after) later. A run that waits for its next attempt ends at once.
@@ -401,7 +368,6 @@ says_who_and_why!(
     RescheduleJob,
     ResumeJobs,
     SkipMissed,
-    TriggerJob,
     CancelRuns,
     CancelRun
 );
@@ -506,6 +472,12 @@ pub struct JobDetails(pub String);
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<Addr<JobActor>, SelectError>")]
 pub struct JobAddress(pub String);
+
+/// Asks which [tasks](crate::Task) this node has, with the JSON Schemas of their arguments, in the order of their names.
+/// Nodes of one cluster may have different ones.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "Vec<TaskDetails>")]
+pub struct ListTasks;
 
 /// Asks how the node is.
 #[derive(Debug, Clone, Copy, Message)]

@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use callsheet::{
-    Decisions, JobHistory, JobName, Operations, Outcome, RunHistory, RunId,
+    Decisions, Gaps, JobHistory, JobName, Operations, Outcome, RunHistory, RunId,
     backend::Postgres,
-    port::{Backend, History, LAST_ENDS_MAX},
+    port::{AskGaps, Backend, History, LAST_ENDS_MAX, RecordsOf},
 };
 use chrono::{DateTime, TimeDelta, Utc};
 use tokio::runtime::Runtime;
@@ -25,9 +25,10 @@ const UNTIL_PRUNED: Duration = Duration::from_secs(65);
 
 /// Runs of 1,000 jobs, one each millisecond; one in a thousand failed. The first parameter says after which, the second how many.
 const FILL_RUNS: &str = "
-INSERT INTO callsheet.history_runs (scope, run, job, key, slot, origin, node, started_at, ended_at, lateness, took, outcome, attempt, report)
+INSERT INTO callsheet.history_runs (scope, run, job, key, slot, origin, node, fire_time, started_at, ended_at, lateness, took, outcome, attempt, report)
 SELECT $1, (lpad(to_hex(1767225600000 + n), 12, '0') || '70008000' || lpad(to_hex(n), 12, '0'))::uuid, 'job-' || n % 1000, 'job-' || n % 1000,
-       0, 'tick', '00000000-0000-0000-0000-000000000001', to_timestamp(1767225600 + n / 1000.0), to_timestamp(1767225600 + n / 1000.0), 0, n,
+       0, 'tick', '00000000-0000-0000-0000-000000000001', to_timestamp(1767225600 + n / 1000.0), to_timestamp(1767225600 + n / 1000.0),
+       to_timestamp(1767225600 + n / 1000.0), 0, n,
        CASE WHEN n % 997 = 1 THEN 'failed' ELSE 'succeeded' END, 1, CASE WHEN n % 10 = 0 THEN '1,204 rows' END
 FROM generate_series($2::int8 + 1, $2::int8 + $3::int8) AS g (n)";
 const FILL_OTHERS: [&str; 3] = [
@@ -226,6 +227,7 @@ async fn ask_for_runs(history: &dyn History, runs: i64) -> anyhow::Result<()> {
         ("runs of a job", of_job()),
         ("runs of a job, a page in the middle", of_job().before(before)),
         ("runs of a job, of a minute", of_job().from(from).to(to)),
+        ("runs of a job by their fire times", RunHistory::new().fire_times(job.clone(), from..to)),
         ("runs of a job that failed", of_job().outcome(Outcome::Failed)),
         ("runs of a job that timed out: none", of_job().outcome(Outcome::TimedOut)),
         ("runs of a job that there is not", RunHistory::new().job(JobName::new("nobody")?)),
@@ -244,6 +246,15 @@ async fn ask_the_rest(history: &dyn History, runs: i64) -> anyhow::Result<()> {
     let names = names.collect::<Result<Vec<_>, _>>()?;
     ask("last ends of 4,096 jobs", async || Ok(history.last_ends(&names).await?.len())).await?;
     let (from, to) = (at(runs * 50), at(runs * 50 + 3_600_000));
+    // Of each page.
+    for (what, of) in [
+        ("what the pages of runs lack", RecordsOf::Runs),
+        ("what the pages of decisions lack", RecordsOf::Decisions),
+        ("what the pages of operations lack", RecordsOf::Operations),
+    ] {
+        let gaps = AskGaps { of, job: Some(job.clone()), from: None, to: None };
+        ask(what, async || Ok(usize::from(history.gaps(&gaps).await? != Gaps::none()))).await?;
+    }
     for (what, asked) in [
         ("decisions, the newest", Decisions::new()),
         ("decisions of an hour", Decisions::new().from(from).to(to)),

@@ -274,6 +274,29 @@ fn a_backfill_that_is_cancelled_starts_nothing_more() {
 }
 
 #[test]
+fn a_run_in_progress_of_a_cancelled_backfill_is_not_run_again() {
+    simulate(START, async |rig| {
+        let seen = Seen::default();
+        for _ in 0..2 {
+            rig.node(node_with([seen.job(mins(10))])).await;
+        }
+        // The history of this node does not tell what the leader runs.
+        let node = 1 - rig.leader().expect("somebody leads");
+        let kept = backfill(rig, node, four_hours()).await;
+        rig.advance(secs(90)).await;
+        rig.send(node, CancelBackfill::new(kept.id)).await.expect("it is running");
+        assert_eq!(seen.backfilled(), ["00:00"], "it is in progress");
+
+        let anew = backfill(rig, node, four_hours()).await;
+        rig.advance(hours(1)).await;
+
+        assert_eq!(seen.backfilled(), ["00:00", "01:00", "02:00", "03:00"]);
+        assert_eq!((anew.ticks, anew.left_out), (3, 1));
+        assert_eq!(status(rig, node, anew.id).await.state, BackfillState::Finished);
+    });
+}
+
+#[test]
 fn a_run_that_fails_is_counted_and_the_next_one_starts() {
     simulate(START, async |rig| {
         let fails = Job::new("job", every(hours(1))).run(async |run: Run| match run.fire_time() {

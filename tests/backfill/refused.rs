@@ -1,6 +1,9 @@
 //! What is refused whole, and how it is told.
 
-use callsheet::{ErrorKind, Fires, HistoryOptions, MemoryBounds, port::Backend};
+use callsheet::{
+    Decision, DecisionRecord, ErrorKind, Fires, HistoryOptions, MemoryBounds,
+    port::{Backend, Batch, History},
+};
 use callsheet_actors::adapter::MemoryHistory;
 
 use super::*;
@@ -123,6 +126,33 @@ fn a_range_of_which_the_history_has_dropped_runs_is_refused() {
         assert_eq!(kind, ErrorKind::Invalid, "{text}");
         assert!(text.contains("some are not kept any more; ask for a later range"), "{text}");
         assert_eq!(backfill(rig, 0, all.again(true)).await.ticks, 6);
+    });
+}
+
+#[test]
+fn a_range_since_which_records_were_dropped_is_refused() {
+    simulate(START, async |rig| {
+        let store = Arc::new(MemoryHistory::new(MemoryBounds::default()));
+        let mut history = HistoryOptions::default();
+        history.store = Some(store.clone());
+        let node = rig.node(node_with([Seen::default().job(secs(1))]).history(history)).await;
+        rig.advance(hours(6) + mins(1)).await;
+        let (from, to) = (at("2026-01-05T03:10:00Z"), at("2026-01-05T03:11:00Z"));
+        let dropped = Decision::RecordsDropped { count: 7, from, to };
+        let mut batch = Batch::default();
+        batch.decisions.push(DecisionRecord::new(None, to, rig.id(node), dropped));
+        store.write(&batch).await.expect("it is written");
+        let since = |from| Backfill::new("job", at(from), at("2026-01-05T06:00:00Z"));
+
+        let (kind, text) = refusal(rig, since("2026-01-05T03:00:00Z")).await;
+
+        assert_eq!(kind, ErrorKind::Invalid, "{text}");
+        assert!(
+            text.contains("7 records from after 2026-01-05T03:00:00Z were dropped; ask for a later"),
+            "{text}"
+        );
+        let (_, text) = refusal(rig, since("2026-01-05T04:00:00Z")).await;
+        assert!(text.contains("this has nothing: 3 fire times, all of which had a run"), "{text}");
     });
 }
 

@@ -1,6 +1,6 @@
 //! The history on a real server.
 
-use callsheet::port::{History, MemoryBounds};
+use callsheet::port::{History, MemoryBounds, Retention};
 
 use super::*;
 
@@ -14,4 +14,59 @@ async fn history(scope: &str) -> Arc<dyn History> {
 #[tokio::test]
 async fn it_is_a_history() {
     conformance::history(&*history(&scope("history")).await).await;
+}
+
+/// The constant `ENDS_DECIDED_BY` of the adapter.
+const DECIDED_BY_DAYS: i32 = 7;
+
+/// An end of a job, and a run that was asked for so many days ago.
+const END: &str = "
+INSERT INTO callsheet.runs (run, token, claimed_at, ended_at, node, scope, job, key, outcome)
+VALUES ($1, 1, now(), now() - $2::int4 * interval '1 day' + $3::int4 * interval '1 minute', $1, $4, $5, $5, 'succeeded')";
+
+#[tokio::test]
+async fn ends_go_when_nobody_decides_by_them_any_more() {
+    let scope = scope("ends");
+    let history = history(&scope).await;
+    let admin = admin().await;
+    let backfill = "INSERT INTO callsheet.backfills (scope, backfill, job, range_from, range_to, max_concurrent, spacing_millis, again,
+                        created_at, left_out, fire_times, ticks)
+                    VALUES ($1, '00000000-0000-0000-0000-000000000001', 'backfilled', now(), now(), 1, 0, false, now(), 0, '{}', 0)";
+    admin.execute(backfill, &[&scope]).await.expect("an answer");
+    let asked_for = |days: i64, nth: i64| {
+        RunId::first_at(Utc::now() - TimeDelta::days(days) + TimeDelta::milliseconds(nth)).as_uuid()
+    };
+    // Asked for so many days ago; ended so many days ago, and so many minutes later.
+    let ends = [
+        ("old", 8, DECIDED_BY_DAYS, -1),
+        ("young", 8, DECIDED_BY_DAYS, 1),
+        ("long", 300, 0, 0),
+        ("backfilled", 9, DECIDED_BY_DAYS, -1),
+    ];
+    for ((job, asked, days, minutes), nth) in ends.into_iter().zip(0..) {
+        admin
+            .execute(END, &[&asked_for(asked, nth), &days, &minutes, &scope, &job])
+            .await
+            .expect("an answer");
+    }
+    let left = async || {
+        let rows =
+            admin.query("SELECT job FROM callsheet.runs WHERE scope = $1 ORDER BY job", &[&scope]).await;
+        rows.expect("an answer").iter().map(|row| row.get::<_, String>(0)).collect::<Vec<_>>()
+    };
+    let prune = async |now| while history.prune(now, &Retention::default()).await.expect("an answer") {};
+
+    prune(Utc::now()).await;
+    assert_eq!(left().await, ["backfilled", "long", "young"]);
+
+    // The clock of whoever prunes may be wrong: the server's decides.
+    prune(Utc::now() + TimeDelta::days(10_000)).await;
+    assert_eq!(left().await, ["backfilled", "long", "young"]);
+
+    admin
+        .execute("UPDATE callsheet.backfills SET state = 'finished' WHERE scope = $1", &[&scope])
+        .await
+        .expect("an answer");
+    prune(Utc::now()).await;
+    assert_eq!(left().await, ["long", "young"]);
 }

@@ -154,3 +154,29 @@ fn who_looks_at_jobs_of_a_store_that_refuses_adds_no_failure() {
         assert!(health.healthy, "{health:?}");
     });
 }
+
+#[test]
+fn a_node_that_led_is_unhealthy_from_when_it_lost_the_lead() {
+    simulate(START, async |rig| {
+        rig.set_lease(secs(LEASE));
+        let node = rig.node(node_with([nightly()])).await;
+        rig.advance(secs(10)).await;
+        assert!(rig.send(node, Health).await.healthy);
+
+        rig.store().refuse([Operation::Renew, Operation::Campaign], "no");
+
+        let (mut led, mut leaderless) = (0, 0);
+        for _ in 0..200 {
+            rig.advance(Duration::from_millis(50)).await;
+            let health = rig.send(node, Health).await;
+            match health.term {
+                Some(_) => led += 1,
+                None => {
+                    leaderless += 1;
+                    assert_eq!((health.leader, health.healthy), (None, false), "{health:?}");
+                }
+            }
+        }
+        assert!(led > 10 && leaderless > 10, "{led} {leaderless}");
+    });
+}

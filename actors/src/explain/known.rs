@@ -24,8 +24,10 @@ pub(crate) struct TickView {
     pub(crate) cursor: DateTime<Utc>,
     /// This node fires the job.
     pub(crate) fires: bool,
-    /// The pause that holds it.
+    /// The pause that holds it here.
     pub(crate) held_by: Option<Pause>,
+    /// The pause of the job that lasts, as this node has heard.
+    pub(crate) pause: Option<Pause>,
     /// It waits for its turn to be made up for.
     pub(crate) waits_for_turn: bool,
     /// The oldest run in progress.

@@ -47,6 +47,7 @@ fn view() -> TickView {
         cursor: at("12:00:00"),
         fires: true,
         held_by: None,
+        pause: None,
         run: None,
         waits: false,
         has_slots: false,
@@ -406,6 +407,23 @@ fn a_follower_says_of_a_tick_what_the_store_and_the_leader_leave_open() {
 }
 
 #[test]
+fn a_follower_says_of_a_tick_of_a_paused_job_that_the_pause_holds_it() {
+    let pause = Pause::until_resumed().note("the disk is full").by(By::new("alice").ok());
+    let paused = "not decided yet: the job is paused by alice: the disk is full";
+    let other_node = "not decided yet: another node decides it, and has recorded nothing yet";
+    for (decided_to, said) in [(Some("02:00:00"), paused), (Some("03:00:00"), other_node), (None, other_node)]
+    {
+        let cursor = at("00:00:00");
+        let follower = TickView { cursor, fires: false, pause: Some(pause.clone()), ..view() };
+        let known = Known { decided_to: decided_to.map(at), ..known() };
+
+        let explained = decide(&job(), at("03:00:30"), &follower, &known);
+
+        assert_eq!(explained.answer.to_string(), said, "{decided_to:?}");
+    }
+}
+
+#[test]
 fn what_is_not_known_says_why() {
     let new = Known { was_there: false, held_since: at("11:00:00"), ..known() };
     let follower = TickView { cursor: at("00:00:00"), fires: false, ..view() };
@@ -426,7 +444,7 @@ fn what_is_not_known_says_why() {
 
 #[test]
 fn a_run_that_only_names_the_fire_time_is_evidence_and_no_answer() {
-    let origin = RunOrigin::Trigger { by: By::new("alice").ok() };
+    let origin = RunOrigin::Trigger { by: By::new("alice").ok(), own_arguments: false };
     let named = RunRecord { run: run_id(3), origin, ..ran(Some(Outcome::Succeeded)) };
     let asked = operation("04:00:00", JobOperation::Triggered, "alice");
     let asked = OperationRecord {

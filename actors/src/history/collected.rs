@@ -1,6 +1,6 @@
 //! Records on their way to the history, in parts.
 
-use crate::port::{Batch, RunRecord};
+use crate::port::{Batch, Decision, DecisionRecord, RunRecord};
 
 /// The most bytes that are written at once, with their texts, unless one record has more.
 pub(super) const WRITE_BYTES_MAX: usize = 1024 * 1024;
@@ -16,6 +16,21 @@ pub(super) struct Collected {
 
 fn run_bytes(run: &RunRecord) -> usize {
     size_of_val(run) + run.text_bytes()
+}
+
+fn decision_bytes(record: &DecisionRecord) -> usize {
+    size_of_val(record) + record.text_bytes()
+}
+
+/// Says that records were dropped. It is about those that were counted as dropped: it is none of them itself, and takes
+/// none of the room of those that wait.
+fn is_notice(record: &DecisionRecord) -> bool {
+    matches!(record.decision, Decision::RecordsDropped { .. })
+}
+
+/// How many records are lost if these are not written.
+pub(super) fn loss(batch: &Batch) -> usize {
+    batch.len() - batch.decisions.iter().filter(|record| is_notice(record)).count()
 }
 
 impl Collected {
@@ -36,7 +51,9 @@ impl Collected {
     /// The room that they take: how many they are, and how many bytes.
     pub(super) fn room(&self) -> (usize, usize) {
         let open: usize = self.batch.runs[..self.open].iter().map(run_bytes).sum();
-        (self.batch.len() - self.open, self.bytes - open)
+        let notices = || self.batch.decisions.iter().filter(|record| is_notice(record));
+        let notice_bytes: usize = notices().map(decision_bytes).sum();
+        (self.batch.len() - self.open - notices().count(), self.bytes - open - notice_bytes)
     }
 
     /// With the runs of each job one after the other, in their order: a part has few jobs, whose rows are written
@@ -60,7 +77,7 @@ impl Collected {
             part.batch.runs.push(run);
         }
         for one in batch.decisions {
-            parts.next(size_of_val(&one) + one.text_bytes()).batch.decisions.push(one);
+            parts.next(decision_bytes(&one)).batch.decisions.push(one);
         }
         for one in batch.operations {
             parts.next(size_of_val(&one) + one.text_bytes()).batch.operations.push(one);

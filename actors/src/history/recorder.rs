@@ -14,7 +14,7 @@ use metrics::Counter;
 use tokio::sync::{Notify, mpsc};
 
 use super::{
-    collected::Collected,
+    collected::{Collected, loss},
     dropped::Dropped,
     open_runs::{OpenRun, OpenRuns, Which},
     options::HistoryOptions,
@@ -295,8 +295,8 @@ impl Outlet {
     }
 
     fn write_now(&self, batch: &mut Batch) {
-        let (count, span) = (batch.len(), span_of_batch(batch));
-        if catch_unwind(AssertUnwindSafe(|| self.history.write_now(batch))).is_err() {
+        let (count, span) = (loss(batch), span_of_batch(batch));
+        if catch_unwind(AssertUnwindSafe(|| self.history.write_now(batch))).is_err() && count > 0 {
             self.drop_records(count, span);
         }
     }
@@ -331,13 +331,13 @@ impl Outlet {
         let mut batch = Batch { runs, ..taken };
         let waited = batch.decisions.len();
         batch.decisions.extend(counted.into_iter().map(Arc::unwrap_or_clone));
-        batch.decisions.extend(self.dropped.record(self.node, now, which == Which::All));
         if !self.writes_now {
             // What was counted waits from now on.
             let bytes = batch.decisions[waited..].iter().map(|one| size_of_val(one) + one.text_bytes()).sum();
             self.waiting.fetch_add(batch.decisions.len() - waited, Ordering::Relaxed);
             self.waiting_bytes.fetch_add(bytes, Ordering::Relaxed);
         }
+        batch.decisions.extend(self.dropped.record(self.node, now, which == Which::All));
         Collected::new(batch, open)
     }
 
@@ -359,6 +359,11 @@ impl Outlet {
     /// How many records wait to be written, without what is counted and what is in progress.
     pub(super) fn waiting(&self) -> usize {
         self.waiting.load(Ordering::Relaxed)
+    }
+
+    #[cfg(test)]
+    pub(super) fn waiting_bytes(&self) -> usize {
+        self.waiting_bytes.load(Ordering::Relaxed)
     }
 
     /// Whether at most half of the room for records that wait is taken.

@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc, Mutex,
-    atomic::{AtomicUsize, Ordering},
+    atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 use std::{fmt, time::Duration};
 
@@ -42,6 +42,8 @@ struct Fake {
     bytes: Mutex<Vec<usize>>,
     written: watch::Sender<Vec<RunRecord>>,
     decisions: Mutex<Vec<DecisionRecord>>,
+    /// It refuses decisions for their data.
+    refuses_decisions: AtomicBool,
 }
 
 impl Fake {
@@ -55,6 +57,7 @@ impl Fake {
             bytes: Mutex::default(),
             written: watch::Sender::default(),
             decisions: Mutex::default(),
+            refuses_decisions: AtomicBool::new(false),
         })
     }
 
@@ -91,6 +94,10 @@ impl History for Fake {
         async move {
             self.lens.lock().expect("nobody panicked").push(batch.len());
             self.bytes.lock().expect("nobody panicked").push(batch.bytes());
+            if self.refuses_decisions.load(Ordering::Relaxed) && !batch.decisions.is_empty() {
+                let reason = "it takes no decisions".to_owned();
+                return Err(HistoryError::BadData { history: "fake", reason });
+            }
             (self.write)(self.tries.fetch_add(1, Ordering::Relaxed), batch.len()).await?;
             self.decisions.lock().expect("nobody panicked").extend(batch.decisions.iter().cloned());
             self.written.send_modify(|all| all.extend(batch.runs.iter().cloned()));
@@ -309,6 +316,38 @@ fn that_records_were_dropped_is_recorded_once_there_is_room_with_the_time_of_tho
         assert!(record.at > second(99) && record.at < second(100), "{record:?}");
     });
     assert_eq!(dropped, 36 + 36);
+}
+
+#[test]
+fn a_history_that_refuses_to_record_what_was_dropped_counts_it_once() {
+    let history =
+        Fake::new(|nth, _| async move { if nth < 3 { Err(unavailable()) } else { Ok(()) } }.boxed());
+    history.refuses_decisions.store(true, Ordering::Relaxed);
+    let options = HistoryOptions { queue: 64, ..HistoryOptions::default() };
+    let dropped = tell_with(options, &history, async |recorded| {
+        (0..100).for_each(|_| recorded.run());
+        history.until_written(64).await;
+        for _ in 0..20 {
+            sleep(Duration::from_mins(1)).await;
+            recorded.recorder.flush(Duration::from_secs(5)).await;
+        }
+        let outlet = recorded.recorder.outlet.as_ref().expect("there is a history");
+        assert_eq!((outlet.waiting(), outlet.waiting_bytes()), (0, 0));
+        recorded.recorder.close().await;
+    });
+    assert_eq!(dropped, 36);
+}
+
+#[test]
+fn a_shutdown_counts_no_record_of_what_was_dropped() {
+    let history = Fake::new(|_, _| async { Err(unavailable()) }.boxed());
+    let options = HistoryOptions { queue: 64, ..HistoryOptions::default() };
+    let dropped = tell_with(options, &history, async |recorded| {
+        (0..100).for_each(|_| recorded.run());
+
+        recorded.recorder.close().await;
+    });
+    assert_eq!(dropped, 100);
 }
 
 /// What waits once so many runs were recorded, and how many were dropped.

@@ -11,7 +11,7 @@ use tokio::{
 };
 
 use super::{
-    collected::Collected,
+    collected::{Collected, loss},
     open_runs::Which,
     options::HistoryOptions,
     recorder::{Outlet, Recorder, span_of_batch},
@@ -39,7 +39,8 @@ const WRITE_MAX: usize = 4_096;
 /// The least part of what gathered that is written by itself. The parts are spread over [`FLUSH_EVERY`]: a store
 /// that writes all of it in one go takes the processors from whoever claims meanwhile.
 const PART_MIN: usize = 512;
-/// The most parts: a run costs nearly twice as much in parts of a thousand as in parts of four thousand.
+/// The most parts. What a run costs does not depend on it: in parts of 512 as much as in parts of 4,096, since those of
+/// a job stand together.
 const PARTS_MAX: usize = 8;
 /// The pause before a batch is written again; it doubles up to [`AGAIN_MAX`].
 const AGAIN_MIN: Duration = Duration::from_millis(250);
@@ -341,7 +342,7 @@ impl Writer {
                 Ok(Err(HistoryError::BadData { reason, .. })) if len == 1 => {
                     tracing::warn!(target: "callsheet", "the history refuses a record: {}", one_line(&reason, TEXT_MAX));
                     self.free(&collected);
-                    self.outlet.drop_records(1, span_of_batch(collected.batch()));
+                    self.drop_refused(collected.batch());
                     continue;
                 }
                 Ok(Err(HistoryError::BadData { .. })) => {
@@ -380,6 +381,13 @@ impl Writer {
 
     fn put_back(&mut self, parts: Vec<Collected>) {
         parts.into_iter().rev().for_each(|part| self.unwritten.push_front(part));
+    }
+
+    fn drop_refused(&self, batch: &Batch) {
+        let lost = loss(batch);
+        if lost > 0 {
+            self.outlet.drop_records(lost, span_of_batch(batch));
+        }
     }
 
     fn free(&self, collected: &Collected) {

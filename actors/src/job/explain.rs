@@ -6,6 +6,7 @@ use crate::{
     core::{
         contract::next_after,
         job::JobMachine,
+        pause::Pause,
         policy::{Misfire, Overlap},
         time::{FireTime, Now},
     },
@@ -36,7 +37,7 @@ impl TickViews {
         has_slots: bool,
     ) -> Self {
         let schedule = &*definition.schedule;
-        let asked = Asked { definition, machine, has_slots };
+        let asked = Asked { definition, machine, now: now.wall, has_slots };
         let one = |view| Self { views: vec![view], next: None, recorded: None };
         if schedule.counts_from_completion() {
             // It has no fire times but the one that comes next.
@@ -77,6 +78,7 @@ impl TickViews {
 struct Asked<'a> {
     definition: &'a Definition,
     machine: &'a JobMachine,
+    now: DateTime<Utc>,
     has_slots: bool,
 }
 
@@ -102,8 +104,9 @@ impl Asked<'_> {
     }
 
     fn without_neighbours(&self, at: DateTime<Utc>, is_fire_time: bool) -> TickView {
-        let Self { definition, machine, has_slots } = *self;
+        let Self { definition, machine, has_slots, .. } = *self;
         let held = machine.held().any(|tick| tick.instant() == at);
+        let lasts = |pause: &&Pause| pause.until.is_none_or(|until| until > self.now);
         let policies = &definition.policies;
         TickView {
             at,
@@ -115,6 +118,7 @@ impl Asked<'_> {
             cursor: machine.cursor(),
             fires: machine.fires(),
             held_by: machine.pause().filter(|_| held).cloned(),
+            pause: machine.pause().filter(lasts).cloned(),
             waits_for_turn: machine.waiting_for_turn().is_some_and(|tick| tick.instant() == at),
             run: machine.active_runs().next().map(|run| run.run),
             waits: matches!(policies.overlap, Overlap::Queue(_) | Overlap::Replace)

@@ -50,22 +50,86 @@ pub(crate) struct KnownLeader(Mutex<Heard>);
 /// When somebody was known to lead last, by the monotonic clock, and who it was.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Heard {
-    pub(crate) node: Option<NodeId>,
+    leader: Leader,
     pub(crate) at: Duration,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Leader {
+    /// Nobody, since this node was started.
+    Nobody,
+    /// This node: if it does not lead any more, nobody is known to.
+    This,
+    /// Another node: it may lead for a lease after it was heard of.
+    Another(NodeId),
+}
+
+impl Heard {
+    /// The node that may lead at `now`, if it is another one.
+    pub(crate) fn other(&self, now: Duration, lease: Duration) -> Option<NodeId> {
+        match self.leader {
+            Leader::Another(node) if now.saturating_sub(self.at) <= lease => Some(node),
+            Leader::Nobody | Leader::This | Leader::Another(_) => None,
+        }
+    }
+
+    /// For how long nobody is known to lead, if this node does not; `None`: somebody may. A node that was just started
+    /// has a lease's time to hear of somebody.
+    pub(crate) fn leaderless_for(&self, now: Duration, lease: Duration) -> Option<Duration> {
+        let silent = now.saturating_sub(self.at);
+        let may_be_led = match self.leader {
+            Leader::This => false,
+            Leader::Nobody | Leader::Another(_) => silent <= lease,
+        };
+        (!may_be_led).then_some(silent)
+    }
 }
 
 impl KnownLeader {
     /// Nobody is known to lead; that counts from `now`.
     pub(crate) fn new(now: Duration) -> Self {
-        Self(Mutex::new(Heard { node: None, at: now }))
+        Self(Mutex::new(Heard { leader: Leader::Nobody, at: now }))
     }
 
-    /// A node leads at `now`.
+    /// Another node leads at `now`.
     pub(crate) fn heard(&self, node: NodeId, now: Duration) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Heard { node: Some(node), at: now };
+        self.set(Heard { leader: Leader::Another(node), at: now });
+    }
+
+    /// This node leads at `now`, or has led until then.
+    pub(crate) fn led(&self, now: Duration) {
+        self.set(Heard { leader: Leader::This, at: now });
+    }
+
+    fn set(&self, heard: Heard) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = heard;
     }
 
     pub(crate) fn last(&self) -> Heard {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_that_has_just_lost_the_lead_knows_of_no_leader() {
+        let (second, lease) = (Duration::from_secs(1), Duration::from_secs(5));
+        let known = KnownLeader::new(second);
+        assert_eq!(known.last().leaderless_for(second * 6, lease), None, "it may hear of one");
+        assert_eq!(known.last().leaderless_for(second * 7, lease), Some(second * 6));
+
+        known.led(second * 10);
+        assert_eq!(known.last().leaderless_for(second * 10, lease), Some(Duration::ZERO));
+        assert_eq!(known.last().other(second * 10, lease), None);
+
+        let another = NodeId::numbered(2);
+        known.heard(another, second * 12);
+        assert_eq!(known.last().leaderless_for(second * 17, lease), None);
+        assert_eq!(known.last().other(second * 17, lease), Some(another));
+        assert_eq!(known.last().leaderless_for(second * 18, lease), Some(second * 6));
+        assert_eq!(known.last().other(second * 18, lease), None);
     }
 }

@@ -19,6 +19,8 @@ use crate::name::{By, JobName, Term};
 /// * A claim is [`NotGranted`](super::Verdict::NotGranted) unless the backfill
 ///   [is running](BackfillState::Running) and the fire time is [in flight](BackfillProgress::in_flight): whoever
 ///   led before, or asks for one that was cancelled, starts nothing.
+/// * The fire times whose runs were [granted](StoredBackfill::granted) are kept for as long as they are in flight, and
+///   after it was cancelled.
 /// * A run is granted once. A further claim is [`RanBefore`](super::Verdict::RanBefore), whatever its lock key. It
 ///   says how the run ended, however long ago that was and whatever else ended since; it does not while the run is
 ///   open, or lost and to be retried. Only the session that has the run, and asks for it under the same key, is
@@ -27,8 +29,9 @@ use crate::name::{By, JobName, Term};
 ///
 /// Three more things are to hold:
 ///
-/// * Two backfills that are put at one instant have no fire time in common, unless one is to run them
-///   [again](StoredBackfill::again).
+/// * A backfill has no fire time in common with another one of its job that
+///   [has or had a run of it](StoredBackfill::taken_fire_times), though they are put at one instant, unless it is to run
+///   them [again](StoredBackfill::again).
 /// * A backfill that is kept or cancelled is told to every session:
 ///   [`Notification::BackfillsChanged`](super::Notification::BackfillsChanged).
 /// * What is kept is bounded: [`BACKFILLS_OPEN_MAX`] that are running, and [`BACKFILLS_KEPT_MAX`] that are

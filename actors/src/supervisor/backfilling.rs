@@ -25,11 +25,12 @@ use crate::{
         time::FireTime,
     },
     error::{BackfillError, Fault, Faults, given_name},
-    history::Recorder,
+    history::{Reader, Recorder},
     job::{JobHandle, JobMessage},
     message::{Backfill, BackfillPreview, PreviewBackfill},
     port::{
-        BackfillPut, Backfills, HISTORY_PAGE_MAX, LockError, Retention, RunHistory, RunOrigin, RunRecord,
+        AskGaps, BackfillPut, Backfills, HISTORY_PAGE_MAX, LockError, RecordsOf, Retention, RunHistory,
+        RunOrigin, RunRecord,
     },
 };
 
@@ -39,6 +40,10 @@ const PAGES_MAX: usize = 100;
 
 /// How long before its fire time the id of a tick's run can be made: clocks differ.
 const BEFORE: TimeDelta = TimeDelta::seconds(75);
+
+/// How long other nodes take to record that a run of theirs is in progress, or has ended: what they decided before is known
+/// by then, unless the history does not keep up.
+const RECORDED_AFTER: Duration = Duration::from_secs(3);
 
 /// How long a new backfill is offered to a store that does not answer, with the same id each time.
 const PUT_DEADLINE: Duration = Duration::from_secs(10);
@@ -61,6 +66,8 @@ struct Asking {
     recorder: Recorder,
     retention: Retention,
     now: DateTime<Utc>,
+    /// Other nodes may run the job.
+    is_shared: bool,
 }
 
 fn text(at: DateTime<Utc>) -> String {
@@ -141,6 +148,9 @@ impl Asking {
             return Ok(Found { fire_times, left_out: Vec::new() });
         }
         self.are_decided(&fire_times).await?;
+        if self.is_shared && self.recorder.is_to_be_pruned() {
+            sleep(RECORDED_AFTER).await;
+        }
         // Whatever ends between the two questions stands in the history then.
         let mut taken = self.of_backfills().await?;
         taken.extend(self.ran(&fire_times).await?);
@@ -196,19 +206,29 @@ impl Asking {
             ran.extend(page.runs.iter().filter(|run| is_of_schedule(run)).filter_map(|run| run.fire_time));
             let Some(next) = page.next else {
                 // Asked last: what was dropped while these were read counts.
-                let dropped = reader.job(job).await?.and_then(|record| record.pruned_to);
-                return match dropped.filter(|dropped| first < *dropped) {
-                    Some(dropped) => {
-                        let why =
-                            format!("of the runs from before {} some are not kept any more", text(dropped));
-                        Err(self.not_known(&why))
-                    }
-                    None => Ok(ran),
-                };
+                return self.is_all_kept(&reader, first).await.map(|()| ran);
             };
             asked = asked.before(next);
         }
         Err(self.not_known("the job has had too many runs since to look at"))
+    }
+
+    /// Refuses fire times from `first` on if the history may not have all of their runs.
+    async fn is_all_kept(&self, reader: &Reader<'_>, first: DateTime<Utc>) -> Result<(), BackfillError> {
+        let job = self.job.definition.name.clone();
+        let pruned = reader.job(job.clone()).await?.and_then(|record| record.pruned_to);
+        if let Some(pruned) = pruned.filter(|pruned| first < *pruned) {
+            let why = format!("of the runs from before {} some are not kept any more", text(pruned));
+            return Err(self.not_known(&why));
+        }
+        let since = AskGaps { of: RecordsOf::Runs, job: Some(job), from: Some(first), to: None };
+        match reader.gaps(since, self.now, self.retention.runs_for).await?.dropped {
+            0 => Ok(()),
+            dropped => {
+                let why = format!("{dropped} records from after {} were dropped", text(first));
+                Err(self.not_known(&why))
+            }
+        }
     }
 
     fn not_known(&self, why: &str) -> BackfillError {
@@ -294,7 +314,8 @@ impl SupervisorActor {
         let faults = faults.into_iter().map(|fault| of_job(&job, fault)).collect();
         Faults::check(faults).map_err(BackfillError::Invalid)?;
         let (recorder, retention) = (self.node().recorder.clone(), self.parts.retention);
-        Ok(Asking { store, job, asked, recorder, retention, now })
+        let is_shared = !self.parts.able.single_node;
+        Ok(Asking { store, job, asked, recorder, retention, now, is_shared })
     }
 }
 

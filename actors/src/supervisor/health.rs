@@ -49,11 +49,11 @@ impl SupervisorActor {
         let (wall, elapsed) = node.clock.read();
         let may_follow =
             !self.parts.able.single_node || matches!(node.candidacy(), Candidacy::Withdrawn { .. });
-        if may_follow && node.leadership.term(elapsed).is_none() {
-            let silent = elapsed.saturating_sub(node.leader.last().at);
-            if silent > lease {
-                problems.push(Problem::NoLeader { since: before(wall, silent) });
-            }
+        if may_follow
+            && node.leadership.term(elapsed).is_none()
+            && let Some(leaderless) = node.leader.last().leaderless_for(elapsed, lease)
+        {
+            problems.push(Problem::NoLeader { since: before(wall, leaderless) });
         }
         problems.extend(node.failures.problems(wall, lease));
         problems.extend(node.overdue.problem(elapsed, lease));
@@ -110,15 +110,14 @@ impl SupervisorActor {
         *self.asked_parts[part as usize].insert(node.clock.elapsed())
     }
 
-    /// The node that leads, as this node has heard within the last lease.
+    /// The node that leads: this one, or another one of which it has heard within the last lease.
     pub(super) fn known_leader(&self) -> Option<NodeId> {
         let node = self.node();
         let elapsed = node.clock.elapsed();
         if node.leadership.term(elapsed).is_some() {
             return Some(node.id);
         }
-        let known = node.leader.last();
-        known.node.filter(|_| elapsed.saturating_sub(known.at) <= self.parts.lease)
+        node.leader.last().other(elapsed, self.parts.lease)
     }
 
     /// What is known without asking anybody; whether it is live, ready and healthy is not judged yet.

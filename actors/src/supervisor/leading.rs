@@ -106,7 +106,7 @@ impl SupervisorActor {
     /// The election actor died while this node led, in this term.
     pub(super) fn on_election_died(&mut self, term: Term, ctx: &mut Context<Self>) {
         let node = self.node();
-        node.leader.heard(node.id, node.clock.elapsed());
+        node.leader.led(node.clock.elapsed());
         node.meters.leader.set(0);
         node.meters.leadership_changes.increment(1);
         node.publisher.publish(|| EventKind::LeadershipLost { term, why: StepDownReason::Died });

@@ -15,7 +15,7 @@ use super::{
     session::{OpenSession, StatementError},
     statement::{
         answer::{Answer, read},
-        claim::{self, CLAIM_NAMED, Kind},
+        claim::{self, Kind},
         claim_as_leader::{self, Ticks},
         claim_status::{self, FORMER_SESSION_LIVES, FormerSession, Granted},
         names,
@@ -99,8 +99,8 @@ impl OpenSession {
 
     /// Asks once for each claim, and answers those whose rows are there and not locked.
     pub(super) async fn claim_parts(self: &Arc<Self>, requests: &[&ClaimRequest]) -> Parts<Verdict> {
-        let [mut of_leader, mut rechecked, mut plain, mut full, mut keyed, mut named] =
-            [const { Vec::new() }; 6];
+        let [mut of_leader, mut rechecked, mut plain, mut full, mut keyed, mut named, mut resumed] =
+            [const { Vec::new() }; 7];
         let term = requests.iter().find_map(|request| claim_as_leader::term(request));
         for (at, request) in requests.iter().enumerate() {
             match Way::of(request, term) {
@@ -110,22 +110,25 @@ impl OpenSession {
                 Way::Claimed(Kind::Full) => full.push(at),
                 Way::Claimed(Kind::WithKey) => keyed.push(at),
                 Way::Claimed(Kind::Named) => named.push(at),
+                Way::Claimed(Kind::Resumed) => resumed.push(at),
             }
         }
         of_leader.sort_unstable_by_key(|at| requests[*at].key.as_str());
         let group = |group: &[usize]| group.iter().map(|at| requests[*at]).collect::<Vec<_>>();
-        let groups =
-            [&of_leader, &plain, &full, &keyed, &named, &rechecked].map(|positions| group(positions));
+        let groups = [&of_leader, &plain, &full, &keyed, &named, &resumed, &rechecked]
+            .map(|positions| group(positions));
         // Sent together.
-        let (as_leader, plainly, fully, with_key, by_name, found) = tokio::join!(
+        let (as_leader, plainly, fully, with_key, by_name, again, found) = tokio::join!(
             self.claim_as_leader(term, &groups[0]),
             self.claim_runs(Kind::Plain, &groups[1]),
             self.claim_runs(Kind::Full, &groups[2]),
             self.claim_runs(Kind::WithKey, &groups[3]),
             self.claim_runs(Kind::Named, &groups[4]),
-            self.claim_status(&groups[5]),
+            self.claim_runs(Kind::Resumed, &groups[5]),
+            self.claim_status(&groups[6]),
         );
-        let claimed = [(plain, plainly), (full, fully), (keyed, with_key), (named, by_name)];
+        let claimed =
+            [(plain, plainly), (full, fully), (keyed, with_key), (named, by_name), (resumed, again)];
         [(of_leader, as_leader), (rechecked, found)].into_iter().chain(claimed).collect()
     }
 
@@ -153,8 +156,8 @@ impl OpenSession {
         let asked = claim::Claims::of(self.asker(), requests);
         let list = asked.list();
         let rows = match kind.statement(&self.statements) {
-            Some(prepared) => self.ask(prepared, kind.takes(&list)).await?,
-            None => self.ask(CLAIM_NAMED, kind.takes(&list)).await?,
+            Ok(prepared) => self.ask(prepared, kind.takes(&list)).await?,
+            Err(text) => self.ask(text, kind.takes(&list)).await?,
         };
         Ok(kind.answers(requests.len(), &rows)?)
     }

@@ -31,7 +31,7 @@ pub(super) const TABLES: [&str; 6] = ["leader", "scopes", "sessions", "names", "
 pub(super) const EMPTIED: [&str; 3] = ["debts", "names", "sessions"];
 
 /// From which of the others it deletes what is old.
-const HISTORY: [&str; 3] = ["history_runs", "history_decisions", "history_operations"];
+const HISTORY: [&str; 4] = ["history_runs", "history_decisions", "history_operations", "runs"];
 
 /// What a node calls.
 pub(super) const ROUTINES: [&str; 2] = ["is_over", "wait_for_leadership"];

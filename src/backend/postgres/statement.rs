@@ -269,6 +269,7 @@ mod tests {
             (claim::CLAIM_FULLY, claim::Kind::Full.takes(&claims).len()),
             (claim::CLAIM_WITH_KEY, claim::Kind::WithKey.takes(&claims).len()),
             (claim::CLAIM_NAMED, claim::Kind::Named.takes(&claims).len()),
+            (claim::RESUME_BACKFILLED, claim::Kind::Resumed.takes(&claims).len()),
             (claim_as_leader::CLAIM_AS_LEADER, claim_as_leader::Ticks::COUNT),
             (claim_status::CLAIM_STATUS, claim_status::Granted::COUNT),
             (claim_status::FORMER_SESSION_LIVES, claim_status::FormerSession::COUNT),

@@ -39,6 +39,8 @@ pub struct StoredBackfill {
     pub fire_times: Arc<[FireTime]>,
     /// How far it is.
     pub progress: BackfillProgress,
+    /// Those in flight whose runs were granted, as the store had it when it answered. They stay once it is cancelled.
+    pub granted: Vec<u32>,
     /// How long ago a run of it was granted last, by the store's clock when it answered; `None` if none was.
     pub since_start: Option<Duration>,
 }
@@ -114,6 +116,7 @@ impl StoredBackfill {
             left_out: 0,
             fire_times,
             progress: BackfillProgress::new(),
+            granted: Vec::new(),
             since_start: None,
         }
     }
@@ -139,10 +142,11 @@ impl StoredBackfill {
         self.is_running() && of_this.is_some_and(|(_, nth)| self.progress.in_flight.contains(&nth))
     }
 
-    /// The fire times that have a run, or are to get one: of a backfill that is over, those whose runs have ended.
+    /// The fire times that have a run, or are to get one: of a backfill that is over, those whose runs were granted. They
+    /// may be in progress still.
     pub fn taken_fire_times(&self) -> impl Iterator<Item = FireTime> {
         let BackfillProgress { taken, in_flight, .. } = &self.progress;
-        let is_taken = |nth: u32| nth < *taken && !in_flight.contains(&nth);
+        let is_taken = |nth: u32| nth < *taken && (!in_flight.contains(&nth) || self.granted.contains(&nth));
         let numbered = (0..).zip(self.fire_times.iter());
         numbered.filter(move |(nth, _)| self.is_running() || is_taken(*nth)).map(|(_, fire_time)| *fire_time)
     }
@@ -156,7 +160,7 @@ pub enum BackfillPut {
     Kept,
     /// As many are open as may be: [`BACKFILLS_OPEN_MAX`](super::BACKFILLS_OPEN_MAX).
     Full,
-    /// A backfill of the job that is running has one of its fire times, and it is not to run them
+    /// A backfill of the job [has one of its fire times](StoredBackfill::taken_fire_times), and it is not to run them
     /// [again](StoredBackfill::again): somebody else was faster. Leave these out, and ask once more.
     Overlaps,
 }

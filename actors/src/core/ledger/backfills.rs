@@ -12,6 +12,7 @@ use crate::{
             BackfillState, BackfillStatus, StoredBackfill,
         },
         outcome::Outcome,
+        time::FireTime,
     },
     name::{JobName, RunId, Term},
     port::{ClaimRequest, Notification, Session, Verdict},
@@ -21,8 +22,8 @@ use crate::{
 #[derive(Debug)]
 struct BackfillRow {
     stored: StoredBackfill,
-    /// The runs of those in flight that were granted, and how they ended, if they have.
-    granted: BTreeMap<RunId, Option<Outcome>>,
+    /// How those ended that were granted and are in flight, if they have.
+    ended: BTreeMap<u32, Outcome>,
     /// When one was granted last.
     last_start: Option<DateTime<Utc>>,
 }
@@ -30,7 +31,9 @@ struct BackfillRow {
 impl BackfillRow {
     /// Forgets the runs of those that are not in flight any more.
     fn forget(&mut self) {
-        self.granted.retain(|run, _| self.stored.has_in_flight(*run));
+        let StoredBackfill { granted, progress, .. } = &mut self.stored;
+        granted.retain(|nth| progress.in_flight.contains(nth));
+        self.ended.retain(|nth, _| progress.in_flight.contains(nth));
     }
 
     fn read(&self, now: DateTime<Utc>) -> StoredBackfill {
@@ -46,25 +49,31 @@ pub(super) struct BackfillRows {
 }
 
 impl BackfillRows {
-    fn row_of(&mut self, run: RunId) -> Option<&mut BackfillRow> {
+    /// The backfill of which this is a run in flight, and of which fire time.
+    fn row_of(&mut self, run: RunId) -> Option<(&mut BackfillRow, u32)> {
         if self.rows.is_empty() {
             return None;
         }
-        self.rows.get_mut(&BackfillId::of_run(run)?.0).filter(|row| row.stored.has_in_flight(run))
+        let (backfill, nth) = BackfillId::of_run(run)?;
+        let row = self.rows.get_mut(&backfill).filter(|row| row.stored.has_in_flight(run))?;
+        Some((row, nth))
     }
 
     /// A run was granted: for the first time `at` an instant, or once more after it was lost.
     pub(super) fn run_granted(&mut self, run: RunId, at: Option<DateTime<Utc>>) {
-        if let Some(row) = self.row_of(run) {
-            row.granted.insert(run, None);
+        if let Some((row, nth)) = self.row_of(run) {
+            if !row.stored.granted.contains(&nth) {
+                row.stored.granted.push(nth);
+            }
+            row.ended.remove(&nth);
             row.last_start = at.or(row.last_start);
         }
     }
 
     /// A run has ended, or was lost.
     pub(super) fn run_ended(&mut self, run: RunId, outcome: Outcome) {
-        if let Some(row) = self.row_of(run) {
-            row.granted.insert(run, Some(outcome));
+        if let Some((row, nth)) = self.row_of(run) {
+            row.ended.insert(nth, outcome);
         }
     }
 
@@ -90,8 +99,11 @@ impl Ledger {
                 false => Verdict::RanBefore { outcome: None },
             });
         }
-        let Some(row) = self.backfills.row_of(*run) else { return Some(Verdict::NotGranted) };
-        let outcome = *row.granted.get(run)?;
+        let Some((row, nth)) = self.backfills.row_of(*run) else { return Some(Verdict::NotGranted) };
+        if !row.stored.granted.contains(&nth) {
+            return None;
+        }
+        let outcome = row.ended.get(&nth).copied();
         let is_retried = self.jobs.get(job).is_some_and(|row| row.is_to_retry(*run));
         Some(Verdict::RanBefore { outcome: outcome.filter(|_| !is_retried) })
     }
@@ -104,13 +116,13 @@ impl Ledger {
             if running().count() >= BACKFILLS_OPEN_MAX {
                 return BackfillPut::Full;
             }
-            let is_beside = |row: &&StoredBackfill| row.job == backfill.job && !backfill.again;
-            let has = |row: &StoredBackfill| row.fire_times.iter().any(|at| backfill.fire_times.contains(at));
-            if running().filter(is_beside).any(has) {
+            let is_wanted = |at: FireTime| backfill.fire_times.binary_search(&at).is_ok();
+            let mut beside = rows.values().filter(|row| row.stored.job == backfill.job && !backfill.again);
+            if beside.any(|row| row.stored.taken_fire_times().any(is_wanted)) {
                 return BackfillPut::Overlaps;
             }
-            let stored = StoredBackfill { since_start: None, ..backfill.clone() };
-            rows.insert(backfill.id, BackfillRow { stored, granted: BTreeMap::new(), last_start: None });
+            let stored = StoredBackfill { granted: Vec::new(), since_start: None, ..backfill.clone() };
+            rows.insert(backfill.id, BackfillRow { stored, ended: BTreeMap::new(), last_start: None });
             self.backfills.prune();
         }
         self.tell_all(&Notification::BackfillsChanged);

@@ -194,5 +194,6 @@ pub(super) fn status(state: JobState) -> JobStatus {
             newest: FireTime::new(at("2026-01-01T00:05:00Z")),
             reason: SkipReason::Paused,
         }),
+        task: Some(crate::TaskCall::new("send", crate::Arguments::of(&[1]).expect("they are short"))),
     }
 }

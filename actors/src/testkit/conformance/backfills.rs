@@ -57,6 +57,7 @@ pub async fn backfills(cluster: &mut impl Cluster) {
     check.every_session_hears_of_it().await;
     check.progress_moves_from_the_revision_before().await;
     check.a_cancelled_backfill_moves_no_more().await;
+    check.what_a_cancelled_backfill_had_granted_is_taken().await;
     check.those_asked_for_at_once_have_nothing_in_common().await;
     check.a_run_in_flight_is_granted_once().await;
     check.a_run_is_granted_once_whatever_its_key().await;
@@ -64,6 +65,7 @@ pub async fn backfills(cluster: &mut impl Cluster) {
     if cluster.nodes_max() > 1 {
         check.whoever_takes_over_finds_out_what_was_granted(cluster).await;
         check.what_a_lost_run_names_is_kept_for_its_retry(cluster).await;
+        check.a_retry_goes_on_whatever_its_key(cluster).await;
     }
     check.what_is_kept_is_bounded().await;
     elector.resign(check.term).await.expect("an answer");
@@ -228,6 +230,40 @@ impl Check {
         let next = BackfillProgress { revision: 2, taken: 2, ..first };
         let elsewhere = BackfillMoved::Elsewhere(Some(Box::new(cancelled)));
         assert_eq!(self.advance(backfill.id, &next).await, elsewhere);
+    }
+
+    /// What it had granted is in progress, or has ended: nobody else runs it, unless it is to run again.
+    async fn what_a_cancelled_backfill_had_granted_is_taken(&self) {
+        let backfill = self.backfill("taken-back", 3);
+        self.kept(&backfill).await;
+        let first =
+            BackfillProgress { revision: 1, taken: 2, in_flight: vec![0, 1], ..BackfillProgress::new() };
+        assert_eq!(self.advance(backfill.id, &first).await, BackfillMoved::Done);
+        let claim = claim_of("taken-back", backfill.id.run(1));
+        let Verdict::Granted { token, .. } = claim_on(&*self.locker, &claim).await else {
+            panic!("it is granted");
+        };
+        assert_eq!(self.rows("taken-back", true).await[0].granted, [1]);
+
+        self.backfills.cancel(backfill.id, None).await.expect("an answer").expect("it is running");
+
+        let [cancelled] = &self.rows("taken-back", false).await[..] else { panic!("it is kept") };
+        assert_eq!(cancelled.granted, [1]);
+        let taken: Vec<_> = cancelled.taken_fire_times().collect();
+        assert_eq!(taken, [backfill.fire_times[1]]);
+        let of = |fire_times: &[FireTime]| StoredBackfill {
+            fire_times: fire_times.into(),
+            ..self.backfill("taken-back", 1)
+        };
+        let anew = of(&backfill.fire_times);
+        assert_eq!(self.backfills.put(&anew).await.expect("an answer"), BackfillPut::Overlaps);
+        self.kept(&StoredBackfill { again: true, ..of(&backfill.fire_times[1..2]) }).await;
+        self.end(&claim, token).await;
+        assert_eq!(self.backfills.put(&anew).await.expect("an answer"), BackfillPut::Overlaps);
+        for one in self.rows("taken-back", true).await {
+            self.backfills.cancel(one.id, None).await.expect("an answer");
+        }
+        self.kept(&of(&[backfill.fire_times[0], backfill.fire_times[2]])).await;
     }
 
     /// Of two backfills of a job that are asked for at one instant, neither knows of the other.
@@ -444,6 +480,51 @@ impl Check {
             }
             assert_eq!(claim_on(&*self.locker, &of_backfill).await, GOES_ON, "it is to be retried");
         }
+    }
+
+    /// The lock key of its job may be changed before a lost run is resumed, and once more.
+    async fn a_retry_goes_on_whatever_its_key(&self, cluster: &mut impl Cluster) {
+        let retries = Enrolment {
+            retry_lost: true,
+            ..Enrolment::new(name("retried"), ScheduleIdentity::of_text("retried"), Authority::Any)
+        };
+        self.locker.enrol(&[retries]).await.expect("an answer");
+        let backfill = self.backfill("retried", 2);
+        self.kept(&backfill).await;
+        let first =
+            BackfillProgress { revision: 1, taken: 2, in_flight: vec![0, 1], ..BackfillProgress::new() };
+        assert_eq!(self.advance(backfill.id, &first).await, BackfillMoved::Done);
+        let of = |nth: u32, key: &str| ClaimRequest {
+            key: LockKey::new(key).expect("a good name"),
+            ..claim_of("retried", backfill.id.run(nth))
+        };
+        let victim = cluster.node().await;
+        victim.locker().open().await.expect("a session opens");
+        for claim in [of(0, "retried"), of(1, "retried-too")] {
+            assert!(matches!(claim_on(&*victim.locker(), &claim).await, Verdict::Granted { .. }));
+        }
+        cluster.kill(&victim).await;
+        while self.locker.close_lost(100).await.expect("an answer").more {}
+
+        let heir = cluster.node().await;
+        heir.locker().open().await.expect("a session opens");
+        let again = [of(0, "retried-second"), of(1, "retried")];
+        let again = again.map(|claim| ClaimRequest { resume_lost: true, ..claim });
+        let verdicts = heir.locker().claim(&again).await.expect("an answer");
+        let granted: Vec<_> = again.iter().zip(&verdicts).filter_map(token_of).collect();
+        assert_eq!(granted.len(), 2, "{verdicts:?}");
+
+        for (nth, (claim, token)) in (0..).zip(granted) {
+            for key in ["retried-third", "retried-too"] {
+                assert_eq!(claim_on(&*self.locker, &of(nth, key)).await, GOES_ON, "{nth} {key}");
+            }
+            let ClaimRequest { job, key, run, .. } = claim.clone();
+            let end = Completion::new(job, key, run, token, Outcome::Succeeded);
+            heir.locker().complete(&[end]).await.expect("an answer");
+            let ended = claim_on(&*self.locker, &of(nth, "retried-third")).await;
+            assert_eq!(ended, ran_before(Outcome::Succeeded));
+        }
+        cluster.kill(&heir).await;
     }
 
     async fn whoever_takes_over_finds_out_what_was_granted(&self, cluster: &mut impl Cluster) {

@@ -16,6 +16,7 @@ use uuid::Uuid;
 use super::{
     asked::{Asked, Tables, failed},
     columns::Parameter,
+    statement::ENDS_DECIDED_BY,
 };
 
 /// The most rows that one statement deletes.
@@ -39,6 +40,8 @@ enum Kind {
     Operations,
     /// Runs of jobs that have too many.
     TooMany,
+    /// Ends by which nodes decide no more.
+    Ends,
 }
 
 /// What is old, and how many are too many.
@@ -50,6 +53,8 @@ struct Bounds {
     per_job: i64,
     /// How many digits the number of new runs of a job has that is looked at for too many.
     digits: i32,
+    /// The first id of runs that nodes may still decide by.
+    ends: Uuid,
 }
 
 /// Which runs are young.
@@ -80,6 +85,7 @@ impl Bounds {
             operations: since(retention.operations_for),
             per_job: i64::try_from(retention.runs_per_job).unwrap_or(i64::MAX),
             digits: i32::try_from(digits).unwrap_or(i32::MAX),
+            ends: RunId::first_at(since(ENDS_DECIDED_BY)).as_uuid(),
         }
     }
 
@@ -118,7 +124,7 @@ pub(super) async fn prune(
 /// The kinds of which there is something to delete.
 async fn kinds_to_prune(tables: &Tables, bounds: &Bounds) -> Result<Vec<Kind>, HistoryError> {
     let Bounds { runs, failures, .. } = bounds;
-    let parameters: [Parameter<'_>; 8] = [
+    let parameters: [Parameter<'_>; 9] = [
         (&tables.scope, Type::TEXT),
         (&runs.first, Type::UUID),
         (&failures.first, Type::UUID),
@@ -127,6 +133,7 @@ async fn kinds_to_prune(tables: &Tables, bounds: &Bounds) -> Result<Vec<Kind>, H
         (&bounds.digits, Type::INT4),
         (&runs.since, Type::TIMESTAMPTZ),
         (&failures.since, Type::TIMESTAMPTZ),
+        (&bounds.ends, Type::UUID),
     ];
     let rows = tables.ask(&tables.statements.to_prune, &parameters).await?;
     let kind = |row: &Row| {
@@ -135,6 +142,7 @@ async fn kinds_to_prune(tables: &Tables, bounds: &Bounds) -> Result<Vec<Kind>, H
             "decisions" => Some(Kind::Decisions),
             "operations" => Some(Kind::Operations),
             "too many" => Some(Kind::TooMany),
+            "ends" => Some(Kind::Ends),
             outcome => Outcome::ALL.into_iter().find(|known| known.as_str() == outcome).map(Kind::Ended),
         })
     };
@@ -169,6 +177,10 @@ async fn prune_kind(tables: &Tables, kind: Kind, bounds: &Bounds) -> Result<bool
         Kind::Decisions => delete_before(tables, &s.prune_decisions, bounds.decisions).await,
         Kind::Operations => delete_before(tables, &s.prune_operations, bounds.operations).await,
         Kind::TooMany => prune_by_count(tables, bounds).await,
+        Kind::Ends => {
+            let parameters: [Parameter<'_>; 2] = [(&bounds.ends, Type::UUID), (&PRUNE_MAX, Type::INT8)];
+            delete(tables, &s.prune_ends, &parameters).await
+        }
     }
 }
 

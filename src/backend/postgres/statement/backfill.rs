@@ -31,8 +31,8 @@ macro_rules! columns {
 }
 
 /// Keeps a backfill, unless it is there already, or as many are running as may ($14), or, if it is not to run them again, one
-/// of the job that is running has one of its fire times; of those that are over, the newest stay ($15). Tells it to every
-/// session.
+/// of the job has one of its fire times: one that is running, or one that is over and had a run of it granted; of those that
+/// are over, the newest stay ($15). Tells it to every session.
 ///
 /// Locks the row of the scope: whoever waited for it finds another number there than it sees, since others were asked for
 /// that it does not see. Nothing is kept then, and it is to be asked again.
@@ -48,7 +48,13 @@ WITH turn AS (
            EXISTS (SELECT FROM backfills WHERE scope = $1 AND backfill = $3) AS is_known,
            (SELECT count(*) FROM backfills WHERE scope = $1 AND state = 'running') >= $14::int8 AS is_full,
            NOT $9::bool AND EXISTS (
-               SELECT FROM backfills WHERE scope = $1 AND job = $4 AND state = 'running' AND fire_times && $13::timestamptz[]
+               SELECT FROM backfills b WHERE scope = $1 AND job = $4 AND fire_times && $13::timestamptz[] AND (
+                   state = 'running' OR EXISTS (
+                       SELECT FROM unnest(b.fire_times[:b.taken]) WITH ORDINALITY AS f (at, place)
+                       WHERE f.at = ANY ($13::timestamptz[])
+                         AND ((f.place - 1)::int4 <> ALL (b.in_flight) OR (f.place - 1)::int4 = ANY (b.granted))
+                   )
+               )
            ) AS is_taken
 ), put AS (
     INSERT INTO backfills (scope, backfill, job, range_from, range_to, max_concurrent, spacing_millis, again, asked_by, created_at,
@@ -89,7 +95,7 @@ pub(in super::super) const ROWS: &str = concat!(
     "
 SELECT ",
     columns!(),
-    ", fire_times, (extract(epoch FROM clock_timestamp() - started_at) * 1e3)::int8 AS since_start
+    ", fire_times, granted, (extract(epoch FROM clock_timestamp() - started_at) * 1e3)::int8 AS since_start
 FROM backfills
 WHERE scope = $1 AND ($2::text IS NULL OR job = $2) AND ($3::uuid IS NULL OR backfill = $3)
   AND (state = 'running' OR NOT $4::bool)
@@ -337,6 +343,8 @@ pub(in super::super) fn stored(row: &Row) -> Result<Option<StoredBackfill>, Erro
     let Some(mut stored) = without_fire_times(row)? else { return Ok(None) };
     let fire_times: Vec<DateTime<Utc>> = row.try_get("fire_times")?;
     stored.fire_times = fire_times.into_iter().map(FireTime::new).collect();
+    let granted: Vec<i32> = row.try_get("granted")?;
+    stored.granted = granted.into_iter().map(i32::unsigned_abs).collect();
     // A clock that was set back says of no start in the future.
     let since: Option<i64> = row.try_get("since_start")?;
     stored.since_start = since.map(|millis| Duration::from_millis(u64::try_from(millis).unwrap_or(0)));

@@ -49,7 +49,7 @@ macro_rules! token {
 
 /// What is asked, once the leader row is locked.
 macro_rules! asked {
-    ($more:literal) => {
+    ($more:expr) => {
         concat!(
             "
 WITH ",
@@ -151,7 +151,7 @@ macro_rules! name_of_retaken {
 }
 
 macro_rules! claim {
-    (asked: $asked:literal, found: $found:literal, taken_up: $taken_up:expr, own: $own:literal, others: $others:literal,
+    (asked: $asked:expr, found: $found:expr, taken_up: $taken_up:expr, own: $own:literal, others: $others:literal,
      moved: $moved:expr, set: $set:expr, at: $at:literal, marked: $marked:literal, outcome: $outcome:expr) => {
         concat!(
             asked!($asked),
@@ -353,12 +353,10 @@ pub(in super::super) const CLAIM_FULLY: &str = claim!(
     outcome: "NULL"
 );
 
-/// The same as [`CLAIM_FULLY`] for ticks and pending retries of jobs that have another key than their name.
-/// Locks the rows of the jobs, then those of the keys; it waits for neither, so that their order does not
-/// matter.
-pub(in super::super) const CLAIM_WITH_KEY: &str = claim!(
-    asked: ", unnest($12::bool[]) AS replace, unnest($13::bool[]) AS retake",
-    found: "job_rows AS MATERIALIZED (
+/// The row of a job, which is locked first, and that of the key. The pending retry that is resumed.
+macro_rules! found_with_key {
+    () => {
+        "job_rows AS MATERIALIZED (
     SELECT a.*, n.cursor, n.cursor_run, n.withdrawn, n.term AS job_term, n.runs, n.paused, n.paused_until,
            n.pause_note, n.retry_lost, o.place AS debt, o.fire_time AS owed_fire_time, o.losses AS owed_losses, o.token AS owed_token,
            o.named_fire_time AS owed_named
@@ -374,7 +372,16 @@ pub(in super::super) const CLAIM_WITH_KEY: &str = claim!(
            CASE WHEN n.named_run = n.run THEN n.named_fire_time END AS run_named
     FROM (SELECT * FROM job_rows ORDER BY key COLLATE \"C\") AS j
     CROSS JOIN LATERAL (SELECT * FROM names WHERE scope = $1 AND name = j.key FOR UPDATE SKIP LOCKED) AS n
-)",
+)"
+    };
+}
+
+/// The same as [`CLAIM_FULLY`] for ticks and pending retries of jobs that have another key than their name.
+/// Locks the rows of the jobs, then those of the keys; it waits for neither, so that their order does not
+/// matter.
+pub(in super::super) const CLAIM_WITH_KEY: &str = claim!(
+    asked: ", unnest($12::bool[]) AS replace, unnest($13::bool[]) AS retake",
+    found: found_with_key!(),
     taken_up: of_retaken!(),
     own: " AND run_job <> job",
     others: " AND NOT run_job = ANY ($4::text[])",
@@ -394,74 +401,19 @@ pub(in super::super) const CLAIM_WITH_KEY: &str = claim!(
     outcome: "NULL"
 );
 
-/// The same as [`CLAIM_FULLY`] for what names a fire time and takes no tick: manual triggers, and runs of backfills. It
-/// is prepared when it is asked, since most nodes never ask it.
-///
-/// The row of its backfill decides about a run of one. It is locked after that of the key, skipping one that is locked:
-/// so a run is granted once, whatever its key, and only while its fire time is in flight. It remembers under which key;
-/// there, or under another slot of the key that is asked for, the run is held, or it is in the table of runs, or owed.
-/// A grant that this statement does not see yet has not ended.
-///
-/// As for [`CLAIM_FULLY`], and $17 the fire times, $18 the backfills, $19 the numbers of their fire times.
-pub(in super::super) const CLAIM_NAMED: &str = claim!(
-    asked: ", unnest($12::bool[]) AS replace, unnest($13::bool[]) AS retake, unnest($17::timestamptz[]) AS named,
-           unnest($18::uuid[]) AS backfill, unnest($19::int4[]) AS nth",
-    found: "found AS MATERIALIZED (
-    SELECT a.*, n.cursor, n.cursor_run, n.withdrawn, n.term AS job_term, n.runs, n.paused, n.paused_until,
-           n.pause_note, n.retry_lost, NULL::tid AS debt, NULL::timestamptz AS owed_fire_time, NULL::int4 AS owed_losses,
-           NULL::int8 AS owed_token, n.token, n.run AS holder, n.beacon, n.claimed_at, n.run_node, n.run_job, n.run_term,
-           n.fire_time AS run_fire_time, n.losses AS run_losses, n.ctid AS place,
-           CASE WHEN n.named_run = n.run THEN n.named_fire_time END AS run_named,
-           b.state = 'running' AND a.nth = ANY (b.in_flight) AS in_flight, a.nth = ANY (b.granted) AS is_granted,
-           b.granted_keys[array_position(b.granted, a.nth)] AS granted_key
-    FROM (SELECT * FROM asked ORDER BY key COLLATE \"C\") AS a
-    CROSS JOIN LATERAL (
-        SELECT ctid, * FROM names WHERE scope = $1 AND name = a.key FOR UPDATE SKIP LOCKED
-    ) AS n
-    LEFT JOIN LATERAL (
-        SELECT state, in_flight, granted, granted_keys FROM backfills
-        WHERE scope = $1 AND backfill = a.backfill FOR UPDATE SKIP LOCKED
-    ) AS b ON true
-    WHERE b.state IS NOT NULL OR (SELECT true FROM backfills x WHERE x.scope = $1 AND x.backfill = a.backfill LIMIT 1) IS NULL
-)",
-    taken_up: "            WHEN f.backfill IS NOT NULL AND f.run = f.holder THEN 'ran before'
-            WHEN f.backfill IS NOT NULL AND f.in_flight IS NOT TRUE THEN 'not granted'
-            WHEN f.is_granted OR (f.backfill IS NOT NULL AND (SELECT true FROM runs r WHERE r.run = f.run LIMIT 1)) THEN 'ran before'\n",
-    own: "",
-    others: "",
-    moved: "",
-    set: concat!(of_job!(), ", named_fire_time = d.named, named_run = d.run"),
-    at: "n.ctid = d.place",
-    marked: ", granting AS MATERIALIZED (
-    SELECT backfill, array_agg(nth) AS nths, array_agg(key) AS keys FROM taken WHERE backfill IS NOT NULL GROUP BY backfill
-), marked AS (
-    -- By its name, not by its place: it is locked as it is now, which may be newer than what the statement sees.
-    UPDATE backfills b
-    SET granted = b.granted || g.nths, granted_keys = b.granted_keys || g.keys, started_at = clock_timestamp()
-    FROM granting g WHERE b.scope = $1 AND b.backfill = g.backfill
-)",
-    outcome: "CASE WHEN verdict = 'ran before'
-        AND (SELECT true FROM names o WHERE o.name = granted_key AND o.scope = CASE WHEN granted_key IS NOT NULL THEN $1 END
-             AND o.run = decided.run LIMIT 1) IS NULL
-        -- The names of its slots are the key, a control character, and a number.
-        AND (SELECT true FROM names o
-             WHERE o.scope = $1 AND o.run = decided.run
-               AND o.name >= split_part(key, chr(31), 1) AND o.name < split_part(key, chr(31), 1) || ' '
-             LIMIT 1) IS NULL
-        AND (SELECT true FROM debts o JOIN names n ON n.name = o.job AND n.scope = CASE WHEN o.job IS NOT NULL THEN $1 END
-             WHERE o.scope = $1 AND o.run = decided.run AND n.retry_lost AND NOT n.withdrawn LIMIT 1) IS NULL
-    THEN (SELECT r.outcome FROM runs r WHERE r.run = decided.run ORDER BY r.token DESC LIMIT 1) END"
-);
+mod named;
 
+pub(in super::super) use self::named::{CLAIM_NAMED, RESUME_BACKFILLED};
 pub(super) use of_job;
 
-/// Which of the four statements.
+/// Which of the five statements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in super::super) enum Kind {
     Plain,
     Full,
     WithKey,
     Named,
+    Resumed,
 }
 
 impl Kind {
@@ -470,6 +422,7 @@ impl Kind {
         let of_key_alone = request.tick.is_none() && !request.resume_lost;
         let own_key = of_key_alone || request.job.as_str() == request.key.as_str();
         match own_key {
+            _ if request.resume_lost && of_backfill(request).is_some() => Self::Resumed,
             _ if of_key_alone && (request.named.is_some() || of_backfill(request).is_some()) => Self::Named,
             true if request.resume_lost || request.replace => Self::Full,
             true => Self::Plain,
@@ -477,13 +430,14 @@ impl Kind {
         }
     }
 
-    /// Its statement, unless it is one that is prepared when it is asked.
-    pub(in super::super) fn statement(self, statements: &Statements) -> Option<&Statement> {
+    /// Its statement, or the text of one that is prepared when it is asked.
+    pub(in super::super) fn statement(self, statements: &Statements) -> Result<&Statement, &'static str> {
         match self {
-            Self::Plain => Some(&statements.claim),
-            Self::Full => Some(&statements.claim_fully),
-            Self::WithKey => Some(&statements.claim_with_key),
-            Self::Named => None,
+            Self::Plain => Ok(&statements.claim),
+            Self::Full => Ok(&statements.claim_fully),
+            Self::WithKey => Ok(&statements.claim_with_key),
+            Self::Named => Err(CLAIM_NAMED),
+            Self::Resumed => Err(RESUME_BACKFILLED),
         }
     }
 
@@ -495,7 +449,7 @@ impl Kind {
     ) -> Result<Vec<Answer<Verdict>>, LockError> {
         match self {
             Self::Plain => claimed_plainly(count, rows),
-            Self::Full | Self::WithKey | Self::Named => in_order(count, rows, claimed),
+            Self::Full | Self::WithKey | Self::Named | Self::Resumed => in_order(count, rows, claimed),
         }
     }
 
@@ -507,13 +461,13 @@ impl Kind {
         match self {
             Self::Plain => &all[..11],
             Self::Full | Self::WithKey => &all[..16],
-            Self::Named => all,
+            Self::Named | Self::Resumed => all,
         }
     }
 }
 
 parameters! {
-    /// What [`CLAIM_NAMED`] is asked, and the other three of it: see [`Kind::takes`].
+    /// What [`CLAIM_NAMED`] and [`RESUME_BACKFILLED`] are asked, and the other three of it: see [`Kind::takes`].
     struct Claims<'a> {
         scope: &'a str,
         beacon: i64,
@@ -681,7 +635,7 @@ mod tests {
 
     #[test]
     fn every_word_of_a_claim_is_known() {
-        let texts = [CLAIM, CLAIM_FULLY, CLAIM_WITH_KEY, CLAIM_NAMED];
+        let texts = [CLAIM, CLAIM_FULLY, CLAIM_WITH_KEY, CLAIM_NAMED, RESUME_BACKFILLED];
         super::super::answer::assert_words(&texts, "verdict", Word::WORDS);
     }
 
