@@ -1,7 +1,7 @@
 //! Redis.
 
 #[path = "../common/redis.rs"]
-mod harness;
+pub(crate) mod harness;
 
 use self::harness::{Durability, PASSWORD, Server};
 use super::{

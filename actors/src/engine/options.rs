@@ -205,7 +205,10 @@ impl EngineOptions {
             faults.extend(found);
             faults.extend(conflicts(definitions.iter().map(Definition::declares), |_| None));
             let able = backend.able();
-            faults.extend(definitions.iter().flat_map(|job| able.faults(&job.name, &job.policies)));
+            let of = |job: &Definition| {
+                able.faults(&job.name, &job.policies, job.schedule.counts_from_completion())
+            };
+            faults.extend(definitions.iter().flat_map(of));
             if !self.named.is_empty() {
                 faults.extend(names.take(&definitions).err().into_iter().flat_map(AddError::into_faults));
             }

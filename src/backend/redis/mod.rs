@@ -7,6 +7,7 @@
 //! * `records`: the port. `script`, and `commit.lua`, `list.lua`, `renew.lua`: what runs on the server.
 //! * `connection`: one connection, and whether the server at its end is of use. `hints`: what nodes tell each
 //!   other, over a second one.
+//! * `redlock`: elections and votes by a majority of servers that know nothing of each other.
 //! * `settings`, `address`, `failure`: what a node is told, and what it says when it fails.
 
 mod address;
@@ -14,6 +15,7 @@ mod connection;
 mod failure;
 mod hints;
 mod records;
+mod redlock;
 mod script;
 mod settings;
 
@@ -21,6 +23,7 @@ use std::{sync::Arc, time::Duration};
 
 use callsheet_actors::port::Records;
 
+pub use self::redlock::Redlock;
 use self::settings::Target;
 use super::store::{Node, backend_of_node};
 

@@ -14,6 +14,9 @@ use crate::backend::{
     store::{self, Kind, Servers, Store},
 };
 
+/// The lease unless given.
+pub(super) const LEASE_DEFAULT: Duration = Duration::from_secs(5);
+
 /// What a node is told of its servers.
 pub(super) type Target = Servers<Address>;
 pub(super) type Settings = store::Settings<Target>;
@@ -25,7 +28,7 @@ impl Store for Target {
         url: "redis://:password@host:6379/0",
         variable: "CALLSHEET_REDIS_URL",
         lease_min: Duration::from_secs(1),
-        lease_default: Duration::from_secs(5),
+        lease_default: LEASE_DEFAULT,
         deadline_default: Duration::from_secs(2),
     };
 
