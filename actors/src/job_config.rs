@@ -86,7 +86,7 @@ pub struct PolicyConfig {
 }
 
 impl PolicyConfig {
-    fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         *self == Self::default()
     }
 
@@ -145,7 +145,7 @@ pub struct ExpectConfig {
 }
 
 impl ExpectConfig {
-    fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         *self == Self::default()
     }
 

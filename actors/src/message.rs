@@ -1,10 +1,12 @@
 //! What an application says to the supervisor.
 
 mod backfill;
+mod catalogue;
 mod trigger;
 
 pub use self::{
     backfill::{Backfill, BackfillPreview, CancelBackfill, ListBackfills, PreviewBackfill},
+    catalogue::{DeleteJob, ListStored, PutJob, StoredDetails, StoredHere, StoredPage, StoredStatus},
     trigger::TriggerJob,
 };
 
@@ -131,8 +133,8 @@ impl From<&JobName> for Selector {
 ///
 /// # Errors
 ///
-/// [`SelectError`]: a name was given, and no job of this node has it. No job of a tag, or none at all, is no
-/// error.
+/// [`SelectError`]: a name was given, and no job of this node has it, or it is a [stored](PutJob) one. No job of a tag,
+/// or none at all, is no error; stored jobs are left out.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<Vec<JobName>, SelectError>")]
 pub struct RemoveJobs {

@@ -55,7 +55,7 @@ use crate::{
     permits::Permits,
     port::LockError,
     run::SharedParts,
-    supervisor::{AddFirstJobs, Supervised, SupervisorActor},
+    supervisor::{AddFirstJobs, Stored, Supervised, SupervisorActor},
 };
 
 /// Whom an application deals with once the actors have started.
@@ -98,6 +98,8 @@ pub(super) async fn start_actors(
         history,
         node_name,
         warning,
+        catalogue,
+        schedule_reader,
         ..
     } = options;
     #[cfg(any(test, feature = "testkit"))]
@@ -193,9 +195,12 @@ pub(super) async fn start_actors(
         #[cfg(any(test, feature = "testkit"))]
         definitions,
     });
+    let stored = catalogue.or_else(|| backend.catalogue()).zip(schedule_reader);
+    let stored = stored.map(|(catalogue, reader)| Stored { catalogue, reader });
     let supervised = Supervised {
         jobs: jobs_host,
         tasks,
+        stored,
         able: backend.able(),
         has_io,
         warning: warning.clone(),

@@ -18,7 +18,7 @@ use tokio::{
 
 use super::{ANSWER_DEADLINE, Entry, SupervisorActor};
 use crate::{
-    core::time::FireTime,
+    core::{catalogue::Standing, time::FireTime},
     error::{FIRE_TIMES_MAX, NextFireTimesError, SelectError, given_name},
     job::{AsksSchedule, JobActor, JobHandle, JobMessage, JobState, JobStatus},
     lock::InquiryPurpose,
@@ -90,12 +90,20 @@ impl SupervisorActor {
     fn statuses_of(&self, entries: Vec<&Entry>) -> impl Future<Output = Vec<JobStatus>> + use<> {
         let scheduled = entries.iter().map(|entry| entry.job.clone()).collect();
         let scheduled = self.who_fires(scheduled, ANSWER_DEADLINE, InquiryPurpose::Status);
+        let stored: Vec<_> = entries.iter().map(|entry| self.stored_version(&entry.job)).collect();
         let statuses: Vec<_> = entries.into_iter().map(|entry| self.status_of(entry)).collect();
         async move {
             let (statuses, scheduled) = join(join_all(statuses), scheduled).await;
-            let whole = |(status, scheduled)| JobStatus { scheduled: Some(scheduled), ..status };
-            statuses.into_iter().zip(scheduled).map(whole).collect()
+            let whole =
+                |((status, scheduled), stored)| JobStatus { scheduled: Some(scheduled), stored, ..status };
+            statuses.into_iter().zip(scheduled).zip(stored).map(whole).collect()
         }
+    }
+
+    /// The version of a stored job.
+    fn stored_version(&self, job: &JobHandle) -> Option<u64> {
+        let (standing, version) = self.keeping.machine.standing(job.definition.name.as_str())?;
+        (*standing == Standing::Held).then_some(version)
     }
 
     /// The status of a job that this node has, but for who fires it.

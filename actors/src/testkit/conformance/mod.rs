@@ -10,9 +10,12 @@
 //!
 //! A backend that keeps [`Backfills`](crate::port::Backfills) runs [`backfills()`] as well.
 //!
+//! The tests of a [`Catalogue`](crate::port::Catalogue) run [`catalogue()`] on an empty one.
+//!
 //! The tests of a [`Schedule`](crate::port::Schedule) run [`schedule()`] on it.
 
 mod backfills;
+mod catalogue;
 mod elector;
 mod history;
 mod locker;
@@ -26,6 +29,7 @@ use futures_util::{FutureExt, future::BoxFuture};
 
 pub use self::{
     backfills::backfills,
+    catalogue::catalogue,
     elector::elector,
     history::history,
     locker::locker,
