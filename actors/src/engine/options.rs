@@ -191,7 +191,11 @@ impl EngineOptions {
         faults.extend(self.tasks.faults().iter().cloned());
         faults.extend(conflicts(definitions.iter().map(Definition::declares), |_| None));
         let able = self.backend.able();
-        faults.extend(definitions.iter().flat_map(|job| able.faults(&job.name, &job.policies)));
+        faults.extend(
+            definitions
+                .iter()
+                .flat_map(|job| able.faults(&job.name, &job.policies, job.schedule.counts_from_completion())),
+        );
         faults.extend(self.faults.iter().cloned());
         faults.extend(self.backend.faults());
         faults.extend(self.hooks.fault());

@@ -94,6 +94,9 @@ impl fmt::Display for Answer {
                     SkipReason::Unproven => f.write_str(
                         "it was due when the lead changed, and the leader before may have started it",
                     ),
+                    SkipReason::Contended => f.write_str(
+                        "no majority of servers gave it to this node in time, and another node may have run it",
+                    ),
                 }
             }
             Self::Vetoed { run, text } => {

@@ -133,7 +133,9 @@ impl JobActor {
         let Missed { newest, count, at_least, .. } = ticks;
         let kind = |job| EventKind::TickSkipped { job, fire_time: newest, reason, count, at_least };
         match reason {
-            SkipReason::Misfire | SkipReason::Operator | SkipReason::Unproven => self.publish(kind),
+            SkipReason::Misfire | SkipReason::Operator | SkipReason::Unproven | SkipReason::Contended => {
+                self.publish(kind);
+            }
             SkipReason::Overlap
             | SkipReason::Paused
             | SkipReason::Concurrency

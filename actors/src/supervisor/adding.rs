@@ -57,7 +57,11 @@ impl SupervisorActor {
             return Err(AddError::ShuttingDown);
         }
         let able = self.parts.able;
-        faults.extend(definitions.iter().flat_map(|job| able.faults(&job.name, &job.policies)));
+        faults.extend(
+            definitions
+                .iter()
+                .flat_map(|job| able.faults(&job.name, &job.policies, job.schedule.counts_from_completion())),
+        );
         let existing = definitions.iter().filter(|definition| self.jobs.contains_key(&definition.name));
         let existing: Vec<_> = existing.map(|definition| duplicate(&definition.name)).collect();
         let declared = || definitions.iter().map(Definition::declares);

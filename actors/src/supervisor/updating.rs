@@ -43,7 +43,8 @@ impl SupervisorActor {
         };
         let Hopeless { broken, over } = self.hopeless([definition]);
         faults.extend(broken);
-        faults.extend(self.parts.able.faults(name, &definition.policies));
+        let counts_from_completion = definition.schedule.counts_from_completion();
+        faults.extend(self.parts.able.faults(name, &definition.policies, counts_from_completion));
         faults.extend(conflicts([definition.declares()], |key| self.holder_of(key, Some(name))));
         Faults::check(faults).map_err(UpdateError::Invalid)?;
         // Its ticks by the present schedule are still to be decided.

@@ -38,6 +38,7 @@ pub(super) fn skip_reasons() -> Vec<SkipReason> {
         SkipReason::Removed => SkipReason::Removed,
         SkipReason::Operator => SkipReason::Operator,
         SkipReason::Unproven => SkipReason::Unproven,
+        SkipReason::Contended => SkipReason::Contended,
     ]
 }
 

@@ -12,6 +12,9 @@
 //!
 //! The tests of a [`Catalogue`](crate::port::Catalogue) run [`catalogue()`] on an empty one.
 //!
+//! A backend whose claims are kept in the memory of each node runs [`elector()`] and [`limits()`]; the tests of
+//! [`TickVotes`](crate::port::TickVotes) run [`tick_votes()`].
+//!
 //! The tests of a [`Schedule`](crate::port::Schedule) run [`schedule()`] on it.
 
 mod backfills;
@@ -21,6 +24,7 @@ mod history;
 mod locker;
 mod records;
 mod schedule;
+mod votes;
 
 use std::sync::Arc;
 
@@ -32,9 +36,10 @@ pub use self::{
     catalogue::catalogue,
     elector::elector,
     history::history,
-    locker::locker,
+    locker::{limits, locker},
     records::{RecordStore, records},
     schedule::schedule,
+    votes::tick_votes,
 };
 use crate::port::Backend;
 
