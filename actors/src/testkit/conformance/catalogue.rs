@@ -198,11 +198,9 @@ impl Check {
             self.done(&change).await;
         }
         let query = |tag: Option<&str>, task: Option<&str>, enabled| {
-            let mut query = CatalogueQuery::default();
-            query.prefix = Some("find ".to_owned());
-            (query.tag, query.task) = (tag.map(str::to_owned), task.map(str::to_owned));
-            query.enabled = enabled;
-            query
+            let (prefix, tag) = (Some("find ".to_owned()), tag.map(str::to_owned));
+            let task = task.map(str::to_owned);
+            CatalogueQuery { prefix, tag, task, enabled, ..CatalogueQuery::default() }
         };
         for (query, found) in [
             (query(None, None, None), "abc"),
