@@ -72,7 +72,7 @@ pub(crate) const LAYERS: &[Layer] = &[
             "actors/src/explain/*.rs",
             "actors/src/{permits,catch_ups,placement,body_queue,body_watch,node,history}.rs",
             "actors/src/listener/{publisher,stream,subscriber}.rs",
-            "actors/src/{node,definition,health,history,body_queue}/*.rs",
+            "actors/src/{node,definition,health,history,body_queue,error,metrics}/*.rs",
         ],
         // A task, and where it is registered.
         // A job as it is written, and as it was checked.

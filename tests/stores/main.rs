@@ -14,6 +14,7 @@
 mod audit;
 #[path = "../../examples/failover/cluster.rs"]
 mod cluster;
+mod consul;
 mod doctored;
 mod etcd;
 mod fault;
