@@ -16,7 +16,7 @@ use crate::{
     backend::Local,
     environment::{Environment, variable},
     handle::Callsheet,
-    schedule::zone_data_version,
+    schedule::{Definition, IntoSchedule, zone_data_version},
 };
 
 /// Collects jobs and options. Nothing here fails; [`start`](Self::start) and [`check`](Self::check) report
@@ -554,6 +554,10 @@ impl From<Builder> for EngineOptions {
     fn from(Builder { mut options, backend }: Builder) -> Self {
         options.zone_data = zone_data_version().into();
         options.backend = backend.unwrap_or_else(|| Arc::new(Local::new(options.clock.clone())));
+        options.schedule_reader = Some(Arc::new(|json| {
+            let schedule: Definition = serde_json::from_value(json).map_err(|error| error.to_string())?;
+            schedule.into_schedule().map_err(|faults| faults.to_string())
+        }));
         options
     }
 }

@@ -56,3 +56,7 @@ use crate::schedule::Definition;
 /// # }
 /// ```
 pub type JobConfig = callsheet_actors::JobConfig<Definition>;
+
+/// A job as the catalogue stores it, for all nodes: [`Callsheet::put`](crate::Callsheet::put). Its schedule is
+/// [data](crate::schedule#as-data).
+pub type StoredJob = callsheet_actors::StoredJob<Definition>;

@@ -162,6 +162,8 @@ const GIVES: &[&str] = &[
     "health.rs: jobs",
     "health.rs: count",
     "operation.rs: number",
+    "catalogue.rs: version",
+    "status.rs: stored",
     "query.rs: dropped",
     "query.rs: new",
     "health.rs: failures",

@@ -334,6 +334,11 @@ pub enum Problem {
         /// Which jobs.
         jobs: ProblemJobs,
     },
+    /// Stored jobs cannot run on this node: their definitions cannot be read, or name what the node does not have.
+    StoredParked {
+        /// Which jobs.
+        jobs: ProblemJobs,
+    },
     /// Jobs are not fired by this node, because other nodes declare another overlap policy for their lock
     /// keys.
     Conflicting {
@@ -369,6 +374,7 @@ impl Problem {
             Self::Failing { .. } => "failing",
             Self::Broken { .. } => "broken",
             Self::Parked { .. } => "parked",
+            Self::StoredParked { .. } => "stored_parked",
             Self::Conflicting { .. } => "conflicting",
             Self::BodiesBlocked { .. } => "bodies_blocked",
         }
@@ -392,6 +398,7 @@ impl Problem {
             | Self::Failing { .. }
             | Self::Broken { .. }
             | Self::Parked { .. }
+            | Self::StoredParked { .. }
             | Self::Conflicting { .. }
             | Self::BodiesBlocked { .. } => None,
         }
@@ -425,6 +432,10 @@ impl Problem {
             }
             Self::Broken { jobs } => format!("jobs broke, and do not fire any more: {jobs}").into(),
             Self::Parked { jobs } => format!("the store refuses the data of {jobs}").into(),
+            Self::StoredParked { jobs } => {
+                let count = jobs.count;
+                format!("{count} stored jobs cannot run on this node: {jobs}").into()
+            }
             Self::Conflicting { jobs } => {
                 format!("other nodes declare another overlap policy for the lock keys of {jobs}").into()
             }
@@ -468,6 +479,9 @@ impl Problem {
             Self::Parked { .. } => {
                 "look at the reasons in the details of the jobs; update the jobs, or mend the store: they are tried again about once a minute"
             }
+            Self::StoredParked { .. } => {
+                "look at the reasons in the list of stored jobs; mend their definitions, or delete them"
+            }
             Self::Conflicting { .. } => "give the jobs of one key one policy on all nodes",
             Self::BodiesBlocked { threads, .. } => match threads {
                 BodyThreads::Body => "give bodies that block to run_blocking, or raise body_threads",
@@ -493,7 +507,11 @@ impl Problem {
             | Self::TicksUndecided { since, .. } => Some(*since),
             Self::Overdue { jobs, .. } => jobs.iter().map(|job| job.since).min(),
             Self::Failing { jobs, .. } => jobs.iter().map(|job| job.since).min(),
-            Self::ShuttingDown | Self::Broken { .. } | Self::Parked { .. } | Self::Conflicting { .. } => None,
+            Self::ShuttingDown
+            | Self::Broken { .. }
+            | Self::Parked { .. }
+            | Self::StoredParked { .. }
+            | Self::Conflicting { .. } => None,
         }
     }
 }

@@ -90,7 +90,7 @@ pub struct PolicyConfig {
 }
 
 impl PolicyConfig {
-    fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         *self == Self::default()
     }
 
@@ -149,7 +149,7 @@ pub struct ExpectConfig {
 }
 
 impl ExpectConfig {
-    fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         *self == Self::default()
     }
 

@@ -61,6 +61,7 @@ mod job_state;
 mod labels;
 mod listener;
 mod lock;
+mod memory_catalogue;
 mod message;
 pub mod metrics;
 mod name;
@@ -78,6 +79,7 @@ mod scheduled_task;
 pub mod serde;
 mod signal;
 mod starts;
+mod stored_job;
 mod supervisor;
 mod task;
 #[cfg(any(test, feature = "testkit"))]
@@ -150,9 +152,10 @@ pub use crate::{
     },
     message::{
         AddJob, AddJobs, Added, AnnounceShutdown, Backfill, BackfillPreview, CancelBackfill, CancelRun,
-        CancelRuns, Health, JobAddress, JobDetails, JobPage, ListBackfills, ListJobs, ListTasks,
-        NextFireTimes, PAGE_MAX, PauseJobs, PreviewBackfill, RemoveJobs, RescheduleJob, Resign, ResumeJobs,
-        Selector, Shutdown, ShutdownNow, SkipMissed, SkippedMissed, TriggerJob, UpdateJob,
+        CancelRuns, DeleteJob, Health, JobAddress, JobDetails, JobPage, ListBackfills, ListJobs, ListStored,
+        ListTasks, NextFireTimes, PAGE_MAX, PauseJobs, PreviewBackfill, PutJob, RemoveJobs, RescheduleJob,
+        Resign, ResumeJobs, Selector, Shutdown, ShutdownNow, SkipMissed, SkippedMissed, StoredDetails,
+        StoredHere, StoredPage, StoredStatus, TriggerJob, UpdateJob,
     },
     name::{By, FencingToken, JobName, LockKey, NAME_MAX, NodeId, RunId, RunIds, Tag, Term},
     note::Note,
@@ -170,6 +173,7 @@ pub use crate::{
     run::{IntoRunResult, Origin, Run, RunError, RunResult},
     scheduled_task::ScheduledTask,
     starts::BodyThreads,
+    stored_job::{ScheduleReader, StoredJob, StoredJobError},
     supervisor::{
         RESTART_PERIOD, RESTARTS_MAX, SHUTDOWN_ABORT_AFTER_DEFAULT, SHUTDOWN_END_MAX, SupervisorActor,
     },

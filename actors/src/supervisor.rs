@@ -11,6 +11,7 @@ mod asked_schedules;
 mod backfilling;
 mod backfills;
 mod cancelling;
+mod catalogue;
 mod catching_up;
 mod clock;
 mod enrolment;
@@ -32,6 +33,7 @@ mod reports;
 mod restarts;
 mod shutdown;
 mod skipping;
+mod storing;
 mod tags;
 mod tasks;
 mod triggering;
@@ -53,13 +55,14 @@ use tokio::{
 };
 
 pub(crate) use self::adding::{AddFirstJobs, CheckJobs, define_all};
+pub(crate) use self::catalogue::Stored;
 #[cfg(any(test, feature = "testkit"))]
 pub(crate) use self::leading::KillElection;
 pub(crate) use self::shutdown::JOIN_MAX;
 pub use self::shutdown::{SHUTDOWN_ABORT_AFTER_DEFAULT, SHUTDOWN_END_MAX};
 use self::{
-    alarms::Watch, backfills::Driving, clock::Rearming, gauges::Shows, outlook::LintLog, parking::Parked,
-    questions::WaitingQuestions, removing::Leaving, restarts::Deaths, tags::Tags,
+    alarms::Watch, backfills::Driving, catalogue::Keeping, clock::Rearming, gauges::Shows, outlook::LintLog,
+    parking::Parked, questions::WaitingQuestions, removing::Leaving, restarts::Deaths, tags::Tags,
 };
 pub use crate::core::restarts::{RESTART_PERIOD, RESTARTS_MAX};
 use crate::{
@@ -133,6 +136,8 @@ pub(crate) struct Supervised {
     pub(crate) names: Option<JobNames>,
     /// What jobs of data may name.
     pub(crate) tasks: Tasks,
+    /// Where jobs are kept as data, if they are.
+    pub(crate) stored: Option<Stored>,
     /// What decides which jobs can be added.
     pub(crate) able: Able,
     /// Its thread is the engine's: its runtime waits for files as well.
@@ -223,6 +228,8 @@ pub struct SupervisorActor {
     shows: Shows,
     /// The backfills that this node drives.
     driving: Driving,
+    /// What it knows of the catalogue.
+    keeping: Keeping,
     /// The node is not ready any more, though jobs go on.
     shutdown_announced: bool,
     /// Since when a shutdown waits for nothing any more.
@@ -279,6 +286,7 @@ impl SupervisorActor {
             watch: Watch::default(),
             shows: Shows::default(),
             driving: Driving::new(seed),
+            keeping: Keeping::default(),
             shutdown_announced: false,
             at_once: watch::Sender::new(None),
             phase: Phase::Running,

@@ -28,7 +28,8 @@ use crate::{
     metrics::JOB_LABELS_DEFAULT,
     name::NodeId,
     permits::{Permits, WhenFull},
-    port::{Backend, Clock, Spawner, SystemClock},
+    port::{Backend, Catalogue, Clock, Spawner, SystemClock},
+    stored_job::ScheduleReader,
     supervisor::{SHUTDOWN_ABORT_AFTER_DEFAULT, define_all},
     task::Tasks,
 };
@@ -67,6 +68,10 @@ pub struct EngineOptions {
     pub jobs: Vec<Job>,
     /// The tasks that jobs of this node may name. Default: none.
     pub tasks: Tasks,
+    /// Where jobs are kept as data. Default: where the [backend](Backend::catalogue) keeps them.
+    pub catalogue: Option<Arc<dyn Catalogue>>,
+    /// Reads the schedules of jobs that are data. Default: nothing does, and no catalogue is read.
+    pub schedule_reader: Option<ScheduleReader>,
     /// Who hears events from the first on, and which.
     pub listeners: Vec<(EventFilter, Recipient<Event>)>,
     /// The hooks of all jobs, called before those of each job.
@@ -160,6 +165,8 @@ impl EngineOptions {
             share: None,
             jobs: Vec::new(),
             tasks: Tasks::default(),
+            catalogue: None,
+            schedule_reader: None,
             listeners: Vec::new(),
             hooks: Hooks::default(),
             clock: Arc::new(SystemClock::default()),

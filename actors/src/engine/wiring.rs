@@ -56,7 +56,7 @@ use crate::{
     permits::Permits,
     port::LockError,
     run::SharedParts,
-    supervisor::{AddFirstJobs, Supervised, SupervisorActor},
+    supervisor::{AddFirstJobs, Stored, Supervised, SupervisorActor},
 };
 
 /// Whom an application deals with once the actors have started.
@@ -100,6 +100,8 @@ pub(super) async fn start_actors(
         node_name,
         warning,
         share,
+        catalogue,
+        schedule_reader,
         ..
     } = options;
     #[cfg(any(test, feature = "testkit"))]
@@ -200,10 +202,13 @@ pub(super) async fn start_actors(
         #[cfg(any(test, feature = "testkit"))]
         definitions,
     });
+    let stored = catalogue.or_else(|| backend.catalogue()).zip(schedule_reader);
+    let stored = stored.map(|(catalogue, reader)| Stored { catalogue, reader });
     let supervised = Supervised {
         jobs: jobs_host,
         names,
         tasks,
+        stored,
         able: backend.able(),
         has_io,
         warning: warning.clone(),

@@ -79,6 +79,9 @@ pub struct JobStatus {
     /// The task that it runs, with the arguments of each run that has none of its own; `None` if its body is code.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub task: Option<TaskCall>,
+    /// Its version in the catalogue, if it is a [stored](crate::PutJob) one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stored: Option<u64>,
 }
 
 /// Ticks that are due and wait for the end of a pause: see [`Misfire`](crate::Misfire).
@@ -202,6 +205,7 @@ impl JobStatus {
             held: None,
             parked: None,
             task: definition.task().map(|task| task.call().clone()),
+            stored: None,
         }
     }
 

@@ -85,8 +85,8 @@ pub struct Added {
 ///
 /// # Errors
 ///
-/// [`SelectError`]: a name was given, and no job of this node has it. No job of a tag, or none at all, is no
-/// error.
+/// [`SelectError`]: a name was given, and no job of this node has it, or it is a [stored](crate::PutJob) one. No job of
+/// a tag, or none at all, is no error; stored jobs are left out.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<Vec<JobName>, SelectError>")]
 pub struct RemoveJobs {

@@ -4,7 +4,7 @@ use std::{any::Any, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Able, Backfills, Capabilities, Clock, Elector, History, Locker, MemoryBounds};
+use super::{Able, Backfills, Capabilities, Catalogue, Clock, Elector, History, Locker, MemoryBounds};
 use crate::{error::Fault, name::NodeId, word::words};
 
 /// An elector and a locker on one store: a term means something only in the store that granted it.
@@ -65,6 +65,11 @@ pub trait Backend: Send + Sync + 'static {
 
     /// Where backfills are kept. Asked once. Default: nowhere, and each is refused.
     fn backfills(&self) -> Option<Arc<dyn Backfills>> {
+        None
+    }
+
+    /// Where jobs are kept as data, for all nodes. Asked once, unless the application has them elsewhere. Default: nowhere.
+    fn catalogue(&self) -> Option<Arc<dyn Catalogue>> {
         None
     }
 

@@ -46,7 +46,11 @@ pub(crate) struct CheckJobs(pub(crate) Vec<Job>);
 
 impl SupervisorActor {
     /// As [`check`](Self::check), of jobs that the application adds now.
-    fn check_new(&self, definitions: &[Definition], mut faults: Vec<Fault>) -> Result<(), AddError> {
+    pub(super) fn check_new(
+        &self,
+        definitions: &[Definition],
+        mut faults: Vec<Fault>,
+    ) -> Result<(), AddError> {
         let Hopeless { broken, over } = self.hopeless(definitions);
         faults.extend(broken);
         self.check(definitions, faults)?;
@@ -71,7 +75,7 @@ impl SupervisorActor {
     }
 
     /// Whether the definitions, in which these faults were found, can be added.
-    fn check(&self, definitions: &[Definition], mut faults: Vec<Fault>) -> Result<(), AddError> {
+    pub(super) fn check(&self, definitions: &[Definition], mut faults: Vec<Fault>) -> Result<(), AddError> {
         if !matches!(self.phase, Phase::Running) {
             return Err(AddError::ShuttingDown);
         }
@@ -98,7 +102,7 @@ impl SupervisorActor {
             .map_err(|faults| if invalid { AddError::Invalid(faults) } else { AddError::Exists(faults) })
     }
 
-    fn add(
+    pub(super) fn add(
         &mut self,
         definitions: Vec<Definition>,
         by: Option<By>,
@@ -295,6 +299,8 @@ impl Handler<AddFirstJobs> for SupervisorActor {
         self.note_over(&definitions);
         definitions.iter().for_each(|definition| drop(self.meters_of(definition, true)));
         self.add(definitions, None, ctx);
+        // Those of code come first: they have their names.
+        self.keep_to_catalogue(ctx);
         Ok(())
     }
 }

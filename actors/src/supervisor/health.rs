@@ -84,6 +84,7 @@ impl SupervisorActor {
         problems.extend(ProblemJobs::of(conflicting.into_iter()).map(|jobs| Problem::Conflicting { jobs }));
         let parked = are(|entry| entry.parked.is_some());
         problems.extend(ProblemJobs::of(parked.into_iter()).map(|jobs| Problem::Parked { jobs }));
+        problems.extend(self.stored_problem());
         problems
     }
 }

@@ -18,7 +18,7 @@ use tokio::{
 
 use super::{ANSWER_DEADLINE, Entry, SupervisorActor};
 use crate::{
-    core::time::FireTime,
+    core::{catalogue::Standing, time::FireTime},
     error::{FIRE_TIMES_MAX, NextFireTimesError, SelectError, given_name},
     job::{AsksSchedule, JobActor, JobHandle, JobMessage, JobState, JobStatus},
     job_names::JobNames,
@@ -92,21 +92,29 @@ impl SupervisorActor {
         let scheduled = entries.iter().map(|entry| entry.job.clone()).collect();
         let scheduled = self.who_fires(scheduled, ANSWER_DEADLINE, InquiryPurpose::Status);
         let backend = self.backend_name();
+        let stored: Vec<_> = entries.iter().map(|entry| self.stored_version(&entry.job)).collect();
         let statuses: Vec<_> = entries.into_iter().map(|entry| self.status_of(entry)).collect();
         async move {
             let (statuses, scheduled) = join(join_all(statuses), scheduled).await;
-            let whole = |(status, scheduled)| JobStatus {
+            let whole = |((status, scheduled), stored)| JobStatus {
                 scheduled: Some(scheduled),
                 backend: backend.clone(),
+                stored,
                 ..status
             };
-            statuses.into_iter().zip(scheduled).map(whole).collect()
+            statuses.into_iter().zip(scheduled).zip(stored).map(whole).collect()
         }
     }
 
     /// The name of the backend of these jobs, if it has one.
     fn backend_name(&self) -> Option<Arc<str>> {
         self.parts.names.as_ref().and_then(JobNames::backend).cloned()
+    }
+
+    /// The version of a stored job.
+    fn stored_version(&self, job: &JobHandle) -> Option<u64> {
+        let (standing, version) = self.keeping.machine.standing(job.definition.name.as_str())?;
+        (*standing == Standing::Held).then_some(version)
     }
 
     /// The status of a job that this node has, but for who fires it.
