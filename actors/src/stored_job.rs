@@ -91,7 +91,8 @@ impl<S> StoredJob<S> {
         S: IntoSchedule,
     {
         let Self { schedule, task, policies, expect, lock_key, tags, metrics_label, .. } = self;
-        let config = JobConfig { schedule: Some(schedule), policies, expect, task: Some(task) };
+        let config =
+            JobConfig { schedule: Some(schedule), policies, expect, task: Some(task), backend: None };
         let mut job = Job::from_config(name, config);
         job = tags.into_iter().fold(job, Job::tag);
         job = lock_key.into_iter().fold(job, Job::lock_key);

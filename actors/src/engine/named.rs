@@ -79,7 +79,12 @@ fn parts(mut options: EngineOptions, names: &JobNames) -> Vec<EngineOptions> {
         .enumerate()
         .map(|(nth, (backend, node))| {
             let share = Some(Share { names: names.of_engine(nth), permits: permits.clone() });
-            EngineOptions { backend, node, share, ..options.clone() }
+            let mut part = EngineOptions { backend, node, share, ..options.clone() };
+            if nth > 0 {
+                // Stored jobs are those of the default backend.
+                (part.catalogue, part.schedule_reader) = (None, None);
+            }
+            part
         })
         .collect();
     for job in jobs {

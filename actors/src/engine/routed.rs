@@ -20,9 +20,10 @@ use crate::{
     explain::Explain,
     listener::{EventStream, Events, Listen, ListenTo},
     message::{
-        AnnounceShutdown, Backfill, CancelBackfill, CancelRun, CancelRuns, Health, JobAddress, JobDetails,
-        ListBackfills, ListJobs, ListTasks, NextFireTimes, PauseJobs, PreviewBackfill, RemoveJobs,
-        RescheduleJob, Resign, ResumeJobs, Selector, Shutdown, ShutdownNow, SkipMissed, TriggerJob,
+        AnnounceShutdown, Backfill, CancelBackfill, CancelRun, CancelRuns, DeleteJob, Health, JobAddress,
+        JobDetails, ListBackfills, ListJobs, ListStored, ListTasks, NextFireTimes, PauseJobs,
+        PreviewBackfill, PutJob, RemoveJobs, RescheduleJob, Resign, ResumeJobs, Selector, Shutdown,
+        ShutdownNow, SkipMissed, StoredDetails, TriggerJob,
     },
     name::JobName,
     port::{DecisionPage, Decisions, JobHistory, OperationPage, Operations, PageStart, RunHistory},
@@ -137,6 +138,21 @@ about_a_job! {
     PreviewBackfill: |asked| asked.0.job, Err(BackfillError::UnknownJob { .. }),
     JobHistory: |asked| asked.0, Ok(None)
 }
+
+/// Messages about stored jobs, which are on the default backend.
+macro_rules! about_stored_jobs {
+    ($($message:ty),* $(,)?) => {
+        $(
+            impl Routed for $message {
+                async fn route(self, engines: &Engines) -> Answer<Self> {
+                    engines.send(0, self).await
+                }
+            }
+        )*
+    };
+}
+
+about_stored_jobs!(PutJob, DeleteJob, ListStored, StoredDetails);
 
 /// Messages that select jobs.
 macro_rules! about_jobs {

@@ -70,7 +70,7 @@ impl SupervisorActor {
     }
 
     /// Takes the names and keys of definitions that are to be added now, if no other engine of the node has them.
-    fn take_names(&self, definitions: &[Definition]) -> Result<(), AddError> {
+    pub(super) fn take_names(&self, definitions: &[Definition]) -> Result<(), AddError> {
         self.parts.names.as_ref().map_or(Ok(()), |names| names.take(definitions))
     }
 

@@ -4,7 +4,7 @@
 //! [`Reconciliation`] decides what to ask and what is to be done. Here it is asked and done. One question is under way at
 //! a time; a hint of the catalogue, or somebody on this node who waits for a change, brings the next one on.
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{convert::Infallible, slice, sync::Arc, time::Duration};
 
 use actix::prelude::*;
 use futures_util::future::{Either, select};
@@ -173,6 +173,11 @@ impl SupervisorActor {
                     continue;
                 }
                 (Act::Update, Some(definition)) => {
+                    if let Err(error) = self.change_names(&definition) {
+                        self.let_go(&row.job, row.changed_by.clone(), ctx);
+                        self.stands(&row, unusable(error));
+                        continue;
+                    }
                     self.update_stored(definition, row.changed_by.clone(), ctx);
                 }
                 (Act::Remove, _) => self.let_go(&row.job, row.changed_by.clone(), ctx),
@@ -200,6 +205,10 @@ impl SupervisorActor {
         let by = if added.len() == 1 { added[0].0.changed_by.clone() } else { None };
         let mut definitions: Vec<Definition> = Vec::with_capacity(added.len());
         for (row, mut definition) in added {
+            if let Err(error) = self.take_names(slice::from_ref(&definition)) {
+                self.stands(&row, unusable(error));
+                continue;
+            }
             // Many jobs have the policies of the one before.
             if let Some(before) = definitions.last().filter(|before| before.policies == definition.policies) {
                 definition.policies = before.policies.clone();
@@ -239,7 +248,7 @@ impl SupervisorActor {
         match self.readable(row) {
             Ok(Some(definition)) => (Read::Runnable, Some(definition)),
             Ok(None) => (Read::Disabled, None),
-            Err(reason) => (Read::Unusable(bounded(reason, PARKED_REASON_BYTES_MAX).into()), None),
+            Err(reason) => (unusable(reason), None),
         }
     }
 
@@ -307,4 +316,8 @@ impl SupervisorActor {
         let first = names.take(PROBLEM_JOBS_MAX).collect();
         (count > 0).then_some(Problem::StoredParked { jobs: ProblemJobs { first, count } })
     }
+}
+
+fn unusable(reason: impl ToString) -> Read {
+    Read::Unusable(bounded(reason.to_string(), PARKED_REASON_BYTES_MAX).into())
 }

@@ -169,7 +169,7 @@ impl SupervisorActor {
 
 impl SupervisorActor {
     /// The names and keys of the node are those of this definition from now on.
-    fn change_names(&self, definition: &Definition) -> Result<(), UpdateError> {
+    pub(super) fn change_names(&self, definition: &Definition) -> Result<(), UpdateError> {
         let former = self.jobs.get(&definition.name).map(|entry| &*entry.job.definition);
         let names = self.parts.names.as_ref().zip(former);
         names.map_or(Ok(()), |(names, former)| names.change(former, definition)).map_err(UpdateError::Invalid)
