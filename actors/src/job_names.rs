@@ -248,7 +248,9 @@ impl JobNames {
         let other = said(other.backend());
         let (rule, cure) = match holders.jobs {
             0 => (
-                format!("runs of this key are in progress on {other}, and a key excludes within one backend only"),
+                format!(
+                    "runs of this key are in progress on {other}, and a key excludes within one backend only"
+                ),
                 "wait until they have ended, or choose another key",
             ),
             _ => (

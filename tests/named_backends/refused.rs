@@ -7,7 +7,11 @@ use callsheet::{
     schedule::every, testkit::simulate,
 };
 
-use super::{CRITICAL, START, common::{obedient, secs}, each_second, node};
+use super::{
+    CRITICAL, START,
+    common::{obedient, secs},
+    each_second, node,
+};
 
 fn local() -> Local {
     Local::new(std::sync::Arc::new(SystemClock::default()))

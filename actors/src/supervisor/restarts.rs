@@ -48,7 +48,8 @@ impl SupervisorActor {
             self.node().publisher.log("JobRestarted", Level::Error, name, &line);
             // It may have died before it heard of it.
             snapshot.retiring = true;
-            let successor = self.start_actor(removed.definition.clone(), Some(job), Beginning::Left(snapshot));
+            let successor =
+                self.start_actor(removed.definition.clone(), Some(job), Beginning::Left(snapshot));
             self.retiring.insert((name.clone(), successor.generation), successor);
             return;
         }
