@@ -13,6 +13,8 @@
 
 mod id;
 mod machine;
+#[cfg(test)]
+mod machine_tests;
 mod row;
 mod status;
 #[cfg(test)]

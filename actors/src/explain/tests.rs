@@ -356,6 +356,38 @@ fn what_is_no_fire_time_names_those_beside_it_and_the_reason() {
 }
 
 #[test]
+fn what_somebody_did_to_the_job_is_evidence_for_what_follows_from_it() {
+    let done = |operation, time| OperationRecord::new(job(), operation, at(time), node());
+    let is_evidence = |explained: &Explanation, operation: &OperationRecord| {
+        explained.evidence.contains(&Evidence::Operation(Box::new(operation.clone())))
+    };
+    let no_fire_time = TickView { is_fire_time: false, ..view() };
+    for (time, is_later) in [("04:00:00", true), ("02:00:00", false)] {
+        let changed = done(JobOperation::Changed, time);
+        let known = Known { operations: vec![changed.clone()], ..known() };
+        let explained = decide(&job(), at("12:00:00"), &no_fire_time, &known);
+        assert_eq!(is_evidence(&explained, &changed), is_later, "by the schedule before: {explained}");
+    }
+
+    let decision = Decision::Skipped {
+        reason: SkipReason::Paused,
+        count: 1,
+        at_least: false,
+        text: None,
+        by: None,
+        run: None,
+    };
+    let skipped = DecisionRecord {
+        fire_time: Some(tick()),
+        ..DecisionRecord::new(Some(job()), at("03:00:01"), node(), decision)
+    };
+    let paused = done(JobOperation::Paused, "02:00:00");
+    let known = Known { decisions: vec![skipped], operations: vec![paused.clone()], ..known() };
+    let explained = decide(&job(), at("12:00:00"), &view(), &known);
+    assert!(is_evidence(&explained, &paused), "{explained}");
+}
+
+#[test]
 fn what_is_not_decided_yet_says_what_it_waits_for() {
     let due = || TickView { cursor: at("00:00:00"), ..view() };
     let pause = Pause::until(at("13:00:00")).note("the disk is full").by(By::new("alice").ok());
@@ -369,6 +401,10 @@ fn what_is_not_decided_yet_says_what_it_waits_for() {
         (
             TickView { run: Some(run_id(1)), ..due() },
             "run 00000000-0000-0000-0000-000000000001 of the job is in progress",
+        ),
+        (
+            TickView { waits_for_turn: true, ..due() },
+            "it was missed, and waits for its turn to be made up for",
         ),
         (due(), "it is due, and waits for a leader or for the store"),
         (other_node, "another node decides it, and has recorded nothing yet"),
