@@ -41,7 +41,8 @@ async fn ends_go_when_nobody_decides_by_them_any_more() {
         ("old", 8, DECIDED_BY_DAYS, -1),
         ("young", 8, DECIDED_BY_DAYS, 1),
         ("long", 300, 0, 0),
-        ("backfilled", 9, DECIDED_BY_DAYS, -1),
+        // That of a tick.
+        ("backfilled", 10, DECIDED_BY_DAYS, -1),
     ];
     for ((job, asked, days, minutes), nth) in ends.into_iter().zip(0..) {
         admin
@@ -49,19 +50,27 @@ async fn ends_go_when_nobody_decides_by_them_any_more() {
             .await
             .expect("an answer");
     }
+    // The backfill's own, with another key.
+    let own = admin.execute(
+        "INSERT INTO callsheet.runs
+         SELECT overlay(run::text PLACING '8' FROM 15)::uuid, token, claimed_at, ended_at, fire_time, term, node, scope, job, 'own', outcome
+         FROM callsheet.runs WHERE scope = $1 AND job = 'backfilled'",
+        &[&scope],
+    );
+    assert_eq!(own.await.expect("an answer"), 1);
     let left = async || {
         let rows =
-            admin.query("SELECT job FROM callsheet.runs WHERE scope = $1 ORDER BY job", &[&scope]).await;
+            admin.query("SELECT key FROM callsheet.runs WHERE scope = $1 ORDER BY key", &[&scope]).await;
         rows.expect("an answer").iter().map(|row| row.get::<_, String>(0)).collect::<Vec<_>>()
     };
     let prune = async |now| while history.prune(now, &Retention::default()).await.expect("an answer") {};
 
     prune(Utc::now()).await;
-    assert_eq!(left().await, ["backfilled", "long", "young"]);
+    assert_eq!(left().await, ["long", "own", "young"]);
 
     // The clock of whoever prunes may be wrong: the server's decides.
     prune(Utc::now() + TimeDelta::days(10_000)).await;
-    assert_eq!(left().await, ["backfilled", "long", "young"]);
+    assert_eq!(left().await, ["long", "own", "young"]);
 
     admin
         .execute("UPDATE callsheet.backfills SET state = 'finished' WHERE scope = $1", &[&scope])
