@@ -1,5 +1,7 @@
 //! From definitions to a running scheduler.
 
+mod tasks;
+
 use std::{sync::Arc, time::Duration};
 
 use callsheet_actors::{
@@ -65,7 +67,7 @@ impl Builder {
     ///
     /// | variable | | unless it is set |
     /// |---|---|---|
-    /// | `CALLSHEET_BACKEND` | `local`, `postgres`, `postgres_lease`, `redis`, `etcd`, `consul`, `mysql`, `kubernetes`: its feature must be on | `postgres` if `CALLSHEET_DATABASE_URL` is set, else `local` |
+    /// | `CALLSHEET_BACKEND` | `local`, `postgres`, `postgres_lease`, `redis`, `redlock`, `etcd`, `consul`, `mysql`, `kubernetes`: its feature must be on | `postgres` if `CALLSHEET_DATABASE_URL` is set, else `local` |
     /// | `CALLSHEET_DATABASE_URL`, `CALLSHEET_POSTGRES_LEASE_URL`, `CALLSHEET_REDIS_URL`, `CALLSHEET_ETCD_URL`, `CALLSHEET_MYSQL_URL` | where the server is, with its user and password | told as a fault |
     /// | `CALLSHEET_LOCAL_FILE` | the file in which `local` keeps what it knows; feature `sqlite` | in memory |
     /// | `CALLSHEET_ELECTION` | `on`; `off`: every node runs every job, whatever the backend | `on` |

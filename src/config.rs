@@ -2,9 +2,10 @@
 
 use crate::schedule::Definition;
 
-/// What a file says of a job that the code defines: when it is due, its policies, and what is expected of it.
+/// What a file says of a job that the code defines: when it is due, its policies, what is expected of it, and the task
+/// that it runs.
 /// [`Job::apply`](crate::Job::apply) puts it in the place of what the code says; what the file does not say
-/// stays.
+/// stays. A job that no code defines is made by [`Job::from_config`](crate::Job::from_config).
 ///
 /// | key | value |
 /// |---|---|
@@ -17,6 +18,7 @@ use crate::schedule::Definition;
 /// | `policies.misfire_after`, `policies.timeout`, `policies.abort_after` | a duration: `"1m 30s"` |
 /// | `policies.limit`, `policies.pause_after`, `policies.priority` | a number |
 /// | `expect.success_within`, `expect.start_within`, `expect.end_within`, `expect.at_least` | a duration: [`Expectation`](crate::Expectation) |
+/// | `task` | `{"name": "send_report", "arguments": {"to": "alice"}}`: a registered [task](crate::Task), in the place of the body |
 ///
 /// The same in JSON, TOML and what else serde reads. A key that is none of these is refused, and so is a
 /// value of another type, with the path in the message. What is wrong with the values themselves is told when

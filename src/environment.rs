@@ -65,12 +65,31 @@ fn choices() -> Vec<Choice> {
     vec![
         choice!("postgres", "postgres", "CALLSHEET_DATABASE_URL", Postgres),
         choice!("redis", "redis", "CALLSHEET_REDIS_URL", Redis),
+        redlock(),
         choice!("etcd", "etcd", "CALLSHEET_ETCD_URL", Etcd),
         choice!("consul", "consul", "CALLSHEET_CONSUL_URL", Consul),
         choice!("mysql", "mysql", "CALLSHEET_MYSQL_URL", Mysql),
         choice!("postgres_lease", "postgres", "CALLSHEET_POSTGRES_LEASE_URL", PostgresLease),
         kubernetes(),
     ]
+}
+
+/// It elects, and votes on ticks; it keeps no claims.
+fn redlock() -> Choice {
+    #[cfg(feature = "redis")]
+    fn make(scope: String, lease: Option<Duration>) -> Arc<dyn Backend> {
+        let elects = crate::backend::Redlock::from_env(scope);
+        let elects = match lease {
+            Some(lease) => elects.lease(lease),
+            None => elects,
+        };
+        Arc::new(crate::backend::Elected::new(elects))
+    }
+    #[cfg(feature = "redis")]
+    let make: Option<Make> = Some(make);
+    #[cfg(not(feature = "redis"))]
+    let make: Option<Make> = None;
+    Choice { name: "redlock", feature: "redis", address: "CALLSHEET_REDLOCK_URLS", make }
 }
 
 /// It elects, and keeps no claims.

@@ -25,9 +25,10 @@ use crate::{builder::Builder, error::Error};
 /// | pause and resume them, on all nodes | [`pause`](Self::pause), [`pause_with`](Self::pause_with), [`resume`](Self::resume) | [`PauseJobs`](crate::PauseJobs), [`ResumeJobs`](crate::ResumeJobs) |
 /// | skip what they missed | [`skip_missed`](Self::skip_missed) | [`SkipMissed`](crate::SkipMissed) |
 /// | say who asks, and why | [`by`](Self::by), [`note`](Self::note) | `by` and `note` of each of these |
-/// | run a job now; stop runs | [`trigger`](Self::trigger), [`trigger_for`](Self::trigger_for), [`cancel_runs`](Self::cancel_runs), [`cancel_run`](Self::cancel_run) | [`TriggerJob`](crate::TriggerJob), [`CancelRuns`](crate::CancelRuns), [`CancelRun`](crate::CancelRun) |
+/// | run a job now; stop runs | [`trigger`](Self::trigger), [`trigger_for`](Self::trigger_for), [`trigger_with`](Self::trigger_with), [`cancel_runs`](Self::cancel_runs), [`cancel_run`](Self::cancel_run) | [`TriggerJob`](crate::TriggerJob), [`CancelRuns`](crate::CancelRuns), [`CancelRun`](crate::CancelRun) |
 /// | run what was missed | [`backfill`](Self::backfill), [`preview_backfill`](Self::preview_backfill), [`backfills`](Self::backfills), [`cancel_backfill`](Self::cancel_backfill) | [`Backfill`](crate::Backfill), [`PreviewBackfill`](crate::PreviewBackfill), [`ListBackfills`](crate::ListBackfills), [`CancelBackfill`](crate::CancelBackfill) |
 /// | see what jobs do | [`details`](Self::details), [`list`](Self::list), [`next_fire_times`](Self::next_fire_times), [`explain`](Self::explain) | [`JobDetails`](crate::JobDetails), [`ListJobs`](crate::ListJobs), [`NextFireTimes`](crate::NextFireTimes), [`Explain`](crate::Explain) |
+/// | see which tasks there are | [`tasks`](Self::tasks) | [`ListTasks`](crate::ListTasks) |
 /// | talk to the actor of a job itself | [`job_address`](Self::job_address) | [`JobAddress`](crate::JobAddress) |
 /// | see what happened | [`runs`](Self::runs), [`history`](Self::history), [`decisions`](Self::decisions), [`operations`](Self::operations) | [`RunHistory`](crate::RunHistory), [`JobHistory`](crate::JobHistory), [`Decisions`](crate::Decisions), [`Operations`](crate::Operations) |
 /// | hear what happens | [`events`](Self::events), [`listen`](Self::listen), [`listen_to`](Self::listen_to) | [`Events`](crate::Events), [`Listen`], [`ListenTo`] |

@@ -38,10 +38,11 @@
 //! * [`schedule`]: when jobs are due; time zones and daylight saving time.
 //! * [`Job`]: bodies and policies ([`Fires`], [`Overlap`], [`Misfire`], [`OnLost`], [`Retry`]), each with its
 //!   truth table.
+//! * [`Task`]: a body with a name and typed arguments, so that a job can be data.
 //! * [`Run`]: what a body gets. [`Callsheet`]: what a service can ask and tell.
 //! * [`Builder`]: backend, threads, hooks, listeners. [`metrics`]: a recorder. [`port`]: what can be
 //!   replaced.
-//! * [`guide`]: longer prose. To use it: [`guide::bodies`], `guide::policies`, [`guide::hooks`],
+//! * [`guide`]: longer prose. To use it: [`guide::bodies`], [`guide::tasks`], `guide::policies`, [`guide::hooks`],
 //!   [`guide::configuration`], `guide::testing`, [`guide::coming_from`]. To run it: [`guide::deploying`],
 //!   [`guide::metrics`], [`guide::logs`], [`guide::history`], [`guide::explain`], [`guide::health`], `guide::cluster`, [`guide::backends`], [`guide::coordination`], `guide::leadership`,
 //!   `guide::changing_jobs`, `guide::database`, `guide::parked`, `guide::other_connections`,
@@ -78,6 +79,7 @@
 //! | `deadpool-postgres` | 0.14 | `backend::Postgres::history_pool` | `callsheet::deadpool_postgres` |
 //! | `futures-util` | 0.3 | [`port::Body`], [`port::Elector`], [`port::Locker`] | [`BoxFuture`] |
 //! | `metrics-exporter-prometheus` | 0.18 | `metrics::Prometheus::with_handle` | `metrics::PrometheusHandle` |
+//! | `schemars` | 1 | [`Task`] | [`callsheet::schemars`](schemars) |
 //! | `tokio-postgres` | 0.7 | `postgres::Guard` | `callsheet::tokio_postgres` |
 //! | `tokio-util` | 0.7 | [`Run::cancellation`], [`Run::cancelled`] | [`CancellationToken`] |
 //! | `tracing` | 0.1 | [`Run::span`] | [`callsheet::tracing`](tracing) |
@@ -122,21 +124,22 @@ pub use actix_web;
 #[cfg(feature = "testkit")]
 pub use callsheet_actors::testkit;
 pub use callsheet_actors::{
-    ALLOW_MAX, ATTEMPT_ERRORS_BYTES_MAX, ATTEMPTS_RECORDED_MAX, ActiveRunStatus, ActorGone, AddError, AddJob,
-    AddJobs, Added, AnnounceShutdown, Answer, AttemptRecord, BLOCKING_THREADS_DEFAULT, Bodiless, BodyThreads,
-    By, CALL_DEADLINE, CATCH_UP_PACE, CATCH_UP_PER_SECOND_DEFAULT, CATCH_UP_PER_SECOND_MAX,
-    CLOCK_OFFSET_MAX_DEFAULT, CONNECT_TIMEOUT_DEFAULT, CancelItsRuns, CancelReason, CancelRun, CancelRuns,
-    Candidacy, CatchingUp, DIVERGED_RUNS_MAX, Decision, DecisionPage, DecisionRecord, Decisions, Delay,
-    DivergedRun, ERROR_BYTES_DEFAULT, ERROR_BYTES_MAX, ERROR_BYTES_MIN, EVENT_BUFFER_DEFAULT,
-    EVENT_BYTES_MAX, EVENTS_MAX, EXPECT_MAX, EXPECT_MIN, EXPECT_RUN_MIN, EXPLAINED_MAX, EndedRun, ErrorKind,
-    Event, EventFilter, EventKind, EventName, EventStream, Events, Evidence, ExpectConfig, Expectation,
-    Explain, ExplainError, Explanation, Explanations, FAILING_RUNS_MIN, FIRE_TIMES_MAX, FORGET_AFTER_DEFAULT,
-    FORGET_AFTER_MIN, FailedRun, FailingJob, Fault, Faults, FencingToken, FinishedRun, FireTime, FireTimes,
-    Fires, Gaps, HISTORY_PAGE_DEFAULT, HISTORY_PAGE_MAX, HISTORY_QUEUE_MIN, HOOK_CALL_BYTES_MAX,
-    HOOK_CALLS_MAX, HOOK_TIMEOUT_DEFAULT, HOOK_TIMEOUT_MAX, Health, HealthReport, HeldStatus, HistoryError,
-    HistoryOptions, Holder, HowDrained, IntoRecipient, IntoRunResult, JOB_LINES_MAX, JOBS_LOGGED_MAX, Job,
-    JobActor, JobAddress, JobContext, JobDetails, JobHistory, JobName, JobOperation, JobPage, JobRecord,
-    JobState, JobStatus, LOSSES_MAX, LastRunStatus, ListJobs, Listen, ListenTo, LockKey, MAY_LEAD_TIMEOUT,
+    ALLOW_MAX, ARGUMENTS_BYTES_MAX, ATTEMPT_ERRORS_BYTES_MAX, ATTEMPTS_RECORDED_MAX, ActiveRunStatus,
+    ActorGone, AddError, AddJob, AddJobs, Added, AnnounceShutdown, Answer, Arguments, AttemptRecord,
+    BLOCKING_THREADS_DEFAULT, Bodiless, BodyThreads, By, CALL_DEADLINE, CATCH_UP_PACE,
+    CATCH_UP_PER_SECOND_DEFAULT, CATCH_UP_PER_SECOND_MAX, CLOCK_OFFSET_MAX_DEFAULT, CONNECT_TIMEOUT_DEFAULT,
+    CancelItsRuns, CancelReason, CancelRun, CancelRuns, Candidacy, CatchingUp, DIVERGED_RUNS_MAX, Decision,
+    DecisionPage, DecisionRecord, Decisions, Delay, DivergedRun, ERROR_BYTES_DEFAULT, ERROR_BYTES_MAX,
+    ERROR_BYTES_MIN, EVENT_BUFFER_DEFAULT, EVENT_BYTES_MAX, EVENTS_MAX, EXPECT_MAX, EXPECT_MIN,
+    EXPECT_RUN_MIN, EXPLAINED_MAX, EndedRun, ErrorKind, Event, EventFilter, EventKind, EventName,
+    EventStream, Events, Evidence, ExpectConfig, Expectation, Explain, ExplainError, Explanation,
+    Explanations, FAILING_RUNS_MIN, FIRE_TIMES_MAX, FORGET_AFTER_DEFAULT, FORGET_AFTER_MIN, FailedRun,
+    FailingJob, Fault, Faults, FencingToken, FinishedRun, FireTime, FireTimes, Fires, Gaps,
+    HISTORY_PAGE_DEFAULT, HISTORY_PAGE_MAX, HISTORY_QUEUE_MIN, HOOK_CALL_BYTES_MAX, HOOK_CALLS_MAX,
+    HOOK_TIMEOUT_DEFAULT, HOOK_TIMEOUT_MAX, Health, HealthReport, HeldStatus, HistoryError, HistoryOptions,
+    Holder, HowDrained, IntoRecipient, IntoRunResult, JOB_LINES_MAX, JOBS_LOGGED_MAX, Job, JobActor,
+    JobAddress, JobContext, JobDetails, JobHistory, JobName, JobOperation, JobPage, JobRecord, JobState,
+    JobStatus, LOSSES_MAX, LastRunStatus, ListJobs, ListTasks, Listen, ListenTo, LockKey, MAY_LEAD_TIMEOUT,
     MEASURES_MAX, MEMORY_BYTES_MIN, MISFIRE_ALL_MAX, MISFIRE_WITHIN_MAX, MISFIRE_WITHIN_MIN, Measure,
     MemoryBounds, Misfire, NAME_MAX, NODE_HOOK_CALL_BYTES_MAX, NODE_NAME_MAX, NextFireTimes,
     NextFireTimesError, NodeId, NotDecided, NotKnown, Note, OPEN_RUN_STALE, OnLost, Operation, OperationPage,
@@ -146,11 +149,11 @@ pub use callsheet_actors::{
     REPORTED_RUNS_MAX, RESIGN_PAUSE_DEFAULT, RESIGN_PAUSE_MIN, RESTART_PERIOD, RESTARTS_MAX, RETENTION_MAX,
     RETENTION_MIN, RemoveJobs, Reported, RescheduleJob, Resign, ResumeJobs, Retention, Retry, Run, RunError,
     RunHistory, RunId, RunOrigin, RunPage, RunPhase, RunRecord, RunResult, SHUTDOWN_ABORT_AFTER_DEFAULT,
-    SHUTDOWN_END_MAX, STALL_MAX, SUBSCRIBER_EVENT_BYTES_MAX, SUBSCRIBER_EVENTS_MAX, Scheduled, SelectError,
-    Selector, Shutdown, ShutdownNow, ShutdownReport, SkipMissed, SkipMissedError, SkipReason, SkippedMissed,
-    SkippedTicks, StartError, StepDownReason, SupervisorActor, TEXT_MAX, Tag, Term, TriggerError, TriggerJob,
-    Triggered, TriggeredRun, UnknownRun, UpdateError, UpdateJob, WAITING_ERROR_BYTES_MAX, When, WhenFull,
-    port,
+    SHUTDOWN_END_MAX, STALL_MAX, SUBSCRIBER_EVENT_BYTES_MAX, SUBSCRIBER_EVENTS_MAX, Scheduled, ScheduledTask,
+    SelectError, Selector, Shutdown, ShutdownNow, ShutdownReport, SkipMissed, SkipMissedError, SkipReason,
+    SkippedMissed, SkippedTicks, StartError, StepDownReason, SupervisorActor, TEXT_MAX, Tag, Task, TaskCall,
+    TaskDetails, Term, TriggerError, TriggerJob, Triggered, TriggeredRun, UnknownRun, UpdateError, UpdateJob,
+    WAITING_ERROR_BYTES_MAX, When, WhenFull, port,
 };
 pub use callsheet_actors::{
     BACKFILL_CONCURRENT_MAX, BACKFILL_SPACING_MAX, BACKFILL_TICKS_MAX, BACKFILLS_KEPT_MAX,
@@ -158,7 +161,7 @@ pub use callsheet_actors::{
     CancelBackfill, ListBackfills, PreviewBackfill,
 };
 pub use callsheet_actors::{
-    BoxFuture, CancellationToken, WaitForCancellationFuture, actix, chrono, serde, tracing, uuid,
+    BoxFuture, CancellationToken, WaitForCancellationFuture, actix, chrono, schemars, serde, tracing, uuid,
 };
 
 pub use chrono_tz;

@@ -177,6 +177,8 @@ const GIVES: &[&str] = &[
     "term.rs: margin",
     "term.rs: waited",
     "claim.rs: limit",
+    "claim.rs: window",
+    "tick_votes.rs: window",
     "commit.rs: hints",
     "limits.rs: check_ttl",
     "limits.rs: commit_bytes",

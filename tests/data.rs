@@ -105,6 +105,12 @@ fn what_is_wrong_in_a_file_is_told_with_its_path() {
         ),
         (json!({"policies": 3}), "policies: invalid type: integer `3`, expected policies of a job, such as"),
         (
+            json!({"task": {"nmae": "mail"}}),
+            "task.nmae: unknown field `nmae`, expected `name` or `arguments`",
+        ),
+        (json!({"task": {"arguments": {}}}), "task: missing field `name`"),
+        (json!({"task": "mail"}), "task: invalid type: string \"mail\", expected a task, such as {\"name\":"),
+        (
             json!({"schedule": 5}),
             "schedule: invalid type: integer `5`, expected a schedule: a cron expression as text",
         ),
@@ -122,7 +128,7 @@ fn what_is_wrong_in_a_file_is_told_with_its_path() {
         let error = serde_json::from_value::<JobConfig>(json.clone()).expect_err(expected).to_string();
 
         assert!(error.starts_with(expected), "{json}: {error}");
-        for internal in ["struct ", "Form", "Keys", "PolicyConfig", "ExpectConfig"] {
+        for internal in ["struct ", "Form", "Keys", "PolicyConfig", "ExpectConfig", "TaskCall"] {
             assert!(!error.contains(internal), "{json}: {error}");
         }
     }

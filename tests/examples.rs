@@ -80,6 +80,19 @@ fn policies_prints_what_became_of_the_ticks_under_each_policy() {
     assert_eq!(counts("timeout", "started"), counts("timeout", "timed out"), "{lines:?}");
 }
 
+#[test]
+fn tasks_prints_its_tasks_what_is_refused_and_what_ran() {
+    let lines = lines_of("tasks");
+
+    let [cleanup, send_report, refused, weekly, daily, report] = &lines[..] else { panic!("{lines:?}") };
+    assert_eq!(cleanup, "task cleanup: null");
+    assert!(send_report.starts_with("task send_report: {\"copies\":{"), "{send_report}");
+    assert!(refused.contains("to: invalid type: integer `5`, expected a string"), "{refused}");
+    assert_eq!(weekly, "weekly: from reports@example.org to carol, 2 copies");
+    assert_eq!(daily, "daily: from reports@example.org to bob, 7 copies");
+    assert!(report.ends_with("cancelled 0, aborted 0"), "{report}");
+}
+
 /// On virtual time: it prints the same each time.
 #[cfg(feature = "testkit")]
 #[test]

@@ -201,7 +201,7 @@ fn every_guide_is_shown_listed_and_linked_by_its_name() {
 fn the_configuration_names_every_option_and_no_other() {
     let scheduler = [section(CONFIGURATION, "The scheduler"), section(CONFIGURATION, "Threads")].concat();
     let of_start = BTreeSet::from(["start_on".to_owned(), "start".to_owned()]);
-    let builder = &options(&["src/builder.rs"], "Builder") | &of_start;
+    let builder = &options(&["src/builder.rs", "src/builder/tasks.rs"], "Builder") | &of_start;
     assert_eq!(linked(&scheduler, "Builder"), builder);
 
     let postgres = options(&["src/backend/postgres/mod.rs"], "Postgres");
@@ -219,10 +219,13 @@ fn the_configuration_names_every_option_and_no_other() {
     let named = linked(section(CONFIGURATION, "PostgreSQL through a pooler"), "backend::PostgresLease");
     assert_eq!(named, &pooled | &made);
 
-    let job = options(&["actors/src/definition.rs", "actors/src/job_config.rs"], "Job");
+    let job = options(
+        &["actors/src/definition.rs", "actors/src/definition/of_task.rs", "actors/src/job_config.rs"],
+        "Job",
+    );
     // Of another type in the same file.
     let job = &job - &BTreeSet::from(["over".to_owned()]);
-    let made = BTreeSet::from(["new".to_owned()]);
+    let made = BTreeSet::from(["new".to_owned(), "from_config".to_owned()]);
     assert_eq!(linked(section(CONFIGURATION, "A job"), "Job"), &job | &made);
 
     let retry = options(&["actors/src/core/policy.rs"], "Retry");

@@ -69,7 +69,10 @@ fn each_run_is_recorded_with_what_became_of_it() {
         let (failed, succeeded) = (Some(Outcome::Failed), Some(Outcome::Succeeded));
         assert_eq!(outcomes, [None, Some(Outcome::TimedOut), failed, succeeded]);
         let [open, timed_out, failed, first] = &seen[..] else { panic!("{seen:?}") };
-        assert_eq!((&open.origin, open.ended_at, open.took), (&RunOrigin::Trigger { by: None }, None, None));
+        assert_eq!(
+            (&open.origin, open.ended_at, open.took),
+            (&RunOrigin::Trigger { by: None, own_arguments: false }, None, None)
+        );
         assert_eq!(timed_out.cancelled, Some(CancelReason::TimedOut));
         assert_eq!(failed.error.as_deref(), Some("no paper"));
         assert_eq!((&first.origin, first.attempt), (&RunOrigin::Tick, 1));

@@ -211,6 +211,47 @@ async fn pruning_touches_nothing_by_which_nodes_decide() {
 }
 
 #[tokio::test]
+async fn what_is_old_is_deleted_though_the_rows_of_its_jobs_are_locked() {
+    let scope = scope("locked");
+    let history = history(&scope, &server().url()).await;
+    let admin = connect(&server().url()).await;
+    let (old, young) = (Utc::now() - TimeDelta::days(91), Utc::now());
+    let ended = |job: &str, at: DateTime<Utc>| {
+        let mut run = RunRecord::new(name(job), RunId::first_at(at), NodeId::numbered(1));
+        (run.started_at, run.ended_at, run.outcome) = (Some(at), Some(at), Some(Outcome::Succeeded));
+        run.took = Some(Duration::from_millis(5));
+        run
+    };
+    let mut batch = Batch::default();
+    batch.runs = vec![
+        ended("busy", old),
+        ended("busy", young),
+        ended("resting", old + TimeDelta::seconds(1)),
+        ended("locked", old + TimeDelta::seconds(2)),
+    ];
+    history.write(&batch).await.expect("it is written");
+    // As a statement that writes runs of theirs.
+    let lock = format!(
+        "BEGIN; SELECT FROM callsheet.history_jobs WHERE scope = '{scope}' AND job IN ('busy', 'locked') FOR UPDATE"
+    );
+    admin.batch_execute(&lock).await.expect("nobody else has them");
+
+    let pruned = timeout(DEADLINE, history.prune(Utc::now(), &Retention::default())).await;
+
+    assert!(!pruned.expect("it waits for nobody").expect("an answer"), "that was all");
+    let left = history.runs(&RunHistory::new()).await.expect("an answer").runs;
+    assert_eq!(left.iter().map(|run| run.run).collect::<Vec<_>>(), [RunId::first_at(young)]);
+    admin.batch_execute("COMMIT").await.expect("an answer");
+    let p95 = async |job: &str| {
+        history.job(&JobHistory(name(job))).await.expect("an answer").and_then(|job| job.p95)
+    };
+    assert_eq!(p95("resting").await, Some(Duration::from_millis(5)), "the row of the job outlives its runs");
+    let kept = "SELECT job FROM callsheet.history_jobs WHERE scope = $1 AND p95 IS NOT NULL";
+    let kept = admin.query(kept, &[&scope]).await.expect("an answer");
+    assert_eq!(kept.iter().map(|row| row.get::<_, String>(0)).collect::<Vec<_>>(), ["resting"]);
+}
+
+#[tokio::test]
 async fn a_run_of_which_its_node_says_nothing_any_more_is_stale_and_goes_when_it_is_old() {
     let scope = scope("stale");
     let history = history(&scope, &server().url()).await;

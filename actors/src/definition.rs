@@ -1,6 +1,7 @@
 //! What a job is: its name, schedule, policies and body.
 
 mod checked;
+mod of_task;
 
 use std::{
     future::Future,
@@ -16,11 +17,12 @@ use crate::{
         alarm::Expectations,
         policy::{Fires, Misfire, OnLost, Overlap, Policies, Retry},
     },
-    error::Faults,
+    error::{Fault, Faults},
     hooks::{FinishedRun, Hooks, OverdueAlarm, SkippedTicks},
     port::{Body, IntoSchedule, Schedule},
     recipient::IntoRecipient,
     run::{IntoRunResult, Run},
+    task::TaskCall,
 };
 
 /// The most tags of one job.
@@ -55,6 +57,8 @@ pub struct Job<B = SharedBody> {
     hooks: Option<Box<Hooks>>,
     expected: Expectations,
     remove_when_done: bool,
+    /// It takes the place of the body.
+    task: Option<Box<Result<TaskCall, Fault>>>,
     body: B,
 }
 
@@ -74,6 +78,7 @@ impl Job<Bodiless> {
             hooks: None,
             expected: Expectations::default(),
             remove_when_done: false,
+            task: None,
             body: Bodiless,
         }
     }
@@ -141,6 +146,10 @@ impl Job<Bodiless> {
 
     /// Runs anything that implements the port [`Body`].
     pub fn body(self, body: Arc<dyn Body>) -> Job {
+        self.with_body(SharedBody(Some(body)))
+    }
+
+    pub(crate) fn with_body(self, body: SharedBody) -> Job {
         let Self {
             name,
             lock_key,
@@ -151,9 +160,9 @@ impl Job<Bodiless> {
             hooks,
             expected,
             remove_when_done,
+            task,
             body: Bodiless,
         } = self;
-        let body = SharedBody(Some(body));
         Job {
             name,
             lock_key,
@@ -164,6 +173,7 @@ impl Job<Bodiless> {
             hooks,
             expected,
             remove_when_done,
+            task,
             body,
         }
     }
@@ -178,12 +188,12 @@ fn schedule_of(name: &str, schedule: impl IntoSchedule) -> Result<Arc<dyn Schedu
 ///
 /// What an application's body captured is dropped with it, on whatever thread holds the last share. A panic
 /// there (a runtime that is dropped in async code, say) is contained, so that it takes no actor along.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct SharedBody(Option<Arc<dyn Body>>);
 
 impl SharedBody {
     pub(crate) fn get(&self) -> &dyn Body {
-        self.0.as_deref().expect("invariant: there is a body until it is dropped")
+        self.0.as_deref().expect("invariant: a job that was checked has a body until it is dropped")
     }
 }
 
@@ -207,6 +217,10 @@ impl<B> Job<B> {
 
     pub(crate) fn expected_mut(&mut self) -> &mut Expectations {
         &mut self.expected
+    }
+
+    pub(crate) fn set_task(&mut self, task: Result<TaskCall, Fault>) {
+        self.task = Some(Box::new(task));
     }
 
     /// Sets which nodes fire the job. Default: [`Fires::Leader`].

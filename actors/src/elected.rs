@@ -14,6 +14,7 @@ mod leading;
 mod locker;
 mod session;
 mod shared;
+mod votes;
 
 use std::{
     fmt,
@@ -26,7 +27,10 @@ use crate::{
     error::Fault,
     history::MemoryHistory,
     name::NodeId,
-    port::{Backend, Capabilities, Clock, Election, ElectionOf, Elector, History, Locker, MemoryBounds},
+    port::{
+        Backend, Capabilities, Capability, Clock, Election, ElectionOf, Elector, History, Locker,
+        MemoryBounds,
+    },
 };
 
 /// All-or-nothing leadership: one node leads and runs every job, the others wait. Of the system in which they elect
@@ -38,14 +42,24 @@ use crate::{
 /// | a deposed leader | starts nothing: it is trusted for less than its lease, and its session ends with its term |
 /// | the lead is lost | every run of the node is cancelled, as when a lock is lost |
 /// | the leader resigns or shuts down | it keeps the lead, without starting anything, until its runs have ended |
-/// | overlap of a key on two nodes | possible if a cancelled run ends, or is aborted after [`abort_after`](crate::Job::abort_after) (5 s by default), later than the margin of the lease |
+/// | overlap of a key on two nodes | possible if a cancelled run ends, or is aborted after
+/// [`abort_after`](crate::Job::abort_after) (5 s by default), later than the margin of the lease |
 /// | fencing, durable cursors, lost runs that are retried, pauses that outlive the leader | no |
 ///
-/// It has no [capability](Capabilities) at all, so that a job whose policies need one is refused by name when it is
-/// added: that is one which fires on any node, which queues, replaces or allows overlaps, which retries lost runs,
-/// which pauses itself after failures, or whose runs are limited. All nodes are to have the same jobs: one that the
-/// leader lacks does not run. A pause is asked of the leader, and ends with its term. So is a manual trigger: other nodes,
-/// and a leader that resigns, refuse it.
+/// It has no [capability](Capabilities) but the one below, so that a job whose policies need one is refused by name
+/// when it is added: that is one which fires on any node, which queues, replaces or allows overlaps, which retries
+/// lost runs, which pauses itself after failures, or whose runs are limited. All nodes are to have the same jobs: one
+/// that the leader lacks does not run. A pause is asked of the leader, and ends with its term. So is a manual trigger:
+/// other nodes, and a leader that resigns, refuse it.
+///
+/// # Jobs that any node fires
+///
+/// Where the system that elects also [votes](Election::votes) on single ticks, as `backend::Redlock` does, there is one
+/// capability, [`ClusterTicks`](Capability::ClusterTicks): each tick of a job that fires on
+/// [any node](crate::Fires::AnyNode) is given to one node, whoever leads. Nothing else of the job is shared: each node
+/// keeps a cursor and the overlap of its own. So two ticks may run on two nodes at the same time; a node that was not
+/// there owes nothing; and each node says by itself what it skipped, also of a tick that another one has run. Of ticks
+/// that wait for no node, none is decided while all are down.
 ///
 /// # What nobody knows after a leader died
 ///
@@ -67,10 +81,10 @@ use crate::{
 ///
 /// # Clocks
 ///
-/// What is due is decided by the clock of the system that elects, where it has one. Elsewhere, as on Kubernetes, by that
-/// of the leader, and it hands on what it decided: no tick runs twice if clocks differ, but those up to the clock that
-/// is furthest ahead do not run again. What a leader left that is later than the clock of the next node by more than
-/// 5 min is not taken over: that node does not lead, and its health says so
+/// What is due is decided by the clock of the system that elects, where it has one. Elsewhere, as on Kubernetes, by
+/// that of the leader, and it hands on what it decided: no tick runs twice if clocks differ, but those up to the clock
+/// that is furthest ahead do not run again. What a leader left that is later than the clock of the next node by more
+/// than 5 min is not taken over: that node does not lead, and its health says so
 /// ([`Problem::Obstructed`](crate::Problem::Obstructed)).
 ///
 /// An elector that keeps no handovers says nothing of it: then every tick between the start of a node and its
@@ -162,7 +176,7 @@ impl Backend for Elected {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities::NONE
+        Capabilities::NONE.with_if(self.shared().votes.is_some(), Capability::ClusterTicks)
     }
 }
 

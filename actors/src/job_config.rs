@@ -1,6 +1,6 @@
 //! What a file of an application says of a job that its code defines.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use serde::{Deserialize, Deserializer, Serialize, de};
 
@@ -9,12 +9,14 @@ use crate::{
         alarm::Expectations,
         policy::{Fires, Misfire, OnLost, Overlap, Policies, Retry},
     },
-    definition::Job,
-    port::IntoSchedule,
+    definition::{Job, SharedBody},
+    error::{Fault, Faults},
+    port::{IntoSchedule, Schedule},
+    task::TaskCall,
 };
 
-/// What a file says of a job: a schedule, policies, and what is expected of it. What it does not say stays as the code has it: see
-/// [`Job::apply`].
+/// What a file says of a job: a schedule, policies, what is expected of it, and the task that it runs. What it does not
+/// say stays as the code has it: see [`Job::apply`]. A job that no code defines is made by [`Job::from_config`].
 ///
 /// `S` is the schedule as data. The package `callsheet` has one, and names this type with it.
 ///
@@ -31,11 +33,15 @@ pub struct JobConfig<S> {
     /// What is expected of it.
     #[serde(skip_serializing_if = "ExpectConfig::is_empty")]
     pub expect: ExpectConfig,
+    /// The task that it runs, in the place of its body.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub task: Option<TaskCall>,
 }
 
 impl<S> Default for JobConfig<S> {
     fn default() -> Self {
-        Self { schedule: None, policies: PolicyConfig::default(), expect: ExpectConfig::default() }
+        let (policies, expect) = (PolicyConfig::default(), ExpectConfig::default());
+        Self { schedule: None, policies, expect, task: None }
     }
 }
 
@@ -165,12 +171,14 @@ struct Keys<S> {
     policies: PolicyConfig,
     #[serde(default)]
     expect: ExpectConfig,
+    #[serde(default)]
+    task: Option<TaskCall>,
 }
 
 impl<'de, S: Deserialize<'de>> Deserialize<'de> for JobConfig<S> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let read = serde_path_to_error::deserialize(deserializer);
-        let Keys { schedule, policies, expect } = read.map_err(|error| {
+        let Keys { schedule, policies, expect, task } = read.map_err(|error| {
             let path = error.path().to_string();
             let error = error.into_inner();
             if path == "." {
@@ -181,23 +189,48 @@ impl<'de, S: Deserialize<'de>> Deserialize<'de> for JobConfig<S> {
             let rest = text.split_once(": ").filter(|(told, _)| path.ends_with(told)).map(|(_, rest)| rest);
             de::Error::custom(format_args!("{path}: {}", rest.unwrap_or(&text)))
         })?;
-        Ok(Self { schedule, policies, expect })
+        Ok(Self { schedule, policies, expect, task })
     }
 }
 
 impl<B> Job<B> {
     /// Puts what a file says in the place of what the code says: the schedule, if it names one, each policy and
-    /// each expectation that it names. A timeout, a limit, [`pause_after`](Self::pause_after) and an expectation
+    /// each expectation that it names, and the body, if it names a [task](crate::Task). A timeout, a limit, [`pause_after`](Self::pause_after) and an expectation
     /// can be changed so, but not taken away. What is wrong with them is reported as of every other job, when it is added, or by
     /// [`check`](Job::check).
     #[must_use]
     pub fn apply<S: IntoSchedule>(mut self, config: JobConfig<S>) -> Self {
-        let JobConfig { schedule, policies, expect } = config;
+        let JobConfig { schedule, policies, expect, task } = config;
         if let Some(schedule) = schedule {
             self.set_schedule(schedule);
         }
         *self.policies_mut() = policies.over(*self.policies_mut());
         *self.expected_mut() = expect.over(*self.expected_mut());
+        if let Some(task) = task {
+            self.set_task(Ok(task));
+        }
         self
+    }
+}
+
+impl Job {
+    /// A job that no code defines: the configuration says when it is due, and which [task](Task) it runs. What it
+    /// leaves out has its default; that the schedule or the task is missing is told when the job is added, or by
+    /// [`check`](Self::check).
+    pub fn from_config<S: IntoSchedule>(name: impl Into<String>, mut config: JobConfig<S>) -> Self {
+        let job = match config.schedule.take() {
+            Some(schedule) => Job::new(name, schedule),
+            None => Job::new(name, NoSchedule),
+        };
+        job.apply(config).with_body(SharedBody::default())
+    }
+}
+
+/// What a configuration has that names none.
+struct NoSchedule;
+
+impl IntoSchedule for NoSchedule {
+    fn into_schedule(self) -> Result<Arc<dyn Schedule>, Faults> {
+        Err(Fault::new("schedule", "", "a job has a schedule", "say when it is due").into())
     }
 }

@@ -27,6 +27,7 @@
 
 pub mod adapter;
 mod alarm;
+mod arguments;
 mod body;
 mod body_queue;
 mod body_watch;
@@ -72,10 +73,12 @@ pub mod port;
 mod recipient;
 mod records;
 mod run;
+mod scheduled_task;
 pub mod serde;
 mod signal;
 mod starts;
 mod supervisor;
+mod task;
 #[cfg(any(test, feature = "testkit"))]
 pub mod testkit;
 mod word;
@@ -83,9 +86,10 @@ mod word;
 // What the signatures of this crate name.
 pub use futures_util::future::BoxFuture;
 pub use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
-pub use {actix, chrono, tracing, uuid};
+pub use {actix, chrono, schemars, tracing, uuid};
 
 pub use crate::{
+    arguments::{ARGUMENTS_BYTES_MAX, Arguments},
     body::ActorGone,
     candidacy::{Candidacy, MAY_LEAD_TIMEOUT, MayLead, RESIGN_PAUSE_DEFAULT, RESIGN_PAUSE_MIN},
     catch_ups::CATCH_UP_PER_SECOND_DEFAULT,
@@ -144,9 +148,9 @@ pub use crate::{
     },
     message::{
         AddJob, AddJobs, Added, AnnounceShutdown, Backfill, BackfillPreview, CancelBackfill, CancelRun,
-        CancelRuns, Health, JobAddress, JobDetails, JobPage, ListBackfills, ListJobs, NextFireTimes,
-        PAGE_MAX, PauseJobs, PreviewBackfill, RemoveJobs, RescheduleJob, Resign, ResumeJobs, Selector,
-        Shutdown, ShutdownNow, SkipMissed, SkippedMissed, TriggerJob, UpdateJob,
+        CancelRuns, Health, JobAddress, JobDetails, JobPage, ListBackfills, ListJobs, ListTasks,
+        NextFireTimes, PAGE_MAX, PauseJobs, PreviewBackfill, RemoveJobs, RescheduleJob, Resign, ResumeJobs,
+        Selector, Shutdown, ShutdownNow, SkipMissed, SkippedMissed, TriggerJob, UpdateJob,
     },
     name::{By, FencingToken, JobName, LockKey, NAME_MAX, NodeId, RunId, RunIds, Tag, Term},
     note::Note,
@@ -162,8 +166,10 @@ pub use crate::{
     },
     recipient::IntoRecipient,
     run::{IntoRunResult, Origin, Run, RunError, RunResult},
+    scheduled_task::ScheduledTask,
     starts::BodyThreads,
     supervisor::{
         RESTART_PERIOD, RESTARTS_MAX, SHUTDOWN_ABORT_AFTER_DEFAULT, SHUTDOWN_END_MAX, SupervisorActor,
     },
+    task::{Task, TaskCall, TaskDetails, Tasks},
 };

@@ -6,14 +6,16 @@ mod pausing;
 mod questions;
 mod runs;
 mod selector;
+mod trigger;
 
 pub use self::{
     backfill::{Backfill, BackfillPreview, CancelBackfill, ListBackfills, PreviewBackfill},
     jobs::{AddJob, AddJobs, Added, RemoveJobs, RescheduleJob, UpdateJob},
     pausing::{PauseJobs, ResumeJobs, SkipMissed, SkippedMissed},
-    questions::{JobAddress, JobDetails, JobPage, ListJobs, NextFireTimes, PAGE_MAX},
-    runs::{CancelRun, CancelRuns, TriggerJob},
+    questions::{JobAddress, JobDetails, JobPage, ListJobs, ListTasks, NextFireTimes, PAGE_MAX},
+    runs::{CancelRun, CancelRuns},
     selector::Selector,
+    trigger::TriggerJob,
 };
 
 use std::time::Duration;

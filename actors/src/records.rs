@@ -106,9 +106,10 @@ impl Backend for RecordsBackend {
 
     fn capabilities(&self) -> Capabilities {
         let RecordTraits { time, hints, durable, .. } = self.shared.records.traits();
-        [Capability::Fencing, Capability::ClusterOverlap, Capability::Pauses, Capability::PendingRetries]
-            .into_iter()
-            .fold(Capabilities::NONE, Capabilities::with)
+        Capabilities::ALL
+            .without(Capability::DurableCursor)
+            .without(Capability::StoreTime)
+            .without(Capability::Notifications)
             .with_if(durable, Capability::DurableCursor)
             .with_if(time, Capability::StoreTime)
             .with_if(hints, Capability::Notifications)

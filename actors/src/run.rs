@@ -15,6 +15,7 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
 use tracing::Span;
 
 use crate::{
+    arguments::Arguments,
     core::{
         backfill::BackfillId,
         byte_budget::ByteBudget,
@@ -191,6 +192,9 @@ pub enum Origin {
         by: Option<By>,
         /// The fire time that the run [names](crate::TriggerJob::fire_time), without being its tick.
         fire_time: Option<FireTime>,
+        /// The arguments that the trigger [gives](crate::TriggerJob::arguments) to the task of the job, in the place
+        /// of the job's own.
+        arguments: Option<Arguments>,
     },
     /// A [backfill](crate::Backfill): the run is one of its own, and no tick.
     Backfill {

@@ -33,6 +33,8 @@ mod restarts;
 mod shutdown;
 mod skipping;
 mod tags;
+mod tasks;
+mod triggering;
 mod updating;
 mod zone_data;
 
@@ -47,7 +49,7 @@ use actix::prelude::*;
 use chrono::{DateTime, Utc};
 use tokio::{
     sync::{oneshot, watch},
-    time::{Instant, sleep, timeout},
+    time::{Instant, sleep},
 };
 
 pub(crate) use self::adding::{AddFirstJobs, define_all};
@@ -61,7 +63,6 @@ use self::{
 };
 pub use crate::core::restarts::{RESTART_PERIOD, RESTARTS_MAX};
 use crate::{
-    CALL_DEADLINE,
     contained::caught,
     core::{
         backoff::Backoff,
@@ -79,25 +80,21 @@ use crate::{
     definition::Definition,
     drain::ShutdownReport,
     election::ElectionActor,
-    error::{Fault, SelectError, TriggerError, given_name},
+    error::{SelectError, given_name},
     event::EventKind,
     event_filter::EventFilter,
     event_log::Level,
-    explain::triggered_for,
     health::Part,
-    job::{
-        Beginning, HookCalls, JobHandle, JobHost, JobMessage, OnTrial, TriggeredRun, WakeTime,
-        record_operation,
-    },
+    job::{Beginning, HookCalls, JobHandle, JobHost, OnTrial, WakeTime},
     labels::{JOB_LABEL_OTHER, Labelled},
     listener::{EventStream, Events, Listen, ListenTo, ListenerActor},
     lock::LockActor,
-    message::{PAGE_MAX, Selector, TriggerJob},
+    message::{PAGE_MAX, Selector},
     metrics::{GaugeShare, JobMeters},
     name::{JobName, Term},
     node::Node,
-    port::{Able, Authority, Backfills, JobOperation, Retention},
-    run::Origin,
+    port::{Able, Authority, Backfills, Retention},
+    task::Tasks,
 };
 
 /// How long the supervisor waits for another actor's answer.
@@ -131,6 +128,8 @@ pub(crate) const ENTRY_BYTES: usize = size_of::<Entry>();
 pub(crate) struct Supervised {
     /// What its jobs share, the node among it.
     pub(crate) jobs: Arc<JobHost>,
+    /// What jobs of data may name.
+    pub(crate) tasks: Tasks,
     /// What decides which jobs can be added.
     pub(crate) able: Able,
     /// Its thread is the engine's: its runtime waits for files as well.
@@ -394,60 +393,6 @@ impl Actor for SupervisorActor {
             // The engine waits for it, unless it is gone as well.
             let _ = stopped.send(report);
         }
-    }
-}
-
-impl Handler<TriggerJob> for SupervisorActor {
-    type Result = ResponseFuture<Result<TriggeredRun, TriggerError>>;
-
-    fn handle(&mut self, asked: TriggerJob, _: &mut Self::Context) -> Self::Result {
-        let TriggerJob { job: name, fire_time, asked } = asked;
-        let refused = |error| Box::pin(async move { Err(error) });
-        if !matches!(self.phase, Phase::Running) {
-            return refused(TriggerError::ShuttingDown);
-        }
-        let Some((job, entry)) = self.jobs.get_key_value(name.as_str()) else {
-            return refused(TriggerError::UnknownJob { name: given_name(&name) });
-        };
-        let job = job.clone();
-        if let Some(reason) = entry.firing.broken().cloned() {
-            return refused(TriggerError::Broken { job, reason });
-        }
-        if let Some(reason) = entry.firing.refused().cloned() {
-            return refused(TriggerError::Conflicting { job, reason });
-        }
-        if let Some(Parked { reason, .. }) =
-            entry.parked.as_deref().filter(|parked| !parked.is_tried_by_claims())
-        {
-            return refused(TriggerError::Parked { job, reason: reason.clone() });
-        }
-        let now = entry.job.wall();
-        if let Some(fire_time) = fire_time.filter(|fire_time| fire_time.instant() > now) {
-            let rule = "a run names a fire time that has passed";
-            let cure = "wait for it, or trigger the job without a fire time";
-            let fault = Fault::new("fire_time", fire_time.to_string(), rule, cure);
-            return refused(TriggerError::Invalid(fault.within(&format!("job {:?}", job.as_str())).into()));
-        }
-        record_operation(self.node(), &job, JobOperation::Triggered, &asked, || {
-            fire_time.map(|fire_time| triggered_for(fire_time).into())
-        });
-        let by = asked.by;
-        let says = by.is_some() || fire_time.is_some();
-        let origin = says.then_some(Origin::Trigger { by, fire_time });
-        let answer = entry.job.ask(|reply| JobMessage::Trigger { origin, reply });
-        Box::pin(async move {
-            match timeout(CALL_DEADLINE * 2, answer).await {
-                Ok(Ok(answer)) => answer,
-                Ok(Err(_)) => {
-                    let reason = "its actor died; see the log for the panic, and ask again".into();
-                    Err(TriggerError::Broken { job, reason })
-                }
-                Err(_) => {
-                    let reason = "the job's actor did not answer within the deadline".to_owned();
-                    Err(TriggerError::Unavailable { job, reason })
-                }
-            }
-        })
     }
 }
 

@@ -10,7 +10,7 @@
 //! The servers are some of their own on this machine. A *pair* is a claim and an end: each is a unit of two records
 //! of 140 bytes, a job and its lock key, under the guards of a session and of the leader. Rounds of one, 64 and 512
 //! units are committed by one client, whose versions are all known, one commit after the other: as many units in each as
-//! the store takes. The two sides of a comparison take turns, so that whatever else the machine does meets both.
+//! the store takes. Of Redlock it is votes on ticks, which are not given back. The two sides of a comparison take turns, so that whatever else the machine does meets both.
 
 // Without a store there is nothing to measure.
 #![cfg_attr(not(any(feature = "etcd", feature = "redis")), allow(unused))]
@@ -26,6 +26,8 @@ mod mysql;
 mod postgres_lease;
 #[cfg(feature = "redis")]
 mod redis;
+#[cfg(feature = "redis")]
+mod redlock;
 mod rounds;
 
 use std::{env, process::ExitCode, time::Duration};
@@ -37,9 +39,9 @@ use std::sync::Arc;
 use crate::rounds::Rounds;
 
 /// How many units one round has.
-const ROUNDS: [usize; 3] = [1, 64, 512];
+pub(crate) const ROUNDS: [usize; 3] = [1, 64, 512];
 /// How many pairs of the usual way are asked for at once.
-const AT_ONCE: usize = 64;
+pub(crate) const AT_ONCE: usize = 64;
 
 /// The usual way to lock on a store.
 pub(crate) trait Naive {
@@ -105,7 +107,10 @@ async fn measure(quick: bool) -> anyhow::Result<()> {
         Turns { slice: Duration::from_millis(500), slices: 6 }
     };
     #[cfg(feature = "redis")]
-    redis::measure(turns).await?;
+    {
+        redis::measure(turns).await?;
+        redlock::measure(turns).await?;
+    }
     #[cfg(feature = "etcd")]
     etcd::measure(turns).await?;
     #[cfg(feature = "mysql")]
@@ -132,6 +137,17 @@ pub(crate) async fn compare<N: Naive>(
         naive.run(1, slice, &mut alone).await?;
         naive.run(AT_ONCE, slice, &mut many).await?;
     }
+    print::<N>(name, of_rounds, alone, many);
+    Ok(())
+}
+
+/// Prints what was measured of rounds, and of the usual way: one at a time, and many at once.
+pub(crate) fn print<N: Naive>(
+    name: &str,
+    mut of_rounds: [Measured; ROUNDS.len()],
+    mut alone: Measured,
+    mut many: Measured,
+) {
     println!("\n{name}\n");
     println!("| | pairs/s | beside one at a time | beside {AT_ONCE} at once | claim p50, ms | p99, ms |");
     println!("|---|---|---|---|---|---|");
@@ -149,5 +165,4 @@ pub(crate) async fn compare<N: Naive>(
     }
     line(&format!("{}, one at a time", N::NAME), &mut alone);
     line(&format!("{}, {AT_ONCE} at once", N::NAME), &mut many);
-    Ok(())
 }

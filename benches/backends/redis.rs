@@ -1,7 +1,7 @@
 //! Redis. The usual way: a lock is a key that is set unless it is there, and deleted again.
 
 #[path = "../../tests/common/redis.rs"]
-mod harness;
+pub(crate) mod harness;
 
 use std::time::{Duration, Instant};
 

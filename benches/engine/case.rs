@@ -15,7 +15,7 @@ use callsheet::Fires;
 use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
 
 use crate::{
-    instruments::{TickCounter, processor_time, resident_bytes},
+    instruments::{TickCounter, processor_time, resident_and_of_files},
     notes::{BURSTS, NOTEBOOK, Notebook},
     numbers::Numbers,
     overload,
@@ -178,7 +178,7 @@ pub(crate) fn measure(case: &Case) -> anyhow::Result<()> {
     let timers = Timers::start(case)?;
     thread::sleep(Duration::from_millis(100));
 
-    let bytes = resident_bytes()?;
+    let (bytes, of_files) = resident_and_of_files()?;
     // Far enough from now that every job is armed before, and at a whole second.
     let patience = env::var(PATIENCE).ok().and_then(|text| text.parse().ok()).unwrap_or(1);
     let start = Utc::now() + TimeDelta::milliseconds(1_300 + patience * i64::try_from(case.jobs)? / 50);
@@ -199,7 +199,10 @@ pub(crate) fn measure(case: &Case) -> anyhow::Result<()> {
             thread::sleep(Duration::from_millis(300));
             println!("add_ms {}", added.as_secs_f64() * 1e3);
             println!("armed_ms {}", armed.as_secs_f64() * 1e3);
-            println!("bytes {}", (resident_bytes()? as f64 - bytes as f64) / case.jobs as f64);
+            let (bytes_now, of_files_now) = resident_and_of_files()?;
+            let of_a_job = |now: u64, before: u64| (now as f64 - before as f64) / case.jobs as f64;
+            println!("bytes {}", of_a_job(bytes_now, bytes));
+            println!("bytes_of_files {}", of_a_job(of_files_now, of_files));
             let used = processor_time()?;
             thread::sleep(case.window);
             let used = processor_time()? - used;

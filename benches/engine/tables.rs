@@ -21,6 +21,7 @@ impl Plan {
             ("time to add, ms", "add_ms"),
             ("time until all are armed, ms", "armed_ms"),
             ("resident bytes per job", "bytes"),
+            ("of which text of the program", "bytes_of_files"),
             ("CPU while idle, % of a core", "idle_percent"),
         ] {
             let (own, other) = (callsheet.spread(key), tokio.spread(key));

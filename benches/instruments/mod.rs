@@ -9,6 +9,6 @@ mod ticks;
 
 pub(crate) use self::{
     lateness::{Lateness, histogram, late_micros, locked},
-    processor::{processor_time, resident_bytes},
+    processor::{processor_time, resident_and_of_files, resident_bytes},
     ticks::{TickCounter, Ticks},
 };

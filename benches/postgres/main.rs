@@ -23,6 +23,7 @@ mod history;
 mod idle;
 #[path = "../instruments/mod.rs"]
 mod instruments;
+mod latency;
 mod locker;
 mod old_rows;
 mod server;

@@ -22,7 +22,7 @@ use tokio_postgres::{Client, NoTls};
 
 use crate::{
     JOBS, Plan, harness,
-    instruments::{Lateness, TickCounter, histogram, late_micros, processor_time},
+    instruments::{Lateness, TickCounter, late_micros, processor_time},
     server::{commits, process_on, processor_time_below, processor_time_of},
 };
 
@@ -81,34 +81,6 @@ impl Plan {
             }
         }
         println!();
-        Ok(())
-    }
-
-    /// Few ticks: from the fire time to the body.
-    pub(crate) fn latency(&self, runtime: &tokio::runtime::Runtime) -> anyhow::Result<()> {
-        const QUIET: usize = 20;
-        const PERIOD: Duration = Duration::from_millis(200);
-        println!("latency: {QUIET} jobs, one tick in 10 ms; from the fire time to the body, in ms");
-        println!("{:<34} {:>8} {:>8} {:>8}", "", "p50", "p99", "max");
-        let mut commit = histogram();
-        let mut quantiles = Vec::new();
-        for side in [Side::Local, Side::Postgres] {
-            commit.add(runtime.block_on(commits(100))?)?;
-            let found = Case::new(side, QUIET, PERIOD, self.window * 2).spawn()?;
-            println!("{:<34} {:>8.2} {:>8.2} {:>8.2}", side.as_str(), found.p50, found.p99, found.max);
-            quantiles.push((found.p50, found.p99));
-        }
-        commit.add(runtime.block_on(commits(100))?)?;
-        let [(local_p50, local_p99), (p50, p99)] = quantiles[..] else { bail!("two sides were measured") };
-        println!("{:<34} {:>8.2} {:>8.2}", "difference", p50 - local_p50, p99 - local_p99);
-        let of_commit = |quantile| commit.value_at_quantile(quantile) as f64 / 1e3;
-        println!(
-            "{:<34} {:>8.2} {:>8.2} {:>8.2}\n",
-            "a bare update of one row, committed",
-            of_commit(0.5),
-            of_commit(0.99),
-            commit.max() as f64 / 1e3
-        );
         Ok(())
     }
 }

@@ -45,7 +45,7 @@ pub use self::kubernetes::Kubernetes;
 #[cfg(feature = "mysql")]
 pub use self::mysql::Mysql;
 #[cfg(feature = "redis")]
-pub use self::redis::Redis;
+pub use self::redis::{Redis, Redlock};
 pub use callsheet_actors::adapter::{Composed, Elected, OnUnproven};
 pub use local::Local;
 #[cfg(feature = "postgres")]

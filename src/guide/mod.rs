@@ -3,6 +3,7 @@
 //! | to use it | |
 //! |---|---|
 //! | [`bodies`] | which kind of body to choose |
+//! | [`tasks`] | bodies with a name and typed arguments: jobs as data |
 //! | [`policies`] | what they do, and the line of each that surprises, asserted |
 //! | [`hooks`] | code around the runs of a job |
 //! | [`configuration`] | every option: default, range, what it decides |
@@ -56,6 +57,9 @@
 
 #[doc = include_str!("bodies.md")]
 pub mod bodies {}
+
+#[doc = include_str!("tasks.md")]
+pub mod tasks {}
 
 #[cfg(feature = "testkit")]
 #[doc = include_str!("policies.md")]

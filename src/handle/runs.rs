@@ -1,6 +1,10 @@
-//! Runs that are triggered and cancelled.
+//! Runs that are triggered and cancelled, and the tasks that they may be of.
 
-use callsheet_actors::{CancelRun, CancelRuns, FireTime, JobName, RunId, Selector, TriggerJob, TriggeredRun};
+use callsheet_actors::{
+    CancelRun, CancelRuns, FireTime, JobName, ListTasks, RunId, Selector, TaskDetails, TriggerJob,
+    TriggeredRun,
+};
+use serde::Serialize;
 
 use super::Callsheet;
 use crate::error::Error;
@@ -71,6 +75,38 @@ impl Callsheet {
         Ok(self
             .ask(TriggerJob::new(job).fire_time(fire_time).by(self.by.clone()).note(self.note.clone()))
             .await??)
+    }
+
+    /// As [`trigger`](Self::trigger), with arguments of its own for the [task](crate::Task) of the job: see
+    /// [`TriggerJob::arguments`](crate::TriggerJob::arguments), and the example of [`Builder::task`](crate::Builder::task).
+    ///
+    /// # Errors
+    ///
+    /// As for [`trigger`](Self::trigger), and if the task cannot read the arguments, or the job runs none.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future may or may not start a run.
+    pub async fn trigger_with(
+        &self,
+        job: impl Into<String>,
+        arguments: &impl Serialize,
+    ) -> Result<TriggeredRun, Error> {
+        let asked = TriggerJob::new(job).arguments(arguments);
+        Ok(self.ask(asked.by(self.by.clone()).note(self.note.clone())).await??)
+    }
+
+    /// Answers which [tasks](crate::Task) this node has, with the JSON Schemas of their arguments.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Stopped`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe.
+    pub async fn tasks(&self) -> Result<Vec<TaskDetails>, Error> {
+        self.ask(ListTasks).await
     }
 
     /// Asks the runs of the selected jobs that are in progress on this node to stop, and answers which they

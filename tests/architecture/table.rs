@@ -21,7 +21,7 @@ pub(crate) const LAYERS: &[Layer] = &[
     layer(
         "words",
         &[
-            "actors/src/{word,fault,name,note,deadline,serde}.rs",
+            "actors/src/{word,fault,name,note,arguments,deadline,serde}.rs",
             "actors/src/serde/duration.rs",
             "actors/src/core/{text,duration,storable,seldom,time,outcome,step_down,skip,pause,operation,policy}.rs",
             "actors/src/port/{schedule,schedule_identity,not_due,zone_data,obstacle}.rs",
@@ -65,15 +65,19 @@ pub(crate) const LAYERS: &[Layer] = &[
         files: &[
             "actors/src/{event_filter,event_log,contained,coalesced,labels,metrics,hooks,body}.rs",
             "actors/src/{recipient,definition,job_config,job_state,error,drain,candidacy,health,failure_log,failing,overdue,alarm}.rs",
+            "actors/src/{task,scheduled_task}.rs",
+            "actors/src/task/*.rs",
             "actors/src/explain.rs",
             "actors/src/explain/*.rs",
             "actors/src/{permits,catch_ups,placement,body_queue,body_watch,node,history}.rs",
             "actors/src/listener/{publisher,stream,subscriber}.rs",
             "actors/src/{node,definition,health,history,body_queue,error,metrics}/*.rs",
         ],
+        // A task, and where it is registered.
         // A job as it is written, and as it was checked.
         // What is recorded, on its way.
         chapters: &[
+            &["actors/src/task.rs", "actors/src/task/*.rs"],
             &["actors/src/definition.rs", "actors/src/definition/*.rs"],
             // Those that wait, and who begins them.
             &["actors/src/body_queue.rs", "actors/src/body_queue/*.rs"],
@@ -174,15 +178,15 @@ pub(crate) const LAYERS: &[Layer] = &[
     },
     Layer {
         name: "facade",
-        files: &["src/*.rs", "src/handle/*.rs", "src/guide/mod.rs"],
-        chapters: &[&["src/*.rs", "src/handle/*.rs"]],
+        files: &["src/*.rs", "src/builder/*.rs", "src/handle/*.rs", "src/guide/mod.rs"],
+        chapters: &[&["src/*.rs", "src/builder/*.rs", "src/handle/*.rs"]],
         never: &[],
     },
 ];
 
 /// The modules of the engine that the facade may name. All other public items stand at the engine's root.
 pub(crate) const SURFACE: &[&str] =
-    &["port", "adapter", "metrics", "serde", "testkit", "actix", "chrono", "tracing", "uuid"];
+    &["port", "adapter", "metrics", "serde", "testkit", "actix", "chrono", "schemars", "tracing", "uuid"];
 
 /// Files that only compute: the same answer for the same question, whenever and wherever it is asked.
 pub(crate) const PURE: &[&str] =

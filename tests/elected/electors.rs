@@ -258,6 +258,14 @@ async fn elected_over_records_is_an_elector() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn elected_over_records_cannot_do_what_it_does_not_declare() {
+    let clock = clock();
+    let store = MemoryRecords::new(Arc::new(clock.clone()));
+
+    conformance::limits(&mut Nodes { clock, store, nodes: Vec::new() }).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_handover_is_left_by_the_leader_alone_and_outlives_it() {
     let store = MemoryRecords::new(Arc::new(clock()));
     let node = async || {

@@ -22,7 +22,7 @@ fn a_job_that_needs_what_no_memory_keeps_is_refused_by_name_when_it_is_added() {
 
         let job = || Job::new("report", every(secs(60))).run(async |_| {});
         for (job, policy, capability) in [
-            (job().fires(Fires::AnyNode), "fires", "cluster_overlap"),
+            (job().fires(Fires::AnyNode), "fires", "cluster_ticks"),
             (job().overlap(Overlap::Queue(2)), "overlap", "cluster_overlap"),
             (job().on_lost(OnLost::Retry), "on_lost", "pending_retries"),
             (job().pause_after(3), "pause_after", "pauses"),

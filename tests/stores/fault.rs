@@ -17,6 +17,10 @@ pub(crate) enum Fault {
     NodeCutOff,
     /// SIGKILL to the leader, and to the server, which is started again.
     ServerForgets,
+    /// The replica lags behind, and is promoted in place of the primary, which is killed.
+    FailedOver,
+    /// The same, and SIGKILL to the leader.
+    FailedOverWithLeader,
 }
 
 impl Fault {

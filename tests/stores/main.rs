@@ -26,8 +26,10 @@ mod postgres_lease;
 #[path = "../common/proxy.rs"]
 mod proxy;
 mod redis;
+mod redlock;
 #[path = "../chaos/reporter.rs"]
 mod reporter;
+mod sentinel;
 mod stage;
 mod store;
 #[path = "../../examples/failover/ticks.rs"]

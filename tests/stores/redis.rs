@@ -1,7 +1,7 @@
 //! Redis.
 
 #[path = "../common/redis.rs"]
-mod harness;
+pub(crate) mod harness;
 
 use self::harness::{Durability, PASSWORD, Server};
 use super::{every_fault_is_survived, store::Store, what_is_not_promised_is_lost};

@@ -28,6 +28,8 @@ const NODES: usize = 3;
 const CALM: Duration = Duration::from_secs(1);
 /// How much longer than a lease a fault lasts that outlives it.
 const BEYOND_THE_LEASE: Duration = Duration::from_secs(2);
+/// The job that runs once while a replica lags behind.
+const SELDOM: &str = "seldom";
 /// For how long a server is away.
 const OUTAGE: Duration = Duration::from_millis(1_500);
 /// How long the cluster may take to be as before once a fault is over.
@@ -40,18 +42,33 @@ const NAME: &str = "of-the-cluster";
 const NODE_TEST: &str = "a_node";
 
 /// Twenty jobs: often and seldom, alone and together, shorter and longer than their periods, under election and without.
-fn jobs() -> Vec<JobPlan> {
+///
+/// Without keys that hold for all nodes, a job that any node fires has one of its own, and runs that are over at once.
+fn jobs(keys: bool) -> Vec<JobPlan> {
     const PERIODS: [u64; 10] = [250, 500, 500, 700, 1_000, 1_000, 1_500, 2_000, 2_000, 3_000];
-    let job = |nth: usize| JobPlan {
-        name: format!("job {nth}"),
-        // Each fifth shares the key of the one before.
-        key: format!("key {}", if nth % 5 == 4 { nth - 1 } else { nth }),
-        period_ms: PERIODS[nth % PERIODS.len()],
-        // Some are longer than their periods.
-        takes_ms: [0, 50, 120, 700, 1_600][nth % 5],
-        any_node: nth % 4 == 3,
+    let job = |nth: usize| {
+        let any_node = nth % 4 == 3;
+        let alone = any_node && !keys;
+        JobPlan {
+            name: format!("job {nth}"),
+            // Each fifth shares the key of the one before.
+            key: format!(
+                "key {}",
+                if nth % 5 == 4 && !alone { nth - 1 } else { nth + if alone { 100 } else { 0 } }
+            ),
+            period_ms: PERIODS[nth % PERIODS.len()],
+            // Some are longer than their periods.
+            takes_ms: if alone { 0 } else { [0, 50, 120, 700, 1_600][nth % 5] },
+            any_node,
+        }
     };
     (0..20).map(job).collect()
+}
+
+/// A job whose last tick is still the newest one after a fail-over.
+fn seldom() -> JobPlan {
+    let (name, key) = (SELDOM.to_owned(), SELDOM.to_owned());
+    JobPlan { name, key, period_ms: 12_000, takes_ms: 0, any_node: false }
 }
 
 pub(crate) struct Stage<S> {
@@ -77,7 +94,7 @@ impl<S: Store> Stage<S> {
             bodies_url: format!("{FILE}{}", marks.display()),
             schema: String::new(),
             lease: S::LEASE,
-            jobs: jobs(),
+            jobs: jobs(S::KEYS).into_iter().chain(S::LAGS.then(seldom)).collect(),
         };
         let mut stage = Self {
             store,
@@ -204,6 +221,20 @@ impl<S: Store> Stage<S> {
             }
             Fault::ServerForgets => {
                 self.end(leader, Signal::KILL).await?;
+                self.outage(true).await;
+            }
+            Fault::FailedOver | Fault::FailedOverWithLeader => {
+                block_in_place(|| self.store.lag());
+                let from = Utc::now();
+                let has_run = |stage: &Self| {
+                    let is_it =
+                        |said: &Said| said.event == "run_started" && said.job.as_deref() == Some(SELDOM);
+                    stage.cluster.heard.iter().any(|(_, said)| is_it(said) && said.heard_at > from)
+                };
+                self.until("a run that is not copied", has_run).await?;
+                if fault == Fault::FailedOverWithLeader {
+                    self.end(leader, Signal::KILL).await?;
+                }
                 self.outage(true).await;
             }
         }

@@ -25,6 +25,7 @@ pub(crate) mod log_budget;
 pub(crate) mod misfire;
 pub(crate) mod operation;
 pub(crate) mod outcome;
+pub(crate) mod own_arguments;
 pub(crate) mod pacer;
 pub(crate) mod pause;
 pub(crate) mod policy;

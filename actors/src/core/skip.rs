@@ -27,11 +27,15 @@ pub enum SkipReason {
     /// A leader before may have started it, or not: it could not say so before its term was over. Only where
     /// claims are kept in the memory of the leader: see [`Elected`](crate::adapter::Elected).
     Unproven,
+    /// No majority of servers gave it to a node within the window of its [misfire policy](crate::Misfire), nor said
+    /// which node has it. Only where [any node](crate::Fires::AnyNode) asks for
+    /// [votes](crate::port::TickVotes): another node may have run it.
+    Contended,
 }
 
 impl SkipReason {
     /// Every reason.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Misfire,
         Self::Overlap,
         Self::Paused,
@@ -40,6 +44,7 @@ impl SkipReason {
         Self::Removed,
         Self::Operator,
         Self::Unproven,
+        Self::Contended,
     ];
 }
 
@@ -52,22 +57,26 @@ words!(SkipReason {
     Removed: "removed",
     Operator: "operator",
     Unproven: "unproven",
+    Contended: "contended",
 });
 
 /// How many ticks were skipped, by reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Skips {
-    /// Of every reason but the last one.
+    /// Of every reason but the last two.
     counts: [u32; COUNTS],
     /// There are as many in the seconds after a change of the lead at most: a job keeps several such values, and
     /// these have no room for another large number.
     unproven: u16,
+    /// One at a time.
+    contended: u8,
     /// There may have been more: counting stopped at its bound.
     pub at_least: bool,
 }
 
-const COUNTS: usize = SkipReason::ALL.len() - 1;
-const _: () = assert!(SkipReason::Unproven as usize == COUNTS);
+const COUNTS: usize = SkipReason::ALL.len() - 2;
+const _: () =
+    assert!(SkipReason::Unproven as usize == COUNTS && SkipReason::Contended as usize == COUNTS + 1);
 
 impl Skips {
     /// `count` ticks that were skipped for `reason`.
@@ -85,6 +94,11 @@ impl Skips {
                 self.at_least |= sum > u64::from(u32::MAX);
                 *counted = u32::try_from(sum).unwrap_or(u32::MAX);
             }
+            None if reason == SkipReason::Contended => {
+                let sum = u64::from(self.contended).saturating_add(count);
+                self.at_least |= sum > u64::from(u8::MAX);
+                self.contended = u8::try_from(sum).unwrap_or(u8::MAX);
+            }
             None => {
                 let sum = u64::from(self.unproven).saturating_add(count);
                 self.at_least |= sum > u64::from(u16::MAX);
@@ -95,7 +109,11 @@ impl Skips {
 
     /// How many were skipped for `reason`.
     pub fn of(&self, reason: SkipReason) -> u64 {
-        self.counts.get(reason as usize).map_or(self.unproven.into(), |count| u64::from(*count))
+        match self.counts.get(reason as usize) {
+            Some(count) => u64::from(*count),
+            None if reason == SkipReason::Contended => self.contended.into(),
+            None => self.unproven.into(),
+        }
     }
 
     /// The same without those that were skipped for `reason`.
@@ -103,6 +121,7 @@ impl Skips {
     pub(crate) fn without(mut self, reason: SkipReason) -> Self {
         match self.counts.get_mut(reason as usize) {
             Some(count) => *count = 0,
+            None if reason == SkipReason::Contended => self.contended = 0,
             None => self.unproven = 0,
         }
         self
@@ -129,7 +148,7 @@ impl Skips {
 
     /// How many were skipped in all.
     pub fn total(&self) -> u64 {
-        self.counts.iter().map(|count| u64::from(*count)).sum::<u64>() + u64::from(self.unproven)
+        SkipReason::ALL.iter().map(|reason| self.of(*reason)).sum()
     }
 }
 
@@ -152,7 +171,7 @@ mod tests {
             assert_eq!((moved.of(reason), moved.of(to)), (nth, 1));
 
             skips.add(reason, u64::MAX);
-            assert!(skips.at_least && skips.of(reason) >= u64::from(u16::MAX), "{reason}");
+            assert!(skips.at_least && skips.of(reason) >= u64::from(u8::MAX), "{reason}");
         }
         assert_eq!(size_of::<Skips>(), 32);
     }

@@ -24,6 +24,7 @@ use crate::{
     labels::{JOB_LABEL_ONCE, JOB_LABEL_OTHER, Label},
     name::{JobName, LockKey, Tag, check_name},
     port::{Schedule, ScheduleIdentity},
+    task::{BoundTask, TaskCall, Tasks},
 };
 
 /// A checked definition.
@@ -53,6 +54,8 @@ struct Extras {
     expected: Expectations,
     /// Made when the job is added, if anything is expected of it.
     alarm: Option<Arc<JobAlarm>>,
+    /// What its body runs, if that is a task.
+    task: Option<BoundTask>,
 }
 
 impl Extras {
@@ -62,9 +65,12 @@ impl Extras {
         metrics_label: Option<Box<str>>,
         hooks: Option<Box<Hooks>>,
         expected: Expectations,
+        task: Option<BoundTask>,
     ) -> Option<Box<Self>> {
-        let nothing = tags.is_empty() && metrics_label.is_none() && hooks.is_none() && expected.is_empty();
-        (!nothing).then(|| Box::new(Self { tags: tags.into(), metrics_label, hooks, expected, alarm: None }))
+        let nothing = tags.is_empty() && metrics_label.is_none() && hooks.is_none();
+        let nothing = nothing && expected.is_empty() && task.is_none();
+        let all = || Self { tags: tags.into(), metrics_label, hooks, expected, alarm: None, task };
+        (!nothing).then(|| Box::new(all()))
     }
 }
 
@@ -109,6 +115,11 @@ impl Definition {
         self.extras.as_ref().map(|extras| extras.expected).unwrap_or_default()
     }
 
+    /// The task that it runs, if its body is one.
+    pub(crate) fn task(&self) -> Option<&BoundTask> {
+        self.extras.as_ref()?.task.as_ref()
+    }
+
     /// Its alarm, if anything is expected of it.
     pub(crate) fn alarm(&self) -> Option<&Arc<JobAlarm>> {
         self.extras.as_ref()?.alarm.as_ref()
@@ -121,8 +132,8 @@ impl Definition {
             None if alarm.is_none() => {}
             None => {
                 let (tags, expected) = (Box::default(), Expectations::default());
-                self.extras =
-                    Some(Box::new(Extras { tags, metrics_label: None, hooks: None, expected, alarm }));
+                let (metrics_label, hooks, task) = (None, None, None);
+                self.extras = Some(Box::new(Extras { tags, metrics_label, hooks, expected, alarm, task }));
             }
         }
     }
@@ -145,21 +156,23 @@ impl Definition {
 }
 
 impl Job {
-    /// Checks the definition, as adding it does.
+    /// Checks the definition, as adding it does. Which tasks there are, only a node knows: that the job names one of
+    /// them, with arguments that it can read, is checked when it is added, and by the builder.
     ///
     /// # Errors
     ///
     /// Everything that is wrong with it, at once.
     pub fn check(&self) -> Result<(), Faults> {
-        self.clone().define(Utc::now(), &mut None).map(drop)
+        self.clone().define(Utc::now(), &mut None, None).map(drop)
     }
 
     /// Checks the definition as of `now` and takes it apart. `asked` is the schedule that was asked last: many
-    /// jobs share one, and it is not asked again.
+    /// jobs share one, and it is not asked again. Without the `tasks` of a node, one is not looked for.
     pub(crate) fn define(
         self,
         now: DateTime<Utc>,
         asked: &mut Option<Checked>,
+        tasks: Option<&Tasks>,
     ) -> Result<Definition, Faults> {
         let mut faults = Vec::new();
         let subject = || format!("job {:?}", self.name.chars().take(40).collect::<String>());
@@ -189,6 +202,10 @@ impl Job {
         for (what, value, rule) in self.policies.faults().into_iter().chain(self.expected.faults()) {
             note(Fault::new(what, value, format!("it is {rule}"), "choose another value"), &mut faults);
         }
+        let (body, task) = body_of(self.body, self.task.map(|task| *task), tasks).unwrap_or_else(|fault| {
+            note(fault, &mut faults);
+            Default::default()
+        });
         let schedule = match self.schedule.and_then(|schedule| check_schedule(schedule, now, asked)) {
             Ok(schedule) => Some(schedule),
             Err(found) => {
@@ -203,18 +220,36 @@ impl Job {
                 Ok(Definition {
                     once: once || self.policies.limit == Some(1),
                     may_block,
-                    extras: Extras::of(tags, metrics_label, self.hooks, self.expected),
+                    extras: Extras::of(tags, metrics_label, self.hooks, self.expected, task),
                     key: key.unwrap_or_else(|| LockKey::from(&name)),
                     name,
                     schedule,
                     identity,
                     policies: Arc::new(self.policies),
                     remove_when_done: self.remove_when_done,
-                    body: self.body,
+                    body,
                 })
             }
             _ => Err(Faults::of(faults)),
         }
+    }
+}
+
+/// What runs, and the task that it is, if it is one: a task that the job names takes the place of its body.
+fn body_of(
+    body: SharedBody,
+    named: Option<Result<TaskCall, Fault>>,
+    tasks: Option<&Tasks>,
+) -> Result<(SharedBody, Option<BoundTask>), Fault> {
+    match (named.transpose()?, tasks) {
+        (Some(call), Some(tasks)) => {
+            let bound = tasks.bind(call)?;
+            Ok((SharedBody(Some(Arc::new(bound.clone()))), Some(bound)))
+        }
+        (None, _) if body.0.is_none() => {
+            Err(Fault::new("task", "", "a job without code runs a task", "name one that is registered"))
+        }
+        (None, _) | (Some(_), None) => Ok((body, None)),
     }
 }
 

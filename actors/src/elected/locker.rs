@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use super::{
     leading::Lead,
     shared::{Shared, State},
+    votes::is_voted,
 };
 use crate::{
     name::{JobName, RunId, Term},
@@ -80,10 +81,10 @@ impl Locker for ElectedLocker {
     }
 
     fn enrol<'a>(&'a self, jobs: &'a [Enrolment]) -> BoxFuture<'a, Result<Vec<Enrolled>, LockError>> {
-        let on_unproven = self.shared.on_unproven;
+        let (on_unproven, votes) = (self.shared.on_unproven, self.shared.votes.is_some());
         self.call(|state, session, now| {
             let enrol = |job: &Enrolment| {
-                if job.authority.term().is_none() {
+                if is_of_leader(job.authority, votes) && job.authority.term().is_none() {
                     return Enrolled::HasLeader;
                 }
                 let mut enrolled = state.ledger.enrol(now, session, job);
@@ -163,6 +164,11 @@ impl Locker for ElectedLocker {
     }
 
     fn claim<'a>(&'a self, requests: &'a [ClaimRequest]) -> BoxFuture<'a, Result<Vec<Verdict>, LockError>> {
+        if let Some(votes) = &self.shared.votes
+            && requests.iter().any(is_voted)
+        {
+            return self.shared.claim_by_votes(&**votes, requests).boxed();
+        }
         self.call(|state, session, now| {
             requests.iter().map(|request| state.claim(session, now, request)).collect()
         })
@@ -188,9 +194,10 @@ impl Locker for ElectedLocker {
         &'a self,
         advances: &'a [CursorAdvance],
     ) -> BoxFuture<'a, Result<Vec<Advanced>, LockError>> {
+        let votes = self.shared.votes.is_some();
         self.call(|state, session, now| {
             let advance = |asked: &CursorAdvance| {
-                if asked.authority.term().is_none() {
+                if is_of_leader(asked.authority, votes) && asked.authority.term().is_none() {
                     return Advanced::HasLeader;
                 }
                 let advanced = state.ledger.advance(session, asked, now);
@@ -227,8 +234,16 @@ const NOT_PAUSED: &str = "this node does not lead, and a pause is kept in the me
 const AHEAD_CURE: &str = "synchronise the clocks of all nodes, and wait until that instant; or stop all nodes, and remove what leaders \
                           left from the system that elects: ticks up to then may run twice";
 
+/// Whether only a leader decides by it: a tick that any node fires is asked for, where there are votes.
+fn is_of_leader(authority: Authority, votes: bool) -> bool {
+    match authority {
+        Authority::Any => !votes,
+        Authority::Term(_) | Authority::Leaderless => true,
+    }
+}
+
 impl State {
-    fn claim(&mut self, session: Session, now: DateTime<Utc>, request: &ClaimRequest) -> Verdict {
+    pub(super) fn claim(&mut self, session: Session, now: DateTime<Utc>, request: &ClaimRequest) -> Verdict {
         if !request.recheck
             && let Some(refused) = self.refuse_claim(request)
         {

@@ -17,7 +17,7 @@ use crate::{
     name::Term,
     port::{
         Clock, ElectError, Election, Elector, Handovers, LeaderSaid, Lease, LockError, Locker, Renewal,
-        Session, SystemClock,
+        Session, SystemClock, TickVotes,
     },
 };
 
@@ -30,6 +30,8 @@ pub(super) struct Shared {
     pub(super) elector: Arc<dyn Elector>,
     /// Whoever opens the session that the elector needs.
     pub(super) opener: Option<Arc<dyn Locker>>,
+    /// Where ticks of jobs that any node fires are asked for.
+    pub(super) votes: Option<Arc<dyn TickVotes>>,
     pub(super) on_unproven: OnUnproven,
     clock: OnceLock<Arc<dyn Clock>>,
     state: Mutex<State>,
@@ -78,6 +80,7 @@ impl Shared {
         Self {
             elector: election.elector(),
             opener: election.session(),
+            votes: election.votes(),
             election,
             on_unproven,
             clock: OnceLock::new(),

@@ -27,6 +27,7 @@ use crate::{
     permits::WhenFull,
     port::{Backend, Clock, Spawner, SystemClock},
     supervisor::{SHUTDOWN_ABORT_AFTER_DEFAULT, define_all},
+    task::Tasks,
 };
 
 #[cfg(any(test, feature = "testkit"))]
@@ -57,6 +58,8 @@ pub struct EngineOptions {
     pub backend: Arc<dyn Backend>,
     /// The jobs to start with.
     pub jobs: Vec<Job>,
+    /// The tasks that jobs of this node may name. Default: none.
+    pub tasks: Tasks,
     /// Who hears events from the first on, and which.
     pub listeners: Vec<(EventFilter, Recipient<Event>)>,
     /// The hooks of all jobs, called before those of each job.
@@ -138,6 +141,7 @@ impl EngineOptions {
         Self {
             backend,
             jobs: Vec::new(),
+            tasks: Tasks::default(),
             listeners: Vec::new(),
             hooks: Hooks::default(),
             clock: Arc::new(SystemClock::default()),
@@ -176,10 +180,15 @@ impl EngineOptions {
     ///
     /// Everything that is wrong, at once.
     pub fn check(&self) -> Result<(), Faults> {
-        let (definitions, mut faults) = define_all(self.jobs.clone(), self.clock.now());
+        let (definitions, mut faults) = define_all(self.jobs.clone(), self.clock.now(), &self.tasks);
+        faults.extend(self.tasks.faults().iter().cloned());
         faults.extend(conflicts(definitions.iter().map(Definition::declares), |_| None));
         let able = self.backend.able();
-        faults.extend(definitions.iter().flat_map(|job| able.faults(&job.name, &job.policies)));
+        faults.extend(
+            definitions
+                .iter()
+                .flat_map(|job| able.faults(&job.name, &job.policies, job.schedule.counts_from_completion())),
+        );
         faults.extend(self.faults.iter().cloned());
         faults.extend(self.backend.faults());
         faults.extend(self.hooks.fault());

@@ -71,7 +71,15 @@ pub(super) async fn start_actors(
     abandoned: impl Future<Output = ()>,
 ) -> Result<(Started, oneshot::Receiver<ShutdownReport>), StartError> {
     let EngineOptions {
-        backend, jobs, listeners, hooks, clock, job_labels_max, shutdown_abort_after, ..
+        backend,
+        jobs,
+        tasks,
+        listeners,
+        hooks,
+        clock,
+        job_labels_max,
+        shutdown_abort_after,
+        ..
     } = options;
     let EngineOptions {
         forget_after,
@@ -187,6 +195,7 @@ pub(super) async fn start_actors(
     });
     let supervised = Supervised {
         jobs: jobs_host,
+        tasks,
         able: backend.able(),
         has_io,
         warning: warning.clone(),

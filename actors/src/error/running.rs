@@ -43,7 +43,7 @@ pub enum TriggerError {
         name: String,
     },
     /// What was asked breaks a rule: the fire time that the run is to [name](crate::TriggerJob::fire_time)
-    /// has not come.
+    /// has not come; or the task of the job cannot read the [arguments](crate::TriggerJob::arguments), or there is none.
     #[error("{0}")]
     Invalid(Faults),
     /// A run of the same lock key is in progress, or is being claimed.

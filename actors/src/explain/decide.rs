@@ -38,9 +38,12 @@ pub(crate) fn decide(job: &JobName, now: DateTime<Utc>, view: &TickView, known: 
 
 /// What asked for runs that name it, without being its tick.
 fn triggers_for(view: &TickView, known: &Known) -> impl Iterator<Item = Evidence> {
-    let detail = triggered_for(FireTime::new(view.at));
+    let begins = triggered_for(FireTime::new(view.at));
+    let names_it = move |detail: &str| {
+        detail.strip_prefix(&*begins).is_some_and(|rest| rest.is_empty() || rest.starts_with(", "))
+    };
     let asked = move |operation: &&OperationRecord| {
-        operation.operation == JobOperation::Triggered && operation.detail.as_deref() == Some(&*detail)
+        operation.operation == JobOperation::Triggered && operation.detail.as_deref().is_some_and(&names_it)
     };
     known.operations.iter().filter(asked).map(|operation| Evidence::Operation(Box::new(operation.clone())))
 }
@@ -70,7 +73,7 @@ pub(crate) fn backfilled(backfill: BackfillId) -> String {
     format!("backfill {backfill}, ")
 }
 
-/// The detail of an operation that asks for a run which names a fire time.
+/// How the detail of an operation begins that asks for a run which names a fire time.
 pub(crate) fn triggered_for(fire_time: FireTime) -> String {
     format!("for {fire_time}")
 }

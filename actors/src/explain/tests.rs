@@ -480,7 +480,7 @@ fn what_is_not_known_says_why() {
 
 #[test]
 fn a_run_that_only_names_the_fire_time_is_evidence_and_no_answer() {
-    let origin = RunOrigin::Trigger { by: By::new("alice").ok() };
+    let origin = RunOrigin::Trigger { by: By::new("alice").ok(), own_arguments: false };
     let named = RunRecord { run: run_id(3), origin, ..ran(Some(Outcome::Succeeded)) };
     let asked = operation("04:00:00", JobOperation::Triggered, "alice");
     let asked = OperationRecord {

@@ -94,6 +94,9 @@ impl fmt::Display for Answer {
                     SkipReason::Unproven => f.write_str(
                         "it was due when the lead changed, and the leader before may have started it",
                     ),
+                    SkipReason::Contended => f.write_str(
+                        "no majority of servers gave it to this node in time, and another node may have run it",
+                    ),
                 }
             }
             Self::Vetoed { run, text } => {
@@ -276,8 +279,9 @@ impl fmt::Display for Evidence {
 fn write_run(f: &mut fmt::Formatter<'_>, record: &RunRecord) -> fmt::Result {
     let RunRecord { run, origin, node, term, started_at, ended_at, outcome, error, report, .. } = record;
     write!(f, "run: {run} on node {node}")?;
-    if let RunOrigin::Trigger { by: who } = origin {
-        write!(f, ", triggered{}", by(who.as_ref()))?;
+    if let RunOrigin::Trigger { by: who, own_arguments } = origin {
+        let with = if *own_arguments { " with arguments of its own" } else { "" };
+        write!(f, ", triggered{}{with}", by(who.as_ref()))?;
     }
     if let RunOrigin::Backfill { backfill, by: who } = origin {
         write!(f, ", of backfill {backfill}{}", by(who.as_ref()))?;

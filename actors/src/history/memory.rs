@@ -45,7 +45,8 @@ struct Kept {
     decisions: BTreeMap<(DateTime<Utc>, i64), DecisionRecord>,
     /// Where the decision is that is the same but for what it counts.
     places: HashMap<Same, i64>,
-    operations: BTreeMap<(DateTime<Utc>, i64), OperationRecord>,
+    /// Each with its number, in the order of their times.
+    operations: VecDeque<(i64, OperationRecord)>,
     /// How many decisions and operations there were.
     count: i64,
     /// What runs, decisions and operations take.
@@ -156,9 +157,7 @@ impl MemoryHistory {
             kept.take_decision(decision);
         }
         for operation in batch.operations.drain(..) {
-            kept.count += 1;
-            kept.bytes += size_of::<OperationRecord>() + operation.text_bytes();
-            kept.operations.insert((operation.at, kept.count), operation);
+            kept.take_operation(operation, self.bounds);
         }
         for change in batch.pauses.drain(..) {
             let job = change.job.clone();
@@ -233,6 +232,18 @@ impl Kept {
         }
     }
 
+    fn take_operation(&mut self, operation: OperationRecord, bounds: MemoryBounds) {
+        // Before it takes more room than that for so many.
+        if self.operations.len() >= bounds.operations {
+            self.drop_operation();
+        }
+        self.count += 1;
+        self.bytes += size_of::<OperationRecord>() + operation.text_bytes();
+        // The clock may have been set back.
+        let place = self.operations.partition_point(|(_, one)| one.at <= operation.at);
+        self.operations.insert(place, (self.count, operation));
+    }
+
     /// Drops what is beyond the bounds. What room that frees is left for the next runs.
     fn shrink(&mut self, room: &mut Vec<RunRecord>, bounds: MemoryBounds) {
         while self.runs > 0 && self.runs + self.failures.len() > bounds.runs {
@@ -248,7 +259,7 @@ impl Kept {
             let failure = self.failures.front().map(written_at);
             let run = self.chunks.front().and_then(|chunk| chunk.runs.first()).map(written_at);
             let decision = self.decisions.first_key_value().map(|((at, _), _)| *at);
-            let operation = self.operations.first_key_value().map(|((at, _), _)| *at);
+            let operation = self.operations.front().map(|(_, one)| one.at);
             // What is oldest, of whatever kind.
             match [failure, run, decision, operation].into_iter().flatten().min() {
                 None => break,
@@ -299,7 +310,7 @@ impl Kept {
 
     /// An instant is explained by runs and decisions: what is dropped of operations is missed by none.
     fn drop_operation(&mut self) {
-        let Some((_, oldest)) = self.operations.pop_first() else { return };
+        let Some((_, oldest)) = self.operations.pop_front() else { return };
         self.bytes -= size_of::<OperationRecord>() + oldest.text_bytes();
         self.operations_pruned_to = self.operations_pruned_to.max(Some(oldest.at));
     }
@@ -399,11 +410,11 @@ impl Kept {
             self.places.retain(|same, _| same.at >= since);
         }
         if let Some(since) = since(retention.operations_for) {
-            self.operations.retain(|(at, _), _| *at >= since);
+            self.operations.retain(|(_, one)| one.at >= since);
         }
         let runs = self.chunks.iter().flat_map(|chunk| &chunk.runs).chain(&self.failures).map(bytes_of);
         let decisions = self.decisions.values().map(|one| size_of_val(one) + one.text_bytes());
-        let operations = self.operations.values().map(|one| size_of_val(one) + one.text_bytes());
+        let operations = self.operations.iter().map(|(_, one)| size_of_val(one) + one.text_bytes());
         self.bytes = runs.chain(decisions).chain(operations).sum();
     }
 }
@@ -457,10 +468,9 @@ impl History for MemoryHistory {
     fn operations<'a>(&'a self, asked: &'a Operations) -> BoxFuture<'a, Result<OperationPage, HistoryError>> {
         let kept = self.kept();
         let is_on = |one: &OperationRecord| asked.job.as_ref().is_none_or(|job| *job == one.job);
-        let all =
-            kept.operations.iter().rev().filter(|((at, nth), one)| asked.admits(*at, *nth) && is_on(one));
+        let all = kept.operations.iter().rev().filter(|(nth, one)| asked.admits(one.at, *nth) && is_on(one));
         let limit = asked.page_limit();
-        let page = all.take(limit + 1).map(|((_, nth), one)| (*nth, one.clone())).collect();
+        let page = all.take(limit + 1).cloned().collect();
         ready(Ok(OperationPage::of(page, limit))).boxed()
     }
 

@@ -123,7 +123,10 @@ impl Open {
         let (key, slot) = run.lock_key().parts();
         let (origin, fire_time) = match run.origin() {
             Origin::Tick(tick) => (RunOrigin::Tick, Some(*tick)),
-            Origin::Trigger { by, fire_time } => (RunOrigin::Trigger { by: by.clone() }, *fire_time),
+            Origin::Trigger { by, fire_time, .. } => {
+                let own_arguments = run.id().has_own_arguments();
+                (RunOrigin::Trigger { by: by.clone(), own_arguments }, *fire_time)
+            }
             Origin::Backfill { backfill, fire_time, by } => {
                 (RunOrigin::Backfill { backfill: *backfill, by: by.clone() }, Some(*fire_time))
             }

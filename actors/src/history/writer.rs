@@ -39,7 +39,8 @@ const WRITE_MAX: usize = 4_096;
 /// The least part of what gathered that is written by itself. The parts are spread over [`FLUSH_EVERY`]: a store
 /// that writes all of it in one go takes the processors from whoever claims meanwhile.
 const PART_MIN: usize = 512;
-/// The most parts: a run costs nearly twice as much in parts of a thousand as in parts of four thousand.
+/// The most parts. What a run costs does not depend on it: in parts of 512 as much as in parts of 4,096, since those of
+/// a job stand together.
 const PARTS_MAX: usize = 8;
 /// The pause before a batch is written again; it doubles up to [`AGAIN_MAX`].
 const AGAIN_MIN: Duration = Duration::from_millis(250);

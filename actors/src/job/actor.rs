@@ -316,8 +316,11 @@ impl JobActor {
         reply: oneshot::Sender<Result<TriggeredRun, TriggerError>>,
         ctx: &mut JobContext,
     ) {
-        let reading = self.job.read();
+        let mut reading = self.job.read();
         if let Some(origin) = origin {
+            if let Origin::Trigger { arguments: Some(_), .. } = &origin {
+                reading.now.spare = reading.now.spare.with_own_arguments();
+            }
             self.origins.list_mut().push((reading.now.spare, origin));
         }
         self.triggers.list_mut().push((reading.now.spare, TriggerReply::Caller(reply)));

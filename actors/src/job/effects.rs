@@ -133,7 +133,9 @@ impl JobActor {
         let Missed { newest, count, at_least, .. } = ticks;
         let kind = |job| EventKind::TickSkipped { job, fire_time: newest, reason, count, at_least };
         match reason {
-            SkipReason::Misfire | SkipReason::Operator | SkipReason::Unproven => self.publish(kind),
+            SkipReason::Misfire | SkipReason::Operator | SkipReason::Unproven | SkipReason::Contended => {
+                self.publish(kind);
+            }
             SkipReason::Overlap
             | SkipReason::Paused
             | SkipReason::Concurrency
@@ -219,7 +221,9 @@ impl JobActor {
     /// Who triggered a run, and what it names, as far as this node was told.
     fn trigger_origin(&self, run: RunId) -> Origin {
         let known = self.origins.iter().find(|(triggered, _)| *triggered == run);
-        known.map_or(Origin::Trigger { by: None, fire_time: None }, |(_, origin)| origin.clone())
+        known.map_or(Origin::Trigger { by: None, fire_time: None, arguments: None }, |(_, origin)| {
+            origin.clone()
+        })
     }
 
     /// The fire time that a run names, without taking its tick.
@@ -237,7 +241,7 @@ impl JobActor {
         let Some(fire_time) = retry.named else { return };
         let origin = match BackfillId::of_run(retry.run) {
             Some((backfill, _)) => Origin::Backfill { backfill, fire_time, by: None },
-            None => Origin::Trigger { by: None, fire_time: Some(fire_time) },
+            None => Origin::Trigger { by: None, fire_time: Some(fire_time), arguments: None },
         };
         if self.origins.iter().all(|(run, _)| *run != retry.run) {
             self.origins.list_mut().push((retry.run, origin));

@@ -98,7 +98,7 @@ impl JobActor {
         let reported = last.map(Run::reported).unwrap_or_default();
         let known = self.origins.iter().find(|(known, _)| *known == run).map(|(_, origin)| origin);
         let (by, named) = match last.map(Run::origin).or(known) {
-            Some(Origin::Trigger { by, fire_time }) => (by.clone(), *fire_time),
+            Some(Origin::Trigger { by, fire_time, .. }) => (by.clone(), *fire_time),
             Some(Origin::Backfill { by, fire_time, .. }) => (by.clone(), Some(*fire_time)),
             Some(Origin::Tick(_)) | None => (None, None),
         };
@@ -206,7 +206,7 @@ pub(super) fn record_end(job: &JobHandle, ended: &RunEnded, notes: RunNotes) {
         Some(_) if tick.is_some() => RunOrigin::Tick,
         Some(facts) if facts.is_known => match BackfillId::of_run(*run) {
             Some((backfill, _)) => RunOrigin::Backfill { backfill, by },
-            None => RunOrigin::Trigger { by },
+            None => RunOrigin::Trigger { by, own_arguments: run.has_own_arguments() },
         },
         Some(_) | None => RunOrigin::Unknown,
     };

@@ -76,7 +76,7 @@ impl RunTask {
             node.publisher.publish_routine(|| {
                 let (by, names) = match run.origin() {
                     Origin::Tick(_) => (None, None),
-                    Origin::Trigger { by, fire_time } => (by.clone(), *fire_time),
+                    Origin::Trigger { by, fire_time, .. } => (by.clone(), *fire_time),
                     Origin::Backfill { by, fire_time, .. } => (by.clone(), Some(*fire_time)),
                 };
                 EventKind::RunStarted {

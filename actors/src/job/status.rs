@@ -20,6 +20,7 @@ use crate::{
     name::{JobName, LockKey, RunId, Tag},
     port::{Pause, SkipReason},
     run::Run,
+    task::TaskCall,
 };
 
 /// A job, as its node sees it.
@@ -72,6 +73,9 @@ pub struct JobStatus {
     /// The ticks that came due during its pause, and wait for the end of it; `None` if there is none on this
     /// node.
     pub held: Option<HeldStatus>,
+    /// The task that it runs, with the arguments of each run that has none of its own; `None` if its body is code.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task: Option<TaskCall>,
 }
 
 /// Ticks that are due and wait for the end of a pause: see [`Misfire`](crate::Misfire).
@@ -193,6 +197,7 @@ impl JobStatus {
             broken: None,
             held: None,
             parked: None,
+            task: definition.task().map(|task| task.call().clone()),
         }
     }
 
@@ -304,7 +309,7 @@ mod tests {
     fn a_node_that_decides_no_ticks_and_asks_nobody_calls_no_job_exhausted() {
         let wall = DateTime::UNIX_EPOCH;
         let job = Job::new("job", Period::hours(1)).run(async |_| {});
-        let definition = job.define(wall, &mut None).expect("it is one");
+        let definition = job.define(wall, &mut None, None).expect("it is one");
         let bounds = NodeBounds { runs: false, catch_ups: false };
         let (schedule, policies) = (definition.schedule.clone(), definition.policies.clone());
         let machine = JobMachine::new(schedule, policies, wall, bounds);

@@ -373,7 +373,8 @@ impl Handler<AsksWait> for LockActor {
 pub(crate) fn publish_lost(node: &Node, lost: &LostRun) {
     let LostRun { job, run, node: ran_on, token, fire_time, retry } = lost.clone();
     node.recorder.decision(0, node.clock.elapsed(), || {
-        let decision = Decision::RunLost { run, is_retried: retry.is_some() };
+        let is_retried = retry.is_some() && !run.has_own_arguments();
+        let decision = Decision::RunLost { run, is_retried };
         let (at, term) = (node.store_time(), node.leadership.term(node.clock.elapsed()));
         let record = DecisionRecord::new(Some(job.clone()), at, node.id, decision);
         DecisionRecord { first: fire_time, fire_time, term, ..record }
@@ -382,7 +383,7 @@ pub(crate) fn publish_lost(node: &Node, lost: &LostRun) {
         let origin = match BackfillId::of_run(run) {
             Some((backfill, _)) => RunOrigin::Backfill { backfill, by: None },
             None if fire_time.is_some() => RunOrigin::Tick,
-            None => RunOrigin::Trigger { by: None },
+            None => RunOrigin::Trigger { by: None, own_arguments: run.has_own_arguments() },
         };
         let (ended_at, outcome) = (Some(node.store_time()), Some(Outcome::Lost));
         let record = RunRecord::new(job.clone(), run, ran_on.unwrap_or(node.id));

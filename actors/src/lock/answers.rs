@@ -253,6 +253,7 @@ impl LockActor {
             | Verdict::NotYet { .. }
             | Verdict::Paused(_)
             | Verdict::Exhausted
+            | Verdict::Contended
             | Verdict::BadData { .. }
             | Verdict::Locked { holder: Some(_) } => {}
         }

@@ -51,6 +51,7 @@ pub(super) fn after_claim(
         | Verdict::NotYet { .. }
         | Verdict::Paused(_)
         | Verdict::Exhausted
+        | Verdict::Contended
         | Verdict::BadData { .. } => {}
     }
 }

@@ -144,9 +144,9 @@ fn take_batch<T>(pending: &mut VecDeque<T>) -> Vec<T> {
 
 pub(super) fn request(job: &JobHandle, claim: &Claim, key: &LockKey) -> ClaimRequest {
     let Definition { name, policies, .. } = &*job.definition;
-    let Claim { run, tick, recheck, resume_lost, replace, slot, named } = *claim;
+    let Claim { run, tick, recheck, resume_lost, replace, slot, named, window } = *claim;
     let (job, key, limit) = (name.clone(), key.slot(slot), policies.limit);
-    ClaimRequest { job, key, run, tick, named, recheck, resume_lost, replace, limit }
+    ClaimRequest { job, key, run, tick, named, recheck, resume_lost, replace, limit, window }
 }
 
 pub(super) fn cursor_advance(job: &JobHandle, advance: &Advance) -> CursorAdvance {

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     error::{NextFireTimesError, SelectError},
     job::{JobActor, JobState, JobStatus},
+    task::TaskDetails,
 };
 
 /// The most jobs in one page of a listing, or of an enrolment.
@@ -112,3 +113,9 @@ pub struct JobDetails(pub String);
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<Addr<JobActor>, SelectError>")]
 pub struct JobAddress(pub String);
+
+/// Asks which [tasks](crate::Task) this node has, with the JSON Schemas of their arguments, in the order of their names.
+/// Nodes of one cluster may have different ones.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "Vec<TaskDetails>")]
+pub struct ListTasks;

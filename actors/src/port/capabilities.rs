@@ -18,7 +18,7 @@ pub enum Capability {
     DurableCursor,
     /// A run gets a token that is greater than every one before for its key.
     Fencing,
-    /// A key that one node has is taken for all nodes, and so is a tick that one node has claimed.
+    /// A key that one node has is taken for all nodes.
     ClusterOverlap,
     /// Pauses are kept, and hold on every node.
     Pauses,
@@ -28,6 +28,8 @@ pub enum Capability {
     StoreTime,
     /// Nodes are told what others did.
     Notifications,
+    /// A tick that one node has claimed is taken for all nodes, whoever leads.
+    ClusterTicks,
 }
 
 words!(Capability {
@@ -38,11 +40,12 @@ words!(Capability {
     PendingRetries: "pending_retries",
     StoreTime: "store_time",
     Notifications: "notifications",
+    ClusterTicks: "cluster_ticks",
 });
 
 impl Capability {
     /// Every capability.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::DurableCursor,
         Self::Fencing,
         Self::ClusterOverlap,
@@ -50,6 +53,7 @@ impl Capability {
         Self::PendingRetries,
         Self::StoreTime,
         Self::Notifications,
+        Self::ClusterTicks,
     ];
 }
 
@@ -59,7 +63,9 @@ impl Capability {
 ///
 /// | policy | needs |
 /// |---|---|
-/// | fires on [any node](Fires::AnyNode) | [`ClusterOverlap`](Capability::ClusterOverlap) |
+/// | fires on [any node](Fires::AnyNode) | [`ClusterTicks`](Capability::ClusterTicks) |
+/// | the same, and the schedule counts from the end of runs | `ClusterTicks` and
+/// [`ClusterOverlap`](Capability::ClusterOverlap) |
 /// | overlap [`Queue`](Overlap::Queue), [`Allow`](Overlap::Allow) | `ClusterOverlap` |
 /// | overlap [`Replace`](Overlap::Replace) | `ClusterOverlap` and [`Notifications`](Capability::Notifications) |
 /// | lost runs are [retried](OnLost::Retry) | [`PendingRetries`](Capability::PendingRetries) |
@@ -115,8 +121,13 @@ pub(crate) struct Able {
 }
 
 impl Able {
-    /// What is wrong with the policies of a job on this backend.
-    pub(crate) fn faults(&self, job: &JobName, policies: &Policies) -> Vec<Fault> {
+    /// What is wrong with the policies of a job on this backend. Its schedule `counts_from_completion`, or does not.
+    pub(crate) fn faults(
+        &self,
+        job: &JobName,
+        policies: &Policies,
+        counts_from_completion: bool,
+    ) -> Vec<Fault> {
         if self.capabilities == Capabilities::ALL {
             return Vec::new();
         }
@@ -126,7 +137,13 @@ impl Able {
             let cure = "choose another policy, or a backend that has it";
             Fault::new(policy, value, rule, cure).within(&format!("job {:?}", job.as_str()))
         };
-        needs(policies, self.single_node).into_iter().filter(lacks).map(fault).collect()
+        let mut needs = needs(policies, self.single_node);
+        if policies.fires == Fires::AnyNode && counts_from_completion {
+            // Each node would count from the ends of its own runs.
+            let what = format!("{} by a schedule that counts from the end of runs", policies.fires);
+            needs.push(("fires", what, Capability::ClusterOverlap));
+        }
+        needs.into_iter().filter(lacks).map(fault).collect()
     }
 }
 
@@ -136,7 +153,7 @@ fn needs(policies: &Policies, single_node: bool) -> Vec<(&'static str, String, C
     match policies.fires {
         Fires::Local => return needs,
         Fires::Leader => {}
-        Fires::AnyNode => needs.push(("fires", policies.fires.to_string(), Capability::ClusterOverlap)),
+        Fires::AnyNode => needs.push(("fires", policies.fires.to_string(), Capability::ClusterTicks)),
     }
     let overlap = || policies.overlap.to_string();
     match policies.overlap {
@@ -197,7 +214,7 @@ mod tests {
         };
         let able = |capabilities, single_node| Able { backend: "elected", capabilities, single_node };
         let faults = |able: Able, policies: &Policies| -> Vec<String> {
-            able.faults(&job, policies).iter().map(ToString::to_string).collect()
+            able.faults(&job, policies, false).iter().map(ToString::to_string).collect()
         };
 
         let all = faults(able(Capabilities::NONE, false), &demanding);
@@ -208,7 +225,8 @@ mod tests {
             assert!(all[3].contains(words), "{words:?}: {}", all[3]);
         }
         for (lacks, count) in [
-            (Capability::ClusterOverlap, 2),
+            (Capability::ClusterOverlap, 1),
+            (Capability::ClusterTicks, 1),
             (Capability::Notifications, 1),
             (Capability::PendingRetries, 1),
             (Capability::Pauses, 1),
@@ -224,6 +242,14 @@ mod tests {
             [""; 0]
         );
         assert_eq!(faults(able(Capabilities::NONE, false), &Policies::default()), [""; 0]);
+        let any = Policies { fires: Fires::AnyNode, ..Policies::default() };
+        let votes = able(Capabilities::NONE.with(Capability::ClusterTicks), false);
+        assert_eq!(votes.faults(&job, &any, false), []);
+        let counting = votes.faults(&job, &any, true);
+        assert!(
+            counting.len() == 1 && counting[0].to_string().contains("from the end of runs"),
+            "{counting:?}"
+        );
         let local = Policies { fires: Fires::Local, ..demanding };
         assert_eq!(faults(able(Capabilities::NONE, false), &local), [""; 0]);
     }

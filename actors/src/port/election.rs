@@ -7,7 +7,7 @@ use futures_util::{
     future::{BoxFuture, ready},
 };
 
-use super::{Backend, Clock, Elector, LockError, Locker};
+use super::{Backend, Clock, Elector, LockError, Locker, TickVotes};
 use crate::{error::Fault, name::NodeId};
 
 /// A system in which nodes elect a leader, and that need not keep claims.
@@ -64,6 +64,11 @@ pub trait Election: Send + Sync + 'static {
     /// As for [`Locker::open`].
     fn reach(&self) -> BoxFuture<'_, Result<(), LockError>> {
         ready(Ok(())).boxed()
+    }
+
+    /// Where nodes ask for the ticks of jobs that any of them fires. Default: nowhere, and such a job is refused.
+    fn votes(&self) -> Option<Arc<dyn TickVotes>> {
+        None
     }
 
     /// As [`Backend::lease`].

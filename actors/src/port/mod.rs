@@ -17,6 +17,7 @@ mod records;
 mod schedule;
 mod schedule_identity;
 mod spawner;
+mod tick_votes;
 mod zone_data;
 
 pub use crate::core::{
@@ -64,4 +65,5 @@ pub use records::{
 pub use schedule::{IntoSchedule, Schedule};
 pub use schedule_identity::ScheduleIdentity;
 pub use spawner::{RuntimeSpawner, Spawner};
+pub use tick_votes::{TickVote, TickVoted, TickVotes};
 pub use zone_data::{OTHER_ZONE_DATA_MAX, OtherZoneData};

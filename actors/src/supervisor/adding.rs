@@ -30,6 +30,7 @@ use crate::{
     name::{By, JobName},
     note::Attribution,
     port::{Inquiry, JobOperation},
+    task::Tasks,
 };
 
 /// Adds the jobs that the engine starts with. Who fires them is decided by the election that follows.
@@ -52,7 +53,11 @@ impl SupervisorActor {
             return Err(AddError::ShuttingDown);
         }
         let able = self.parts.able;
-        faults.extend(definitions.iter().flat_map(|job| able.faults(&job.name, &job.policies)));
+        faults.extend(
+            definitions
+                .iter()
+                .flat_map(|job| able.faults(&job.name, &job.policies, job.schedule.counts_from_completion())),
+        );
         let existing = definitions.iter().filter(|definition| self.jobs.contains_key(&definition.name));
         let existing: Vec<_> = existing.map(|definition| duplicate(&definition.name)).collect();
         let declared = || definitions.iter().map(Definition::declares);
@@ -134,7 +139,7 @@ impl SupervisorActor {
         asked: Attribution,
         ctx: &mut Context<Self>,
     ) -> ResponseActFuture<Self, Result<Vec<Added>, AddError>> {
-        let (definitions, faults) = define_all(jobs, self.node().clock.now());
+        let (definitions, faults) = define_all(jobs, self.node().clock.now(), &self.parts.tasks);
         if let Err(error) = self.check_new(&definitions, faults) {
             return Box::pin(ready(Err(error)).into_actor(self));
         }
@@ -224,12 +229,12 @@ pub(super) fn inquiry(job: &JobHandle) -> Inquiry {
 }
 
 /// Checks all jobs, and that no name is given twice.
-pub(crate) fn define_all(jobs: Vec<Job>, now: DateTime<Utc>) -> (Vec<Definition>, Vec<Fault>) {
+pub(crate) fn define_all(jobs: Vec<Job>, now: DateTime<Utc>, tasks: &Tasks) -> (Vec<Definition>, Vec<Fault>) {
     let mut definitions = Vec::<Definition>::with_capacity(jobs.len());
     let mut faults = Vec::new();
     let mut asked = None;
     for job in jobs {
-        match job.define(now, &mut asked) {
+        match job.define(now, &mut asked, Some(tasks)) {
             Ok(mut definition) => {
                 // Many jobs have the policies of the one before.
                 if let Some(before) =
@@ -256,7 +261,7 @@ impl Handler<AddFirstJobs> for SupervisorActor {
     type Result = Result<(), AddError>;
 
     fn handle(&mut self, AddFirstJobs(jobs): AddFirstJobs, ctx: &mut Self::Context) -> Self::Result {
-        let (definitions, faults) = define_all(jobs, self.node().clock.now());
+        let (definitions, faults) = define_all(jobs, self.node().clock.now(), &self.parts.tasks);
         self.check(&definitions, faults)?;
         // That time has passed is no reason not to start.
         self.note_over(&definitions);

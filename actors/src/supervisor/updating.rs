@@ -39,7 +39,8 @@ impl SupervisorActor {
         };
         let Hopeless { broken, over } = self.hopeless([definition]);
         faults.extend(broken);
-        faults.extend(self.parts.able.faults(name, &definition.policies));
+        let counts_from_completion = definition.schedule.counts_from_completion();
+        faults.extend(self.parts.able.faults(name, &definition.policies, counts_from_completion));
         faults.extend(conflicts([definition.declares()], |key| self.holder_of(key, Some(name))));
         Faults::check(faults).map_err(UpdateError::Invalid)?;
         // Its ticks by the present schedule are still to be decided.
@@ -196,7 +197,8 @@ impl Handler<UpdateJob> for SupervisorActor {
     type Result = ResponseActFuture<Self, Result<Added, UpdateError>>;
 
     fn handle(&mut self, UpdateJob { job, asked }: UpdateJob, ctx: &mut Self::Context) -> Self::Result {
-        let definition = job.define(self.node().clock.now(), &mut None).map_err(UpdateError::Invalid);
+        let (now, tasks) = (self.node().clock.now(), &self.parts.tasks);
+        let definition = job.define(now, &mut None, Some(tasks)).map_err(UpdateError::Invalid);
         let checked = definition.and_then(|definition| {
             self.check_update(&definition, Vec::new())?;
             Ok(definition)

@@ -55,6 +55,8 @@ pub(super) type OnPush = Arc<dyn Fn(PushInfo) + Send + Sync>;
 pub(super) struct RedisConnection {
     commands: MultiplexedConnection,
     pub(super) scripts: Scripts,
+    /// Which process answers: Redis' `run_id`.
+    pub(super) process: String,
     /// Set once it is of no use any more.
     over: Arc<AtomicBool>,
     driver: AbortHandle,
@@ -222,7 +224,8 @@ impl Attempt<'_> {
             let _ends = ends;
             driver.await;
         });
-        Ok(RedisConnection { commands, scripts: Scripts::default(), over, driver: driver.abort_handle() })
+        let (scripts, process) = (Scripts::default(), String::new());
+        Ok(RedisConnection { commands, scripts, process, over, driver: driver.abort_handle() })
     }
 
     async fn transport(&self, host: Option<&Host>, shown: &str) -> Result<Box<dyn Transport>, RecordsError> {
@@ -287,9 +290,11 @@ impl Attempt<'_> {
         let asked = |error: &RedisError| of_connection(error, shown);
         let info = connection.ask(&redis::cmd("INFO")).await.map_err(|error| asked(&error))?;
         let info: String = redis::from_redis_value(info).map_err(|_| refused(TOO_OLD))?;
-        if let Some(reason) = Server::of(&info).unfit() {
+        let server = Server::of(&info);
+        if let Some(reason) = server.unfit() {
             return Err(refused(format!("{shown}: {reason}")));
         }
+        server.process().clone_into(&mut connection.process);
         let prefix = self.settings.prefix();
         let mut names = redis::cmd("EXISTS");
         names.arg(format!("{prefix}records"));
@@ -334,6 +339,11 @@ struct Server<'a>(HashMap<&'a str, &'a str>);
 impl<'a> Server<'a> {
     fn of(info: &'a str) -> Self {
         Self(info.lines().filter_map(|line| line.trim_end().split_once(':')).collect())
+    }
+
+    /// Another one with each start.
+    fn process(&self) -> &'a str {
+        self.0.get("run_id").copied().unwrap_or_default()
     }
 
     /// Why it cannot coordinate, and the cure.

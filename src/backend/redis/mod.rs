@@ -7,6 +7,7 @@
 //! * `records`: the port. `script`, and `commit.lua`, `list.lua`, `renew.lua`: what runs on the server.
 //! * `connection`: one connection, and whether the server at its end is of use. `hints`: what nodes tell each
 //!   other, over a second one.
+//! * `redlock`: elections and votes by a majority of servers that know nothing of each other.
 //! * `settings`, `address`, `failure`: what a node is told, and what it says when it fails.
 
 mod address;
@@ -14,6 +15,7 @@ mod connection;
 mod failure;
 mod hints;
 mod records;
+mod redlock;
 mod script;
 mod settings;
 
@@ -29,6 +31,7 @@ use callsheet_actors::{
     port::{Backend, Capabilities, Clock, Elector, Locker, Records},
 };
 
+pub use self::redlock::Redlock;
 use self::{records::RedisRecords, settings::Settings};
 
 /// The environment variable that [`Redis::from_env`] reads.

@@ -9,8 +9,14 @@ use crate::{
         policy::{Fires, LOSSES_MAX, OnLost, PENDING_RETRIES_MAX},
         seldom::Seldom,
     },
+    name::RunId,
     port::PendingRetry,
 };
+
+/// Nobody knows its arguments any more: it is taken up only to be closed.
+fn is_lost_for_good(run: RunId) -> bool {
+    run.has_own_arguments()
+}
 
 impl JobMachine {
     /// Runs that are lost are tried again.
@@ -32,7 +38,7 @@ impl JobMachine {
                 // A trigger whose claim is under way may be granted, or not, without it.
                 Cause::Trigger(_) if known.is_asked() || known.has_caller() => {}
                 Cause::Trigger(caller) => {
-                    let dropped = caller != Caller::ToldQueued;
+                    let dropped = caller != Caller::ToldQueued || is_lost_for_good(retry.run);
                     known.cause = Cause::RetriedLoss(RetriedLoss { retry, dropped });
                     return;
                 }
@@ -43,7 +49,8 @@ impl JobMachine {
                 }
             }
         }
-        self.add_pending_retry(RetriedLoss { retry, dropped: false });
+        let dropped = is_lost_for_good(retry.run);
+        self.add_pending_retry(RetriedLoss { retry, dropped });
     }
 
     /// Whether a retry of the run is pending: then the run goes on, or is closed, by that.
@@ -78,7 +85,7 @@ impl JobMachine {
         retries.into_iter().for_each(|retry| self.on_pending_retry(retry));
         for pending in self.unscheduled.pending_retries.iter_mut() {
             let known = former.binary_search_by_key(&pending.retry.run, |former| former.retry.run);
-            pending.dropped = known.is_ok_and(|at| former[at].dropped);
+            pending.dropped |= known.is_ok_and(|at| former[at].dropped);
         }
     }
 

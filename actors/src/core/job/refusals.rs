@@ -68,6 +68,13 @@ impl JobMachine {
                 self.claim_later(now, wait);
             }
             Verdict::NotGranted => self.put_back(waiting),
+            Verdict::Contended if self.decides_on() && waiting.is_too_late(now) => {
+                self.skip_waiting(now, waiting, SkipReason::Contended, effects);
+            }
+            Verdict::Contended => {
+                self.put_back(waiting);
+                self.claim_later(now, KEY_AGAIN);
+            }
             // No refusals.
             Verdict::Granted { .. }
             | Verdict::GrantedBefore
@@ -129,7 +136,7 @@ impl JobMachine {
                 return;
             }
             self.permit.pledge(Claimant::Tick);
-            effects.push(Effect::Claim(self.claim_of(asked.run, claim, slot)));
+            effects.push(Effect::Claim(self.claim_of(asked.run, claim, slot, waiting.window)));
             self.asked.ask_claim(TickAsked { slot, ..asked });
             return;
         }

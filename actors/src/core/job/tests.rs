@@ -125,6 +125,8 @@ impl Schedule for Moody {
 }
 
 const TERM: Term = Term(3);
+/// Of a tick of a job that fires every hour.
+const WINDOW: Duration = Duration::from_secs(30 * 60);
 const TOKEN: FencingToken = FencingToken(9);
 const NOT_YET: Verdict = Verdict::NotYet { wait: Duration::ZERO };
 

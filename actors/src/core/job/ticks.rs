@@ -382,7 +382,7 @@ impl JobMachine {
             doubtful,
             ends_pause,
         });
-        effects.push(Effect::Claim(self.claim_of(run, claim, slot)));
+        effects.push(Effect::Claim(self.claim_of(run, claim, slot, waiting.window)));
     }
 
     /// It is unknown whether this run was granted.
@@ -390,9 +390,9 @@ impl JobMachine {
         self.asked.claim().is_some_and(|asked| asked.run == run)
     }
 
-    pub(super) fn claim_of(&self, run: RunId, tick: TickClaim, slot: u32) -> Claim {
+    pub(super) fn claim_of(&self, run: RunId, tick: TickClaim, slot: u32, window: Duration) -> Claim {
         let replace = self.policies.overlap == Overlap::Replace;
-        Claim { tick: Some(tick), slot, replace, ..Claim::new(run) }
+        Claim { tick: Some(tick), slot, replace, window, ..Claim::new(run) }
     }
 
     /// A job without claims counts for itself.

@@ -136,6 +136,7 @@ impl JobMachine {
             | Verdict::Deposed { .. }
             | Verdict::Paused(_)
             | Verdict::Exhausted
+            | Verdict::Contended
             | Verdict::NotYet { .. }
             | Verdict::Unavailable { .. } => {
                 let reason = format!("the store answered a claim without a tick with {verdict:?}");

@@ -106,7 +106,8 @@ impl JobMachine {
             _ if asked.doubtful => {
                 // The claim that got no answer may have been granted, and closed since. What this answer says
                 // is asked for once more when that is known.
-                effects.push(Effect::Claim(Claim { recheck: true, ..self.claim_of(run, claim, slot) }));
+                let asks = self.claim_of(run, claim, slot, waiting.window);
+                effects.push(Effect::Claim(Claim { recheck: true, ..asks }));
                 self.asked.ask_claim(TickAsked { only_rechecks: true, ..asked });
             }
             refused => {
@@ -171,11 +172,11 @@ impl JobMachine {
         let recheck = newer_is_due || restarts || self.mode != Mode::Firing(Some(asked.claim.authority));
         asked.only_rechecks = recheck;
         let asked = *asked;
-        let TickAsked { run, claim, slot, .. } = asked;
+        let TickAsked { run, claim, slot, waiting, .. } = asked;
         if recheck && !asked.doubtful {
             self.on_tick_claimed(now, asked, Verdict::NotGranted, effects);
         } else {
-            effects.push(Effect::Claim(Claim { recheck, ..self.claim_of(run, claim, slot) }));
+            effects.push(Effect::Claim(Claim { recheck, ..self.claim_of(run, claim, slot, waiting.window) }));
         }
     }
 
@@ -214,6 +215,7 @@ fn decides_what_leaves(refused: &Verdict) -> bool {
         | Verdict::Paused(_)
         | Verdict::Unknown
         | Verdict::Locked { .. }
+        | Verdict::Contended
         | Verdict::BadData { .. }
         | Verdict::Unavailable { .. } => false,
     }

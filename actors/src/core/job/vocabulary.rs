@@ -330,13 +330,16 @@ pub(crate) struct Claim {
     pub(crate) slot: u32,
     /// The fire time that a run without a tick names, which only the shell knows.
     pub(crate) named: Option<FireTime>,
+    /// The greatest lateness at which the tick may run.
+    pub(crate) window: Duration,
 }
 
 impl Claim {
     /// A claim without a tick.
     pub(crate) fn new(run: RunId) -> Self {
         let (recheck, resume_lost, replace) = (false, false, false);
-        Self { run, tick: None, recheck, resume_lost, replace, slot: 0, named: None }
+        let window = Duration::ZERO;
+        Self { run, tick: None, recheck, resume_lost, replace, slot: 0, named: None, window }
     }
 }
 

@@ -43,6 +43,44 @@ impl Ledger {
         Verdict::Granted { token, lost }
     }
 
+    /// What a claim of a tick is answered without being granted anew; `None`: it would be granted. Changes nothing.
+    pub(crate) fn refusal(
+        &self,
+        now: DateTime<Utc>,
+        session: Session,
+        request: &ClaimRequest,
+        tick: &TickClaim,
+    ) -> Option<Verdict> {
+        if let Some(verdict) = self.known(session, request) {
+            return Some(verdict);
+        }
+        if let Err(verdict) = self.check_tick(now, request, tick) {
+            return Some(verdict);
+        }
+        let holder = *self.keys.get(&request.key)?;
+        let open = self.open.get(&holder).filter(|open| self.is_live(open.session))?;
+        Some(Verdict::Busy { holder: Some(holder), own: open.session == session })
+    }
+
+    /// A run of another node has the tick: the cursor follows.
+    pub(crate) fn taken_elsewhere(
+        &mut self,
+        request: &ClaimRequest,
+        tick: &TickClaim,
+        run: RunId,
+    ) -> Verdict {
+        let cursor = tick.fire_time.instant();
+        match self.jobs.get_mut(&request.job).filter(|row| !row.withdrawn) {
+            None => Verdict::Unknown,
+            Some(row) if row.cursor == tick.expected => {
+                row.cursor = cursor;
+                row.run = Some(run);
+                Verdict::AlreadyRun { run, cursor }
+            }
+            Some(row) => Verdict::Elsewhere { cursor: row.cursor },
+        }
+    }
+
     /// The verdict on a run that was granted before, or of which only that is asked.
     fn known(&self, session: Session, request: &ClaimRequest) -> Option<Verdict> {
         match self.open.get(&request.run) {

@@ -26,6 +26,10 @@ pub enum RunOrigin {
     Trigger {
         /// Who, if it is known.
         by: Option<By>,
+        /// The trigger [gave](crate::TriggerJob::arguments) it arguments of its own: as the id of the run
+        /// [says](RunId::has_own_arguments).
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        own_arguments: bool,
     },
     /// A [backfill](crate::Backfill), of the fire time that is [`fire_time`](RunRecord::fire_time).
     Backfill {

@@ -37,13 +37,15 @@ pub struct ClaimRequest {
     pub replace: bool,
     /// How many ticks of the job may run in all, since it was first enrolled.
     pub limit: Option<u64>,
+    /// The greatest lateness at which the tick may run: nobody asks for it later. Zero for a run without a tick.
+    pub window: Duration,
 }
 
 impl ClaimRequest {
     /// A claim without a tick, as a manual trigger makes it.
     pub fn new(job: JobName, key: LockKey, run: RunId) -> Self {
-        let (tick, named, limit) = (None, None, None);
-        Self { job, key, run, tick, named, recheck: false, resume_lost: false, replace: false, limit }
+        let (tick, named, limit, window) = (None, None, None, Duration::ZERO);
+        Self { job, key, run, tick, named, recheck: false, resume_lost: false, replace: false, limit, window }
     }
 }
 
@@ -155,6 +157,9 @@ pub enum Verdict {
         /// The run that held the key when it was last looked at, if its session lives.
         holder: Option<RunId>,
     },
+    /// Nobody is known to have the tick, and this claim did not get the votes of a majority: what it took is free
+    /// again. Ask again, while the tick's [window](ClaimRequest::window) lasts.
+    Contended,
     /// This claim is refused for its data: see [`LockError::BadData`](crate::port::LockError::BadData).
     /// Nothing changed. The job is parked once something of another job gets through.
     BadData {

@@ -38,6 +38,7 @@ pub(super) fn skip_reasons() -> Vec<SkipReason> {
         SkipReason::Removed => SkipReason::Removed,
         SkipReason::Operator => SkipReason::Operator,
         SkipReason::Unproven => SkipReason::Unproven,
+        SkipReason::Contended => SkipReason::Contended,
     ]
 }
 
@@ -193,5 +194,6 @@ pub(super) fn status(state: JobState) -> JobStatus {
             newest: FireTime::new(at("2026-01-01T00:05:00Z")),
             reason: SkipReason::Paused,
         }),
+        task: Some(crate::TaskCall::new("send", crate::Arguments::of(&[1]).expect("they are short"))),
     }
 }

@@ -28,10 +28,10 @@ use crate::{
     event::Outcome,
     name::{By, FencingToken, JobName, LockKey, NodeId, RunId, RunIds, Term},
     port::{
-        Advanced, Authority, Backend, Campaign, Capability, ClaimRequest, Completed, Completion,
-        CursorAdvance, Declaration, Elector, Enrolled, Enrolment, Inquiry, LeaderView, Locker, LostRun,
-        Notification, Pause, PendingRetry, PendingRetryOfJob, Proof, Renewal, ScheduleIdentity, Session,
-        SkipReason, Skips, StoredState, TickClaim, Verdict,
+        Advanced, Authority, Backend, Campaign, Capabilities, Capability, ClaimRequest, Completed,
+        Completion, CursorAdvance, Declaration, Elector, Enrolled, Enrolment, Inquiry, LeaderView, Locker,
+        LostRun, Notification, Pause, PendingRetry, PendingRetryOfJob, Proof, Renewal, ScheduleIdentity,
+        Session, SkipReason, Skips, StoredState, TickClaim, Verdict,
     },
 };
 
@@ -47,26 +47,8 @@ const PATIENCE: Duration = Duration::from_secs(1);
 ///
 /// If a check fails.
 pub async fn locker(cluster: &mut impl Cluster) {
-    let now = cluster.now();
-    let backend = cluster.node().await;
-    let locker = backend.locker();
-    let session = locker.open().await.expect("a session opens");
-    let Campaign::Won(grant) = backend.elector().campaign(PATIENCE).await.expect("an answer") else {
-        panic!("the first node of an empty store leads");
-    };
-    let (several, able) = (cluster.nodes_max() > 1, backend.capabilities());
-    let elector = backend.elector();
-    let mut suite = Suite {
-        locker,
-        elector,
-        victim: None,
-        victim_token: None,
-        session,
-        term: grant.term,
-        ids: RunIds::of(NodeId::random()),
-        now,
-        hears: able.has(Capability::Notifications),
-    };
+    let (mut suite, able) = Suite::begin(cluster).await;
+    let (several, elector) = (cluster.nodes_max() > 1, suite.elector.clone());
 
     suite.a_new_job_starts_at_its_creation_and_keeps_its_cursor().await;
     suite.a_changed_schedule_owes_ticks_from_the_change_on().await;
@@ -96,8 +78,8 @@ pub async fn locker(cluster: &mut impl Cluster) {
     suite.a_tick_that_is_not_due_cannot_be_skipped().await;
     suite.identities().await;
     suite.policies().await;
-    suite.once_a_term_is_over_its_mark_stops_nobody(&*backend.elector()).await;
-    suite.without_a_leader_nothing_is_scheduled(&*backend.elector()).await;
+    suite.once_a_term_is_over_its_mark_stops_nobody(&*elector).await;
+    suite.without_a_leader_nothing_is_scheduled(&*elector).await;
     let shares = |capability| several && able.has(Capability::ClusterOverlap) && able.has(capability);
     if shares(Capability::ClusterOverlap) {
         suite.what_a_leader_proves_is_told_to_others(cluster).await;
@@ -122,6 +104,26 @@ pub async fn locker(cluster: &mut impl Cluster) {
     suite.a_cursor_outlives_the_processes_or_does_not(able, cluster).await;
 }
 
+/// Checks that a backend cannot do what it does not [declare](crate::port::Backend::capabilities), and that it can give a
+/// tick to one node of several if it declares that: for one whose claims are kept in the memory of each node, of which
+/// [`locker()`] asks too much.
+///
+/// # Panics
+///
+/// If a check fails.
+pub async fn limits(cluster: &mut impl Cluster) {
+    let (suite, able) = Suite::begin(cluster).await;
+    if able.has(Capability::ClusterTicks) {
+        suite.a_tick_that_one_node_has_is_taken_for_all(cluster).await;
+    } else {
+        suite.without_a_term_no_tick_is_claimed().await;
+    }
+    suite.what_is_not_declared_is_not_so(able, cluster).await;
+    if able.has(Capability::ClusterTicks) {
+        suite.a_cursor_outlives_the_processes_or_does_not(able, cluster).await;
+    }
+}
+
 struct Suite {
     locker: Arc<dyn Locker>,
     elector: Arc<dyn Elector>,
@@ -139,6 +141,29 @@ struct Suite {
 }
 
 impl Suite {
+    /// The first node of an empty store, which leads, and what it can do.
+    async fn begin(cluster: &mut impl Cluster) -> (Self, Capabilities) {
+        let now = cluster.now();
+        let backend = cluster.node().await;
+        let (locker, elector, able) = (backend.locker(), backend.elector(), backend.capabilities());
+        let session = locker.open().await.expect("a session opens");
+        let Campaign::Won(grant) = elector.campaign(PATIENCE).await.expect("an answer") else {
+            panic!("the first node of an empty store leads");
+        };
+        let suite = Self {
+            locker,
+            elector,
+            victim: None,
+            victim_token: None,
+            session,
+            term: grant.term,
+            ids: RunIds::of(NodeId::random()),
+            now,
+            hears: able.has(Capability::Notifications),
+        };
+        (suite, able)
+    }
+
     /// A suite takes longer than a lease.
     async fn keep_leading(&mut self) {
         if let Ok(Renewal::Renewed) = self.elector.renew(self.term).await {

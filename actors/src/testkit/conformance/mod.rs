@@ -10,6 +10,9 @@
 //!
 //! A backend that keeps [`Backfills`](crate::port::Backfills) runs [`backfills()`] as well.
 //!
+//! A backend whose claims are kept in the memory of each node runs [`elector()`] and [`limits()`]; the tests of
+//! [`TickVotes`](crate::port::TickVotes) run [`tick_votes()`].
+//!
 //! The tests of a [`Schedule`](crate::port::Schedule) run [`schedule()`] on it.
 
 mod backfills;
@@ -18,6 +21,7 @@ mod history;
 mod locker;
 mod records;
 mod schedule;
+mod votes;
 
 use std::sync::Arc;
 
@@ -28,9 +32,10 @@ pub use self::{
     backfills::backfills,
     elector::elector,
     history::history,
-    locker::locker,
+    locker::{limits, locker},
     records::{RecordStore, records},
     schedule::schedule,
+    votes::tick_votes,
 };
 use crate::port::Backend;
 

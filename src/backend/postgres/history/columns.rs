@@ -82,13 +82,19 @@ impl<'a> RunColumns<'a> {
                 runs.iter().map(|$run| $value).collect()
             };
         }
+        // What no run of a batch has is an array without elements: `unnest` fills it up.
+        macro_rules! rare {
+            ($run:ident => $value:expr) => {
+                if runs.iter().all(|$run| $value.is_none()) { Vec::new() } else { column!($run => $value) }
+            };
+        }
         Self {
             run: column!(run => run.run.as_uuid()),
             job: column!(run => run.job.as_str()),
             key: column!(run => Text::of(run.key.as_str())),
             slot: column!(run => int(run.slot)),
             origin: column!(run => origin(&run.origin)),
-            asked_by: column!(run => asked_by(&run.origin)),
+            asked_by: rare!(run => asked_by(&run.origin)),
             node: column!(run => run.node.as_uuid()),
             term: column!(run => run.term.map(|term| bigint(term.0))),
             token: column!(run => run.token.map(|token| bigint(token.0))),
@@ -98,13 +104,13 @@ impl<'a> RunColumns<'a> {
             lateness: column!(run => micros(run.lateness)),
             took: column!(run => run.took.map(micros)),
             outcome: column!(run => run.outcome.map(Outcome::as_str)),
-            cancelled: column!(run => run.cancelled.map(|why| why.as_str())),
-            error: column!(run => text(&run.error)),
+            cancelled: rare!(run => run.cancelled.map(|why| why.as_str())),
+            error: rare!(run => text(&run.error)),
             attempt: column!(run => int(run.attempt)),
-            attempts: column!(run => json_unless_empty(&run.attempts)),
-            report: column!(run => text(&run.report)),
-            measures: column!(run => json_unless_empty(&run.measures)),
-            progress: column!(run => run.progress),
+            attempts: rare!(run => json_unless_empty(&run.attempts)),
+            report: rare!(run => text(&run.report)),
+            measures: rare!(run => json_unless_empty(&run.measures)),
+            progress: rare!(run => run.progress),
             next_fire_time: column!(run => run.next_fire_time.map(Into::into)),
         }
     }
@@ -150,7 +156,7 @@ fn origin(origin: &RunOrigin) -> &'static str {
 
 fn asked_by(origin: &RunOrigin) -> Option<&str> {
     match origin {
-        RunOrigin::Trigger { by } | RunOrigin::Backfill { by, .. } => by.as_ref().map(|by| by.as_str()),
+        RunOrigin::Trigger { by, .. } | RunOrigin::Backfill { by, .. } => by.as_ref().map(|by| by.as_str()),
         _ => None,
     }
 }

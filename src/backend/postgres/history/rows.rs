@@ -24,7 +24,7 @@ pub(super) fn run(row: &Row) -> Result<RunRecord, Error> {
     record.slot = row.try_get::<_, i32>("slot")?.unsigned_abs();
     record.origin = match row.try_get("origin")? {
         "tick" => RunOrigin::Tick,
-        "trigger" => RunOrigin::Trigger { by: by(row)? },
+        "trigger" => RunOrigin::Trigger { by: by(row)?, own_arguments: record.run.has_own_arguments() },
         "backfill" => match BackfillId::of_run(record.run) {
             Some((backfill, _)) => RunOrigin::Backfill { backfill, by: by(row)? },
             None => RunOrigin::Unknown,

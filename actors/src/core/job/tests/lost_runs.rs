@@ -224,7 +224,7 @@ fn a_run_lost_before_its_claim_was_answered_is_retried_after_the_answer() {
         Box::new(StoredState { pending_retries: vec![pending_retry(run, 1)], ..StoredState::default() });
     let authority = Some(Authority::Term(TERM));
     let effects = job.step("01:00:10", Input::Resume { cursor: at("01:00"), authority, stored });
-    let recheck = Claim { tick: Some(claim), recheck: true, ..Claim::new(run) };
+    let recheck = Claim { tick: Some(claim), window: WINDOW, recheck: true, ..Claim::new(run) };
     assert_eq!(effects, [Effect::Claim(recheck)], "one question about a run at a time");
 
     let effects = job.step("01:00:10", Input::Claimed { run, verdict: Verdict::GrantedBefore });

@@ -123,8 +123,10 @@ fn a_claim_whose_slot_is_taken_waits_for_a_permit_to_try_the_others() {
     assert_eq!(claim.fire_time.instant(), at("01:00"));
     let effects = job.step("01:00:08", busy(run));
 
-    let (contended, other) =
-        (Effect::Contended { holder: None }, Claim { slot: 1, tick: Some(claim), ..Claim::new(run) });
+    let (contended, other) = (
+        Effect::Contended { holder: None },
+        Claim { slot: 1, tick: Some(claim), window: WINDOW, ..Claim::new(run) },
+    );
     assert_eq!(effects, [contended, Effect::Claim(other)]);
 }
 

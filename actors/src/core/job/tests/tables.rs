@@ -78,7 +78,7 @@ fn the_truth_table_of_overlap_with_a_run_of_another_node() {
 
     let mut job = overlapping(Overlap::Allow(2));
     let (run, claim) = claim_of(&job.step("01:00", Input::WakeUp));
-    let next_slot = Effect::Claim(Claim { tick: Some(claim), slot: 1, ..Claim::new(run) });
+    let next_slot = Effect::Claim(Claim { tick: Some(claim), window: WINDOW, slot: 1, ..Claim::new(run) });
     assert_eq!(job.step("01:00", refused(run, busy())), [contended(), next_slot]);
     let effects = job.step("01:00", refused(run, busy()));
     assert_eq!(effects, [skipped("01:00", SkipReason::Overlap, 1)], "every slot is taken, said once");
@@ -188,6 +188,25 @@ fn a_job_that_the_leader_schedules_again_is_left_to_it() {
     assert_eq!(job.step("01:00", refused(run, Verdict::HasLeader)), []);
 
     assert_eq!((job.machine.fires(), job.wake_in("01:00")), (false, None));
+}
+
+#[test]
+fn a_tick_whose_vote_is_split_is_asked_for_until_its_window_is_over() {
+    let misfire = Misfire::Latest { within: Duration::from_secs(60) };
+    let mut job = by(Policies { misfire, ..Policies::default() });
+    let effects = job.step("01:00", Input::WakeUp);
+    let [Effect::Claim(Claim { run, window, .. })] = effects[..] else { panic!("{effects:?}") };
+    assert_eq!(window, Duration::from_secs(60), "the store hears how late it may be");
+
+    assert_eq!(job.step("01:00", refused(run, Verdict::Contended)), []);
+    assert_eq!(job.wake_in("01:00"), Some(KEY_AGAIN));
+    let (again, claim) = claim_of(&job.step("01:00:59", Input::WakeUp));
+    assert_eq!((claim.fire_time.instant(), again != run), (at("01:00"), true));
+    assert_eq!(job.step("01:00:59", refused(again, Verdict::Contended)), []);
+
+    let (last, _) = claim_of(&job.step("01:01:01", Input::WakeUp));
+    let contended = skipped("01:00", SkipReason::Contended, 1);
+    assert_eq!(job.step("01:01:01", refused(last, Verdict::Contended)), [contended]);
 }
 
 #[test]

@@ -257,7 +257,10 @@ fn a_claim_without_an_answer_is_only_settled_once_a_newer_tick_is_due() {
     job.step("01:59:59.950", Input::Claimed { run, verdict });
 
     let effects = job.step("02:00:00.050", Input::WakeUp);
-    assert_eq!(effects, [Effect::Claim(Claim { tick: Some(claim), recheck: true, ..Claim::new(run) })]);
+    assert_eq!(
+        effects,
+        [Effect::Claim(Claim { tick: Some(claim), window: WINDOW, recheck: true, ..Claim::new(run) })]
+    );
     let effects = job.step("02:00:00.060", Input::Claimed { run, verdict: Verdict::NotGranted });
 
     let (_, newest) = claim_of(&effects);

@@ -24,10 +24,12 @@ impl Check<'_> {
             ..self.run("whole", asked_at, Outcome::Failed)
         };
         let by = By::new("alice").expect("a good name");
+        let spare = self.run("whole", asked_at + TimeDelta::seconds(1), Outcome::Succeeded);
         let triggered = RunRecord {
-            origin: RunOrigin::Trigger { by: Some(by) },
+            run: spare.run.with_own_arguments(),
+            origin: RunOrigin::Trigger { by: Some(by), own_arguments: true },
             fire_time: None,
-            ..self.run("whole", asked_at + TimeDelta::seconds(1), Outcome::Succeeded)
+            ..spare
         };
         let never = RunRecord {
             started_at: None,

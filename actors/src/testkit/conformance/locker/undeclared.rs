@@ -6,6 +6,8 @@ use crate::port::{Capabilities, Capability};
 
 /// How long a node listens that is told nothing.
 const SILENCE: Duration = Duration::from_secs(1);
+/// How late a tick may be in these checks.
+const WINDOW: Duration = Duration::from_secs(60);
 
 impl Suite {
     /// What a backend of several nodes does not declare.
@@ -14,13 +16,15 @@ impl Suite {
         able: Capabilities,
         cluster: &mut impl Cluster,
     ) {
-        if !able.has(Capability::ClusterOverlap) {
+        // What shows it is a tick that any node claims.
+        let ticks = able.has(Capability::ClusterTicks);
+        if ticks && !able.has(Capability::ClusterOverlap) {
             self.two_nodes_have_one_key_at_once(cluster).await;
         }
-        if !able.has(Capability::Pauses) {
+        if ticks && !able.has(Capability::Pauses) {
             self.a_pause_stops_no_other_node(cluster).await;
         }
-        if !able.has(Capability::PendingRetries) {
+        if ticks && !able.has(Capability::PendingRetries) {
             self.the_runs_of_a_dead_node_are_not_retried(cluster).await;
         }
         if !able.has(Capability::Notifications) {
@@ -28,13 +32,58 @@ impl Suite {
         }
     }
 
+    pub(super) async fn without_a_term_no_tick_is_claimed(&self) {
+        let claimed = self.claim(&self.tick_by(Authority::Any, "of-any", self.now)).await;
+        assert_eq!(claimed, Verdict::HasLeader, "it has cluster_ticks after all");
+    }
+
+    pub(super) async fn a_tick_that_one_node_has_is_taken_for_all(&self, cluster: &mut impl Cluster) {
+        let (_, other) = another(cluster).await;
+        let enrolment =
+            Enrolment::new(name("taken"), ScheduleIdentity::of_text("a schedule"), Authority::Any);
+        let [here, there] =
+            [&*self.locker, &*other].map(|locker| locker.enrol(std::slice::from_ref(&enrolment)));
+        let cursors = [here.await, there.await].map(|enrolled| match enrolled.expect("an answer").pop() {
+            Some(Enrolled::Done { cursor, .. }) => cursor,
+            refused => panic!("enrolling was answered with {refused:?}"),
+        });
+        tokio::time::sleep(Duration::from_millis(30)).await;
+        let tick = just_after(cursors[1].max(cursors[0]));
+        let [first, second] = cursors.map(|cursor| {
+            let mut claim = self.tick_by(Authority::Any, "taken", cursor);
+            claim.tick = claim.tick.map(|of| TickClaim { fire_time: tick, ..of });
+            claim.window = WINDOW;
+            claim
+        });
+        let token = self.granted(&first).await;
+        let refused = claim_on(&*other, &second).await;
+        let (run, cursor) = (first.run, tick.instant());
+        assert_eq!(refused, Verdict::AlreadyRun { run, cursor }, "another node has it");
+        self.complete(&first, token).await;
+    }
+
     async fn two_nodes_have_one_key_at_once(&self, cluster: &mut impl Cluster) {
         let (_, other) = another(cluster).await;
-        let held = self.manual("held-by-both", "held-by-both");
-        let token = self.granted(&held).await;
-        let also = claim_on(&*other, &self.manual("held-by-both", "held-by-both")).await;
-        assert!(matches!(also, Verdict::Granted { .. }), "it has cluster_overlap after all: {also:?}");
-        self.complete(&held, token).await;
+        for (locker, job) in [(&*self.locker, "held-here"), (&*other, "held-there")] {
+            let mut tick = self.due_tick_on(locker, job).await;
+            tick.key = key("held-by-both");
+            let claimed = claim_on(locker, &tick).await;
+            assert!(
+                matches!(claimed, Verdict::Granted { .. }),
+                "it has cluster_overlap after all: {claimed:?}"
+            );
+        }
+    }
+
+    /// The first tick of a job that any node fires, which is due there.
+    async fn due_tick_on(&self, locker: &dyn Locker, job: &str) -> ClaimRequest {
+        let enrolment = Enrolment::new(name(job), ScheduleIdentity::of_text("a schedule"), Authority::Any);
+        let cursor = match &locker.enrol(&[enrolment]).await.expect("an answer")[..] {
+            [Enrolled::Done { cursor, .. }] => *cursor,
+            refused => panic!("enrolling {job} was answered with {refused:?}"),
+        };
+        tokio::time::sleep(Duration::from_millis(30)).await;
+        ClaimRequest { window: WINDOW, ..self.tick_by(Authority::Any, job, cursor) }
     }
 
     async fn a_pause_stops_no_other_node(&self, cluster: &mut impl Cluster) {
@@ -47,13 +96,7 @@ impl Suite {
 
     /// Another node claims the first tick of a job that any node fires.
     async fn tick_elsewhere(&self, other: &dyn Locker, job: &str) -> Verdict {
-        let enrolment = Enrolment::new(name(job), ScheduleIdentity::of_text("a schedule"), Authority::Any);
-        let cursor = match &other.enrol(&[enrolment]).await.expect("an answer")[..] {
-            [Enrolled::Done { cursor, .. }] => *cursor,
-            refused => panic!("enrolling {job} was answered with {refused:?}"),
-        };
-        tokio::time::sleep(Duration::from_millis(30)).await;
-        claim_on(other, &self.tick_by(Authority::Any, job, cursor)).await
+        claim_on(other, &self.due_tick_on(other, job).await).await
     }
 
     async fn the_runs_of_a_dead_node_are_not_retried(&self, cluster: &mut impl Cluster) {
@@ -61,8 +104,8 @@ impl Suite {
         let mut enrolment =
             Enrolment::new(name("not-retried"), ScheduleIdentity::of_text("a schedule"), Authority::Any);
         enrolment.retry_lost = true;
+        let run = self.due_tick_on(&*dead, "not-retried").await;
         dead.enrol(std::slice::from_ref(&enrolment)).await.expect("an answer");
-        let run = self.manual("not-retried", "not-retried");
         let granted = claim_on(&*dead, &run).await;
         assert!(matches!(granted, Verdict::Granted { .. }), "{granted:?}");
         cluster.kill(&backend).await;
@@ -94,7 +137,7 @@ impl Suite {
             panic!("it is not enrolled")
         };
         tokio::time::sleep(Duration::from_millis(30)).await;
-        let claim = self.tick_by(Authority::Any, "outlives", cursor);
+        let claim = ClaimRequest { window: WINDOW, ..self.tick_by(Authority::Any, "outlives", cursor) };
         let token = self.granted(&claim).await;
         self.complete(&claim, token).await;
         let moved = claim.tick.map(|tick| tick.fire_time.instant());

@@ -1,0 +1,96 @@
+//! Tasks: bodies with a name and typed arguments, so that a job can be data.
+
+mod registry;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::Value;
+
+pub(crate) use self::registry::BoundTask;
+pub use self::registry::Tasks;
+use crate::{
+    arguments::Arguments,
+    run::{Run, RunResult},
+};
+
+/// A body with a name and typed arguments: the type is the arguments. A job that runs one can be written as data,
+/// stored, and read by another process that has registered the task.
+///
+/// The arguments are read by serde. A job, or a trigger, with arguments that do not fit the type is refused when it is
+/// added, with the path of what is wrong; a panic of `Deserialize` is told in the same way. They are read again for each
+/// attempt, which gets a value and a clone of the state of its own.
+///
+/// A newer version of the program is to read what an older one has stored: give each field that is added
+/// `#[serde(default)]`, and rename none without `#[serde(alias = "…")]`. While both run, the older one is to read what
+/// the newer one adds: it does, unless the type says `deny_unknown_fields`.
+///
+/// ```
+/// use callsheet_actors::{Run, RunResult, Task, schemars::JsonSchema};
+/// use serde::{Deserialize, Serialize};
+///
+/// #[derive(Serialize, Deserialize, JsonSchema)]
+/// # #[schemars(crate = "callsheet_actors::schemars")]
+/// struct SendReport {
+///     to: String,
+///     #[serde(default)]
+///     copies: u32,
+/// }
+///
+/// #[derive(Clone)]
+/// struct App;
+///
+/// impl Task for SendReport {
+///     const NAME: &'static str = "send_report";
+///     type State = App;
+///
+///     async fn run(self, run: Run, _: App) -> RunResult {
+///         run.report(format_args!("{} copies for {}", self.copies, self.to));
+///         Ok(())
+///     }
+/// }
+/// ```
+pub trait Task: Serialize + DeserializeOwned + JsonSchema + Send + 'static {
+    /// What data calls it: 1 to 200 bytes without control characters, unique on a node. Keep it: stored jobs name it.
+    const NAME: &'static str;
+
+    /// What the application gives to it, cloned for each attempt; `()` for nothing.
+    type State: Clone + Send + Sync + 'static;
+
+    /// The work of one attempt, on the threads for bodies, as of a job with [`run`](crate::Job::run).
+    ///
+    /// # Cancel safety
+    ///
+    /// The future is dropped when the run is aborted.
+    fn run(self, run: Run, state: Self::State) -> impl Future<Output = RunResult> + Send;
+}
+
+/// A task by its name, with arguments: what a job of data runs.
+///
+/// As data: `{"name": "send_report", "arguments": {"to": "alice"}}`. Arguments that are left out are `null`, or, for a
+/// type that does not read that, `{}`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a task, such as {\"name\": \"send_report\", \"arguments\": {}}")]
+pub struct TaskCall {
+    /// The [name](Task::NAME) of the task.
+    pub name: String,
+    /// Its arguments.
+    #[serde(default, skip_serializing_if = "Arguments::is_none")]
+    pub arguments: Arguments,
+}
+
+impl TaskCall {
+    /// A task with arguments.
+    pub fn new(name: impl Into<String>, arguments: Arguments) -> Self {
+        Self { name: name.into(), arguments }
+    }
+}
+
+/// A task that a node has: an answer of [`ListTasks`](crate::ListTasks).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct TaskDetails {
+    /// The [name](Task::NAME).
+    pub name: String,
+    /// The JSON Schema of its arguments, draft 2020-12.
+    pub schema: Value,
+}

@@ -1,0 +1,91 @@
+//! What is refused, with its cure and without passwords.
+
+use callsheet::{
+    Callsheet, Fires, Job, NodeId, Overlap, StartError,
+    backend::{Elected, Redlock},
+    port::Election,
+    schedule::every,
+};
+
+use super::{PASSWORD, Quorum, SECOND};
+
+async fn refused(redlock: Redlock, job: Option<Job>) -> String {
+    let builder = Callsheet::builder().backend(Elected::new(redlock)).jobs(job).connect_timeout(SECOND);
+    let Err(error) = builder.start().await else { panic!("it started") };
+    let text = error.to_string();
+    assert!(!text.contains(PASSWORD), "{text}");
+    text
+}
+
+#[tokio::test]
+async fn bad_settings_are_all_reported_at_first_and_without_the_password() {
+    let redlock = Redlock::new("", [format!("redis://me:{PASSWORD}@h:x")]).lease(SECOND / 10);
+    let shown = format!("{redlock:?}");
+    let builder = Callsheet::builder().backend(Elected::new(redlock));
+    let Err(StartError::Invalid(faults)) = builder.start().await else { panic!("it started") };
+    let text = faults.to_string();
+    for what in ["redlock: scope", "redlock: lease", "redlock: urls", "redlock: url 1"] {
+        assert!(text.contains(what), "{what} is missing in\n{text}");
+    }
+    assert!(!text.contains(PASSWORD) && !shown.contains(PASSWORD), "{text}\n{shown}");
+}
+
+#[tokio::test]
+async fn two_urls_of_one_server_are_refused_as_it_would_vote_twice() {
+    let quorum = Quorum::start(3).await;
+    let socket = format!("unix://:{PASSWORD}@{}", quorum.0[0].socket().display());
+    let urls = [quorum.0[0].url(), socket, quorum.0[1].url()];
+    let redlock = Redlock::new("same", urls).lease(2 * SECOND);
+
+    let votes = redlock.votes().expect("it votes");
+    let mut same = 0;
+    for _ in 0..3 {
+        let voted = super::ask(&votes, &super::tick("job")).await;
+        same += usize::from(!matches!(voted, callsheet::port::TickVoted::Given));
+        redlock.reach().await.expect("two servers of three answer");
+    }
+    assert!(same < 3, "the other server and one of the two are a majority");
+
+    quorum.0[1].kill();
+    let error = redlock.reach().await.expect_err("one server is no majority");
+    assert!(error.to_string().contains("name each server once"), "{error}");
+}
+
+#[tokio::test]
+async fn too_few_servers_are_named_with_what_mends_it() {
+    let quorum = Quorum::start(3).await;
+    let mut urls = quorum.urls();
+    urls[0] = quorum.0[0].url_with("wrong-but-secret");
+    urls[2] = "redis://127.0.0.1:1".to_owned();
+
+    let text = refused(Redlock::new("few", urls), None).await;
+
+    assert!(text.contains("2 of 3 servers did not answer, and 2 have to"), "{text}");
+    assert!(
+        text.contains("check the user and the password") && text.contains("Connection refused"),
+        "{text}"
+    );
+    assert!(!text.contains("secret"), "{text}");
+}
+
+#[tokio::test]
+async fn a_job_that_needs_more_than_votes_is_refused_by_name() {
+    let urls = ["redis://a", "redis://b", "redis://c"];
+    let any_node = |name: &str| Job::new(name, every(SECOND)).fires(Fires::AnyNode);
+    let queues = any_node("queues").overlap(Overlap::Queue(2)).run(async |_| {});
+    let counting = Job::new("counts", every(SECOND).from_completion());
+    let counts = counting.fires(Fires::AnyNode).run(async |_| {});
+
+    let text = refused(Redlock::new("more", urls), Some(queues)).await;
+    assert!(text.contains("queues") && text.contains("cluster_overlap"), "{text}");
+    let text = refused(Redlock::new("more", urls), Some(counts)).await;
+    assert!(text.contains("counts") && text.contains("from the end of runs"), "{text}");
+}
+
+#[test]
+fn two_nodes_of_one_process_are_two() {
+    let nodes = [(); 2].map(|()| Redlock::new("billing", ["redis://a", "redis://b", "redis://c"]));
+    let ids: Vec<Option<NodeId>> = nodes.iter().map(Election::node).collect();
+
+    assert!(ids[0].is_some() && ids[0] != ids[1], "{ids:?}");
+}
