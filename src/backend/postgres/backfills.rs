@@ -17,9 +17,7 @@ use super::{
     session::OpenSession,
     statement::{
         answer::read,
-        backfill::{
-            self, ADVANCE, Advance, Asked, Backfill, CANCEL, Cancelled, LIST, Listed, PUT, ROWS,
-        },
+        backfill::{self, ADVANCE, Advance, Asked, Backfill, CANCEL, Cancelled, LIST, Listed, PUT, ROWS},
         ticks::{self, CURSOR, Cursor, OPEN},
     },
 };

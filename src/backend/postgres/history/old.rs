@@ -31,7 +31,8 @@ SELECT 'too many' WHERE (
 
 /// Whether there is an end by which nothing is decided any more. By itself: the role, or the database, of the history may not be
 /// that of the table.
-pub(super) const ENDS_TO_PRUNE: &str = "SELECT 'ends' AS kind FROM {s}.runs r WHERE run < $1 AND {old end} ORDER BY run LIMIT 1";
+pub(super) const ENDS_TO_PRUNE: &str =
+    "SELECT 'ends' AS kind FROM {s}.runs r WHERE run < $1 AND {old end} ORDER BY run LIMIT 1";
 
 /// An end (`r`) by which no claim and no end is decided any more, as the server's clock says: whatever time a node takes it for.
 /// Whoever drives a backfill finds out by the ends of its runs, whose ids are of version 8. The others are no concern of it: a

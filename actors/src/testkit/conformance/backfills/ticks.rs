@@ -60,7 +60,12 @@ impl Check {
     pub(super) async fn a_lost_tick_that_is_to_be_retried_is_open(&self, cluster: &mut impl Cluster) {
         let backend = cluster.node().await;
         backend.locker().open().await.expect("a session opens");
-        let claim = self.tick("lost-tick", "lost-tick", self.enrol("lost-tick", Authority::Any).await, Authority::Any);
+        let claim = self.tick(
+            "lost-tick",
+            "lost-tick",
+            self.enrol("lost-tick", Authority::Any).await,
+            Authority::Any,
+        );
         let at = claim.tick.expect("it has one").fire_time.instant();
         let verdict = claim_on(&*backend.locker(), &claim).await;
         assert!(matches!(verdict, Verdict::Granted { .. }), "{verdict:?}");
