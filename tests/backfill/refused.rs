@@ -115,7 +115,7 @@ fn what_another_backfill_of_the_job_is_to_run_is_left_out() {
 fn a_run_between_two_attempts_or_in_a_hook_is_not_run_again() {
     simulate(START, async |rig| {
         for _ in 0..2 {
-            let retry = Retry::attempts(3).initial(mins(10)).jitter(0.0);
+            let retry = Retry::attempts(3).initial(mins(10)).max(mins(10)).jitter(0.0);
             let fails = Job::new("fails", every(hours(1))).retry(retry);
             let before = async |_| tokio::time::sleep(mins(20)).await;
             let waits = Job::new("waits", every(hours(1))).before(before).hook_timeout(hours(1));

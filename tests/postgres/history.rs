@@ -51,13 +51,10 @@ async fn ends_go_when_nobody_decides_by_them_any_more() {
             .expect("an answer");
     }
     // The backfill's own, with another key.
-    let own = admin.execute(
-        "INSERT INTO callsheet.runs
+    let own = "INSERT INTO callsheet.runs
          SELECT overlay(run::text PLACING '8' FROM 15)::uuid, token, claimed_at, ended_at, fire_time, term, node, scope, job, 'own', outcome
-         FROM callsheet.runs WHERE scope = $1 AND job = 'backfilled'",
-        &[&scope],
-    );
-    assert_eq!(own.await.expect("an answer"), 1);
+         FROM callsheet.runs WHERE scope = $1 AND job = 'backfilled'";
+    assert_eq!(admin.execute(own, &[&scope]).await.expect("an answer"), 1);
     let left = async || {
         let rows =
             admin.query("SELECT key FROM callsheet.runs WHERE scope = $1 ORDER BY key", &[&scope]).await;
