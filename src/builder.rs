@@ -16,7 +16,7 @@ use crate::{
     backend::Local,
     environment::{Environment, variable},
     handle::Callsheet,
-    schedule::zone_data_version,
+    schedule::{Definition, IntoSchedule, zone_data_version},
 };
 
 /// Collects jobs and options. Nothing here fails; [`start`](Self::start) and [`check`](Self::check) report
@@ -51,6 +51,40 @@ impl Builder {
     /// Sets where nodes coordinate. Default: [`Local`], this process alone.
     pub fn backend(mut self, backend: impl Backend) -> Self {
         self.backend = Some(Arc::new(backend));
+        self
+    }
+
+    /// Adds a backend for the jobs that choose it by this name with [`Job::on`]: jobs that need another store than the
+    /// rest. Default: none; at most 8 ([`NAMED_BACKENDS_MAX`](crate::NAMED_BACKENDS_MAX)).
+    ///
+    /// On each backend this node has an engine with a session, an election, a clock offset, a history and threads of its
+    /// own: what holds of a store holds of the jobs on it, whatever becomes of the others. The handle finds the backend
+    /// of a job. The guide to [backends](crate::guide::backends) says what is shared.
+    ///
+    /// The name has 1 to 100 bytes without control characters.
+    ///
+    /// ```
+    /// use callsheet::{backend::Local, port::SystemClock, prelude::*};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// // An application has `Postgres::new(..)` here, and `Redis::new(..)` as its backend.
+    /// let critical = Local::new(std::sync::Arc::new(SystemClock::default()));
+    /// let jobs = Callsheet::builder()
+    ///     .backend_named("critical", critical)
+    ///     .job(Job::new("invoices", cron("0 3 * * *")).on("critical").run(async |_| {}))
+    ///     .job(Job::new("cleanup", cron("0 4 * * *")).run(async |_| {}))
+    ///     .start()
+    ///     .await?;
+    ///
+    /// assert_eq!(jobs.details("invoices").await?.backend.as_deref(), Some("critical"));
+    /// assert_eq!(jobs.details("cleanup").await?.backend, None);
+    /// # jobs.shutdown(std::time::Duration::from_secs(5)).await;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn backend_named(mut self, name: impl Into<Arc<str>>, backend: impl Backend) -> Self {
+        self.options.named.push((name.into(), Arc::new(backend)));
         self
     }
 
@@ -520,6 +554,10 @@ impl From<Builder> for EngineOptions {
     fn from(Builder { mut options, backend }: Builder) -> Self {
         options.zone_data = zone_data_version().into();
         options.backend = backend.unwrap_or_else(|| Arc::new(Local::new(options.clock.clone())));
+        options.schedule_reader = Some(Arc::new(|json| {
+            let schedule: Definition = serde_json::from_value(json).map_err(|error| error.to_string())?;
+            schedule.into_schedule().map_err(|faults| faults.to_string())
+        }));
         options
     }
 }

@@ -10,6 +10,7 @@ use crate::schedule::Definition;
 /// | key | value |
 /// |---|---|
 /// | `schedule` | [a schedule as data](crate::schedule#as-data): a cron expression as text, or an object |
+/// | `backend` | the name of a [named backend](crate::Builder::backend_named): [`Job::on`](crate::Job::on) |
 /// | `policies.fires` | `"leader"`, `"any_node"`, `"local"`: [`Fires`](crate::Fires) |
 /// | `policies.overlap` | `"skip"`, `{"queue": 1}`, `"replace"`, `{"allow": 2}`: [`Overlap`](crate::Overlap) |
 /// | `policies.misfire` | `"auto"`, `{"latest": {"within": "1h"}}`, `{"all": {"max": 10, "within": "1h"}}`, `"skip"`: [`Misfire`](crate::Misfire) |
@@ -55,3 +56,7 @@ use crate::schedule::Definition;
 /// # }
 /// ```
 pub type JobConfig = callsheet_actors::JobConfig<Definition>;
+
+/// A job as the catalogue stores it, for all nodes: [`Callsheet::put`](crate::Callsheet::put). Its schedule is
+/// [data](crate::schedule#as-data).
+pub type StoredJob = callsheet_actors::StoredJob<Definition>;

@@ -2,7 +2,7 @@
 
 use callsheet_actors::{
     AddError, BackfillError, ErrorKind, ExplainError, Fault, HistoryError, NextFireTimesError, PauseError,
-    SelectError, SkipMissedError, TriggerError, UnknownRun, UpdateError,
+    SelectError, SkipMissedError, StoredJobError, TriggerError, UnknownRun, UpdateError,
 };
 
 /// Why a call to the scheduler did nothing.
@@ -36,6 +36,9 @@ pub enum Error {
     /// A trigger started nothing.
     #[error(transparent)]
     Trigger(#[from] TriggerError),
+    /// A stored job was not changed or answered.
+    #[error(transparent)]
+    Stored(#[from] StoredJobError),
     /// No backfill was started, cancelled or listed.
     #[error(transparent)]
     Backfill(#[from] BackfillError),
@@ -81,6 +84,7 @@ impl Error {
             Self::Explain(error) => error.kind(),
             Self::CancelRun(error) => error.kind(),
             Self::Backfill(error) => error.kind(),
+            Self::Stored(error) => error.kind(),
             Self::History(error) => error.kind(),
             Self::By(_) | Self::Note(_) => ErrorKind::Invalid,
             Self::Stopped => ErrorKind::Stopped,

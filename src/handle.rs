@@ -4,24 +4,27 @@ mod backfills;
 mod jobs;
 mod record;
 mod runs;
+mod stored;
 
 use std::time::Duration;
 
-use actix::{Addr, Handler, Message, dev::ToEnvelope};
+use actix::{Addr, Handler};
 use callsheet_actors::{
     By, Engine, Event, EventFilter, EventStream, Health, HealthReport, IntoRecipient, Listen, ListenTo, Note,
-    Resign, ShutdownReport, SupervisorActor,
+    Resign, Routed, ShutdownReport, SupervisorActor,
 };
 
 use crate::{builder::Builder, error::Error};
 
 /// A running scheduler. Cheap to clone; works in any runtime.
 ///
-/// Its methods send messages to the [supervisor](Self::supervisor), which an actor may send itself:
+/// Its methods send messages to the [supervisor](Self::supervisor), which an actor may send itself, by this handle
+/// ([`ask`](Self::ask)) or to the supervisor's address:
 ///
 /// | to | method | message |
 /// |---|---|---|
 /// | add, change and remove jobs | [`add`](Self::add), [`add_all`](Self::add_all), [`update`](Self::update), [`reschedule`](Self::reschedule), [`remove`](Self::remove) | [`AddJob`](crate::AddJob), [`AddJobs`](crate::AddJobs), [`UpdateJob`](crate::UpdateJob), [`RescheduleJob`](crate::RescheduleJob), [`RemoveJobs`](crate::RemoveJobs) |
+/// | store jobs as data, for all nodes | [`put`](Self::put), [`put_if`](Self::put_if), [`delete`](Self::delete), [`stored`](Self::stored), [`list_stored`](Self::list_stored) | [`PutJob`](crate::PutJob), [`DeleteJob`](crate::DeleteJob), [`StoredDetails`](crate::StoredDetails), [`ListStored`](crate::ListStored) |
 /// | pause and resume them, on all nodes | [`pause`](Self::pause), [`pause_with`](Self::pause_with), [`resume`](Self::resume) | [`PauseJobs`](crate::PauseJobs), [`ResumeJobs`](crate::ResumeJobs) |
 /// | skip what they missed | [`skip_missed`](Self::skip_missed) | [`SkipMissed`](crate::SkipMissed) |
 /// | say who asks, and why | [`by`](Self::by), [`note`](Self::note) | `by` and `note` of each of these |
@@ -65,7 +68,8 @@ impl Callsheet {
         Self::new(rig.engine(node))
     }
 
-    /// Returns the actor behind this handle, for messages.
+    /// Returns the actor behind this handle, for messages. With [named backends](Builder::backend_named) it is that of the
+    /// default one, which knows no other jobs: [`ask`](Self::ask) asks all.
     pub fn supervisor(&self) -> &Addr<SupervisorActor> {
         self.engine.supervisor()
     }
@@ -250,13 +254,35 @@ impl Callsheet {
         self.engine.shutdown_now().await
     }
 
-    pub(crate) async fn ask<M>(&self, message: M) -> Result<M::Result, Error>
+    /// Sends a message to the supervisor, whichever [backend](Builder::backend_named) it concerns, and waits for the
+    /// answer. What concerns the node goes to the supervisors of all backends, whose answers are put together.
+    ///
+    /// ```
+    /// use callsheet::{JobDetails, prelude::*, schedule::every};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let job = Job::new("sweep", every(std::time::Duration::from_mins(5))).run(async |_| {});
+    /// let jobs = Callsheet::builder().job(job).start().await?;
+    ///
+    /// assert!(jobs.ask(JobDetails("sweep".to_owned())).await?.is_some());
+    /// # jobs.shutdown(std::time::Duration::from_secs(5)).await;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Stopped`].
+    ///
+    /// # Cancel safety
+    ///
+    /// That of the method of this handle that sends such a message.
+    pub async fn ask<M>(&self, message: M) -> Result<M::Result, Error>
     where
-        M: Message + Send + 'static,
-        M::Result: Send,
+        M: Routed,
         SupervisorActor: Handler<M>,
-        <SupervisorActor as actix::Actor>::Context: ToEnvelope<SupervisorActor, M>,
     {
-        self.supervisor().send(message).await.map_err(|_| Error::Stopped)
+        self.engine.ask(message).await.map_err(|_| Error::Stopped)
     }
 }

@@ -162,6 +162,8 @@ const GIVES: &[&str] = &[
     "health.rs: jobs",
     "health.rs: count",
     "operation.rs: number",
+    "catalogue.rs: version",
+    "status.rs: stored",
     "query.rs: dropped",
     "query.rs: new",
     "health.rs: failures",
@@ -219,6 +221,7 @@ const GIVES: &[&str] = &[
     "query.rs: of",
     "query.rs: admits",
     "query.rs: nth",
+    "query.rs: backend",
     "query.rs: unread",
 ];
 

@@ -17,7 +17,10 @@ use callsheet::{
         fakes::Period,
     },
 };
-use callsheet_actors::{MemoryBounds, RunIds, adapter::MemoryHistory};
+use callsheet_actors::{
+    MemoryBounds, RunIds,
+    adapter::{MemoryCatalogue, MemoryHistory},
+};
 use chrono::{DateTime, Utc};
 use futures_util::{FutureExt, future::BoxFuture};
 
@@ -95,6 +98,21 @@ impl Schedule for Stuck {
 #[tokio::test]
 async fn a_history_in_memory_is_a_history() {
     conformance::history(&MemoryHistory::new(MemoryBounds::default())).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_catalogue_in_memory_is_a_catalogue() {
+    let catalogue = MemoryCatalogue::new(Arc::new(VirtualClock::starting_at(Utc::now())));
+    conformance::catalogue(Arc::new(catalogue.clone()), Arc::new(catalogue)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_catalogue_of_a_shared_store_is_a_catalogue() {
+    let clock = VirtualClock::starting_at(Utc::now());
+    let store = SharedStore::new(clock.clone());
+    let [first, second] = [1, 2].map(|node| store.backend(NodeId::numbered(node), clock.another()));
+    let catalogue = |backend: &dyn Backend| backend.catalogue().expect("it keeps one");
+    conformance::catalogue(catalogue(&first), catalogue(&second)).await;
 }
 
 struct LocalCluster {

@@ -7,6 +7,7 @@
 //!   [`RecordTable`]: the rules of the records themselves, for a store that keeps all of them in one place.
 //! * [`Elected`]: a backend over an elector alone.
 //! * [`Composed`]: a backend of two systems: one elects, the other one keeps claims.
+//! * [`MemoryCatalogue`]: a [catalogue](crate::port::Catalogue) in memory.
 //! * [`MemoryHistory`]: a [history](crate::port::History) in memory. [`JobRow`]: what such a one keeps of a job.
 //! * [`Backoff`]: the pauses before something that failed is tried again.
 //! * [`RoundTrips`], [`LeaseFit`], [`lease_min`]: how long a round trip takes, and which lease that allows.
@@ -21,6 +22,7 @@ pub use crate::{
     composed::Composed,
     elected::{Elected, OnUnproven},
     history::{JobRow, MemoryHistory},
+    memory_catalogue::MemoryCatalogue,
     records::{RecordTable, RecordsBackend},
 };
 

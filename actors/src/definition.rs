@@ -52,6 +52,7 @@ pub struct Job<B = SharedBody> {
     lock_key: Option<String>,
     tags: Vec<String>,
     metrics_label: Option<String>,
+    backend: Option<Arc<str>>,
     schedule: Result<Arc<dyn Schedule>, Faults>,
     policies: Policies,
     hooks: Option<Box<Hooks>>,
@@ -74,6 +75,7 @@ impl Job<Bodiless> {
             lock_key: None,
             tags: Vec::new(),
             metrics_label: None,
+            backend: None,
             policies: Policies::default(),
             hooks: None,
             expected: Expectations::default(),
@@ -155,6 +157,7 @@ impl Job<Bodiless> {
             lock_key,
             tags,
             metrics_label,
+            backend,
             schedule,
             policies,
             hooks,
@@ -168,6 +171,7 @@ impl Job<Bodiless> {
             lock_key,
             tags,
             metrics_label,
+            backend,
             schedule,
             policies,
             hooks,
@@ -207,6 +211,15 @@ impl Drop for SharedBody {
 }
 
 impl<B> Job<B> {
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The name of its backend; `None` is the default one.
+    pub(crate) fn backend(&self) -> Option<&str> {
+        self.backend.as_deref()
+    }
+
     pub(crate) fn set_schedule(&mut self, schedule: impl IntoSchedule) {
         self.schedule = schedule_of(&self.name, schedule);
     }
@@ -337,6 +350,17 @@ impl<B> Job<B> {
     #[must_use]
     pub fn remove_when_done(mut self) -> Self {
         self.remove_when_done = true;
+        self
+    }
+
+    /// Puts the job on a backend of this [name](crate::EngineOptions::named) instead of the default one: a job that needs
+    /// another store than the rest. Default: the default backend.
+    ///
+    /// There it has its leader, its cursor, its lock key and its history. It stays there: a definition that names
+    /// another backend does not take its place.
+    #[must_use]
+    pub fn on(mut self, backend: impl Into<Arc<str>>) -> Self {
+        self.backend = Some(backend.into());
         self
     }
 

@@ -89,8 +89,36 @@ pub struct ShutdownReport {
     pub left: Vec<(JobName, FireTime)>,
     /// The scheduler's thread did not answer: code of the application, such as a schedule, blocks it. Nothing
     /// is known of any run, so nothing is counted, and the threads are left behind; they stop when that code
-    /// returns.
+    /// returns. With [named backends](crate::EngineOptions::named) it is the thread of one of them, and those of
+    /// the others are counted.
     pub unanswered: bool,
+}
+
+impl ShutdownReport {
+    /// What became of the runs of several engines.
+    pub(crate) fn of_all(reports: impl IntoIterator<Item = Self>) -> Self {
+        let mut reports = reports.into_iter();
+        let first = reports.next().unwrap_or_default();
+        reports.fold(first, Self::and)
+    }
+
+    fn and(mut self, other: Self) -> Self {
+        self.drained += other.drained;
+        self.cancelled += other.cancelled;
+        self.aborted += other.aborted;
+        self.still_running += other.still_running;
+        self.given_to_others += other.given_to_others;
+        self.unanswered |= other.unanswered;
+        self.stopped.extend(other.stopped);
+        self.stuck.extend(other.stuck);
+        self.stuck.sort();
+        self.left.extend(other.left);
+        self.left.sort_by(|(one, fires), (other, then)| (fires, one).cmp(&(then, other)));
+        self.stopped.truncate(REPORTED_RUNS_MAX);
+        self.stuck.truncate(REPORTED_RUNS_MAX);
+        self.left.truncate(REPORTED_RUNS_MAX);
+        self
+    }
 }
 
 impl fmt::Display for ShutdownReport {

@@ -77,7 +77,8 @@ use crate::{
 /// ```
 ///
 /// A leader knows nothing of its jobs from before it started. If it takes over from one that had decided less, the
-/// ticks between neither run nor are skipped as unproven: a warning in its log says from when to when.
+/// ticks between neither run nor are skipped as unproven: a warning in its log says from when to when, and so does the
+/// decision [`LeaderGap`](crate::port::Decision::LeaderGap) in its history.
 ///
 /// # Clocks
 ///
@@ -173,6 +174,10 @@ impl Backend for Elected {
 
     fn lease(&self) -> Duration {
         self.election.lease()
+    }
+
+    fn abort_within(&self) -> Option<Duration> {
+        Some(self.election.margin())
     }
 
     fn capabilities(&self) -> Capabilities {

@@ -12,7 +12,7 @@ mod report;
 use std::{sync::Arc, time::Duration};
 
 use actix::prelude::*;
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 
 use self::check::Check;
 pub(crate) use self::report::Report;
@@ -169,9 +169,9 @@ impl ElectionActor {
                     let resigned = async move { answer_of(async { elector.resign(term).await }).await };
                     ctx.spawn(resigned.into_actor(self).map(|resigned, actor, _| actor.resigned(&resigned)));
                 }
-                Effect::Gained(term, former) => {
+                Effect::Gained(term, former, undecided_from) => {
                     self.set_withdrawn(None);
-                    self.record_gap(term);
+                    self.record_gap(term, undecided_from);
                     if self.machine.lease().is_none() && self.check.is_some() {
                         self.reconsider_later(ctx);
                     }
@@ -199,8 +199,8 @@ impl ElectionActor {
         }
     }
 
-    /// Records for how long nobody was known to lead.
-    fn record_gap(&self, term: Term) {
+    /// Records for how long nobody was known to lead, or, if the store knows it, to decide ticks.
+    fn record_gap(&self, term: Term, undecided_from: Option<DateTime<Utc>>) {
         // Whoever has a lease may be succeeded.
         if self.machine.lease().is_none() {
             return;
@@ -209,6 +209,7 @@ impl ElectionActor {
         node.recorder.decision(0, node.clock.elapsed(), || {
             let (to, since) = (node.store_time(), node.clock.elapsed().saturating_sub(node.leader.last().at));
             let from = to.checked_sub_signed(TimeDelta::from_std(since).unwrap_or_default()).unwrap_or(to);
+            let from = undecided_from.map_or(from, |undecided| undecided.min(from));
             let record = DecisionRecord::new(None, to, node.id, Decision::LeaderGap { from, to });
             DecisionRecord { term: Some(term), ..record }
         });

@@ -1,16 +1,19 @@
 //! An engine: its actors, on threads of their own or on the caller's, from start to end.
 
+mod merged;
+mod named;
 mod options;
+mod routed;
 mod threads;
 mod wiring;
 
-use std::{future::pending, pin::pin, sync::Arc, thread, time::Duration};
+use std::{future::pending, pin::pin, slice, sync::Arc, thread, time::Duration};
 
 use actix::prelude::*;
 use actix_rt::{ArbiterHandle, System};
 use futures_util::{
     FutureExt,
-    future::{BoxFuture, Either, select},
+    future::{BoxFuture, Either, join_all, select},
 };
 use tokio::{
     runtime,
@@ -23,7 +26,9 @@ pub use self::options::{
     BLOCKING_THREADS_DEFAULT, CLOCK_OFFSET_MAX_DEFAULT, CONNECT_TIMEOUT_DEFAULT, EngineOptions,
     FORGET_AFTER_DEFAULT, FORGET_AFTER_MIN, NODE_NAME_MAX, THREADS_MAX,
 };
+pub use self::routed::Routed;
 use self::{
+    named::Engines,
     threads::{EngineThreads, Threads},
     wiring::{Started, StopOnDrop, start_actors},
 };
@@ -53,6 +58,8 @@ pub struct Engine {
     coordination: Option<ArbiterHandle>,
     /// The report, when every thread has ended.
     stopped: watch::Receiver<Option<ShutdownReport>>,
+    /// This one and those of the named backends, if there are any.
+    others: Option<Arc<Engines>>,
 }
 
 impl Engine {
@@ -69,6 +76,10 @@ impl Engine {
     /// Dropping the future stops what was started, without waiting for it.
     pub async fn start(options: EngineOptions) -> Result<Self, StartError> {
         options.check().map_err(StartError::Invalid)?;
+        named::start(options, Self::start_on_threads).await
+    }
+
+    async fn start_on_threads(options: EngineOptions) -> Result<Self, StartError> {
         let shutdown_abort_after = options.shutdown_abort_after;
         let (ready, started) = oneshot::channel();
         let (sender, stopped) = watch::channel(None);
@@ -81,7 +92,7 @@ impl Engine {
             .map_err(StartError::Threads)?;
         let Ready { supervisor, publisher, coordination } = started.await.unwrap_or(Err(StartError::Died))?;
         let supervisor = supervisor.disarm();
-        Ok(Self { supervisor, publisher, shutdown_abort_after, coordination, stopped })
+        Ok(Self { supervisor, publisher, shutdown_abort_after, coordination, stopped, others: None })
     }
 
     /// Starts every actor on a `LocalSet` of the caller, and no thread: jobs fire only while the local set
@@ -102,14 +113,39 @@ impl Engine {
         local.run_until(Self::start_here(options)).await
     }
 
-    /// The one address that an application talks to.
+    /// Sends a message to the actor that it concerns, or to those of all backends, and waits for the answer.
+    ///
+    /// # Errors
+    ///
+    /// The engine has stopped.
+    ///
+    /// # Cancel safety
+    ///
+    /// That of the message.
+    pub async fn ask<M>(&self, message: M) -> Result<M::Result, MailboxError>
+    where
+        M: Routed,
+        SupervisorActor: Handler<M>,
+    {
+        match &self.others {
+            None => self.supervisor.send(message).await,
+            Some(engines) => message.route(engines).await,
+        }
+    }
+
+    /// The engines of all backends.
+    fn each(&self) -> &[Self] {
+        self.others.as_ref().map_or(slice::from_ref(self), |engines| &engines.all)
+    }
+
+    /// The one address that an application talks to: of jobs on the default backend.
     pub fn supervisor(&self) -> &Addr<SupervisorActor> {
         &self.supervisor
     }
 
     /// A stream of the events that pass a filter, from now on; one that has ended if the engine has.
     pub fn events(&self, filter: EventFilter) -> EventStream {
-        EventStream::subscribe(&self.publisher, filter)
+        EventStream::of_all(self.each().iter().map(|engine| engine.publisher.clone()).collect(), filter)
     }
 
     /// The time between cancelling and aborting the runs that did not drain.
@@ -128,7 +164,9 @@ impl Engine {
     /// Dropping the future does not stop the shutdown.
     pub async fn shutdown(&self, deadline: Duration) -> ShutdownReport {
         let aborted_after = deadline.saturating_add(self.shutdown_abort_after);
-        self.end(self.supervisor.send(Shutdown { deadline }).boxed(), aborted_after).await
+        let asked = |engine: &Self| engine.supervisor.send(Shutdown { deadline }).boxed();
+        let ended = self.each().iter().map(|engine| engine.end(asked(engine), aborted_after));
+        ShutdownReport::of_all(join_all(ended).await)
     }
 
     /// Stops at once: see [`ShutdownNow`]. Otherwise as [`shutdown`](Self::shutdown).
@@ -137,7 +175,9 @@ impl Engine {
     ///
     /// Dropping the future does not stop the shutdown.
     pub async fn shutdown_now(&self) -> ShutdownReport {
-        self.end(self.supervisor.send(ShutdownNow).boxed(), Duration::ZERO).await
+        let asked = |engine: &Self| engine.supervisor.send(ShutdownNow).boxed();
+        let ended = self.each().iter().map(|engine| engine.end(asked(engine), Duration::ZERO));
+        ShutdownReport::of_all(join_all(ended).await)
     }
 
     async fn end(&self, mut asked: Asked, aborted_after: Duration) -> ShutdownReport {
@@ -145,7 +185,7 @@ impl Engine {
             // The only error is that there is nothing to stop any more. The report comes from the engine's
             // end.
             let _ = asked.await;
-            return self.stopped().await;
+            return self.has_stopped().await;
         };
         let (say, silent) = oneshot::channel();
         let supervisor = self.supervisor.clone();
@@ -165,7 +205,7 @@ impl Engine {
                 let _ = asked.await;
             }
         });
-        match select(pin!(self.stopped()), silent).await {
+        match select(pin!(self.has_stopped()), silent).await {
             Either::Left((report, _)) => report,
             Either::Right((Ok(()), _)) => ShutdownReport { unanswered: true, ..ShutdownReport::default() },
             Either::Right((Err(_), stopped)) => stopped.await,
@@ -179,6 +219,10 @@ impl Engine {
     ///
     /// Safe.
     pub async fn stopped(&self) -> ShutdownReport {
+        ShutdownReport::of_all(join_all(self.each().iter().map(Self::has_stopped)).await)
+    }
+
+    async fn has_stopped(&self) -> ShutdownReport {
         match self.stopped.clone().wait_for(Option::is_some).await {
             Ok(report) => report.clone().unwrap_or_default(),
             // The sender is gone, and with it the engine.
@@ -187,7 +231,11 @@ impl Engine {
     }
 
     /// On the `LocalSet` that it is called in, with options that were checked.
-    pub(crate) async fn start_here(mut options: EngineOptions) -> Result<Self, StartError> {
+    pub(crate) async fn start_here(options: EngineOptions) -> Result<Self, StartError> {
+        named::start(options, Self::start_one_here).await
+    }
+
+    async fn start_one_here(mut options: EngineOptions) -> Result<Self, StartError> {
         options.history.settle(&*options.backend);
         let shutdown_abort_after = options.shutdown_abort_after;
         let of_caller = || -> Arc<dyn Spawner> { Arc::new(RuntimeSpawner::new(runtime::Handle::current())) };
@@ -205,7 +253,7 @@ impl Engine {
         actix_rt::spawn(async move {
             sender.send_replace(Some(over.await.unwrap_or_default()));
         });
-        Ok(Self { supervisor, publisher, shutdown_abort_after, coordination: None, stopped })
+        Ok(Self { supervisor, publisher, shutdown_abort_after, coordination: None, stopped, others: None })
     }
 }
 

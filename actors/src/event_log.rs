@@ -309,7 +309,7 @@ pub(crate) mod tests {
 
     /// The rows of the table in the docs of [`EventKind`]: the level of each event.
     fn documented() -> BTreeMap<String, String> {
-        let rows = include_str!("event.rs").lines().filter_map(|line| line.strip_prefix("/// | "));
+        let rows = include_str!("event/kind.rs").lines().filter_map(|line| line.strip_prefix("/// | "));
         let rows = rows.filter_map(|row| row.strip_suffix(" |")?.split_once(" | "));
         let rows = rows.filter(|(level, _)| *level != "level");
         let events = rows.flat_map(|(level, row)| row.split(", ").map(move |event| (event, level)));

@@ -155,7 +155,7 @@ mod tests {
     fn nobody_sees_a_bit_that_differs_from_what_fails() {
         const ROUNDS: usize = 20_000;
         let clock = Arc::new(VirtualClock::starting_at(DateTime::UNIX_EPOCH));
-        let log = FailureLog::new(clock, Arc::new(Meters::new("test".into(), 1, &"".into())));
+        let log = FailureLog::new(clock, Arc::new(Meters::new("test".into(), None, 1, &"".into())));
         let operation = Operation::Renew;
 
         let differs = thread::scope(|scope| {

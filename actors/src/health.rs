@@ -2,7 +2,7 @@
 
 mod data;
 
-use std::{borrow::Cow, fmt, time::Duration};
+use std::{borrow::Cow, collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 use chrono::{DateTime, SubsecRound, Utc};
 use serde::{Deserialize, Serialize};
@@ -62,6 +62,10 @@ pub struct HealthReport {
     /// [pace](crate::EngineOptions::catch_up_per_second) says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub catching_up: Option<CatchingUp>,
+    /// How it is on each of its [named backends](crate::EngineOptions::named), where it is another node. It is live,
+    /// ready and healthy if it is so on all; its jobs and problems are those of all.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub named: BTreeMap<String, HealthReport>,
 }
 
 /// Jobs whose missed ticks wait for their turn to be made up for.
@@ -76,6 +80,25 @@ pub struct CatchingUp {
 }
 
 impl HealthReport {
+    /// This of the default backend, together with those of the named ones.
+    pub(crate) fn with_named(mut self, named: impl IntoIterator<Item = (Arc<str>, Self)>) -> Self {
+        for (name, report) in named {
+            self.live &= report.live;
+            self.ready &= report.ready;
+            self.healthy &= report.healthy;
+            self.jobs += report.jobs;
+            self.problems.extend(report.problems.iter().cloned());
+            self.catching_up = match (self.catching_up, report.catching_up) {
+                (Some(one), Some(other)) => {
+                    Some(CatchingUp { jobs: one.jobs + other.jobs, until: one.until.max(other.until) })
+                }
+                (one, other) => one.or(other),
+            };
+            self.named.insert((*name).to_owned(), report);
+        }
+        self
+    }
+
     /// Derives the answers from whether it is live and from the problems.
     pub(crate) fn judge(&mut self, live: bool) {
         let unready =
@@ -311,6 +334,11 @@ pub enum Problem {
         /// Which jobs.
         jobs: ProblemJobs,
     },
+    /// Stored jobs cannot run on this node: their definitions cannot be read, or name what the node does not have.
+    StoredParked {
+        /// Which jobs.
+        jobs: ProblemJobs,
+    },
     /// Jobs are not fired by this node, because other nodes declare another overlap policy for their lock
     /// keys.
     Conflicting {
@@ -346,6 +374,7 @@ impl Problem {
             Self::Failing { .. } => "failing",
             Self::Broken { .. } => "broken",
             Self::Parked { .. } => "parked",
+            Self::StoredParked { .. } => "stored_parked",
             Self::Conflicting { .. } => "conflicting",
             Self::BodiesBlocked { .. } => "bodies_blocked",
         }
@@ -369,6 +398,7 @@ impl Problem {
             | Self::Failing { .. }
             | Self::Broken { .. }
             | Self::Parked { .. }
+            | Self::StoredParked { .. }
             | Self::Conflicting { .. }
             | Self::BodiesBlocked { .. } => None,
         }
@@ -402,6 +432,10 @@ impl Problem {
             }
             Self::Broken { jobs } => format!("jobs broke, and do not fire any more: {jobs}").into(),
             Self::Parked { jobs } => format!("the store refuses the data of {jobs}").into(),
+            Self::StoredParked { jobs } => {
+                let count = jobs.count;
+                format!("{count} stored jobs cannot run on this node: {jobs}").into()
+            }
             Self::Conflicting { jobs } => {
                 format!("other nodes declare another overlap policy for the lock keys of {jobs}").into()
             }
@@ -445,6 +479,9 @@ impl Problem {
             Self::Parked { .. } => {
                 "look at the reasons in the details of the jobs; update the jobs, or mend the store: they are tried again about once a minute"
             }
+            Self::StoredParked { .. } => {
+                "look at the reasons in the list of stored jobs; mend their definitions, or delete them"
+            }
             Self::Conflicting { .. } => "give the jobs of one key one policy on all nodes",
             Self::BodiesBlocked { threads, .. } => match threads {
                 BodyThreads::Body => "give bodies that block to run_blocking, or raise body_threads",
@@ -470,7 +507,11 @@ impl Problem {
             | Self::TicksUndecided { since, .. } => Some(*since),
             Self::Overdue { jobs, .. } => jobs.iter().map(|job| job.since).min(),
             Self::Failing { jobs, .. } => jobs.iter().map(|job| job.since).min(),
-            Self::ShuttingDown | Self::Broken { .. } | Self::Parked { .. } | Self::Conflicting { .. } => None,
+            Self::ShuttingDown
+            | Self::Broken { .. }
+            | Self::Parked { .. }
+            | Self::StoredParked { .. }
+            | Self::Conflicting { .. } => None,
         }
     }
 }

@@ -15,8 +15,9 @@ use crate::{
     task::TaskCall,
 };
 
-/// What a file says of a job: a schedule, policies, what is expected of it, and the task that it runs. What it does not
-/// say stays as the code has it: see [`Job::apply`]. A job that no code defines is made by [`Job::from_config`].
+/// What a file says of a job: a schedule, its backend, policies, what is expected of it, and the task that it runs. What
+/// it does not say stays as the code has it: see [`Job::apply`]. A job that no code defines is made by
+/// [`Job::from_config`].
 ///
 /// `S` is the schedule as data. The package `callsheet` has one, and names this type with it.
 ///
@@ -27,6 +28,9 @@ pub struct JobConfig<S> {
     /// When it is due.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub schedule: Option<S>,
+    /// [`Job::on`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backend: Option<String>,
     /// Its policies.
     #[serde(skip_serializing_if = "PolicyConfig::is_empty")]
     pub policies: PolicyConfig,
@@ -41,7 +45,7 @@ pub struct JobConfig<S> {
 impl<S> Default for JobConfig<S> {
     fn default() -> Self {
         let (policies, expect) = (PolicyConfig::default(), ExpectConfig::default());
-        Self { schedule: None, policies, expect, task: None }
+        Self { schedule: None, backend: None, policies, expect, task: None }
     }
 }
 
@@ -86,7 +90,7 @@ pub struct PolicyConfig {
 }
 
 impl PolicyConfig {
-    fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         *self == Self::default()
     }
 
@@ -145,7 +149,7 @@ pub struct ExpectConfig {
 }
 
 impl ExpectConfig {
-    fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         *self == Self::default()
     }
 
@@ -168,6 +172,8 @@ struct Keys<S> {
     #[serde(default = "Option::default")]
     schedule: Option<S>,
     #[serde(default)]
+    backend: Option<String>,
+    #[serde(default)]
     policies: PolicyConfig,
     #[serde(default)]
     expect: ExpectConfig,
@@ -178,7 +184,7 @@ struct Keys<S> {
 impl<'de, S: Deserialize<'de>> Deserialize<'de> for JobConfig<S> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let read = serde_path_to_error::deserialize(deserializer);
-        let Keys { schedule, policies, expect, task } = read.map_err(|error| {
+        let Keys { schedule, backend, policies, expect, task } = read.map_err(|error| {
             let path = error.path().to_string();
             let error = error.into_inner();
             if path == "." {
@@ -189,20 +195,23 @@ impl<'de, S: Deserialize<'de>> Deserialize<'de> for JobConfig<S> {
             let rest = text.split_once(": ").filter(|(told, _)| path.ends_with(told)).map(|(_, rest)| rest);
             de::Error::custom(format_args!("{path}: {}", rest.unwrap_or(&text)))
         })?;
-        Ok(Self { schedule, policies, expect, task })
+        Ok(Self { schedule, backend, policies, expect, task })
     }
 }
 
 impl<B> Job<B> {
-    /// Puts what a file says in the place of what the code says: the schedule, if it names one, each policy and
-    /// each expectation that it names, and the body, if it names a [task](crate::Task). A timeout, a limit, [`pause_after`](Self::pause_after) and an expectation
-    /// can be changed so, but not taken away. What is wrong with them is reported as of every other job, when it is added, or by
-    /// [`check`](Job::check).
+    /// Puts what a file says in the place of what the code says: the schedule and the [backend](Self::on), if it names
+    /// them, each policy and each expectation that it names, and the body, if it names a [task](crate::Task). A timeout,
+    /// a limit, [`pause_after`](Self::pause_after) and an expectation can be changed so, but not taken away. What is
+    /// wrong with them is reported as of every other job, when it is added, or by [`check`](Job::check).
     #[must_use]
     pub fn apply<S: IntoSchedule>(mut self, config: JobConfig<S>) -> Self {
-        let JobConfig { schedule, policies, expect, task } = config;
+        let JobConfig { schedule, backend, policies, expect, task } = config;
         if let Some(schedule) = schedule {
             self.set_schedule(schedule);
+        }
+        if let Some(backend) = backend {
+            self = self.on(backend);
         }
         *self.policies_mut() = policies.over(*self.policies_mut());
         *self.expected_mut() = expect.over(*self.expected_mut());

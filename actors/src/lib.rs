@@ -56,10 +56,12 @@ mod history;
 mod hooks;
 mod job;
 mod job_config;
+mod job_names;
 mod job_state;
 mod labels;
 mod listener;
 mod lock;
+mod memory_catalogue;
 mod message;
 pub mod metrics;
 mod name;
@@ -77,6 +79,7 @@ mod scheduled_task;
 pub mod serde;
 mod signal;
 mod starts;
+mod stored_job;
 mod supervisor;
 mod task;
 #[cfg(any(test, feature = "testkit"))]
@@ -116,7 +119,7 @@ pub use crate::{
     drain::{HowDrained, REPORTED_RUNS_MAX, ShutdownReport},
     engine::{
         BLOCKING_THREADS_DEFAULT, CLOCK_OFFSET_MAX_DEFAULT, CONNECT_TIMEOUT_DEFAULT, Engine, EngineOptions,
-        FORGET_AFTER_DEFAULT, FORGET_AFTER_MIN, NODE_NAME_MAX, THREADS_MAX,
+        FORGET_AFTER_DEFAULT, FORGET_AFTER_MIN, NODE_NAME_MAX, Routed, THREADS_MAX,
     },
     error::{
         AddError, BackfillError, ErrorKind, ExplainError, FIRE_TIMES_MAX, Fault, Faults, NextFireTimesError,
@@ -142,15 +145,17 @@ pub use crate::{
         LastRunStatus, Scheduled, Triggered, TriggeredRun,
     },
     job_config::{ExpectConfig, JobConfig, PolicyConfig},
+    job_names::{BACKEND_NAME_MAX, NAMED_BACKENDS_MAX},
     listener::{
         EVENT_BUFFER_DEFAULT, EVENT_BYTES_MAX, EVENTS_MAX, EventStream, Events, Listen, ListenTo,
         SUBSCRIBER_EVENT_BYTES_MAX, SUBSCRIBER_EVENTS_MAX,
     },
     message::{
         AddJob, AddJobs, Added, AnnounceShutdown, Backfill, BackfillPreview, CancelBackfill, CancelRun,
-        CancelRuns, Health, JobAddress, JobDetails, JobPage, ListBackfills, ListJobs, ListTasks,
-        NextFireTimes, PAGE_MAX, PauseJobs, PreviewBackfill, RemoveJobs, RescheduleJob, Resign, ResumeJobs,
-        Selector, Shutdown, ShutdownNow, SkipMissed, SkippedMissed, TriggerJob, UpdateJob,
+        CancelRuns, DeleteJob, Health, JobAddress, JobDetails, JobPage, ListBackfills, ListJobs, ListStored,
+        ListTasks, NextFireTimes, PAGE_MAX, PauseJobs, PreviewBackfill, PutJob, RemoveJobs, RescheduleJob,
+        Resign, ResumeJobs, Selector, Shutdown, ShutdownNow, SkipMissed, SkippedMissed, StoredDetails,
+        StoredHere, StoredPage, StoredStatus, TriggerJob, UpdateJob,
     },
     name::{By, FencingToken, JobName, LockKey, NAME_MAX, NodeId, RunId, RunIds, Tag, Term},
     note::Note,
@@ -168,6 +173,7 @@ pub use crate::{
     run::{IntoRunResult, Origin, Run, RunError, RunResult},
     scheduled_task::ScheduledTask,
     starts::BodyThreads,
+    stored_job::{ScheduleReader, StoredJob, StoredJobError},
     supervisor::{
         RESTART_PERIOD, RESTARTS_MAX, SHUTDOWN_ABORT_AFTER_DEFAULT, SHUTDOWN_END_MAX, SupervisorActor,
     },

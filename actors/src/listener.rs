@@ -27,12 +27,12 @@ pub use self::{
 use crate::{event::Event, event_filter::EventFilter};
 
 /// Adds a subscriber: every event from now on.
-#[derive(Message)]
+#[derive(Clone, Message)]
 #[rtype(result = "()")]
 pub struct Listen(pub Recipient<Event>);
 
 /// Adds a subscriber: the events that pass a filter, from now on.
-#[derive(Message)]
+#[derive(Clone, Message)]
 #[rtype(result = "()")]
 pub struct ListenTo {
     /// What it wants to hear.
@@ -105,7 +105,7 @@ impl Handler<ListenTo> for ListenerActor {
                 }
             }
         });
-        self.publisher.subscribe(subscriber);
+        self.publisher.subscribe(subscriber.into());
     }
 }
 
@@ -192,7 +192,7 @@ mod tests {
 
     fn publisher() -> Publisher {
         let clock = Arc::new(VirtualClock::starting_at(chrono::DateTime::UNIX_EPOCH));
-        Publisher::new(NodeId::numbered(1), clock, Arc::new(Meters::new("test".into(), 1, &"".into())))
+        Publisher::new(NodeId::numbered(1), clock, Arc::new(Meters::new("test".into(), None, 1, &"".into())))
     }
 
     fn added(name: &str) -> EventKind {
@@ -264,8 +264,11 @@ mod tests {
     async fn what_is_logged_at_debug_reads_no_clock_for_a_log_from_info_on() {
         let info = tracing_subscriber::fmt().with_max_level(tracing::Level::INFO).with_writer(std::io::sink);
         let clock = Arc::new(Unread);
-        let publisher =
-            Publisher::new(NodeId::numbered(1), clock, Arc::new(Meters::new("test".into(), 1, &"".into())));
+        let publisher = Publisher::new(
+            NodeId::numbered(1),
+            clock,
+            Arc::new(Meters::new("test".into(), None, 1, &"".into())),
+        );
 
         tracing::subscriber::with_default(info.finish(), || publisher.publish(|| added("a")));
     }

@@ -1,6 +1,7 @@
 //! What an application says to the supervisor.
 
 mod backfill;
+mod catalogue;
 mod jobs;
 mod pausing;
 mod questions;
@@ -10,6 +11,7 @@ mod trigger;
 
 pub use self::{
     backfill::{Backfill, BackfillPreview, CancelBackfill, ListBackfills, PreviewBackfill},
+    catalogue::{DeleteJob, ListStored, PutJob, StoredDetails, StoredHere, StoredPage, StoredStatus},
     jobs::{AddJob, AddJobs, Added, RemoveJobs, RescheduleJob, UpdateJob},
     pausing::{PauseJobs, ResumeJobs, SkipMissed, SkippedMissed},
     questions::{JobAddress, JobDetails, JobPage, ListJobs, ListTasks, NextFireTimes, PAGE_MAX},

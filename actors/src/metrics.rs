@@ -14,7 +14,7 @@ use std::{
     time::Duration,
 };
 
-use metrics::{Counter, Gauge, Histogram, IntoF64, SharedString, counter, gauge, histogram};
+use metrics::{Counter, Gauge, Histogram, IntoF64, Label as Pair, SharedString, counter, gauge, histogram};
 
 use self::series::*;
 pub(crate) use self::{
@@ -52,9 +52,26 @@ pub const HISTOGRAMS: [(&str, &[f64]); 3] = [
 /// How often what a job does is shown; what it counts is counted at once.
 pub(crate) const SHOWN_EVERY: Duration = Duration::from_secs(10);
 
-/// The metrics of one node, all under the scope of its backend.
+/// The labels of every metric of an engine: the scope of its backend, and the name of the backend if it has one.
+#[derive(Clone)]
+struct Common(Arc<[Pair]>);
+
+impl Common {
+    fn new(scope: Arc<str>, backend: Option<&Arc<str>>) -> Self {
+        let backend = backend.map(|name| Pair::new("backend", SharedString::from(name.clone())));
+        Self([Pair::new("scope", SharedString::from(scope))].into_iter().chain(backend).collect())
+    }
+
+    /// These, and others.
+    fn and(&self, others: impl IntoIterator<Item = (&'static str, SharedString)>) -> Vec<Pair> {
+        let others = others.into_iter().map(|(key, value)| Pair::new(key, value));
+        self.0.iter().cloned().chain(others).collect()
+    }
+}
+
+/// The metrics of one engine.
 pub(crate) struct Meters {
-    scope: SharedString,
+    common: Common,
     /// Whether anybody keeps them: a recorder was installed before the engine started.
     pub(crate) are_kept: bool,
     pub(crate) jobs: Gauge,
@@ -80,22 +97,28 @@ pub(crate) struct Meters {
 }
 
 impl Meters {
-    pub(crate) fn new(scope: Arc<str>, job_labels_max: usize, zone_data: &Arc<str>) -> Self {
+    /// `backend` is the name of the engine's backend, if it has one.
+    pub(crate) fn new(
+        scope: Arc<str>,
+        backend: Option<&Arc<str>>,
+        job_labels_max: usize,
+        zone_data: &Arc<str>,
+    ) -> Self {
         describe();
-        let scope = SharedString::from(scope);
+        let common = Common::new(scope, backend);
         let zone_data = SharedString::from(zone_data.clone());
-        gauge!(BUILD_INFO, "scope" => scope.clone(), "version" => env!("CARGO_PKG_VERSION"), "zone_data" => zone_data)
-            .set(1.0);
-        let counter = |name: &'static str| counter!(name, "scope" => scope.clone());
-        let gauge = |name: &'static str| gauge!(name, "scope" => scope.clone());
+        let build = [("version", env!("CARGO_PKG_VERSION").into()), ("zone_data", zone_data)];
+        gauge!(BUILD_INFO, common.and(build)).set(1.0);
+        let counter = |name: &'static str| counter!(name, common.and([]));
+        let gauge = |name: &'static str| gauge!(name, common.and([]));
         // Zero from the first scrape on: a series that first appears with the first error has no increase to
         // alert on.
         Operation::ALL.iter().for_each(|operation| {
-            coordination_errors(&scope, *operation).increment(0);
+            coordination_errors(&common, *operation).increment(0);
         });
         for hook in HookKind::ALL {
             for reason in HookFault::ALL {
-                hooks_failed(&scope, hook, reason).increment(0);
+                hooks_failed(&common, hook, reason).increment(0);
             }
         }
         let oldest_undecided = gauge(OLDEST_UNDECIDED);
@@ -111,7 +134,7 @@ impl Meters {
             store_round_trip: gauge(STORE_ROUND_TRIP),
             clock_steps: counter(CLOCK_STEPS),
             snapshot_age: gauge(SNAPSHOT_AGE),
-            claim_duration: histogram!(CLAIM_DURATION, "scope" => scope.clone()),
+            claim_duration: histogram!(CLAIM_DURATION, common.and([])),
             locks_held: gauge(LOCKS_HELD),
             locks_lost: counter(LOCKS_LOST),
             histories_diverged: counter(HISTORIES_DIVERGED),
@@ -121,13 +144,13 @@ impl Meters {
             oldest_undecided,
             leader_overdue: gauge(LEADER_OVERDUE),
             labels: Mutex::new(Labels::new(job_labels_max)),
-            scope,
+            common,
         }
     }
 
     /// How many jobs of a node wait for their turn.
     pub(crate) fn catching_up(&self) -> GaugeShare {
-        GaugeShare::of(gauge!(CATCHING_UP, "scope" => self.scope.clone()))
+        GaugeShare::of(gauge!(CATCHING_UP, self.common.and([])))
     }
 
     /// The metrics of a job, under the label that it is to have if that is free. Whether it is the first one
@@ -135,7 +158,7 @@ impl Meters {
     pub(crate) fn of_job(&self, label: Label<'_>, keeps: bool) -> (Arc<Labelled<JobMeters>>, bool) {
         let mut labels = self.labels();
         let exceeded = labels.are_exceeded();
-        let meters = labels.of(label, keeps, |name| JobMeters::new(&self.scope, name));
+        let meters = labels.of(label, keeps, |name| JobMeters::new(&self.common, name));
         (meters, labels.are_exceeded() && !exceeded)
     }
 
@@ -143,7 +166,7 @@ impl Meters {
     /// it, else those of `_other`. Which names a store holds is not for this node to say, so that they take
     /// no label of their own.
     pub(crate) fn of_stranger(&self, job: &JobName) -> Arc<JobMeters> {
-        self.labels().known(job.as_str(), |name| JobMeters::new(&self.scope, name))
+        self.labels().known(job.as_str(), |name| JobMeters::new(&self.common, name))
     }
 
     fn labels(&self) -> MutexGuard<'_, Labels<JobMeters>> {
@@ -152,12 +175,12 @@ impl Meters {
 
     /// Counts a call to the store that failed or got no answer.
     pub(crate) fn coordination_error(&self, operation: Operation) {
-        coordination_errors(&self.scope, operation).increment(1);
+        coordination_errors(&self.common, operation).increment(1);
     }
 
     /// Counts a call of a hook that failed, or was not made.
     pub(crate) fn hook_failed(&self, hook: HookKind, reason: HookFault) {
-        hooks_failed(&self.scope, hook, reason).increment(1);
+        hooks_failed(&self.common, hook, reason).increment(1);
     }
 }
 
@@ -179,12 +202,13 @@ fn is_kept(gauge: &Gauge) -> bool {
     is_looked_at.get()
 }
 
-fn coordination_errors(scope: &SharedString, operation: Operation) -> Counter {
-    counter!(COORDINATION_ERRORS, "scope" => scope.clone(), "operation" => operation.as_str())
+fn coordination_errors(common: &Common, operation: Operation) -> Counter {
+    counter!(COORDINATION_ERRORS, common.and([("operation", operation.as_str().into())]))
 }
 
-fn hooks_failed(scope: &SharedString, hook: HookKind, reason: HookFault) -> Counter {
-    counter!(HOOKS_FAILED, "scope" => scope.clone(), "hook" => hook.as_str(), "reason" => reason.as_str())
+fn hooks_failed(common: &Common, hook: HookKind, reason: HookFault) -> Counter {
+    let call = [("hook", hook.as_str().into()), ("reason", reason.as_str().into())];
+    counter!(HOOKS_FAILED, common.and(call))
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::{
     cmp::Reverse,
     collections::{BTreeMap, HashMap},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use crate::core::job::PermitAnswer;
@@ -24,9 +24,9 @@ pub enum WhenFull {
     Skip,
 }
 
-/// The permits of one node, and who waits for one.
+/// The permits of one node, and who waits for one. Its engines share them.
 pub(crate) struct Permits<W> {
-    bounded: Option<Mutex<Bounded<W>>>,
+    bounded: Option<Arc<Mutex<Bounded<W>>>>,
     when_full: WhenFull,
 }
 
@@ -56,11 +56,17 @@ impl<W> Bounded<W> {
     }
 }
 
+impl<W> Clone for Permits<W> {
+    fn clone(&self) -> Self {
+        Self { bounded: self.bounded.clone(), when_full: self.when_full }
+    }
+}
+
 impl<W> Permits<W> {
     pub(crate) fn new(max: Option<usize>, when_full: WhenFull) -> Self {
         let bounded =
             |free| Mutex::new(Bounded { free, asked: 0, waiting: BTreeMap::new(), places: HashMap::new() });
-        Self { bounded: max.map(bounded), when_full }
+        Self { bounded: max.map(|free| Arc::new(bounded(free))), when_full }
     }
 
     /// Jobs must ask.
@@ -119,13 +125,14 @@ impl<W> Permits<W> {
         drop(left);
     }
 
-    /// Nobody waits any more: who waits may hold what holds the permits.
-    pub(crate) fn close(&self) {
-        let waiting = self.lock().map(|mut permits| {
-            permits.places.clear();
-            std::mem::take(&mut permits.waiting)
+    /// None of these wait any more: who waits may hold what holds the permits.
+    pub(crate) fn close(&self, mut is_over: impl FnMut(&W) -> bool) {
+        let left = self.lock().map(|mut permits| {
+            let over: Vec<_> =
+                permits.waiting.values().filter(|(_, waits)| is_over(waits)).map(|(job, _)| *job).collect();
+            over.into_iter().filter_map(|job| permits.leave(job)).collect::<Vec<_>>()
         });
-        drop(waiting);
+        drop(left);
     }
 
     fn lock(&self) -> Option<MutexGuard<'_, Bounded<W>>> {
@@ -182,6 +189,21 @@ mod tests {
 
         let served: Vec<_> = std::iter::from_fn(|| permits.release()).collect();
         assert_eq!(served, ["b", "c", "a"]);
+    }
+
+    #[test]
+    fn an_engine_that_stops_takes_only_its_own_jobs_out_of_the_queue() {
+        let permits = Permits::new(Some(1), WhenFull::Wait);
+        let of_other_engine = permits.clone();
+        assert_eq!(permits.ask(0, false, 0, || "first"), PermitAnswer::Granted);
+        for (job, who) in (1..).zip(["mine", "other", "mine"]) {
+            assert_eq!(permits.ask(0, false, job, || who), PermitAnswer::Wait);
+        }
+
+        permits.close(|waits| *waits == "mine");
+
+        assert_eq!(of_other_engine.release(), Some("other"));
+        assert_eq!(of_other_engine.release(), None);
     }
 
     #[test]

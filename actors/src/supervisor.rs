@@ -11,6 +11,7 @@ mod asked_schedules;
 mod backfilling;
 mod backfills;
 mod cancelling;
+mod catalogue;
 mod catching_up;
 mod clock;
 mod enrolment;
@@ -32,6 +33,7 @@ mod reports;
 mod restarts;
 mod shutdown;
 mod skipping;
+mod storing;
 mod tags;
 mod tasks;
 mod triggering;
@@ -52,14 +54,15 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-pub(crate) use self::adding::{AddFirstJobs, define_all};
+pub(crate) use self::adding::{AddFirstJobs, CheckJobs, define_all};
+pub(crate) use self::catalogue::Stored;
 #[cfg(any(test, feature = "testkit"))]
 pub(crate) use self::leading::KillElection;
 pub(crate) use self::shutdown::JOIN_MAX;
 pub use self::shutdown::{SHUTDOWN_ABORT_AFTER_DEFAULT, SHUTDOWN_END_MAX};
 use self::{
-    alarms::Watch, backfills::Driving, clock::Rearming, gauges::Shows, outlook::LintLog, parking::Parked,
-    questions::WaitingQuestions, removing::Leaving, restarts::Deaths, tags::Tags,
+    alarms::Watch, backfills::Driving, catalogue::Keeping, clock::Rearming, gauges::Shows, outlook::LintLog,
+    parking::Parked, questions::WaitingQuestions, removing::Leaving, restarts::Deaths, tags::Tags,
 };
 pub use crate::core::restarts::{RESTART_PERIOD, RESTARTS_MAX};
 use crate::{
@@ -86,6 +89,7 @@ use crate::{
     event_log::Level,
     health::Part,
     job::{Beginning, HookCalls, JobHandle, JobHost, OnTrial, WakeTime},
+    job_names::JobNames,
     labels::{JOB_LABEL_OTHER, Labelled},
     listener::{EventStream, Events, Listen, ListenTo, ListenerActor},
     lock::LockActor,
@@ -128,8 +132,12 @@ pub(crate) const ENTRY_BYTES: usize = size_of::<Entry>();
 pub(crate) struct Supervised {
     /// What its jobs share, the node among it.
     pub(crate) jobs: Arc<JobHost>,
+    /// The names of all jobs of the node, if it has several engines.
+    pub(crate) names: Option<JobNames>,
     /// What jobs of data may name.
     pub(crate) tasks: Tasks,
+    /// Where jobs are kept as data, if they are.
+    pub(crate) stored: Option<Stored>,
     /// What decides which jobs can be added.
     pub(crate) able: Able,
     /// Its thread is the engine's: its runtime waits for files as well.
@@ -140,6 +148,8 @@ pub(crate) struct Supervised {
     pub(crate) retention: Retention,
     /// What lasts longer is a problem.
     pub(crate) lease: Duration,
+    /// How long a run may go on after the lead was lost, if other nodes do not know of it.
+    pub(crate) abort_within: Option<Duration>,
     /// How long after its fire time a tick of any job is to start.
     pub(crate) overdue_after: Option<Duration>,
     pub(crate) listener: Addr<ListenerActor>,
@@ -218,6 +228,8 @@ pub struct SupervisorActor {
     shows: Shows,
     /// The backfills that this node drives.
     driving: Driving,
+    /// What it knows of the catalogue.
+    keeping: Keeping,
     /// The node is not ready any more, though jobs go on.
     shutdown_announced: bool,
     /// Since when a shutdown waits for nothing any more.
@@ -239,12 +251,11 @@ impl SupervisorActor {
         Self {
             wall_clock: ClockWatch::new(wall, elapsed),
             waiting_for_turns: parts.jobs.node.meters.catching_up(),
-            parts,
             jobs: BTreeMap::new(),
             keys: Keys::default(),
             tags: Tags::default(),
             retiring: BTreeMap::new(),
-            generations: 0,
+            generations: parts.names.as_ref().map_or(0, JobNames::first_generation),
             term: None,
             term_since: elapsed,
             connected: false,
@@ -275,9 +286,11 @@ impl SupervisorActor {
             watch: Watch::default(),
             shows: Shows::default(),
             driving: Driving::new(seed),
+            keeping: Keeping::default(),
             shutdown_announced: false,
             at_once: watch::Sender::new(None),
             phase: Phase::Running,
+            parts,
         }
     }
 

@@ -145,7 +145,7 @@ mod tests {
         shown.are_words([FireTime::new(at)]);
         shown.are_words([node]);
         shown.are_words([Note::new("the disk is full").expect("a good note")]);
-        shown.are_words([crate::Arguments::of(&["alice"]).expect("they are short")]);
+        shown.are_words([crate::Arguments::of(&7).expect("they are short")]);
         shown.are_words(RecordKind::ALL.map(|kind| RecordName::new(kind, "mail")));
         shown.are_words([RunIds::of(node).next(at)]);
         shown.are_words([BackfillId::new(RunIds::of(node).next(at))]);

@@ -10,11 +10,11 @@ use std::{
 
 use callsheet_actors::{
     By, FireTime, JobName, RunId, Term,
-    adapter::{Ledger, MemoryHistory},
+    adapter::{Ledger, MemoryCatalogue, MemoryHistory},
     metrics::SCOPE_LABEL_LOCAL,
     port::{
         Advanced, AtOnce, Backend, BackfillId, BackfillMoved, BackfillProgress, BackfillPut, BackfillStatus,
-        Backfills, Campaign, Capabilities, Capability, ClaimRequest, Clock, ClosedRuns, Completed,
+        Backfills, Campaign, Capabilities, Capability, Catalogue, ClaimRequest, Clock, ClosedRuns, Completed,
         Completion, CursorAdvance, ElectError, Elector, Enrolled, Enrolment, Forgotten, Grant, History,
         Inquiry, LeaderView, LockError, Locker, MemoryBounds, Notification, Observation, Pause,
         PendingRetryOfJob, Renewal, Session, StoredBackfill, Verdict,
@@ -42,6 +42,7 @@ pub struct Local {
     clock: Arc<dyn Clock>,
     /// There may be a notification.
     told: Arc<Notify>,
+    catalogue: MemoryCatalogue,
 }
 
 #[derive(Debug, Default)]
@@ -53,7 +54,8 @@ struct State {
 impl Local {
     /// Makes an empty store whose time is the time of `clock`.
     pub fn new(clock: Arc<dyn Clock>) -> Self {
-        Self { state: Arc::default(), open: Arc::default(), clock, told: Arc::default() }
+        let catalogue = MemoryCatalogue::new(clock.clone());
+        Self { state: Arc::default(), open: Arc::default(), clock, told: Arc::default(), catalogue }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -112,6 +114,11 @@ impl Backend for Local {
         Some(Arc::new(MemoryHistory::new(in_memory)))
     }
 
+    /// In memory: it ends with the process.
+    fn catalogue(&self) -> Option<Arc<dyn Catalogue>> {
+        Some(Arc::new(self.catalogue.clone()))
+    }
+
     fn backfills(&self) -> Option<Arc<dyn Backfills>> {
         Some(Arc::new(self.clone()))
     }
@@ -129,7 +136,8 @@ impl Backend for Local {
 impl Elector for Local {
     fn campaign(&self, _: Duration) -> BoxFuture<'_, Result<Campaign, ElectError>> {
         let term = self.state().ledger.grant_term();
-        ready(Ok(Campaign::Won(Grant { term, lease: None, waited: Duration::ZERO, former_zone_data: None })))
+        let (waited, former_zone_data, undecided_from) = (Duration::ZERO, None, None);
+        ready(Ok(Campaign::Won(Grant { term, lease: None, waited, former_zone_data, undecided_from })))
             .boxed()
     }
 

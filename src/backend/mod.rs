@@ -33,6 +33,8 @@ pub(crate) mod redis;
 mod sql;
 #[cfg(feature = "sqlite")]
 mod sqlite;
+#[cfg(any(feature = "consul", feature = "etcd", feature = "mysql", feature = "postgres", feature = "redis"))]
+mod store;
 #[cfg(any(feature = "mysql", feature = "postgres", feature = "redis"))]
 mod versions;
 

@@ -1,6 +1,8 @@
 //! The tasks that jobs may name.
 
-use callsheet_actors::{Job, ScheduledTask, Task};
+use std::sync::Arc;
+
+use callsheet_actors::{Job, ScheduledTask, Task, port::Catalogue};
 
 use super::Builder;
 
@@ -40,6 +42,15 @@ impl Builder {
     /// ```
     pub fn task<T: Task>(mut self, state: T::State) -> Self {
         self.options.tasks.add::<T>(state);
+        self
+    }
+
+    /// Sets where jobs are kept as data, for all nodes. Default: where the backend keeps them: [`Local`] in the memory of
+    /// the process.
+    ///
+    /// [`Local`]: crate::backend::Local
+    pub fn catalogue(mut self, catalogue: impl Catalogue) -> Self {
+        self.options.catalogue = Some(Arc::new(catalogue));
         self
     }
 

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`bodies`] | which kind of body to choose |
 //! | [`tasks`] | bodies with a name and typed arguments: jobs as data |
+//! | [`stored_jobs`] | jobs as data for all nodes: stored, changed and deleted at runtime |
 //! | [`policies`] | what they do, and the line of each that surprises, asserted |
 //! | [`hooks`] | code around the runs of a job |
 //! | [`configuration`] | every option: default, range, what it decides |
@@ -60,6 +61,9 @@ pub mod bodies {}
 
 #[doc = include_str!("tasks.md")]
 pub mod tasks {}
+
+#[doc = include_str!("stored_jobs.md")]
+pub mod stored_jobs {}
 
 #[cfg(feature = "testkit")]
 #[doc = include_str!("policies.md")]

@@ -32,11 +32,12 @@ pub(crate) const LAYERS: &[Layer] = &[
     // Values and state machines: they decide, and do nothing.
     Layer {
         name: "core",
-        files: &["actors/src/core/*.rs", "actors/src/core/{job,ledger,backfill}/*.rs"],
+        files: &["actors/src/core/*.rs", "actors/src/core/{job,ledger,backfill,catalogue}/*.rs"],
         chapters: &[
             &["actors/src/core/job.rs", "actors/src/core/job/*.rs"],
             &["actors/src/core/ledger.rs", "actors/src/core/ledger/*.rs"],
             &["actors/src/core/backfill.rs", "actors/src/core/backfill/*.rs"],
+            &["actors/src/core/catalogue.rs", "actors/src/core/catalogue/*.rs"],
         ],
         never: &[],
     },
@@ -64,8 +65,8 @@ pub(crate) const LAYERS: &[Layer] = &[
         name: "shared",
         files: &[
             "actors/src/{event_filter,event_log,contained,coalesced,labels,metrics,hooks,body}.rs",
-            "actors/src/{recipient,definition,job_config,job_state,error,drain,candidacy,health,failure_log,failing,overdue,alarm}.rs",
-            "actors/src/{task,scheduled_task}.rs",
+            "actors/src/{recipient,definition,job_config,job_names,job_state,error,drain,candidacy,health,failure_log,failing,overdue,alarm}.rs",
+            "actors/src/{task,scheduled_task,stored_job,memory_catalogue}.rs",
             "actors/src/task/*.rs",
             "actors/src/explain.rs",
             "actors/src/explain/*.rs",
@@ -137,7 +138,17 @@ pub(crate) const LAYERS: &[Layer] = &[
         never: &[],
     },
     // It makes the actors, and hands each its recipients.
-    layer("engine", &["actors/src/engine.rs", "actors/src/engine/*.rs"]),
+    Layer {
+        name: "engine",
+        files: &["actors/src/engine.rs", "actors/src/engine/*.rs", "actors/src/engine/routed/*.rs"],
+        // Those of several backends are one to whoever asks.
+        chapters: &[&[
+            "actors/src/engine.rs",
+            "actors/src/engine/{named,routed}.rs",
+            "actors/src/engine/routed/*.rs",
+        ]],
+        never: &[],
+    },
     Layer {
         name: "test kit",
         files: &["actors/src/testkit/**"],

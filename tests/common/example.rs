@@ -15,6 +15,8 @@ pub(crate) fn example(name: &str) -> Command {
     );
     let mut command = Command::new(example);
     // Whatever whoever runs the tests has set for examples of their own.
-    command.env_remove("CALLSHEET_DATABASE_URL").env_remove("CALLSHEET_SCOPE");
+    for variable in ["BACKEND", "DATABASE_URL", "ELECTION", "LEASE", "LOCAL_FILE", "NODE_NAME", "SCOPE"] {
+        command.env_remove(format!("CALLSHEET_{variable}"));
+    }
     command
 }

@@ -4,9 +4,12 @@
 // Each test binary uses its own part of it.
 #![allow(dead_code)]
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU16, AtomicUsize, Ordering},
+use std::{
+    future::pending,
+    sync::{
+        Arc,
+        atomic::{AtomicU16, AtomicUsize, Ordering},
+    },
 };
 
 use tokio::{
@@ -40,6 +43,8 @@ pub(crate) struct Proxy {
     flow: watch::Sender<Flow>,
     /// How many requests are answered before answers are lost, or [`ALL`].
     answered: Arc<AtomicUsize>,
+    /// How many requests pass as a whole before one is cut in two, or [`ALL`].
+    whole: Arc<AtomicUsize>,
     /// Counts how often all connections were cut.
     cuts: watch::Sender<u64>,
 }
@@ -54,14 +59,16 @@ impl Proxy {
             server: Arc::new(server.into()),
             flow: watch::Sender::new(Flow::Pass),
             answered: Arc::new(ALL.into()),
+            whole: Arc::new(ALL.into()),
             cuts: watch::Sender::default(),
         };
-        let (server, answered) = (proxy.server.clone(), proxy.answered.clone());
+        let (server, answered, whole) = (proxy.server.clone(), proxy.answered.clone(), proxy.whole.clone());
         let (flow, cuts) = (proxy.flow.clone(), proxy.cuts.clone());
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 let server = server.load(Ordering::SeqCst);
-                let lose = Lose { answered: answered.clone(), flow: flow.clone() };
+                let (answered, whole) = (answered.clone(), whole.clone());
+                let lose = Lose { answered, whole, flow: flow.clone() };
                 tokio::spawn(serve(client, server, lose, cuts.subscribe()));
             }
         });
@@ -88,6 +95,12 @@ impl Proxy {
         self.answered.store(requests, Ordering::SeqCst);
     }
 
+    /// Passes so many requests more, and the first half of the one that follows: nothing more of that connection, which
+    /// stays open until all are [cut](Self::cut).
+    pub(crate) fn halve_message_after(&self, requests: usize) {
+        self.whole.store(requests, Ordering::SeqCst);
+    }
+
     /// Sends new connections to another port.
     pub(crate) fn lead_to(&self, server: u16) {
         self.server.store(server, Ordering::SeqCst);
@@ -102,6 +115,7 @@ impl Proxy {
 /// Counts requests, each of which is read at once.
 struct Lose {
     answered: Arc<AtomicUsize>,
+    whole: Arc<AtomicUsize>,
     flow: watch::Sender<Flow>,
 }
 
@@ -114,6 +128,15 @@ impl Lose {
         } else if left != ALL {
             self.answered.store(left - 1, Ordering::SeqCst);
         }
+    }
+
+    /// Whether this request is cut in two.
+    fn halves(&self) -> bool {
+        let left = self.whole.load(Ordering::SeqCst);
+        if left != ALL {
+            self.whole.store(left.checked_sub(1).unwrap_or(ALL), Ordering::SeqCst);
+        }
+        left == 0
     }
 }
 
@@ -145,8 +168,14 @@ async fn pass(from: &mut OwnedReadHalf, to: &mut OwnedWriteHalf, lose: &Lose, an
         if answers && flow == Flow::LoseAnswers {
             continue;
         }
-        if to.write_all(&chunk[..length]).await.is_err() {
+        let halved = !answers && lose.halves();
+        let passes = if halved { length / 2 } else { length };
+        if to.write_all(&chunk[..passes]).await.is_err() {
             return;
+        }
+        if halved {
+            // Neither the rest comes nor an end, until the connections are cut.
+            return pending().await;
         }
     }
 }

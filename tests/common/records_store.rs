@@ -1,5 +1,4 @@
-//! What the tests of stores of records share: short words for what they ask, nodes that can be killed, and jobs that
-//! count their runs.
+//! What the tests of stores of records share: short words for what they ask, and jobs that count their runs.
 
 // Each test binary uses its own part of it.
 #![allow(dead_code)]
@@ -13,15 +12,12 @@ use std::{
 use callsheet::{
     Callsheet, FireTime, Fires, Job,
     port::{
-        Backend, Change, Commit, Committed, HintStream, RecordChange, RecordKind, RecordLimits, RecordName,
-        RecordPage, RecordSession, RecordSnapshot, RecordTraits, Records, RecordsError, Role, Unit,
-        UnitAnswer, Version,
+        Backend, Change, Commit, Committed, RecordChange, RecordKind, RecordName, RecordSession, Records,
+        Role, Unit, UnitAnswer, Version,
     },
     schedule::every,
-    testkit::conformance::{Cluster, RecordStore},
+    testkit::conformance::RecordStore,
 };
-use callsheet_actors::adapter::RecordsBackend;
-use chrono::{DateTime, Utc};
 use futures_util::{FutureExt, future::BoxFuture};
 
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
@@ -103,111 +99,6 @@ impl<F: Fn(&str) -> Arc<dyn Records> + Send> RecordStore for Clients<F> {
     fn stranger(&mut self) -> BoxFuture<'_, Arc<dyn Records>> {
         let client = (self.connect)(&format!("{}x", self.scope));
         async { client }.boxed()
-    }
-}
-
-/// A client that remembers the sessions that it opened, so that they can be ended as if its process had died.
-struct Client {
-    records: Arc<dyn Records>,
-    opened: Mutex<Vec<RecordSession>>,
-}
-
-impl Records for Client {
-    fn limits(&self) -> RecordLimits {
-        self.records.limits()
-    }
-
-    fn traits(&self) -> RecordTraits {
-        self.records.traits()
-    }
-
-    fn open(&self, ttl: Duration) -> BoxFuture<'_, Result<RecordSession, RecordsError>> {
-        async move {
-            let session = self.records.open(ttl).await?;
-            self.opened.lock().expect("nobody panicked").push(session);
-            Ok(session)
-        }
-        .boxed()
-    }
-
-    fn renew(&self, session: RecordSession) -> BoxFuture<'_, Result<bool, RecordsError>> {
-        self.records.renew(session)
-    }
-
-    fn end(&self, session: RecordSession) -> BoxFuture<'_, Result<(), RecordsError>> {
-        self.records.end(session)
-    }
-
-    fn read<'a>(
-        &'a self,
-        names: &'a [RecordName],
-        sessions: &'a [RecordSession],
-    ) -> BoxFuture<'a, Result<RecordSnapshot, RecordsError>> {
-        self.records.read(names, sessions)
-    }
-
-    fn commit<'a>(&'a self, commit: &'a Commit) -> BoxFuture<'a, Result<Committed, RecordsError>> {
-        self.records.commit(commit)
-    }
-
-    fn list<'a>(
-        &'a self,
-        kind: RecordKind,
-        after: Option<&'a str>,
-        limit: usize,
-    ) -> BoxFuture<'a, Result<RecordPage, RecordsError>> {
-        self.records.list(kind, after, limit)
-    }
-
-    fn subscribe(&self) -> BoxFuture<'_, Result<HintStream, RecordsError>> {
-        self.records.subscribe()
-    }
-}
-
-/// The nodes of one scope of a store, whose leases outlast a suite: none of its cases waits for the end of one, and none
-/// may lose its term on a busy machine.
-pub(crate) struct Nodes<F> {
-    scope: String,
-    connect: F,
-    lease: Duration,
-    nodes: Vec<(Arc<dyn Backend>, Arc<Client>)>,
-}
-
-impl<F: Fn(&str) -> Arc<dyn Records> + Send> Nodes<F> {
-    pub(crate) fn new(scope: String, lease: Duration, connect: F) -> Self {
-        Self { scope, connect, lease, nodes: Vec::new() }
-    }
-}
-
-impl<F: Fn(&str) -> Arc<dyn Records> + Send> Cluster for Nodes<F> {
-    fn nodes_max(&self) -> usize {
-        usize::MAX
-    }
-
-    fn node(&mut self) -> BoxFuture<'_, Arc<dyn Backend>> {
-        let records = (self.connect)(&self.scope);
-        let client = Arc::new(Client { records, opened: Mutex::default() });
-        let backend: Arc<dyn Backend> =
-            Arc::new(RecordsBackend::new(client.clone(), &*self.scope, self.lease));
-        self.nodes.push((backend.clone(), client));
-        async move { backend }.boxed()
-    }
-
-    fn kill(&mut self, backend: &Arc<dyn Backend>) -> BoxFuture<'_, ()> {
-        let of = |(node, _): &&(Arc<dyn Backend>, Arc<Client>)| Arc::ptr_eq(node, backend);
-        let (_, client) = self.nodes.iter().find(of).expect("a node of this cluster");
-        let opened = client.opened.lock().expect("nobody panicked").clone();
-        let somebody = (self.connect)(&self.scope);
-        async move {
-            for session in opened {
-                somebody.end(session).await.expect("an answer");
-            }
-        }
-        .boxed()
-    }
-
-    fn now(&self) -> DateTime<Utc> {
-        Utc::now()
     }
 }
 

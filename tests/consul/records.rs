@@ -5,14 +5,10 @@ use callsheet::{
         Change, Commit, Committed, HINT_BYTES_MAX, RECORD_ID_MAX, RecordChange, RecordKind, RecordName, Unit,
         UnitAnswer, Version,
     },
-    testkit::conformance,
+    testkit::{RecordNodes, conformance},
 };
 
-use super::{
-    SECOND, client, harness, made, name, one,
-    store::{Clients, Nodes},
-    stored, write,
-};
+use super::{SECOND, client, harness, made, name, one, store::Clients, stored, write};
 
 #[tokio::test]
 async fn it_is_a_store_of_records() {
@@ -21,12 +17,14 @@ async fn it_is_a_store_of_records() {
 
 #[tokio::test]
 async fn consul_is_an_elector() {
-    conformance::elector(&mut Nodes::new(harness::scope("elector"), 30 * SECOND, client)).await;
+    let scope = harness::scope("elector");
+    conformance::elector(&mut RecordNodes::new(|| client(&scope))).await;
 }
 
 #[tokio::test]
 async fn consul_is_a_locker() {
-    conformance::locker(&mut Nodes::new(harness::scope("locker"), 30 * SECOND, client)).await;
+    let scope = harness::scope("locker");
+    conformance::locker(&mut RecordNodes::new(|| client(&scope))).await;
 }
 
 #[tokio::test]

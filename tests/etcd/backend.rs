@@ -1,15 +1,17 @@
 //! Elector and locker over the records of a real server.
 
-use callsheet::testkit::conformance;
+use callsheet::testkit::{RecordNodes, conformance};
 
-use super::{SECOND, client, harness, store::Nodes};
+use super::{client, harness};
 
 #[tokio::test]
 async fn etcd_is_an_elector() {
-    conformance::elector(&mut Nodes::new(harness::scope("elector"), 30 * SECOND, client)).await;
+    let scope = harness::scope("elector");
+    conformance::elector(&mut RecordNodes::new(|| client(&scope))).await;
 }
 
 #[tokio::test]
 async fn etcd_is_a_locker() {
-    conformance::locker(&mut Nodes::new(harness::scope("locker"), 30 * SECOND, client)).await;
+    let scope = harness::scope("locker");
+    conformance::locker(&mut RecordNodes::new(|| client(&scope))).await;
 }

@@ -1,15 +1,17 @@
 //! Elector and locker over the records of a real server.
 
-use callsheet::testkit::conformance;
+use callsheet::testkit::{RecordNodes, conformance};
 
-use super::{SECOND, harness, patient, store::Nodes};
+use super::{harness, patient};
 
 #[tokio::test]
 async fn mysql_is_an_elector() {
-    conformance::elector(&mut Nodes::new(harness::scope("elector"), 30 * SECOND, patient)).await;
+    let scope = harness::scope("elector");
+    conformance::elector(&mut RecordNodes::new(|| patient(&scope))).await;
 }
 
 #[tokio::test]
 async fn mysql_is_a_locker() {
-    conformance::locker(&mut Nodes::new(harness::scope("locker"), 30 * SECOND, patient)).await;
+    let scope = harness::scope("locker");
+    conformance::locker(&mut RecordNodes::new(|| patient(&scope))).await;
 }

@@ -7,6 +7,8 @@ mod authority;
 mod harness;
 #[path = "../common/proxy.rs"]
 mod proxy;
+#[path = "../common/sql_faults.rs"]
+mod sql;
 #[path = "../common/records_store.rs"]
 mod store;
 

@@ -11,6 +11,8 @@ mod harness;
 mod pooler;
 #[path = "../common/proxy.rs"]
 mod proxy;
+#[path = "../common/sql_faults.rs"]
+mod sql;
 #[path = "../common/records_store.rs"]
 mod store;
 

@@ -65,8 +65,14 @@ impl Process {
     /// Waits for its end: the exit code, and the lines that were not read before.
     #[allow(dead_code, reason = "some processes are killed")]
     pub(crate) fn end(&mut self) -> (Option<i32>, Vec<String>) {
+        self.end_within(DEADLINE)
+    }
+
+    /// The same, of one that may take so long.
+    #[allow(dead_code, reason = "some processes are killed")]
+    pub(crate) fn end_within(&mut self, time: Duration) -> (Option<i32>, Vec<String>) {
         let from = self.seen.len();
-        let until = Instant::now() + DEADLINE;
+        let until = Instant::now() + time;
         loop {
             match self.lines.recv_timeout(until.saturating_duration_since(Instant::now())) {
                 Ok(line) => self.seen.push(line),

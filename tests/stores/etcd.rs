@@ -6,9 +6,15 @@ mod harness;
 use std::time::Duration;
 
 use self::harness::Server;
-use super::{every_fault_is_survived, store::Store};
+use super::{every_fault_is_survived, examples::the_examples_go_on, store::Store};
 
 struct Etcd(Server);
+
+impl Etcd {
+    fn start() -> Self {
+        Self(tokio::task::block_in_place(|| Server::start(&[])))
+    }
+}
 
 impl Store for Etcd {
     const NAME: &'static str = "etcd";
@@ -38,6 +44,10 @@ impl Store for Etcd {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cluster_on_etcd_survives_every_fault() {
-    let server = tokio::task::block_in_place(|| Server::start(&[]));
-    every_fault_is_survived(Etcd(server)).await;
+    every_fault_is_survived(Etcd::start()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_examples_go_on_on_etcd_when_leaders_are_killed() {
+    the_examples_go_on(Etcd::start()).await;
 }

@@ -14,8 +14,12 @@
 mod audit;
 #[path = "../../examples/failover/cluster.rs"]
 mod cluster;
+mod consul;
 mod doctored;
 mod etcd;
+#[path = "../common/example.rs"]
+mod example;
+mod examples;
 mod fault;
 #[path = "../../examples/failover/history.rs"]
 mod history;
@@ -23,6 +27,8 @@ mod mysql;
 #[path = "../../examples/failover/node.rs"]
 mod node;
 mod postgres_lease;
+#[path = "../process/mod.rs"]
+mod process;
 #[path = "../common/proxy.rs"]
 mod proxy;
 mod redis;

@@ -6,9 +6,15 @@ mod harness;
 use std::time::Duration;
 
 use self::harness::Server;
-use super::{every_fault_is_survived, store::Store};
+use super::{every_fault_is_survived, examples::the_examples_go_on, store::Store};
 
 struct Mysql(Server);
+
+impl Mysql {
+    fn start() -> Self {
+        Self(tokio::task::block_in_place(Server::start))
+    }
+}
 
 impl Store for Mysql {
     const NAME: &'static str = "mysql";
@@ -38,6 +44,10 @@ impl Store for Mysql {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cluster_on_mysql_survives_every_fault() {
-    let server = tokio::task::block_in_place(Server::start);
-    every_fault_is_survived(Mysql(server)).await;
+    every_fault_is_survived(Mysql::start()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_examples_go_on_on_mysql_when_leaders_are_killed() {
+    the_examples_go_on(Mysql::start()).await;
 }

@@ -11,7 +11,7 @@ use self::{
     harness::{Server, Stop},
     pooler::Pooler,
 };
-use super::{every_fault_is_survived, store::Store};
+use super::{every_fault_is_survived, examples::the_examples_go_on, store::Store};
 
 /// How many connections the pooler has to the server: fewer than the nodes have to it.
 const CONNECTIONS: usize = 6;
@@ -19,6 +19,16 @@ const CONNECTIONS: usize = 6;
 struct Pooled {
     server: Server,
     pooler: Pooler,
+}
+
+impl Pooled {
+    fn start() -> Self {
+        tokio::task::block_in_place(|| {
+            let server = Server::start();
+            let pooler = Pooler::before(&server, CONNECTIONS);
+            Self { server, pooler }
+        })
+    }
 }
 
 impl Store for Pooled {
@@ -49,10 +59,10 @@ impl Store for Pooled {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cluster_on_postgresql_behind_a_pooler_survives_every_fault() {
-    let pooled = tokio::task::block_in_place(|| {
-        let server = Server::start();
-        let pooler = Pooler::before(&server, CONNECTIONS);
-        Pooled { server, pooler }
-    });
-    every_fault_is_survived(pooled).await;
+    every_fault_is_survived(Pooled::start()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_examples_go_on_on_postgresql_behind_a_pooler_when_leaders_are_killed() {
+    the_examples_go_on(Pooled::start()).await;
 }

@@ -4,7 +4,9 @@
 pub(crate) mod harness;
 
 use self::harness::{Durability, PASSWORD, Server};
-use super::{every_fault_is_survived, store::Store, what_is_not_promised_is_lost};
+use super::{
+    every_fault_is_survived, examples::the_examples_go_on, store::Store, what_is_not_promised_is_lost,
+};
 
 struct Redis(Server);
 
@@ -46,4 +48,9 @@ async fn a_cluster_on_redis_survives_every_fault() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_redis_server_that_writes_nothing_to_the_disk_loses_what_the_leader_knew() {
     what_is_not_promised_is_lost(Redis::start(Durability::Nothing)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_examples_go_on_on_redis_when_leaders_are_killed() {
+    the_examples_go_on(Redis::start(Durability::Always)).await;
 }

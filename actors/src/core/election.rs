@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use chrono::{DateTime, Utc};
 use smallvec::SmallVec;
 
 use crate::{
@@ -93,8 +94,9 @@ pub(crate) enum Effect {
     Renew(Term),
     /// Give the term back to the store.
     Resign(Term),
-    /// Say that this node leads, after a leader that went by this time zone data, if that is known.
-    Gained(Term, Option<Arc<str>>),
+    /// Say that this node leads, after a leader that went by this time zone data, if that is known; since
+    /// when nobody is known to have decided ticks, if the store knows that.
+    Gained(Term, Option<Arc<str>>, Option<DateTime<Utc>>),
     /// Say that this node does not lead any more.
     Lost(Term, StepDownReason),
 }
@@ -304,7 +306,7 @@ impl ElectionMachine {
             trusted_until,
             renew_at: grant.lease.map(|lease| renew_at(started, lease)),
         });
-        effects.push(Effect::Gained(grant.term, grant.former_zone_data));
+        effects.push(Effect::Gained(grant.term, grant.former_zone_data, grant.undecided_from));
     }
 
     fn on_renewal_ended(

@@ -8,6 +8,7 @@ pub(crate) mod backfill;
 pub(crate) mod backoff;
 pub(crate) mod bisect;
 pub(crate) mod byte_budget;
+pub(crate) mod catalogue;
 pub(crate) mod clock;
 pub(crate) mod contract;
 pub(crate) mod due_queue;

@@ -58,11 +58,13 @@ pub enum Operation {
     Compare,
     /// Keeping backfills, and how far they are.
     Backfills,
+    /// Reading the catalogue.
+    Catalogue,
 }
 
 impl Operation {
     /// All of them.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::Open,
         Self::Session,
         Self::Observe,
@@ -87,6 +89,7 @@ impl Operation {
         Self::KeepNames,
         Self::Compare,
         Self::Backfills,
+        Self::Catalogue,
     ];
 
     /// Its name in metrics, logs and JSON.
@@ -116,6 +119,7 @@ impl Operation {
             Self::KeepNames => "keep_names",
             Self::Compare => "compare",
             Self::Backfills => "backfills",
+            Self::Catalogue => "catalogue",
         }
     }
 
@@ -146,7 +150,8 @@ impl Operation {
             | Self::CloseLost
             | Self::PendingRetries
             | Self::Forget
-            | Self::Backfills => false,
+            | Self::Backfills
+            | Self::Catalogue => false,
         }
     }
 }

@@ -53,6 +53,11 @@ impl Elector for ElectedElector {
     }
 }
 
+/// It leads now.
+struct TakenOver {
+    undecided_from: Option<DateTime<Utc>>,
+}
+
 impl Shared {
     async fn campaign(&self, patience: Duration) -> Result<Campaign, ElectError> {
         let (session, won) = {
@@ -84,8 +89,10 @@ impl Shared {
         let Campaign::Won(grant) = &answer else { return Ok(answer) };
         self.state().won = Some(grant.term);
         match self.take_over(session, grant, began + grant.waited).await {
-            Ok(true) => Ok(answer),
-            Ok(false) => {
+            Ok(Some(TakenOver { undecided_from })) => {
+                Ok(Campaign::Won(Grant { undecided_from, ..grant.clone() }))
+            }
+            Ok(None) => {
                 self.give_back(grant.term).await?;
                 Ok(Campaign::Lost { leader: None, retry_in: Duration::ZERO })
             }
@@ -94,13 +101,13 @@ impl Shared {
         }
     }
 
-    /// Reads what the leader before left, leaves the first word of this one, and leads. Answers whether it does.
+    /// Reads what the leader before left, leaves the first word of this one, and leads. `None`: it does not.
     async fn take_over(
         &self,
         session: Session,
         Grant { term, lease, .. }: &Grant,
         started: Instant,
-    ) -> Result<bool, ElectError> {
+    ) -> Result<Option<TakenOver>, ElectError> {
         let (term, lease) = (*term, *lease);
         let former = match self.handovers() {
             Some(handovers) => handovers.newest().await?,
@@ -110,6 +117,7 @@ impl Shared {
         let reach = self.reach(lease);
         self.check_clock(former.as_ref(), now, reach)?;
         let before = self.before(former.as_ref(), now);
+        let undecided_from = self.undecided_from(former.as_ref());
         let known = former.as_ref().map_or_else(nothing_decided, |former| DecidedTo {
             instant: former.decided_to,
             behind: former.behind.clone(),
@@ -136,19 +144,19 @@ impl Shared {
             let handover = Handover { term, decided_to: instant, behind, starts_to, said };
             match handovers.leave(term, &handover).await? {
                 Renewal::Renewed => {}
-                Renewal::Deposed => return Ok(false),
+                Renewal::Deposed => return Ok(None),
             }
         }
         let mut state = self.state();
         if !state.session.is_some_and(|open| open.session == session) {
-            return Ok(false);
+            return Ok(None);
         }
         state.ledger.begin_term(term);
         state.lead = Lead::Leads(leading);
         (state.won, state.led, state.before, state.said) = (None, Some(term), before, said);
         drop(state);
         self.changed.notify_waiters();
-        Ok(true)
+        Ok(Some(TakenOver { undecided_from }))
     }
 
     /// What another leader left, as far as this node does not know better. What this node decided in its own terms it
@@ -162,15 +170,23 @@ impl Shared {
         if state.led == Some(former.term) {
             return state.before.clone();
         }
-        // It has no cursor from then, so that nobody decides those.
-        if let Some(began_at) = state.began_at.filter(|began_at| former.decided_to < *began_at) {
-            tracing::warn!(
-                target: "callsheet", scope = %self.election.scope(), from = %former.decided_to, to = %began_at,
-                "what became of ticks between these instants is not known: no leader has said so, and this node was \
-                 not there"
-            );
-        }
         Some(Arc::new(Before::of(former)))
+    }
+
+    /// Since when nobody decided ticks, if this node began later: it has no cursor from then.
+    fn undecided_from(&self, former: Option<&Handover>) -> Option<DateTime<Utc>> {
+        let former = former?;
+        let began_at = {
+            let state = self.state();
+            let is_own = state.led == Some(former.term);
+            state.began_at.filter(|began_at| !is_own && former.decided_to < *began_at)?
+        };
+        tracing::warn!(
+            target: "callsheet", scope = %self.election.scope(), from = %former.decided_to, to = %began_at,
+            "what became of ticks between these instants is not known: no leader has said so, and this node was \
+             not there"
+        );
+        Some(former.decided_to)
     }
 
     /// Nothing runs before what is decided. So a leader whose clock was ahead would silence all that follow.

@@ -1,6 +1,6 @@
 //! What an engine is made of.
 
-use std::{sync::Arc, thread, time::Duration};
+use std::{iter, sync::Arc, thread, time::Duration};
 
 use actix::prelude::*;
 
@@ -17,15 +17,19 @@ use crate::{
         zone_data::ZONE_DATA_VERSION_MAX,
     },
     definition::{Definition, Job},
+    error::AddError,
     event::Event,
     event_filter::EventFilter,
     fault::{Fault, Faults},
     history::HistoryOptions,
     hooks::Hooks,
+    job::JobHandle,
+    job_names::{BACKEND_NAME_MAX, JobNames, NAMED_BACKENDS_MAX, on_unknown},
     metrics::JOB_LABELS_DEFAULT,
     name::NodeId,
-    permits::WhenFull,
-    port::{Backend, Clock, Spawner, SystemClock},
+    permits::{Permits, WhenFull},
+    port::{Backend, Catalogue, Clock, Spawner, SystemClock},
+    stored_job::ScheduleReader,
     supervisor::{SHUTDOWN_ABORT_AFTER_DEFAULT, define_all},
     task::Tasks,
 };
@@ -53,13 +57,21 @@ pub const THREADS_MAX: usize = 256;
 /// The most threads for bodies that block, unless the application says otherwise.
 pub const BLOCKING_THREADS_DEFAULT: usize = 64;
 /// What an engine is made of.
+#[derive(Clone)]
 pub struct EngineOptions {
     /// Where nodes coordinate.
     pub backend: Arc<dyn Backend>,
+    /// Other backends, by the names by which jobs [choose](Job::on) them, at most [`NAMED_BACKENDS_MAX`]. Each has an
+    /// engine of its own. Default: none.
+    pub named: Vec<(Arc<str>, Arc<dyn Backend>)>,
     /// The jobs to start with.
     pub jobs: Vec<Job>,
     /// The tasks that jobs of this node may name. Default: none.
     pub tasks: Tasks,
+    /// Where jobs are kept as data. Default: where the [backend](Backend::catalogue) keeps them.
+    pub catalogue: Option<Arc<dyn Catalogue>>,
+    /// Reads the schedules of jobs that are data. Default: nothing does, and no catalogue is read.
+    pub schedule_reader: Option<ScheduleReader>,
     /// Who hears events from the first on, and which.
     pub listeners: Vec<(EventFilter, Recipient<Event>)>,
     /// The hooks of all jobs, called before those of each job.
@@ -129,9 +141,18 @@ pub struct EngineOptions {
     pub warning: Option<Arc<str>>,
     /// What is wrong with what these options were read from: told with everything else. Default: nothing.
     pub faults: Vec<Fault>,
+    /// What the engine shares with those of the node's other backends.
+    pub(crate) share: Option<Share>,
     /// Hears of every definition, for the audit of a rig.
     #[cfg(any(test, feature = "testkit"))]
     pub(crate) definitions: Option<Definitions>,
+}
+
+/// What an engine shares with those of the node's other backends.
+#[derive(Clone)]
+pub(crate) struct Share {
+    pub(super) names: JobNames,
+    pub(super) permits: Permits<Arc<JobHandle>>,
 }
 
 impl EngineOptions {
@@ -140,8 +161,12 @@ impl EngineOptions {
         let processors = thread::available_parallelism().map_or(1, usize::from);
         Self {
             backend,
+            named: Vec::new(),
+            share: None,
             jobs: Vec::new(),
             tasks: Tasks::default(),
+            catalogue: None,
+            schedule_reader: None,
             listeners: Vec::new(),
             hooks: Hooks::default(),
             clock: Arc::new(SystemClock::default()),
@@ -174,23 +199,63 @@ impl EngineOptions {
         }
     }
 
+    /// What is wrong with the jobs, on whichever backend.
+    fn job_faults(&self) -> Vec<Fault> {
+        let names: Vec<_> = self.named.iter().map(|(name, _)| name.clone()).collect();
+        let mut faults = on_unknown(&self.jobs, &names);
+        let all = JobNames::new(names);
+        let backends = iter::once(&self.backend).chain(self.named.iter().map(|(_, backend)| backend));
+        for (engine, backend) in backends.enumerate() {
+            let names = all.of_engine(engine);
+            let its = self.jobs.iter().filter(|job| job.backend() == names.backend().map(|name| &**name));
+            let (definitions, found) = define_all(its.cloned().collect(), self.clock.now(), &self.tasks);
+            faults.extend(found);
+            faults.extend(conflicts(definitions.iter().map(Definition::declares), |_| None));
+            let able = backend.able();
+            let of = |job: &Definition| {
+                able.faults(&job.name, &job.policies, job.schedule.counts_from_completion())
+            };
+            faults.extend(definitions.iter().flat_map(of));
+            if !self.named.is_empty() {
+                faults.extend(names.take(&definitions).err().into_iter().flat_map(AddError::into_faults));
+            }
+        }
+        faults
+    }
+
+    /// What is wrong with the named backends.
+    fn named_faults(&self) -> Vec<Fault> {
+        let mut faults = Vec::new();
+        if self.named.len() > NAMED_BACKENDS_MAX {
+            let rule = format!("a node has at most {NAMED_BACKENDS_MAX} named backends");
+            faults.push(Fault::new("named backends", self.named.len().to_string(), rule, "leave some out"));
+        }
+        for (nth, (name, backend)) in self.named.iter().enumerate() {
+            if name.trim().is_empty() || name.len() > BACKEND_NAME_MAX || name.chars().any(char::is_control) {
+                let rule = format!("it has 1 to {BACKEND_NAME_MAX} bytes and no control characters");
+                faults.push(Fault::new("name of a backend", &**name, rule, "choose a short, plain name"));
+            }
+            if self.named[..nth].iter().any(|(before, _)| before == name) {
+                let (rule, cure) = ("a backend of this name exists", "give each backend a name of its own");
+                faults.push(Fault::new("name of a backend", &**name, rule, cure));
+            }
+            let subject = format!("backend {name:?}");
+            faults.extend(backend.faults().into_iter().map(|fault| fault.within(&subject)));
+        }
+        faults
+    }
+
     /// Checks the options and the jobs.
     ///
     /// # Errors
     ///
     /// Everything that is wrong, at once.
     pub fn check(&self) -> Result<(), Faults> {
-        let (definitions, mut faults) = define_all(self.jobs.clone(), self.clock.now(), &self.tasks);
+        let mut faults = self.job_faults();
         faults.extend(self.tasks.faults().iter().cloned());
-        faults.extend(conflicts(definitions.iter().map(Definition::declares), |_| None));
-        let able = self.backend.able();
-        faults.extend(
-            definitions
-                .iter()
-                .flat_map(|job| able.faults(&job.name, &job.policies, job.schedule.counts_from_completion())),
-        );
         faults.extend(self.faults.iter().cloned());
         faults.extend(self.backend.faults());
+        faults.extend(self.named_faults());
         faults.extend(self.hooks.fault());
         faults.extend(self.history.faults());
         let threads = [

@@ -20,7 +20,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    options::EngineOptions,
+    options::{EngineOptions, Share},
     threads::{BodyThreads, Threads},
 };
 use crate::{
@@ -44,6 +44,7 @@ use crate::{
     history::{HistoryThread, Recorder},
     hooks::NODE_HOOK_CALL_BYTES_MAX,
     job::{Asks, JobHost, Placement},
+    job_names::JobNames,
     listener::{ListenTo, ListenerActor, Publisher},
     lock::{AwaitSession, Holdings, LockActor, OnTheSpot},
     message::{PAGE_MAX, Shutdown},
@@ -55,7 +56,7 @@ use crate::{
     permits::Permits,
     port::LockError,
     run::SharedParts,
-    supervisor::{AddFirstJobs, Supervised, SupervisorActor},
+    supervisor::{AddFirstJobs, Stored, Supervised, SupervisorActor},
 };
 
 /// Whom an application deals with once the actors have started.
@@ -98,6 +99,9 @@ pub(super) async fn start_actors(
         history,
         node_name,
         warning,
+        share,
+        catalogue,
+        schedule_reader,
         ..
     } = options;
     #[cfg(any(test, feature = "testkit"))]
@@ -106,7 +110,12 @@ pub(super) async fn start_actors(
     backend.set_zone_data(zone_data.clone());
     backend.set_node_name(node_name.clone());
     let id = backend.node().unwrap_or(node);
-    let meters = Arc::new(Meters::new(backend.scope(), job_labels_max, &zone_data));
+    let (names, permits) = match share {
+        Some(Share { names, permits }) => (Some(names), permits),
+        None => (None, Permits::new(max_concurrent_runs, when_full)),
+    };
+    let backend_name = names.as_ref().and_then(JobNames::backend);
+    let meters = Arc::new(Meters::new(backend.scope(), backend_name, job_labels_max, &zone_data));
     let publisher = Publisher::new(id, clock.clone(), meters.clone());
     let recorder =
         Recorder::new(&history, backend.name(), (id, clock.clone()), meters.history_dropped.clone());
@@ -175,7 +184,7 @@ pub(super) async fn start_actors(
         asks: asks.clone(),
         reports: supervisor.clone().recipient(),
         placement: Placement::on(&threads.jobs),
-        permits: Permits::new(max_concurrent_runs, when_full),
+        permits,
         catch_ups: catch_ups.clone(),
         bodies,
         body_runtime,
@@ -193,15 +202,20 @@ pub(super) async fn start_actors(
         #[cfg(any(test, feature = "testkit"))]
         definitions,
     });
+    let stored = catalogue.or_else(|| backend.catalogue()).zip(schedule_reader);
+    let stored = stored.map(|(catalogue, reader)| Stored { catalogue, reader });
     let supervised = Supervised {
         jobs: jobs_host,
+        names,
         tasks,
+        stored,
         able: backend.able(),
         has_io,
         warning: warning.clone(),
         forget_after,
         retention: history.retention,
         lease: backend.lease(),
+        abort_within: backend.abort_within(),
         overdue_after,
         listener,
         election,

@@ -27,6 +27,14 @@ pub enum AddError {
 }
 
 impl AddError {
+    /// What is wrong with definitions, if that is why.
+    pub(crate) fn into_faults(self) -> Vec<crate::error::Fault> {
+        match self {
+            Self::Invalid(faults) | Self::Exists(faults) => faults.into_vec(),
+            Self::Over(_) | Self::ShuttingDown => Vec::new(),
+        }
+    }
+
     /// What kind of error it is.
     pub fn kind(&self) -> ErrorKind {
         match self {

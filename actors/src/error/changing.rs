@@ -17,6 +17,14 @@ pub enum SelectError {
         /// The name as it was given, at most [`NAME_MAX`](crate::NAME_MAX) bytes of it.
         name: String,
     },
+    /// It is a stored job, which is deleted on all nodes at once.
+    #[error(
+        "job {job:?} is stored, and removing it here would leave it to the other nodes; delete it (DeleteJob)"
+    )]
+    Stored {
+        /// The job.
+        job: JobName,
+    },
 }
 
 impl SelectError {
@@ -24,6 +32,7 @@ impl SelectError {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::UnknownJob { .. } => ErrorKind::NotFound,
+            Self::Stored { .. } => ErrorKind::Invalid,
         }
     }
 }

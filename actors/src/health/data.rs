@@ -50,6 +50,7 @@ impl Serialize for Problem {
             Self::TicksUndecided { jobs, .. }
             | Self::Broken { jobs }
             | Self::Parked { jobs }
+            | Self::StoredParked { jobs }
             | Self::Conflicting { jobs } => Some(jobs),
             _ => None,
         };
@@ -135,6 +136,7 @@ impl<'de> Deserialize<'de> for Problem {
             "undecided" => Self::Undecided { since: since()? },
             "broken" => Self::Broken { jobs: jobs()? },
             "parked" => Self::Parked { jobs: jobs()? },
+            "stored_parked" => Self::StoredParked { jobs: jobs()? },
             "conflicting" => Self::Conflicting { jobs: jobs()? },
             "bodies_blocked" => {
                 Self::BodiesBlocked { threads: there(shown.threads, "threads")?, since: since()? }

@@ -29,6 +29,9 @@ use crate::{
 pub struct JobStatus {
     /// The name.
     pub name: JobName,
+    /// The name of its backend: see [`Job::on`](crate::Job::on). `None` is the default one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backend: Option<Arc<str>>,
     /// The schedule in words.
     pub schedule: Arc<str>,
     /// The IANA name of the schedule's time zone, if it has one.
@@ -76,6 +79,9 @@ pub struct JobStatus {
     /// The task that it runs, with the arguments of each run that has none of its own; `None` if its body is code.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub task: Option<TaskCall>,
+    /// Its version in the catalogue, if it is a [stored](crate::PutJob) one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stored: Option<u64>,
 }
 
 /// Ticks that are due and wait for the end of a pause: see [`Misfire`](crate::Misfire).
@@ -179,6 +185,7 @@ impl JobStatus {
     pub(crate) fn without_actor(definition: &Definition, state: JobState) -> Self {
         Self {
             name: definition.name.clone(),
+            backend: None,
             schedule: definition.description(),
             timezone: definition.schedule.timezone().map(str::to_owned),
             lock_key: definition.key.clone(),
@@ -198,6 +205,7 @@ impl JobStatus {
             held: None,
             parked: None,
             task: definition.task().map(|task| task.call().clone()),
+            stored: None,
         }
     }
 

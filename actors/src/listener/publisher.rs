@@ -160,7 +160,7 @@ impl Publisher {
     }
 
     /// Adds a subscriber.
-    pub(super) fn subscribe(&self, subscriber: Subscriber) {
+    pub(super) fn subscribe(&self, subscriber: Arc<Subscriber>) {
         self.0.add(subscriber);
     }
 
@@ -188,9 +188,9 @@ impl Outbox {
         (read(&self.of_every_job), read(&self.of_some_jobs))
     }
 
-    pub(super) fn add(&self, subscriber: Subscriber) {
+    pub(super) fn add(&self, subscriber: Arc<Subscriber>) {
         self.change(|subscribers| {
-            subscribers.map(|those| those.iter().cloned().chain([Arc::new(subscriber)]).collect())
+            subscribers.map(|those| those.iter().cloned().chain([subscriber]).collect())
         });
     }
 

@@ -32,16 +32,22 @@ use crate::{event::Event, event_filter::EventFilter};
 pub struct EventStream {
     events: mpsc::Receiver<Waiting>,
     dropped: Arc<AtomicU64>,
-    publisher: Publisher,
+    publishers: Vec<Publisher>,
 }
 
 impl EventStream {
     /// What passes the filter from now on; one that has ended if the engine has.
     pub(crate) fn subscribe(publisher: &Publisher, filter: EventFilter) -> Self {
+        Self::of_all(vec![publisher.clone()], filter)
+    }
+
+    /// The same of several engines; one that has ended if all of them have.
+    pub(crate) fn of_all(publishers: Vec<Publisher>, filter: EventFilter) -> Self {
         let dropped = Arc::<AtomicU64>::default();
         let (subscriber, events) = Subscriber::stream(filter, dropped.clone());
-        publisher.subscribe(subscriber);
-        Self { events, dropped, publisher: publisher.clone() }
+        let subscriber = Arc::new(subscriber);
+        publishers.iter().for_each(|publisher| publisher.subscribe(subscriber.clone()));
+        Self { events, dropped, publishers }
     }
 
     /// The next event; `None` when the engine has stopped and every event was read. The same as that of
@@ -81,6 +87,6 @@ impl fmt::Debug for EventStream {
 impl Drop for EventStream {
     fn drop(&mut self) {
         self.events.close();
-        self.publisher.forget_the_gone();
+        self.publishers.iter().for_each(Publisher::forget_the_gone);
     }
 }

@@ -85,8 +85,8 @@ pub struct Added {
 ///
 /// # Errors
 ///
-/// [`SelectError`]: a name was given, and no job of this node has it. No job of a tag, or none at all, is no
-/// error.
+/// [`SelectError`]: a name was given, and no job of this node has it, or it is a [stored](crate::PutJob) one. No job of
+/// a tag, or none at all, is no error; stored jobs are left out.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<Vec<JobName>, SelectError>")]
 pub struct RemoveJobs {
@@ -130,7 +130,7 @@ impl UpdateJob {
 /// Gives a job of this node another schedule, and leaves the rest of its definition as it is: its body,
 /// policies, hooks, tags and lock key. Otherwise as [`UpdateJob`]: it owes ticks by the new schedule from the
 /// change on.
-#[derive(Message)]
+#[derive(Clone, Message)]
 #[rtype(result = "Result<Added, UpdateError>")]
 pub struct RescheduleJob {
     pub(crate) job: String,

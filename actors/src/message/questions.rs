@@ -82,6 +82,11 @@ impl ListJobs {
     pub fn limit(self, limit: usize) -> Self {
         Self { limit, ..self }
     }
+
+    /// How many are to be answered at most.
+    pub(crate) fn page_limit(&self) -> usize {
+        if self.limit == 0 { PAGE_MAX } else { self.limit.min(PAGE_MAX) }
+    }
 }
 
 /// One page of a listing.

@@ -6,9 +6,9 @@ use std::{
 };
 
 use chrono::{DateTime, Utc};
-use metrics::{Counter, Gauge, Histogram, SharedString, counter, gauge, histogram};
+use metrics::{Counter, Gauge, Histogram, Label as Pair, SharedString, counter, gauge, histogram};
 
-use super::{gauge_share::GaugeShare, series::*};
+use super::{Common, gauge_share::GaugeShare, series::*};
 use crate::{
     event::Outcome,
     job_state::JobState,
@@ -38,7 +38,7 @@ impl TickOutcome {
 /// is something to count, and kept from then on: most labels of a node that has just started, and of jobs that
 /// are seldom due, have nothing to count.
 pub(crate) struct JobMeters {
-    scope: SharedString,
+    common: Common,
     label: SharedString,
     of_runs: OnceLock<Box<RunMeters>>,
     of_rest: OnceLock<Box<RestMeters>>,
@@ -64,15 +64,16 @@ struct RestMeters {
 }
 
 impl JobMeters {
-    pub(super) fn new(scope: &SharedString, label: &str) -> Self {
+    pub(super) fn new(common: &Common, label: &str) -> Self {
         let label = SharedString::from(Arc::<str>::from(label));
-        let meters = Self { scope: scope.clone(), label, of_runs: OnceLock::new(), of_rest: OnceLock::new() };
+        let meters =
+            Self { common: common.clone(), label, of_runs: OnceLock::new(), of_rest: OnceLock::new() };
         drop((meters.look_up_of_runs(), meters.look_up_of_rest()));
         meters
     }
 
     fn look_up_of_runs(&self) -> RunMeters {
-        let histogram = |metric: &'static str| histogram!(metric, "scope" => self.scope.clone(), "name" => self.label.clone());
+        let histogram = |metric: &'static str| histogram!(metric, self.labels([]));
         RunMeters {
             ticks_due: self.counter(TICKS_DUE),
             ticks_started: self.counter_of(TICKS, TickOutcome::Started.as_str()),
@@ -86,20 +87,25 @@ impl JobMeters {
         RestMeters {
             ticks_skipped: SkipReason::ALL
                 .map(|reason| self.counter_of(TICKS, TickOutcome::Skipped(reason).as_str())),
-            ticks_held: gauge!(TICKS_HELD, "scope" => self.scope.clone(), "name" => self.label.clone()),
+            ticks_held: gauge!(TICKS_HELD, self.labels([])),
             ticks_elsewhere: self.counter(TICKS_ELSEWHERE),
-            overdue: gauge!(JOB_OVERDUE, "scope" => self.scope.clone(), "name" => self.label.clone()),
+            overdue: gauge!(JOB_OVERDUE, self.labels([])),
             runs: Outcome::ALL.map(|outcome| self.counter_of(RUNS, outcome.as_str())),
             run_retries: self.counter(RUN_RETRIES),
         }
     }
 
+    /// The labels of a series of these, besides which there may be one more.
+    fn labels<const N: usize>(&self, more: [(&'static str, SharedString); N]) -> Vec<Pair> {
+        self.common.and([("name", self.label.clone())].into_iter().chain(more))
+    }
+
     fn counter(&self, metric: &'static str) -> Counter {
-        counter!(metric, "scope" => self.scope.clone(), "name" => self.label.clone())
+        counter!(metric, self.labels([]))
     }
 
     fn counter_of(&self, metric: &'static str, outcome: &'static str) -> Counter {
-        counter!(metric, "scope" => self.scope.clone(), "name" => self.label.clone(), "outcome" => outcome)
+        counter!(metric, self.labels([("outcome", outcome.into())]))
     }
 
     fn of_runs(&self) -> &RunMeters {
@@ -193,7 +199,7 @@ impl JobMeters {
     /// Shows a job that has this label for itself, and was shown in another state before.
     pub(crate) fn show(&self, facts: &JobFacts, former: Option<JobState>) {
         let set = |metric: &'static str, value: f64| {
-            gauge!(metric, "scope" => self.scope.clone(), "name" => self.label.clone()).set(value);
+            gauge!(metric, self.labels([])).set(value);
         };
         let seconds = |at: DateTime<Utc>| at.timestamp_millis() as f64 / 1_000.0;
         // What never happened has no series: zero would be an instant, long ago.
@@ -209,21 +215,20 @@ impl JobMeters {
         set(WAITING_TICKS, facts.waiting as f64);
         // A state in which it never was has no series.
         for state in [former, facts.state].into_iter().flatten() {
-            gauge!(JOB_STATE, "scope" => self.scope.clone(), "name" => self.label.clone(), "state" => state.as_str())
+            gauge!(JOB_STATE, self.labels([("state", state.as_str().into())]))
                 .set(f64::from(u8::from(facts.state == Some(state))));
         }
     }
 
     /// A share of the gauge of runs of backfills that have not ended, zero at first.
     pub(crate) fn backfill_remaining(&self) -> GaugeShare {
-        let gauge = gauge!(BACKFILL_REMAINING, "scope" => self.scope.clone(), "name" => self.label.clone());
+        let gauge = gauge!(BACKFILL_REMAINING, self.labels([]));
         GaugeShare::of(gauge)
     }
 
     /// Shows that the job has this schedule, or has it no more.
     pub(crate) fn describe(&self, schedule: &Arc<str>, is_so: bool) {
         let schedule = SharedString::from(schedule.clone());
-        gauge!(JOB_INFO, "scope" => self.scope.clone(), "name" => self.label.clone(), "schedule" => schedule)
-            .set(f64::from(u8::from(is_so)));
+        gauge!(JOB_INFO, self.labels([("schedule", schedule)])).set(f64::from(u8::from(is_so)));
     }
 }

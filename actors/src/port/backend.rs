@@ -4,7 +4,7 @@ use std::{any::Any, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Able, Backfills, Capabilities, Clock, Elector, History, Locker, MemoryBounds};
+use super::{Able, Backfills, Capabilities, Catalogue, Clock, Elector, History, Locker, MemoryBounds};
 use crate::{error::Fault, name::NodeId, word::words};
 
 /// An elector and a locker on one store: a term means something only in the store that granted it.
@@ -68,6 +68,11 @@ pub trait Backend: Send + Sync + 'static {
         None
     }
 
+    /// Where jobs are kept as data, for all nodes. Asked once, unless the application has them elsewhere. Default: nowhere.
+    fn catalogue(&self) -> Option<Arc<dyn Catalogue>> {
+        None
+    }
+
     /// What every run gets from the store: a trait that extends [`Run`](crate::Run) finds it there by its
     /// type, see [`Run::extension`](crate::Run::extension). Default: nothing.
     fn run_extension(&self) -> Option<Arc<dyn Any + Send + Sync>> {
@@ -79,6 +84,13 @@ pub trait Backend: Send + Sync + 'static {
     /// [health](crate::HealthReport). Default: 5 s.
     fn lease(&self) -> Duration {
         Duration::from_secs(5)
+    }
+
+    /// How long a run may go on after it was cancelled since the lead was lost: then another node may run its job, and
+    /// does not know of the run. A job whose [`abort_after`](crate::Job::abort_after) is longer is warned of when it
+    /// is added. Default: `None`, other nodes know of it by the store.
+    fn abort_within(&self) -> Option<Duration> {
+        None
     }
 
     /// Whether there can be no other node. Default: `false`.

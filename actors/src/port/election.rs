@@ -73,6 +73,12 @@ pub trait Election: Send + Sync + 'static {
 
     /// As [`Backend::lease`].
     fn lease(&self) -> Duration;
+
+    /// How much earlier than the lease a leader stops trusting its term: the margin of what it is
+    /// [granted](super::Lease). Default: a fifth of the lease.
+    fn margin(&self) -> Duration {
+        self.lease() / 5
+    }
 }
 
 /// The election of a [`Backend`], of which nothing else is used.

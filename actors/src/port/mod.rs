@@ -5,6 +5,7 @@ mod backend;
 mod backfills;
 mod body;
 mod capabilities;
+mod catalogue;
 mod clock;
 mod divergence;
 mod election;
@@ -33,6 +34,11 @@ pub use backfills::{
 pub use body::Body;
 pub(crate) use capabilities::Able;
 pub use capabilities::{Capabilities, Capability};
+pub use catalogue::{
+    CATALOGUE_PAGE_MAX, Catalogue, CatalogueChange, CatalogueChanges, CatalogueError, CataloguePage,
+    CatalogueQuery, CatalogueRow, CatalogueTable, Changed, DEFINITION_BYTES_MAX, DELETED_KEPT_MAX, Expected,
+    Facets, STORED_JOBS_MAX,
+};
 pub use clock::{CLOCK_LOOK_EVERY, Clock, SystemClock};
 pub use divergence::{
     DIVERGED_RUNS_MAX, DivergedRun, Divergence, GRANTED_RUNS_MAX, GrantedRun, KnownHistory,

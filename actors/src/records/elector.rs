@@ -51,6 +51,7 @@ impl Elector for RecordsElector {
                             lease: Some(self.shared.terms()),
                             waited: asked_at - began,
                             former_zone_data: zones.map(Into::into),
+                            undecided_from: None,
                         }));
                     }
                     continue;

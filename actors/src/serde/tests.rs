@@ -1,7 +1,11 @@
 //! What is written is read back, for every variant of everything that is data; and as JSON it is what clients
 //! expect.
 
-use std::{collections::BTreeSet, fmt::Debug, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Debug,
+    time::Duration,
+};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -204,8 +208,10 @@ fn every_problem_is_read_back() {
             problems: problems(),
             warning: Some("every node runs every job".into()),
             catching_up: Some(CatchingUp { jobs: 3, until: since }),
+            named: BTreeMap::new(),
         };
         round_trip(&report);
+        round_trip(&report.clone().with_named([("critical".into(), report)]));
     }
 }
 

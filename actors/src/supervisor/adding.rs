@@ -25,6 +25,7 @@ use crate::{
     error::{AddError, Fault, Faults},
     event::EventKind,
     job::{Beginning, JobHandle, Scheduled, record_operation},
+    job_names::on_unknown,
     lock::{InquireJobs, InquiryPurpose},
     message::{AddJob, AddJobs, Added, PAGE_MAX},
     name::{By, JobName},
@@ -38,17 +39,43 @@ use crate::{
 #[rtype(result = "Result<(), AddError>")]
 pub(crate) struct AddFirstJobs(pub(crate) Vec<Job>);
 
+/// Asks whether jobs can be added, and adds none.
+#[derive(Message)]
+#[rtype(result = "Result<(), AddError>")]
+pub(crate) struct CheckJobs(pub(crate) Vec<Job>);
+
 impl SupervisorActor {
     /// As [`check`](Self::check), of jobs that the application adds now.
-    fn check_new(&self, definitions: &[Definition], mut faults: Vec<Fault>) -> Result<(), AddError> {
+    pub(super) fn check_new(
+        &self,
+        definitions: &[Definition],
+        mut faults: Vec<Fault>,
+    ) -> Result<(), AddError> {
         let Hopeless { broken, over } = self.hopeless(definitions);
         faults.extend(broken);
         self.check(definitions, faults)?;
         if over.is_empty() { Ok(()) } else { Err(AddError::Over(over)) }
     }
 
+    /// What is wrong with the backends that jobs name.
+    pub(super) fn misplaced(&self, jobs: &[Job]) -> Vec<Fault> {
+        self.parts.names.as_ref().map_or_else(|| on_unknown(jobs, &[]), |names| names.misplaced(jobs))
+    }
+
+    /// What is wrong with jobs by themselves, and those of which nothing is.
+    fn define(&self, jobs: Vec<Job>) -> (Vec<Definition>, Vec<Fault>) {
+        let misplaced = self.misplaced(&jobs);
+        let (definitions, faults) = define_all(jobs, self.node().clock.now(), &self.parts.tasks);
+        (definitions, misplaced.into_iter().chain(faults).collect())
+    }
+
+    /// Takes the names and keys of definitions that are to be added now, if no other engine of the node has them.
+    pub(super) fn take_names(&self, definitions: &[Definition]) -> Result<(), AddError> {
+        self.parts.names.as_ref().map_or(Ok(()), |names| names.take(definitions))
+    }
+
     /// Whether the definitions, in which these faults were found, can be added.
-    fn check(&self, definitions: &[Definition], mut faults: Vec<Fault>) -> Result<(), AddError> {
+    pub(super) fn check(&self, definitions: &[Definition], mut faults: Vec<Fault>) -> Result<(), AddError> {
         if !matches!(self.phase, Phase::Running) {
             return Err(AddError::ShuttingDown);
         }
@@ -75,13 +102,14 @@ impl SupervisorActor {
             .map_err(|faults| if invalid { AddError::Invalid(faults) } else { AddError::Exists(faults) })
     }
 
-    fn add(
+    pub(super) fn add(
         &mut self,
         definitions: Vec<Definition>,
         by: Option<By>,
         ctx: &mut Context<Self>,
     ) -> Vec<Arc<JobHandle>> {
         self.log_lints(&definitions);
+        self.warn_of_slow_aborts(&definitions);
         let (now, known_since) = self.node().clock.read();
         let mut added = Vec::with_capacity(definitions.len());
         let mut entries = Vec::with_capacity(definitions.len());
@@ -139,7 +167,7 @@ impl SupervisorActor {
         asked: Attribution,
         ctx: &mut Context<Self>,
     ) -> ResponseActFuture<Self, Result<Vec<Added>, AddError>> {
-        let (definitions, faults) = define_all(jobs, self.node().clock.now(), &self.parts.tasks);
+        let (definitions, faults) = self.define(jobs);
         if let Err(error) = self.check_new(&definitions, faults) {
             return Box::pin(ready(Err(error)).into_actor(self));
         }
@@ -161,6 +189,9 @@ impl SupervisorActor {
         asked: Attribution,
         ctx: &mut Context<Self>,
     ) -> ResponseActFuture<Self, Result<Vec<Added>, AddError>> {
+        if let Err(error) = self.take_names(&definitions) {
+            return Box::pin(ready(Err(error)).into_actor(self));
+        }
         let added = self.add(definitions, asked.by.clone(), ctx);
         for job in &added {
             record_operation(self.node(), &job.definition.name, JobOperation::Added, &asked, || None);
@@ -261,13 +292,25 @@ impl Handler<AddFirstJobs> for SupervisorActor {
     type Result = Result<(), AddError>;
 
     fn handle(&mut self, AddFirstJobs(jobs): AddFirstJobs, ctx: &mut Self::Context) -> Self::Result {
-        let (definitions, faults) = define_all(jobs, self.node().clock.now(), &self.parts.tasks);
+        let (definitions, faults) = self.define(jobs);
         self.check(&definitions, faults)?;
+        self.take_names(&definitions)?;
         // That time has passed is no reason not to start.
         self.note_over(&definitions);
         definitions.iter().for_each(|definition| drop(self.meters_of(definition, true)));
         self.add(definitions, None, ctx);
+        // Those of code come first: they have their names.
+        self.keep_to_catalogue(ctx);
         Ok(())
+    }
+}
+
+impl Handler<CheckJobs> for SupervisorActor {
+    type Result = Result<(), AddError>;
+
+    fn handle(&mut self, CheckJobs(jobs): CheckJobs, _: &mut Self::Context) -> Self::Result {
+        let (definitions, faults) = self.define(jobs);
+        self.check_new(&definitions, faults)
     }
 }
 

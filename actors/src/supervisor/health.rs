@@ -4,7 +4,7 @@
 //! node knows already, and what its parts answer within the deadline. A part that does not answer is a fact
 //! as well.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use actix::prelude::*;
 use futures_util::{FutureExt, future::BoxFuture};
@@ -84,6 +84,7 @@ impl SupervisorActor {
         problems.extend(ProblemJobs::of(conflicting.into_iter()).map(|jobs| Problem::Conflicting { jobs }));
         let parked = are(|entry| entry.parked.is_some());
         problems.extend(ProblemJobs::of(parked.into_iter()).map(|jobs| Problem::Parked { jobs }));
+        problems.extend(self.stored_problem());
         problems
     }
 }
@@ -147,6 +148,7 @@ impl SupervisorActor {
             problems,
             warning: self.parts.warning.as_deref().map(str::to_owned),
             catching_up: self.catching_up(),
+            named: BTreeMap::new(),
         }
     }
 }

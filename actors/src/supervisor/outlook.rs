@@ -17,11 +17,13 @@ use super::SupervisorActor;
 use crate::{
     core::{
         contract::{Breach, MILLISECOND, next_after, previous_before},
+        duration::DurationText,
         policy::Fires,
         text::{Excerpt, Grouped},
     },
     definition::Definition,
     error::{Fault, Over},
+    event_log::Level,
     name::JobName,
 };
 
@@ -132,6 +134,28 @@ impl SupervisorActor {
     pub(super) fn log_lints<'a>(&mut self, definitions: impl IntoIterator<Item = &'a Definition>) {
         let (wall, elapsed) = self.node().clock.read();
         self.lint_log.log(definitions, wall, elapsed);
+    }
+}
+
+impl SupervisorActor {
+    /// Says of which jobs a cancelled run may go on when another node runs them.
+    pub(super) fn warn_of_slow_aborts<'a>(&self, definitions: impl IntoIterator<Item = &'a Definition>) {
+        let Some(margin) = self.parts.abort_within else { return };
+        let is_slow =
+            |one: &&Definition| one.policies.fires == Fires::Leader && one.policies.abort_after > margin;
+        let mut slow = definitions.into_iter().filter(is_slow);
+        let Some(first) = slow.next() else { return };
+        let (name, abort_after) = (&first.name, DurationText(first.policies.abort_after));
+        let more = match slow.count() {
+            0 => String::new(),
+            more => format!(" and {} more like it", Grouped(more as u64)),
+        };
+        let line = format_args!(
+            "{name}{more}: a run that ignores its cancellation may go on when another node leads and runs the job, since \
+             abort_after, {abort_after}, is longer than {}, the margin of the lease; shorten it, or choose a longer lease",
+            DurationText(margin)
+        );
+        self.node().publisher.log("slow abort", Level::Warn, name, &line);
     }
 }
 

@@ -18,9 +18,10 @@ use tokio::{
 
 use super::{ANSWER_DEADLINE, Entry, SupervisorActor};
 use crate::{
-    core::time::FireTime,
+    core::{catalogue::Standing, time::FireTime},
     error::{FIRE_TIMES_MAX, NextFireTimesError, SelectError, given_name},
     job::{AsksSchedule, JobActor, JobHandle, JobMessage, JobState, JobStatus},
+    job_names::JobNames,
     lock::InquiryPurpose,
     message::{JobAddress, JobDetails, JobPage, ListJobs, NextFireTimes, PAGE_MAX},
     name::JobName,
@@ -90,12 +91,30 @@ impl SupervisorActor {
     fn statuses_of(&self, entries: Vec<&Entry>) -> impl Future<Output = Vec<JobStatus>> + use<> {
         let scheduled = entries.iter().map(|entry| entry.job.clone()).collect();
         let scheduled = self.who_fires(scheduled, ANSWER_DEADLINE, InquiryPurpose::Status);
+        let backend = self.backend_name();
+        let stored: Vec<_> = entries.iter().map(|entry| self.stored_version(&entry.job)).collect();
         let statuses: Vec<_> = entries.into_iter().map(|entry| self.status_of(entry)).collect();
         async move {
             let (statuses, scheduled) = join(join_all(statuses), scheduled).await;
-            let whole = |(status, scheduled)| JobStatus { scheduled: Some(scheduled), ..status };
-            statuses.into_iter().zip(scheduled).map(whole).collect()
+            let whole = |((status, scheduled), stored)| JobStatus {
+                scheduled: Some(scheduled),
+                backend: backend.clone(),
+                stored,
+                ..status
+            };
+            statuses.into_iter().zip(scheduled).zip(stored).map(whole).collect()
         }
+    }
+
+    /// The name of the backend of these jobs, if it has one.
+    fn backend_name(&self) -> Option<Arc<str>> {
+        self.parts.names.as_ref().and_then(JobNames::backend).cloned()
+    }
+
+    /// The version of a stored job.
+    fn stored_version(&self, job: &JobHandle) -> Option<u64> {
+        let (standing, version) = self.keeping.machine.standing(job.definition.name.as_str())?;
+        (*standing == Standing::Held).then_some(version)
     }
 
     /// The status of a job that this node has, but for who fires it.
@@ -165,17 +184,18 @@ impl SupervisorActor {
     /// The status of the job of this name that was removed last, with the runs of those before it.
     fn status_of_removed(&self, name: &JobName) -> impl Future<Output = Option<JobStatus>> + use<> {
         let removed = self.statuses_of_removed(name);
+        let backend = self.backend_name();
         async move {
             let mut removed = removed.await;
             let last = removed.pop()?;
             let former_runs = removed.into_iter().flat_map(|former| former.active_runs).collect();
-            Some(JobStatus { former_runs, ..last })
+            Some(JobStatus { former_runs, backend, ..last })
         }
     }
 
     fn list(&mut self, list: ListJobs) -> ResponseActFuture<Self, JobPage> {
-        let ListJobs { prefix, tag, state, after, limit } = list;
-        let limit = if limit == 0 { PAGE_MAX } else { limit.min(PAGE_MAX) };
+        let limit = list.page_limit();
+        let ListJobs { prefix, tag, state, after, limit: _ } = list;
         // Which of them are in that state is known only once they are asked.
         let asked = if state.is_some() { PAGE_MAX } else { limit };
         let prefix = prefix.unwrap_or_default();

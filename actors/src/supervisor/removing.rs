@@ -37,11 +37,30 @@ impl SupervisorActor {
         asked: &Attribution,
         ctx: &mut Context<Self>,
     ) -> Result<Vec<JobName>, SelectError> {
-        let names = self.select(selector)?;
-        let (mut withdrawn, mut keys) = (Vec::new(), Vec::new());
+        let mut names = self.select(selector)?;
+        match selector {
+            Selector::Name(_) => {
+                let stored = names.iter().find(|name| self.keeping.machine.is_held(name.as_str()));
+                stored.map_or(Ok(()), |job| Err(SelectError::Stored { job: job.clone() }))?;
+            }
+            Selector::Tag(_) | Selector::All => {
+                names.retain(|name| !self.keeping.machine.is_held(name.as_str()));
+            }
+        }
         for name in &names {
+            record_operation(self.node(), name, JobOperation::Removed, asked, || None);
+        }
+        self.remove_named(&names, asked, ctx);
+        Ok(names)
+    }
+
+    /// Removes jobs that are there.
+    pub(super) fn remove_named(&mut self, names: &[JobName], asked: &Attribution, ctx: &mut Context<Self>) {
+        let (mut withdrawn, mut keys) = (Vec::new(), Vec::new());
+        for name in names {
             let fired = self.jobs.get(name).is_some_and(|entry| self.authority(entry).is_some());
             let Some(entry) = self.jobs.remove(name) else { continue };
+            self.parts.names.iter().for_each(|names| names.release(&entry.job.definition));
             self.over.remove(name);
             self.forget_alarm(&entry.job);
             self.hide(&entry.job);
@@ -62,7 +81,6 @@ impl SupervisorActor {
             }
             self.retiring.insert((name.clone(), generation), entry.job.clone());
             entry.job.post(JobMessage::Retire { why: Retirement::Removed });
-            record_operation(self.node(), name, JobOperation::Removed, asked, || None);
             self.node()
                 .publisher
                 .publish_routine(|| EventKind::JobRemoved { job: name.clone(), by: asked.by.clone() });
@@ -70,7 +88,6 @@ impl SupervisorActor {
         self.node().meters.jobs.set(self.jobs.len() as f64);
         self.withdraw(&withdrawn, ctx);
         self.retract(keys, ctx);
-        Ok(names)
     }
 
     /// Enrols nothing of this name until its actor has accounted for what was due.

@@ -159,7 +159,8 @@ impl SupervisorActor {
     }
 
     fn finish_shutdown(&mut self, report: ShutdownReport, ctx: &mut Context<Self>) {
-        self.parts.jobs.permits.close();
+        let host = &self.parts.jobs;
+        host.permits.close(|job| Arc::ptr_eq(&job.host, host));
         self.parts.jobs.catch_ups.close();
         self.everybody().for_each(|job| job.post(JobMessage::Retire { why: Retirement::EngineOver }));
         self.parts.election.do_send(StopElection);

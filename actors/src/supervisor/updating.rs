@@ -22,14 +22,18 @@ use crate::{
     labels::Labelled,
     message::{Added, RescheduleJob, UpdateJob},
     metrics::JobMeters,
-    name::By,
+    name::{By, JobName},
     note::Attribution,
     port::JobOperation,
 };
 
 impl SupervisorActor {
     /// Whether the definition, in which these faults were found, can take the place of the present one.
-    fn check_update(&self, definition: &Definition, mut faults: Vec<Fault>) -> Result<(), UpdateError> {
+    pub(super) fn check_update(
+        &self,
+        definition: &Definition,
+        mut faults: Vec<Fault>,
+    ) -> Result<(), UpdateError> {
         if !matches!(self.phase, Phase::Running) {
             return Err(UpdateError::ShuttingDown);
         }
@@ -48,13 +52,14 @@ impl SupervisorActor {
         over.into_iter().next().filter(|_| differs).map_or(Ok(()), |over| Err(over.into()))
     }
 
-    fn update(
+    pub(super) fn update(
         &mut self,
         definition: Definition,
         by: Option<By>,
         ctx: &mut Context<Self>,
     ) -> Result<Arc<JobHandle>, UpdateError> {
         let (now, elapsed) = self.node().clock.read();
+        self.warn_of_slow_aborts([&definition]);
         let meters = self.meters_of(&definition, false);
         let mut definition = definition;
         let former_job = self.jobs.get(&definition.name).map(|entry| entry.job.clone());
@@ -148,7 +153,8 @@ impl SupervisorActor {
         asked: Attribution,
         ctx: &mut Context<Self>,
     ) -> ResponseActFuture<Self, Result<Added, UpdateError>> {
-        let job = match self.update(definition, asked.by.clone(), ctx) {
+        let changed = self.change_names(&definition);
+        let job = match changed.and_then(|()| self.update(definition, asked.by.clone(), ctx)) {
             Ok(job) => job,
             Err(error) => return Box::pin(ready(Err(error)).into_actor(self)),
         };
@@ -162,6 +168,23 @@ impl SupervisorActor {
 }
 
 impl SupervisorActor {
+    /// The names and keys of the node are those of this definition from now on.
+    pub(super) fn change_names(&self, definition: &Definition) -> Result<(), UpdateError> {
+        let former = self.jobs.get(&definition.name).map(|entry| &*entry.job.definition);
+        let names = self.parts.names.as_ref().zip(former);
+        names.map_or(Ok(()), |(names, former)| names.change(former, definition)).map_err(UpdateError::Invalid)
+    }
+
+    /// Refuses what would change a stored job on this node only.
+    fn check_is_code(&self, job: &JobName) -> Result<(), UpdateError> {
+        if !self.keeping.machine.is_held(job.as_str()) {
+            return Ok(());
+        }
+        let rule = "it is stored, and this would change it on this node only";
+        let cure = "put its new definition into the catalogue (PutJob)";
+        Err(UpdateError::Invalid(Fault::new("job", job.as_str(), rule, cure).into()))
+    }
+
     fn rescheduled(&self, asked: RescheduleJob) -> Result<Definition, UpdateError> {
         let RescheduleJob { job, schedule, asked: _ } = asked;
         let Some(entry) = self.jobs.get(job.as_str()) else {
@@ -169,6 +192,7 @@ impl SupervisorActor {
         };
         let now = self.node().clock.now();
         let definition = schedule.and_then(|schedule| entry.job.definition.rescheduled(schedule, now));
+        self.check_is_code(&entry.job.definition.name)?;
         let definition = definition.map_err(|faults| {
             let subject = format!("job {job:?}");
             UpdateError::Invalid(Faults::of(
@@ -197,9 +221,12 @@ impl Handler<UpdateJob> for SupervisorActor {
     type Result = ResponseActFuture<Self, Result<Added, UpdateError>>;
 
     fn handle(&mut self, UpdateJob { job, asked }: UpdateJob, ctx: &mut Self::Context) -> Self::Result {
+        let misplaced = Faults::check(self.misplaced(slice::from_ref(&job)));
         let (now, tasks) = (self.node().clock.now(), &self.parts.tasks);
-        let definition = job.define(now, &mut None, Some(tasks)).map_err(UpdateError::Invalid);
+        let definition = misplaced.and_then(|()| job.define(now, &mut None, Some(tasks)));
+        let definition = definition.map_err(UpdateError::Invalid);
         let checked = definition.and_then(|definition| {
+            self.check_is_code(&definition.name)?;
             self.check_update(&definition, Vec::new())?;
             Ok(definition)
         });

@@ -30,12 +30,13 @@ use crate::{
 const NAMES_SHOWN_MAX: usize = 10;
 
 /// The tasks that a node has, by their names.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Tasks {
     tasks: BTreeMap<&'static str, Registered>,
     faults: Vec<Fault>,
 }
 
+#[derive(Clone)]
 struct Registered {
     task: SharedTask,
     schema: Value,

@@ -13,7 +13,7 @@ use crate::{
     event::EventKind,
     name::{JobName, RunId},
     port::{Schedule, SkipReason},
-    testkit::{Recorded, Rig, store::SCOPE},
+    testkit::{Recorded, Rig, SharedStore, store::SCOPE},
 };
 
 impl Rig {
@@ -44,8 +44,15 @@ impl Rig {
     }
 
     fn verify_counts(&mut self) {
+        for (backend, store) in self.stores() {
+            let backend = backend.map(|name| format!(",backend={name}")).unwrap_or_default();
+            self.verify_counts_of(&store, &format!("scope={SCOPE}{backend}"));
+        }
+    }
+
+    fn verify_counts_of(&self, store: &SharedStore, common: &str) {
         let mut committed: BTreeMap<JobName, u64> = BTreeMap::new();
-        for record in self.store().records() {
+        for record in store.records() {
             if let Record::Advanced { job, skips, run, .. } = record {
                 let counted = skips.without(SkipReason::Parked).total();
                 *committed.entry(job).or_default() += counted + u64::from(run.is_some());
@@ -53,12 +60,12 @@ impl Rig {
         }
         let known = self.definitions.lock();
         for (job, committed) in committed.into_iter().filter(|(job, _)| !known.locals.contains(job)) {
-            let label = ("callsheet_ticks_due_total".to_owned(), format!("scope={SCOPE},name={job}"));
+            let label = ("callsheet_ticks_due_total".to_owned(), format!("{common},name={job}"));
             // A job beyond the bound of the label has no counter of its own.
             if let Some(due) = self.counters.get(&label) {
                 // Those of a parked job are counted before the store hears of them, if it ever does.
                 let parked =
-                    ("callsheet_ticks_total".to_owned(), format!("scope={SCOPE},name={job},outcome=parked"));
+                    ("callsheet_ticks_total".to_owned(), format!("{common},name={job},outcome=parked"));
                 let parked = self.counters.get(&parked).copied().unwrap_or_default();
                 assert_eq!(
                     *due - parked,
@@ -69,11 +76,20 @@ impl Rig {
         }
     }
 
+    /// Every change so far, of one store after the other.
+    fn records(&self) -> impl Iterator<Item = Record> {
+        self.stores().into_iter().flat_map(|(_, store)| store.records())
+    }
+
     fn verify_cursors(&self) {
+        self.stores().iter().for_each(|(_, store)| self.verify_cursors_of(store));
+    }
+
+    fn verify_cursors_of(&self, store: &SharedStore) {
         let known = self.definitions.lock();
         let mut cursors: HashMap<JobName, DateTime<Utc>> = HashMap::new();
         let mut in_force: HashMap<JobName, &[Arc<dyn Schedule>]> = HashMap::new();
-        for record in self.store().records() {
+        for record in store.records() {
             match record {
                 Record::Enrolled { job, cursor, schedule } => {
                     in_force.insert(job.clone(), &known.schedules[&(job.clone(), schedule)]);
@@ -128,7 +144,7 @@ impl Rig {
         let mut claimed: HashSet<RunId> = HashSet::new();
         let mut ticks = HashSet::new();
         let mut resumed: HashMap<RunId, usize> = HashMap::new();
-        for record in self.store().records() {
+        for record in self.records() {
             match record {
                 Record::Advanced { job, to, run: Some(run), .. } => {
                     assert!(ticks.insert((job.clone(), to)), "tick {to} of {job} was claimed twice");

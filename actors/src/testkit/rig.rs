@@ -1,8 +1,10 @@
 //! Any number of nodes on one paused runtime.
 
+mod named;
+
 use std::{
     cell::{Cell, RefCell, RefMut},
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     future::poll_fn,
     marker::PhantomData,
     pin::{Pin, pin},
@@ -89,6 +91,9 @@ where
     });
 }
 
+/// How far the ids of a node on its named backends are apart.
+const NAMED_IDS: u128 = 1_000;
+
 /// The number of a node of a rig, from 0; it is called `n1`, `n2` … in transcripts.
 pub type NodeIndex = usize;
 
@@ -96,6 +101,8 @@ pub type NodeIndex = usize;
 pub struct Rig {
     clock: VirtualClock,
     store: SharedStore,
+    /// The stores of the named backends of its nodes.
+    named: Rc<RefCell<BTreeMap<Arc<str>, SharedStore>>>,
     nodes: Nodes,
     recorder: Recorder,
     snapshotter: Snapshotter,
@@ -110,6 +117,8 @@ pub struct Rig {
 
 struct RigNode {
     id: NodeId,
+    /// Its ids on its named backends.
+    named: Vec<(Arc<str>, NodeId)>,
     clock: VirtualClock,
     engine: Engine,
     /// The tasks of the node; `None` once it was killed.
@@ -190,6 +199,7 @@ impl Rig {
         Self {
             store: SharedStore::new(clock.another()),
             clock,
+            named: Rc::default(),
             nodes: Nodes::default(),
             recorder: Recorder::default(),
             snapshotter,
@@ -215,7 +225,8 @@ impl Rig {
         self.elects_only = Some(on_unproven);
     }
 
-    /// Starts a node with the jobs and options of `options`; its backend, clocks and threads are the rig's.
+    /// Starts a node with the jobs and options of `options`; its backends, clocks and threads are the rig's. There is one
+    /// store more for each [name](EngineOptions::named) of a backend.
     ///
     /// # Panics
     ///
@@ -243,9 +254,18 @@ impl Rig {
             None => Arc::new(stored),
         };
         let (recorder, definitions) = (self.recorder.clone(), self.definitions.clone());
+        let (named, default_store) = (self.named.clone(), self.store.clone());
         let tasks = LocalSet::new();
         let started = tasks.spawn_local(async move {
             let mut options = options.make().await;
+            let mut ids = Vec::new();
+            for (nth, (name, backend)) in (1..).zip(&mut options.named) {
+                let store =
+                    named.borrow_mut().entry(name.clone()).or_insert_with(|| default_store.anew()).clone();
+                let id = NodeId::numbered(id.as_uuid().as_u128() + nth * NAMED_IDS);
+                *backend = Arc::new(store.backend(id, node_clock.another()));
+                ids.push((name.clone(), id));
+            }
             options.node = id;
             options.backend = backend;
             options.clock = Arc::new(node_clock);
@@ -253,7 +273,7 @@ impl Rig {
             options.listeners.push((EventFilter::new(), recorder.listen(&node_name(nth))));
             options.definitions = Some(definitions);
             match options.check() {
-                Ok(()) => Engine::start_here(options).await,
+                Ok(()) => Ok((Engine::start_here(options).await?, ids)),
                 Err(faults) => Err(StartError::Invalid(faults)),
             }
         });
@@ -268,8 +288,8 @@ impl Rig {
             .await
         };
         let engine = engine.expect("the start of a node does not panic");
-        let engine = engine.unwrap_or_else(|error| panic!("the node does not start: {error}"));
-        let node = RigNode { id, clock, engine, tasks: Some(starting), frozen: false };
+        let (engine, named) = engine.unwrap_or_else(|error| panic!("the node does not start: {error}"));
+        let node = RigNode { id, named, clock, engine, tasks: Some(starting), frozen: false };
         self.nodes.all.borrow_mut().push(node);
         nth
     }
@@ -352,6 +372,9 @@ impl Rig {
         let killed = self.nodes.of(node).tasks.take();
         drop(killed);
         self.store.end_session(self.id(node));
+        for (name, id) in &self.nodes.of(node).named {
+            self.store_named(name).end_session(*id);
+        }
     }
 
     /// Kills the actor of a node that owns the term, as a panic in it would. The node is not live any more.
@@ -427,7 +450,7 @@ impl Rig {
         self.nodes.of(node).id
     }
 
-    /// The store.
+    /// The store of the default backend.
     pub fn store(&self) -> &SharedStore {
         &self.store
     }

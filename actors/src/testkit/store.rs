@@ -20,6 +20,7 @@ use crate::{
         operation::Operation,
     },
     history::MemoryHistory,
+    memory_catalogue::MemoryCatalogue,
     name::NodeId,
     port::{Divergence, KnownHistory, Lease, MemoryBounds, Proof},
     testkit::{VirtualClock, clock::check_move},
@@ -27,6 +28,7 @@ use crate::{
 
 mod backend;
 mod backfills;
+mod catalogue;
 mod elector;
 mod faults;
 mod locker;
@@ -59,6 +61,7 @@ pub struct SharedStore {
     /// There may be a notification for some node.
     told: Arc<Notify>,
     history: Arc<MemoryHistory>,
+    catalogue: MemoryCatalogue,
 }
 
 impl SharedStore {
@@ -87,6 +90,7 @@ impl SharedStore {
             latency: LATENCY,
         };
         Self {
+            catalogue: MemoryCatalogue::new(Arc::new(clock.clone())),
             state: Arc::new(Mutex::new(state)),
             clock,
             lease: lease(LEASE_DEFAULT),
@@ -102,6 +106,11 @@ impl SharedStore {
     #[must_use]
     pub fn with_lease(self, duration: Duration) -> Self {
         Self { lease: lease(duration), ..self }
+    }
+
+    /// Another store, with this one's time and lease.
+    pub(super) fn anew(&self) -> Self {
+        Self { lease: self.lease, ..Self::new(self.clock.another()) }
     }
 
     /// The store as `node`, whose clock is `clock`, sees it.
@@ -211,6 +220,11 @@ impl SharedStore {
     /// Hides the store's clock from now on, as a system does that only elects: nodes take their own for it.
     pub fn hide_clock(&self) {
         self.change().hides_clock = true;
+    }
+
+    /// Its catalogue: what is written there, nodes hear of as of what somebody edits by hand.
+    pub fn catalogue(&self) -> &MemoryCatalogue {
+        &self.catalogue
     }
 
     /// Every change so far.

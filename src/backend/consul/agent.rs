@@ -74,7 +74,7 @@ impl Agents {
     /// Asks one thing. 200, 404 and 409 are answers.
     pub(super) async fn ask(&self, question: Question<'_>) -> Result<Answer, Failure> {
         let http = self.http().map_err(|error| Failure::Refused(error.to_string()))?;
-        let address = self.settings.address().map_err(|fault| Failure::Refused(fault.to_string()))?;
+        let address = self.settings.store.address().map_err(|fault| Failure::Refused(fault.to_string()))?;
         let at = self.at.load(Ordering::Acquire) % address.hosts.len().max(1);
         let Some(host) = address.hosts.get(at).map(ToString::to_string) else {
             return Err(Failure::Refused("the URL names no host".to_owned()));

@@ -18,22 +18,12 @@ mod records;
 mod settings;
 mod transaction;
 
-use std::{
-    fmt,
-    sync::{Arc, OnceLock},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
-use callsheet_actors::{
-    Fault, NodeId,
-    adapter::RecordsBackend,
-    port::{Backend, Capabilities, Clock, Elector, Locker, Records},
-};
+use callsheet_actors::port::Records;
 
-use self::{records::ConsulRecords, settings::Settings};
-
-/// The environment variable that [`Consul::from_env`] reads.
-const URL_VARIABLE: &str = "CALLSHEET_CONSUL_URL";
+use self::settings::Target;
+use super::store::{Node, backend_of_node};
 
 /// Many nodes on a Consul cluster, version 1.8 or newer, by way of an agent.
 ///
@@ -83,11 +73,7 @@ const URL_VARIABLE: &str = "CALLSHEET_CONSUL_URL";
 ///
 /// Name the agent of the machine, or several with commas between them: the next one is asked when one does not answer.
 /// Proxies of the environment are not used.
-pub struct Consul {
-    settings: Settings,
-    records: OnceLock<Arc<ConsulRecords>>,
-    backend: OnceLock<RecordsBackend>,
-}
+pub struct Consul(Node<Target>);
 
 impl Consul {
     /// Makes a node of a scope. Nothing is checked or opened before [`start`](crate::Builder::start).
@@ -97,37 +83,19 @@ impl Consul {
     /// them. Parameters of an encrypted connection are `sslrootcert`, `sslcert` and `sslkey`: paths of files in PEM
     /// format. Without `sslrootcert` it trusts the authorities that this machine trusts.
     pub fn new(scope: impl Into<String>, url: impl AsRef<str>) -> Self {
-        Self::with(Settings::new(scope.into(), url.as_ref()))
+        Self(Node::new(scope.into(), url.as_ref()))
     }
 
     /// Makes a node of a scope with the URL that the environment variable `CALLSHEET_CONSUL_URL` holds. That it is
     /// missing is told at [`start`](crate::Builder::start).
     pub fn from_env(scope: impl Into<String>) -> Self {
-        match std::env::var(URL_VARIABLE) {
-            Ok(url) => Self::new(scope, url),
-            Err(_) => {
-                let rule = format!("the environment variable {URL_VARIABLE} holds it");
-                let cure = format!("set {URL_VARIABLE}=http://:TOKEN@127.0.0.1:8500");
-                let fault = Fault::new("consul: url", "", rule, cure);
-                Self::with(Settings::without_url(scope.into(), fault))
-            }
-        }
-    }
-
-    fn with(settings: Settings) -> Self {
-        Self { settings, records: OnceLock::new(), backend: OnceLock::new() }
-    }
-
-    fn set(&self, set: impl FnOnce(&mut Settings)) -> Self {
-        let mut settings = self.settings.clone();
-        set(&mut settings);
-        Self::with(settings)
+        Self(Node::from_env(scope.into()))
     }
 
     /// Sets how long the servers keep what a silent node holds, 10 s to 1 h. Default: 10 s.
     #[must_use]
     pub fn lease(self, lease: Duration) -> Self {
-        self.set(|settings| settings.lease = lease)
+        Self(self.0.set(|settings| settings.lease = lease))
     }
 
     /// Sets how long one call to the servers may take, 50 ms to 5 s, and at most half of the lease. Default: 2 s.
@@ -136,14 +104,14 @@ impl Consul {
     /// again in a way that does no harm.
     #[must_use]
     pub fn deadline(self, deadline: Duration) -> Self {
-        self.set(|settings| settings.set_deadline(deadline))
+        Self(self.0.set(|settings| settings.deadline = Some(deadline)))
     }
 
     /// Sets the certificates, in PEM format, of the authorities that may sign the server's. Default: the URL's
     /// `sslrootcert`, or whom this machine trusts. The URL must begin with `https`.
     #[must_use]
     pub fn root_certificates(self, pem: impl AsRef<[u8]>) -> Self {
-        self.set(|settings| settings.certificates.trust(pem.as_ref()))
+        Self(self.0.set(|settings| settings.store.certificates.trust(pem.as_ref())))
     }
 
     /// Sets the certificate by which the server knows this node, and its key. Default: the URL's `sslcert` and
@@ -153,69 +121,14 @@ impl Consul {
     /// no password.
     #[must_use]
     pub fn client_certificate(self, pem: impl AsRef<[u8]>, key: impl AsRef<[u8]>) -> Self {
-        self.set(|settings| settings.certificates.identify(pem.as_ref(), key.as_ref()))
+        Self(self.0.set(|settings| settings.store.certificates.identify(pem.as_ref(), key.as_ref())))
     }
 
     /// The records of the scope, as a client of this node's sees them. Connections are made when they are needed,
     /// on the runtime of whoever asks first.
     pub fn records(&self) -> Arc<dyn Records> {
-        self.records.get_or_init(|| Arc::new(ConsulRecords::new(&Arc::new(self.settings.clone())))).clone()
-    }
-
-    fn backend(&self) -> &RecordsBackend {
-        let Settings { scope, lease, .. } = &self.settings;
-        self.backend.get_or_init(|| RecordsBackend::new(self.records(), scope.as_str(), *lease))
+        self.0.records()
     }
 }
 
-impl Backend for Consul {
-    fn name(&self) -> &'static str {
-        "consul"
-    }
-
-    fn scope(&self) -> Arc<str> {
-        self.settings.scope.as_str().into()
-    }
-
-    fn faults(&self) -> Vec<Fault> {
-        self.settings.faults()
-    }
-
-    fn node(&self) -> Option<NodeId> {
-        self.backend().node()
-    }
-
-    fn set_clock(&self, clock: Arc<dyn Clock>) {
-        self.backend().set_clock(clock);
-    }
-
-    fn set_zone_data(&self, version: Arc<str>) {
-        self.backend().set_zone_data(version);
-    }
-
-    fn set_node_name(&self, name: Arc<str>) {
-        self.backend().set_node_name(name);
-    }
-
-    fn elector(&self) -> Arc<dyn Elector> {
-        self.backend().elector()
-    }
-
-    fn locker(&self) -> Arc<dyn Locker> {
-        self.backend().locker()
-    }
-
-    fn lease(&self) -> Duration {
-        self.settings.lease
-    }
-
-    fn capabilities(&self) -> Capabilities {
-        self.backend().capabilities()
-    }
-}
-
-impl fmt::Debug for Consul {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Consul").field(&self.settings).finish()
-    }
-}
+backend_of_node!(Consul);

@@ -95,7 +95,7 @@ impl Servers {
     /// The first that is of use. One after which time has run out is not where the next attempt begins.
     async fn first_fit(&self) -> Result<EtcdConnection, RecordsError> {
         Faults::check(self.settings.faults()).map_err(|faults| refused(faults.to_string()))?;
-        let address = self.settings.address().map_err(|fault| refused(fault.to_string()))?;
+        let address = self.settings.store.address().map_err(|fault| refused(fault.to_string()))?;
         let tls = self.settings.tls().map_err(|fault| refused(fault.to_string()))?;
         let mut reasons = Reasons::default();
         let from = self.next.load(Ordering::Acquire);
@@ -175,7 +175,7 @@ impl Attempt<'_> {
     async fn connect(self) -> Result<Client, Failure> {
         let scheme = if self.tls.is_some() { "https" } else { "http" };
         let endpoint = format!("{scheme}://{}", self.host);
-        let address = self.settings.address().map_err(|fault| Failure::Refused(fault.to_string()))?;
+        let address = self.settings.store.address().map_err(|fault| Failure::Refused(fault.to_string()))?;
         // A server that has lost the others says so, instead of waiting for them.
         let mut options = ConnectOptions::new().with_require_leader(true).with_connect_timeout(HOST_TIMEOUT);
         if let Some(tls) = self.tls {

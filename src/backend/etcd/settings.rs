@@ -1,90 +1,61 @@
 //! What a node needs to know to connect, checked before anything is started.
 
-use std::{fmt, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use callsheet_actors::Fault;
+use callsheet_actors::{Fault, port::Records};
 use etcd_client::{Certificate, Identity, TlsOptions};
 
-use super::address::{self, Address};
-use crate::backend::{
-    certificates::Certificates,
-    checks::{Checks, deadline_of},
+use super::{
+    address::{self, Address},
+    records::EtcdRecords,
 };
+use crate::backend::store::{self, Kind, Servers, Store};
 
-/// The lease unless given.
-pub(super) const LEASE_DEFAULT: Duration = Duration::from_secs(5);
 /// The shortest lease that a server with the usual election timeout, a second, takes.
 pub(super) const LEASE_MIN: Duration = Duration::from_secs(2);
-/// The longest deadline unless given: the other servers are asked within the lease when one is silent.
-const DEADLINE_DEFAULT: Duration = Duration::from_millis(1_500);
 
-#[derive(Clone)]
-pub(super) struct Settings {
-    pub(super) scope: String,
-    pub(super) lease: Duration,
-    deadline: Option<Duration>,
-    /// What is wrong with the URL, if it is none.
-    address: Result<Address, Fault>,
-    pub(super) certificates: Certificates,
+/// What a node is told of its servers.
+pub(super) type Target = Servers<Address>;
+pub(super) type Settings = store::Settings<Target>;
+
+impl Store for Target {
+    const KIND: Kind = Kind {
+        name: "etcd",
+        example: "Etcd::new(\"billing\", url)",
+        url: "https://user:password@host:2379",
+        variable: "CALLSHEET_ETCD_URL",
+        lease_min: LEASE_MIN,
+        lease_default: Duration::from_secs(5),
+        // The other servers are asked within the lease when one is silent.
+        deadline_default: Duration::from_millis(1_500),
+    };
+
+    fn at(url: Result<&str, Fault>) -> Self {
+        Servers::at(url, address::read)
+    }
+
+    fn faults(&self) -> Vec<Fault> {
+        self.faults(Self::KIND.name, |address| address.encrypted, "https://")
+    }
+
+    fn records(settings: Arc<Settings>) -> Arc<dyn Records> {
+        Arc::new(EtcdRecords::new(&settings))
+    }
 }
 
 impl Settings {
-    pub(super) fn new(scope: String, url: &str) -> Self {
-        let (address, certificates) = address::read(url);
-        Self { scope, lease: LEASE_DEFAULT, deadline: None, address, certificates }
-    }
-
-    /// Settings that are none: this is wrong with the URL.
-    pub(super) fn without_url(scope: String, fault: Fault) -> Self {
-        Self { address: Err(fault), ..Self::new(scope, "") }
-    }
-
-    pub(super) fn set_deadline(&mut self, deadline: Duration) {
-        self.deadline = Some(deadline);
-    }
-
-    /// How long one call may take. One that was not answered can be repeated while the lease lasts.
-    pub(super) fn deadline(&self) -> Duration {
-        deadline_of(self.deadline, DEADLINE_DEFAULT, self.lease)
-    }
-
-    pub(super) fn address(&self) -> Result<&Address, Fault> {
-        self.address.as_ref().map_err(Clone::clone)
-    }
-
     /// How to encrypt, if the URL says so. Reads the files of certificates.
     pub(super) fn tls(&self) -> Result<Option<TlsOptions>, Fault> {
-        if !self.address()?.encrypted {
+        if !self.store.address()?.encrypted {
             return Ok(None);
         }
-        let options = match self.certificates.authorities()? {
+        let options = match self.store.certificates.authorities()? {
             Some(pem) => TlsOptions::new().ca_certificate(Certificate::from_pem(pem)),
             None => TlsOptions::new().with_native_roots(),
         };
-        Ok(Some(match self.certificates.identity()? {
+        Ok(Some(match self.store.certificates.identity()? {
             Some((certificate, key)) => options.identity(Identity::from_pem(certificate, key)),
             None => options,
         }))
-    }
-
-    pub(super) fn faults(&self) -> Vec<Fault> {
-        let mut checks = Checks::of("etcd");
-        checks.scope(&self.scope, "Etcd::new(\"billing\", url)");
-        checks.lease(self.lease, LEASE_MIN, LEASE_DEFAULT);
-        checks.deadline(self.deadline, self.lease);
-        match &self.address {
-            Ok(address) => checks.certificates(&self.certificates, address.encrypted, "https://"),
-            Err(fault) => checks.faults.push(fault.clone()),
-        }
-        checks.faults
-    }
-}
-
-impl fmt::Debug for Settings {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Without the URL: it may contain a password.
-        let mut shown = f.debug_struct("Settings");
-        shown.field("scope", &self.scope).field("lease", &self.lease);
-        shown.field("deadline", &self.deadline()).finish_non_exhaustive()
     }
 }

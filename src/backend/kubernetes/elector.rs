@@ -278,6 +278,7 @@ impl Node {
             lease: Some(self.settings.lease()),
             waited: asked_at - began,
             former_zone_data: found.and_then(lease::zone_data).map(Into::into),
+            undecided_from: None,
         }))
     }
 

@@ -200,6 +200,10 @@ impl Election for Kubernetes {
     fn lease(&self) -> Duration {
         self.settings.lease_duration
     }
+
+    fn margin(&self) -> Duration {
+        self.settings.lease().margin
+    }
 }
 
 impl fmt::Debug for Kubernetes {

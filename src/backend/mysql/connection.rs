@@ -86,7 +86,7 @@ impl Driver for Connector {
         async {
             let connecting = timeout(CONNECT_TIMEOUT, self.connect_and_inspect());
             connecting.await.unwrap_or_else(|_| {
-                let shown = self.0.address().map(|address| address.place.to_string()).unwrap_or_default();
+                let shown = self.0.store.address().map(|address| address.place.to_string()).unwrap_or_default();
                 Err(unavailable(format!(
                     "{shown} did not answer within {}; check the host and the port, whether a firewall drops packets, and how the \
                      server is",
@@ -122,8 +122,8 @@ impl Connector {
 
     fn options(&self) -> Result<(Opts, String), RecordsError> {
         let not_fit = |fault: callsheet_actors::Fault| refused(fault.to_string());
-        let address = self.0.address().map_err(not_fit)?;
-        let tls = self.0.tls().map_err(not_fit)?;
+        let address = self.0.store.address().map_err(not_fit)?;
+        let tls = self.0.store.tls().map_err(not_fit)?;
         if tls.is_some() {
             // The driver goes by the provider of the process, and panics if it is in doubt which one that is.
             // An error: the application has chosen one.
@@ -151,7 +151,7 @@ impl Connector {
     /// Refuses a server that cannot coordinate, and makes the tables if they are not there.
     async fn inspect(&self, connection: &mut Connection, shown: &str) -> Result<(), RecordsError> {
         let asked = |error: Error| of_connection(&error, shown);
-        let silence = statement::silence_of(self.0.common.deadline());
+        let silence = statement::silence_of(self.0.deadline());
         let text = format!("{}; {}", statement::set_up(silence), statement::INSPECT);
         let variables = connection.ask(text).await.map_err(asked)?.next_back().unwrap_or_default();
         let server = Server::of(&variables);

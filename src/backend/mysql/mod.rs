@@ -16,22 +16,12 @@ mod records;
 mod settings;
 mod statement;
 
-use std::{
-    fmt,
-    sync::{Arc, OnceLock},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
-use callsheet_actors::{
-    Fault, NodeId,
-    adapter::RecordsBackend,
-    port::{Backend, Capabilities, Clock, Elector, Locker, Records},
-};
+use callsheet_actors::port::Records;
 
-use self::{records::MysqlRecords, settings::Settings};
-
-/// The environment variable that [`Mysql::from_env`] reads.
-const URL_VARIABLE: &str = "CALLSHEET_MYSQL_URL";
+use self::settings::Target;
+use super::store::{Node, backend_of_node};
 
 /// Many nodes on one database of MySQL, version 8.0 or newer, or MariaDB, version 10.6 or newer.
 ///
@@ -98,11 +88,7 @@ const URL_VARIABLE: &str = "CALLSHEET_MYSQL_URL";
 /// machine trusts (`sslrootcert=system`), or [`root_certificates`](Self::root_certificates). A Unix socket is never
 /// encrypted. The driver goes by the cryptography that the process has chosen for `rustls`; if it has chosen none when
 /// the first encrypted connection is made, *ring* is.
-pub struct Mysql {
-    settings: Settings,
-    records: OnceLock<Arc<MysqlRecords>>,
-    backend: OnceLock<RecordsBackend>,
-}
+pub struct Mysql(Node<Target>);
 
 impl Mysql {
     /// Makes a node of a scope. Nothing is checked or opened before [`start`](crate::Builder::start).
@@ -112,38 +98,20 @@ impl Mysql {
     /// `mysql://user:password@/database?socket=/run/mysqld/mysqld.sock`, and those of [encryption](Self#encryption):
     /// `sslmode`, `sslrootcert`, `sslcert` and `sslkey`.
     pub fn new(scope: impl Into<String>, url: impl AsRef<str>) -> Self {
-        Self::with(Settings::new(scope.into(), url.as_ref()))
+        Self(Node::new(scope.into(), url.as_ref()))
     }
 
     /// Makes a node of a scope with the URL that the environment variable `CALLSHEET_MYSQL_URL` holds. That it is
     /// missing is told at [`start`](crate::Builder::start).
     pub fn from_env(scope: impl Into<String>) -> Self {
-        match std::env::var(URL_VARIABLE) {
-            Ok(url) => Self::new(scope, url),
-            Err(_) => {
-                let rule = format!("the environment variable {URL_VARIABLE} holds it");
-                let cure = format!("set {URL_VARIABLE}=mysql://user:password@host:3306/database");
-                let fault = Fault::new("mysql: url", "", rule, cure);
-                Self::with(Settings::without_url(scope.into(), fault))
-            }
-        }
-    }
-
-    fn with(settings: Settings) -> Self {
-        Self { settings, records: OnceLock::new(), backend: OnceLock::new() }
-    }
-
-    fn set(&self, set: impl FnOnce(&mut Settings)) -> Self {
-        let mut settings = self.settings.clone();
-        set(&mut settings);
-        Self::with(settings)
+        Self(Node::from_env(scope.into()))
     }
 
     /// Sets how long the server keeps what a silent node holds, 1 s to 1 h. Default: 15 s. It is renewed four times
     /// in that time.
     #[must_use]
     pub fn lease(self, lease: Duration) -> Self {
-        self.set(|settings| settings.common.lease = lease)
+        Self(self.0.set(|settings| settings.lease = lease))
     }
 
     /// Sets how long one call to the server may take, 50 ms to 5 s, and at most half of the lease. Default: 2 s,
@@ -153,14 +121,14 @@ impl Mysql {
     /// again in a way that does no harm.
     #[must_use]
     pub fn deadline(self, deadline: Duration) -> Self {
-        self.set(|settings| settings.common.deadline = Some(deadline))
+        Self(self.0.set(|settings| settings.deadline = Some(deadline)))
     }
 
     /// Sets the certificates, in PEM format, of the authorities that may sign the server's. Default: the URL's
     /// `sslrootcert`. Connections are then encrypted.
     #[must_use]
     pub fn root_certificates(self, pem: impl AsRef<[u8]>) -> Self {
-        self.set(|settings| settings.certificates.trust(pem.as_ref()))
+        Self(self.0.set(|settings| settings.store.certificates.trust(pem.as_ref())))
     }
 
     /// Sets the certificate by which the server knows this node, and its key. Default: the URL's `sslcert` and
@@ -170,7 +138,7 @@ impl Mysql {
     /// no password.
     #[must_use]
     pub fn client_certificate(self, pem: impl AsRef<[u8]>, key: impl AsRef<[u8]>) -> Self {
-        self.set(|settings| settings.certificates.identify(pem.as_ref(), key.as_ref()))
+        Self(self.0.set(|settings| settings.store.certificates.identify(pem.as_ref(), key.as_ref())))
     }
 
     /// Answers the statements that make the tables, for a user that may create them. They change nothing if the
@@ -182,63 +150,8 @@ impl Mysql {
     /// The records of the scope, as a client of this node's sees them. Connections are made when they are needed,
     /// on the runtime of whoever asks first.
     pub fn records(&self) -> Arc<dyn Records> {
-        self.records.get_or_init(|| Arc::new(MysqlRecords::new(Arc::new(self.settings.clone())))).clone()
-    }
-
-    fn backend(&self) -> &RecordsBackend {
-        let (scope, lease) = (self.settings.common.scope.as_str(), self.settings.common.lease);
-        self.backend.get_or_init(|| RecordsBackend::new(self.records(), scope, lease))
+        self.0.records()
     }
 }
 
-impl Backend for Mysql {
-    fn name(&self) -> &'static str {
-        "mysql"
-    }
-
-    fn scope(&self) -> Arc<str> {
-        self.settings.common.scope.as_str().into()
-    }
-
-    fn faults(&self) -> Vec<Fault> {
-        self.settings.faults()
-    }
-
-    fn node(&self) -> Option<NodeId> {
-        self.backend().node()
-    }
-
-    fn set_clock(&self, clock: Arc<dyn Clock>) {
-        self.backend().set_clock(clock);
-    }
-
-    fn set_zone_data(&self, version: Arc<str>) {
-        self.backend().set_zone_data(version);
-    }
-
-    fn set_node_name(&self, name: Arc<str>) {
-        self.backend().set_node_name(name);
-    }
-
-    fn elector(&self) -> Arc<dyn Elector> {
-        self.backend().elector()
-    }
-
-    fn locker(&self) -> Arc<dyn Locker> {
-        self.backend().locker()
-    }
-
-    fn lease(&self) -> Duration {
-        self.settings.common.lease
-    }
-
-    fn capabilities(&self) -> Capabilities {
-        self.backend().capabilities()
-    }
-}
-
-impl fmt::Debug for Mysql {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Mysql").field(&self.settings).finish()
-    }
-}
+backend_of_node!(Mysql);

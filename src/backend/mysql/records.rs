@@ -47,8 +47,8 @@ pub(super) struct MysqlRecords {
 
 impl MysqlRecords {
     pub(super) fn new(settings: Arc<Settings>) -> Self {
-        let deadline = settings.common.deadline();
-        let statements = Statements::new(&settings.common.scope, deadline);
+        let deadline = settings.deadline();
+        let statements = Statements::new(&settings.scope, deadline);
         let connector = Arc::new(Connector(settings));
         Self {
             work: Lane::new(connector.clone(), deadline, random()),

@@ -1,36 +1,51 @@
 //! What a node needs to know to connect, checked before anything is started.
 
-use std::fmt;
+use std::sync::Arc;
 
-use callsheet_actors::Fault;
+use callsheet_actors::{Fault, port::Records};
 use mysql_async::{ClientIdentity, SslOpts};
 
-use super::address::{self, Address, Mode, Place};
-use crate::backend::{certificates::Certificates, sql::settings::Common};
+use super::{
+    address::{self, Address, Mode, Place},
+    records::MysqlRecords,
+};
+use crate::backend::{
+    sql,
+    store::{self, Kind, Servers, Store},
+};
 
-#[derive(Clone)]
-pub(super) struct Settings {
-    pub(super) common: Common,
-    /// What is wrong with the URL, if it is none.
-    address: Result<Address, Fault>,
-    pub(super) certificates: Certificates,
+/// What a node is told of its server.
+pub(super) type Target = Servers<Address>;
+pub(super) type Settings = store::Settings<Target>;
+
+impl Store for Target {
+    const KIND: Kind = Kind {
+        name: "mysql",
+        example: "Mysql::new(\"billing\", url)",
+        url: "mysql://user:password@host:3306/database",
+        variable: "CALLSHEET_MYSQL_URL",
+        lease_min: sql::LEASE_MIN,
+        lease_default: sql::LEASE_DEFAULT,
+        deadline_default: sql::DEADLINE_DEFAULT,
+    };
+
+    fn at(url: Result<&str, Fault>) -> Self {
+        Servers::at(url, address::read)
+    }
+
+    fn faults(&self) -> Vec<Fault> {
+        match &self.address {
+            Ok(_) => self.tls().err().into_iter().collect(),
+            Err(fault) => vec![fault.clone()],
+        }
+    }
+
+    fn records(settings: Arc<Settings>) -> Arc<dyn Records> {
+        Arc::new(MysqlRecords::new(settings))
+    }
 }
 
-impl Settings {
-    pub(super) fn new(scope: String, url: &str) -> Self {
-        let (address, certificates) = address::read(url);
-        Self { common: Common::new("mysql", "Mysql::new(\"billing\", url)", scope), address, certificates }
-    }
-
-    /// Settings that are none: this is wrong with the URL.
-    pub(super) fn without_url(scope: String, fault: Fault) -> Self {
-        Self { address: Err(fault), ..Self::new(scope, "") }
-    }
-
-    pub(super) fn address(&self) -> Result<&Address, Fault> {
-        self.address.as_ref().map_err(Clone::clone)
-    }
-
+impl Target {
     /// How to encrypt, if it is to be encrypted. Reads the files of certificates.
     pub(super) fn tls(&self) -> Result<Option<SslOpts>, Fault> {
         if !self.encrypted()? {
@@ -76,15 +91,6 @@ impl Settings {
             }
         }
     }
-
-    pub(super) fn faults(&self) -> Vec<Fault> {
-        let mut faults = self.common.checks().faults;
-        match &self.address {
-            Ok(_) => faults.extend(self.tls().err()),
-            Err(fault) => faults.push(fault.clone()),
-        }
-        faults
-    }
 }
 
 const AUTHORITY: &str = "add sslrootcert=/path/to/authority.pem to the URL (sslrootcert=system: whom this machine trusts), \
@@ -98,21 +104,12 @@ fn shown(mode: Mode) -> &'static str {
     }
 }
 
-impl fmt::Debug for Settings {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Without the URL: it may contain a password.
-        let mut shown = f.debug_struct("Settings");
-        shown.field("scope", &self.common.scope).field("lease", &self.common.lease);
-        shown.field("deadline", &self.common.deadline()).finish_non_exhaustive()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn encrypted(url: &str) -> Result<bool, Fault> {
-        Settings::new("scope".to_owned(), url).encrypted()
+        <Target as Store>::at(Ok(url)).encrypted()
     }
 
     #[test]

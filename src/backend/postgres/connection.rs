@@ -70,7 +70,7 @@ pub(super) async fn connect(
     let (client, mut connection) = timeout(deadline, config.connect(tls.clone()))
         .await
         .map_err(|_| silent(deadline))?
-        .map_err(|error| refusal_with(&error, settings.callback()))?;
+        .map_err(|error| refusal_with(&error, settings.server.callback()))?;
     let loss = loss.clone();
     let (mut lost, mut also_lost) = (loss.subscribe(), also.unwrap_or_else(|| loss.subscribe()));
     // It drops the oldest when it is full, and says how many.

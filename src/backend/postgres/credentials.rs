@@ -30,7 +30,7 @@ type Question = Shared<oneshot::Receiver<Answer>>;
 
 /// Code of the application that answers a secret.
 #[derive(Clone)]
-pub(super) struct Callback {
+pub(in crate::backend) struct Callback {
     /// The option that it was given to.
     option: &'static str,
     ask: Arc<dyn Fn() -> BoxFuture<'static, Result<String, Cause>> + Send + Sync>,
@@ -48,7 +48,7 @@ impl Drop for Asking {
 }
 
 impl Callback {
-    pub(super) fn new<F, A, E>(option: &'static str, callback: F) -> Self
+    pub(in crate::backend) fn new<F, A, E>(option: &'static str, callback: F) -> Self
     where
         F: Fn() -> A + Send + Sync + 'static,
         A: Future<Output = Result<String, E>> + Send + 'static,

@@ -232,6 +232,7 @@ impl LeadershipConnection {
             lease: Some(lease),
             waited,
             former_zone_data: former.map(Into::into),
+            undecided_from: None,
         })))
     }
 

@@ -66,13 +66,14 @@ pub(super) fn refusal(error: &Error) -> LockError {
 /// The same for a connection with credentials that the application was asked for: waiting may cure those that
 /// are wrong.
 pub(super) fn refusal_with(error: &Error, callback: Option<&Callback>) -> LockError {
+    not_taken(error, callback).map_or_else(|| refusal(error), unavailable)
+}
+
+/// Why the server does not take what a callback answered, if that is what is wrong.
+pub(in crate::backend) fn not_taken(error: &Error, callback: Option<&Callback>) -> Option<String> {
     let wrong = [SqlState::INVALID_PASSWORD, SqlState::INVALID_AUTHORIZATION_SPECIFICATION];
-    match (callback, error.as_db_error()) {
-        (Some(callback), Some(db)) if wrong.contains(db.code()) => {
-            unavailable(format!("{}; {}", bounded(db.message(), MESSAGE_MAX), callback.cure()))
-        }
-        _ => refusal(error),
-    }
+    let (callback, error) = callback.zip(error.as_db_error().filter(|error| wrong.contains(error.code())))?;
+    Some(format!("{}; {}", bounded(error.message(), MESSAGE_MAX), callback.cure()))
 }
 
 /// The tables are not there, or not all of them.

@@ -58,6 +58,7 @@ mod notifications;
 mod pauses;
 mod places;
 mod proof;
+mod server;
 mod session;
 mod sessions;
 mod settings;
@@ -89,7 +90,6 @@ use tokio::sync::watch;
 pub use self::guard::{Guard, GuardError};
 use self::{
     clock::Clocks,
-    credentials::Callback,
     former_connections::{FAREWELL_MAX, Former},
     guard::RunStore,
     history::PostgresHistory,
@@ -99,10 +99,10 @@ use self::{
 /// What the backend behind poolers has of this one.
 pub(super) use self::{
     connection::is_cut_short,
-    failure::{explain, of_connection},
+    credentials::Callback,
+    failure::{explain, not_taken, of_connection},
+    server::Server,
     statement::schema::quoted,
-    tls::{Connector as Connect, Tls},
-    url::read as read_url,
 };
 /// The TLS of a connection: that of the crate tokio-postgres-rustls, version 0.14.
 pub use tokio_postgres_rustls::MakeRustlsConnect;
@@ -177,7 +177,7 @@ impl Postgres {
     /// [`tokio_postgres::Config`](https://docs.rs/tokio-postgres/latest/tokio_postgres/config/struct.Config.html)
     /// are known, and those of [encryption](Self#encryption).
     pub fn new(scope: impl Into<String>, url: impl AsRef<str>) -> Self {
-        Self::with(Settings::new(scope.into(), url.as_ref()))
+        Self::with(Settings::new(scope.into(), Server::at(Ok(url.as_ref()))))
     }
 
     /// Makes a node of a scope with the URL that the environment variable `CALLSHEET_DATABASE_URL` holds. That it
@@ -189,7 +189,7 @@ impl Postgres {
                 let rule = format!("the environment variable {URL_VARIABLE} holds it");
                 let cure = format!("set {URL_VARIABLE}=postgres://user:password@host:5432/database");
                 let fault = Fault::new("postgres: url", "", rule, cure);
-                Self::with(Settings::without_url(scope.into(), fault))
+                Self::with(Settings::new(scope.into(), Server::at(Err(fault))))
             }
         }
     }
@@ -212,7 +212,7 @@ impl Postgres {
         A: Future<Output = Result<String, E>> + Send + 'static,
         E: Into<Box<dyn Error + Send + Sync>>,
     {
-        Self::with(Settings::asking(scope.into(), Callback::new("url_from", callback)))
+        Self::with(Settings::new(scope.into(), Server::asked(Callback::new("url_from", callback))))
     }
 
     /// Asks for the password of each connection, instead of taking the URL's: see [credentials that
@@ -232,7 +232,7 @@ impl Postgres {
         A: Future<Output = Result<String, E>> + Send + 'static,
         E: Into<Box<dyn Error + Send + Sync>>,
     {
-        self.set(|settings| settings.password_from = Some(Callback::new("password_from", callback)))
+        self.set(|settings| settings.server.password_from = Some(Callback::new("password_from", callback)))
     }
 
     /// Answers what this node connects with, for the application's own connections: the same host, user,
@@ -261,7 +261,7 @@ impl Postgres {
     ///
     /// Safe.
     pub async fn connector(&self) -> Result<Connector, Faults> {
-        let (config, connector) = self.shared.settings.address().await?;
+        let (config, connector) = self.shared.settings.server.address().await?;
         Ok(Connector { config, tls: connector.tls })
     }
 
@@ -306,7 +306,7 @@ impl Postgres {
     /// refused.
     #[must_use]
     pub fn root_certificates(self, pem: impl AsRef<[u8]>) -> Self {
-        self.set(|settings| settings.tls.trust(pem.as_ref()))
+        self.set(|settings| settings.server.tls.trust(pem.as_ref()))
     }
 
     /// Sets the certificate by which the server knows this node, and its key. Default: the URL's `sslcert`
@@ -316,7 +316,7 @@ impl Postgres {
     /// has no password.
     #[must_use]
     pub fn client_certificate(self, pem: impl AsRef<[u8]>, key: impl AsRef<[u8]>) -> Self {
-        self.set(|settings| settings.tls.identify(pem.as_ref(), key.as_ref()))
+        self.set(|settings| settings.server.tls.identify(pem.as_ref(), key.as_ref()))
     }
 
     /// Sets the connections of the [history](crate::Builder::history). Default: two of this node's own, opened when

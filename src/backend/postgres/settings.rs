@@ -1,10 +1,6 @@
 //! What a node needs to know to connect, checked before anything is started.
 
-use std::{
-    fmt,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{fmt, sync::Arc, time::Duration};
 
 use callsheet_actors::{
     CALL_DEADLINE, DurationText, Fault, NodeId, metrics::SCOPE_LABEL_LOCAL, port::LockError,
@@ -15,10 +11,8 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 use uuid::Uuid;
 
 use super::{
-    credentials::Callback,
     failure::{refused, unavailable},
-    tls::{Connector, Tls},
-    url::{self, NOT_SHOWN},
+    server::Server,
 };
 
 /// The setting that holds the mark of a connection. No role and no database has it.
@@ -83,22 +77,7 @@ pub(super) struct Settings {
     pub(super) migrate: bool,
     /// The application's own connections, for the history.
     pub(super) history_pool: Option<Pool>,
-    url: Url,
-    /// Asked for the password of each connection, instead of the URL's.
-    pub(super) password_from: Option<Callback>,
-    pub(super) tls: Tls,
-}
-
-/// Where a connection leads.
-#[derive(Clone)]
-enum Url {
-    /// What is wrong with it, if it is not one.
-    Given(Result<Box<Config>, Fault>),
-    Asked {
-        callback: Callback,
-        /// What the last one called this node.
-        node_name: Arc<Mutex<String>>,
-    },
+    pub(super) server: Server,
 }
 
 /// What a connection is made with.
@@ -114,22 +93,7 @@ pub(super) struct Endpoint {
 }
 
 impl Settings {
-    pub(super) fn new(scope: String, url: &str) -> Self {
-        let (config, tls) = url::read(url);
-        Self::with(scope, Url::Given(config), tls)
-    }
-
-    /// Settings that are none: this is wrong with the URL.
-    pub(super) fn without_url(scope: String, fault: Fault) -> Self {
-        Self::with(scope, Url::Given(Err(fault)), Tls::default())
-    }
-
-    /// Settings of a node that asks for its URL.
-    pub(super) fn asking(scope: String, callback: Callback) -> Self {
-        Self::with(scope, Url::Asked { callback, node_name: Arc::default() }, Tls::default())
-    }
-
-    fn with(scope: String, url: Url, tls: Tls) -> Self {
+    pub(super) fn new(scope: String, server: Server) -> Self {
         Self {
             scope,
             schema: "callsheet".to_owned(),
@@ -139,9 +103,7 @@ impl Settings {
             name: "".into(),
             migrate: true,
             history_pool: None,
-            url,
-            password_from: None,
-            tls,
+            server,
         }
     }
 
@@ -228,52 +190,13 @@ impl Settings {
                 "choose another one; 5 s is the default",
             );
         }
-        if let Url::Given(config) = &self.url {
-            match config {
-                Ok(config) => faults.extend(self.tls.connector(config).err()),
-                Err(fault) => faults.push(fault.clone()),
-            }
-        }
+        faults.extend(self.server.faults());
         faults
-    }
-
-    /// The callback that answers the password, or whatever there is.
-    pub(super) fn callback(&self) -> Option<&Callback> {
-        let of_url = match &self.url {
-            Url::Given(_) => None,
-            Url::Asked { callback, .. } => Some(callback),
-        };
-        self.password_from.as_ref().or(of_url)
-    }
-
-    /// Whom to connect to as whom, and whether encrypted: asks the application, if it is to be asked.
-    pub(super) async fn address(&self) -> Result<(Config, Connector), Fault> {
-        let (mut config, connector) = match &self.url {
-            Url::Given(config) => {
-                let config = config.clone()?;
-                let connector = self.tls.connector(&config)?;
-                (*config, connector)
-            }
-            Url::Asked { callback, node_name } => {
-                let url = callback.ask().await.map_err(|reason| unanswered("url", reason))?;
-                let (config, tls) = url::read(&url);
-                let config = config?;
-                let connector = tls.overridden_by(&self.tls).connector(&config)?;
-                let name = config.get_application_name().unwrap_or_default();
-                name.clone_into(&mut *node_name.lock().unwrap_or_else(PoisonError::into_inner));
-                (*config, connector)
-            }
-        };
-        if let Some(callback) = &self.password_from {
-            config.password(callback.ask().await.map_err(|reason| unanswered("password", reason))?);
-        }
-        config.ssl_mode(connector.mode);
-        Ok((config, connector))
     }
 
     /// What to connect with.
     pub(super) async fn endpoint(&self, purpose: Purpose) -> Result<Endpoint, LockError> {
-        let address = self.address().await.map_err(|fault| match self.callback() {
+        let address = self.server.address().await.map_err(|fault| match self.server.callback() {
             // It may answer something else the next time.
             Some(_) => unavailable(fault.to_string()),
             None => refused(fault.to_string()),
@@ -299,7 +222,7 @@ impl Settings {
 
     /// What to connect with for the history, which decides nothing: no lease, no lock, and no wait for the disk.
     pub(super) async fn history_endpoint(&self) -> Result<(Config, MakeRustlsConnect), Fault> {
-        let (mut config, connector) = self.address().await?;
+        let (mut config, connector) = self.server.address().await?;
         let node = self.node.as_uuid().simple().to_string();
         let given = config.get_options().map(|given| format!("{given} ")).unwrap_or_default();
         let millis = CALL_DEADLINE.as_millis();
@@ -322,13 +245,7 @@ impl Settings {
         if !self.name.is_empty() {
             return self.name.to_string();
         }
-        match &self.url {
-            Url::Given(config) => {
-                let name = config.as_ref().ok().and_then(|config| config.get_application_name());
-                name.unwrap_or_default().to_owned()
-            }
-            Url::Asked { node_name, .. } => node_name.lock().unwrap_or_else(PoisonError::into_inner).clone(),
-        }
+        self.server.node_name()
     }
 
     /// The scope follows, for people: the server cuts the whole to 63 bytes, and replaces what is not ASCII.
@@ -413,10 +330,6 @@ impl Settings {
     }
 }
 
-fn unanswered(what: &str, reason: String) -> Fault {
-    Fault::new(format!("postgres: {what}"), NOT_SHOWN, reason, "it is asked again for each connection")
-}
-
 impl fmt::Debug for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Without the connection string: it may contain a password.
@@ -432,7 +345,10 @@ mod tests {
 
     #[test]
     fn a_transaction_is_bounded_by_the_lease_where_the_server_can() {
-        let settings = Settings { lease: Duration::from_secs(7), ..Settings::new("scope".to_owned(), "") };
+        let settings = Settings {
+            lease: Duration::from_secs(7),
+            ..Settings::new("scope".to_owned(), Server::at(Ok("")))
+        };
 
         let bounds = [Purpose::Session, Purpose::LeadershipConnection, Purpose::Cleanup, Purpose::Migration]
             .map(|purpose| settings.transaction_timeout(purpose).as_secs());

@@ -8,7 +8,7 @@ use tokio::{task::AbortHandle, time::timeout};
 use tokio_postgres::{AsyncMessage, Client, Error, SimpleQueryMessage, SimpleQueryRow, types::Type};
 
 use super::{
-    failure::{READ_ONLY, RIGHTS, is_contention, of_connection, refused, unavailable},
+    failure::{READ_ONLY, RIGHTS, is_contention, of_connecting, of_connection, refused, unavailable},
     settings::Settings,
     statement::{INSPECT, Statements},
 };
@@ -92,9 +92,10 @@ impl Driver for Connector {
 impl Connector {
     async fn connect_and_inspect(&self) -> Result<Connection, RecordsError> {
         Faults::check(self.settings.faults()).map_err(|faults| refused(faults.to_string()))?;
-        let (config, connector) = self.settings.address().map_err(|fault| refused(fault.to_string()))?;
+        let (config, tls) = self.settings.endpoint().await?;
+        let callback = self.settings.store.server.callback();
         let (client, mut connection) =
-            config.connect(connector.tls).await.map_err(|error| of_connection(&error))?;
+            config.connect(tls).await.map_err(|error| of_connecting(&error, callback))?;
         let driver = tokio::spawn(async move {
             loop {
                 match poll_fn(|task| connection.poll_message(task)).await {

@@ -7,7 +7,7 @@ use tokio_postgres::{
 };
 
 use crate::backend::{
-    postgres::{explain, of_connection as not_made},
+    postgres::{Callback, explain, not_taken, of_connection as not_made},
     sql::lane::Failure,
 };
 
@@ -111,6 +111,11 @@ pub(super) fn failure(error: &Error) -> Failure {
 }
 
 /// Why a connection was not made, or is of no use.
+pub(super) fn of_connecting(error: &Error, callback: Option<&Callback>) -> RecordsError {
+    not_taken(error, callback).map_or_else(|| of_connection(error), unavailable)
+}
+
+/// What an error says of a connection.
 pub(super) fn of_connection(error: &Error) -> RecordsError {
     let Some(code) = error.code() else {
         return match not_made(error) {

@@ -16,22 +16,15 @@ mod records;
 mod settings;
 mod statement;
 
-use std::{
-    fmt,
-    sync::{Arc, OnceLock},
-    time::Duration,
+use std::{error::Error, sync::Arc, time::Duration};
+
+use callsheet_actors::port::Records;
+
+use self::{settings::Target, statement::Statements};
+use super::{
+    postgres::{Callback, Server},
+    store::{Node, backend_of_node},
 };
-
-use callsheet_actors::{
-    Fault, NodeId,
-    adapter::RecordsBackend,
-    port::{Backend, Capabilities, Clock, Elector, Locker, Records},
-};
-
-use self::{records::LeaseRecords, settings::Settings, statement::Statements};
-
-/// The environment variable that [`PostgresLease::from_env`] reads.
-const URL_VARIABLE: &str = "CALLSHEET_POSTGRES_LEASE_URL";
 
 /// Many nodes on one PostgreSQL database, version 14 or newer, that is reached through a pooler in transaction mode:
 /// PgBouncer, or what a provider puts before its database.
@@ -80,11 +73,7 @@ const URL_VARIABLE: &str = "CALLSHEET_POSTGRES_LEASE_URL";
 /// and again when they are lost, or silent beyond the deadline of a call, after pauses from 50 ms to 1 s. What the
 /// server rolls back, since others did something at the same time, is tried up to six times. What the URL says of
 /// encryption means what it does for [`Postgres`](super::Postgres#encryption).
-pub struct PostgresLease {
-    settings: Settings,
-    records: OnceLock<Arc<LeaseRecords>>,
-    backend: OnceLock<RecordsBackend>,
-}
+pub struct PostgresLease(Node<Target>);
 
 impl PostgresLease {
     /// Makes a node of a scope. Nothing is checked or opened before [`start`](crate::Builder::start).
@@ -93,45 +82,69 @@ impl PostgresLease {
     /// `postgres://user:password@host:6432/database?sslmode=…`, or its keys and values, and is never shown. Poolers
     /// refuse most `options` in it.
     pub fn new(scope: impl Into<String>, url: impl AsRef<str>) -> Self {
-        Self::with(Settings::new(scope.into(), url.as_ref()))
+        Self(Node::new(scope.into(), url.as_ref()))
     }
 
     /// Makes a node of a scope with the URL that the environment variable `CALLSHEET_POSTGRES_LEASE_URL` holds. That
     /// it is missing is told at [`start`](crate::Builder::start).
     pub fn from_env(scope: impl Into<String>) -> Self {
-        match std::env::var(URL_VARIABLE) {
-            Ok(url) => Self::new(scope, url),
-            Err(_) => {
-                let rule = format!("the environment variable {URL_VARIABLE} holds it");
-                let cure = format!("set {URL_VARIABLE}=postgres://user:password@host:6432/database");
-                let fault = Fault::new("postgres_lease: url", "", rule, cure);
-                Self::with(Settings::without_url(scope.into(), fault))
-            }
-        }
+        Self(Node::from_env(scope.into()))
     }
 
-    fn with(settings: Settings) -> Self {
-        Self { settings, records: OnceLock::new(), backend: OnceLock::new() }
+    /// Makes a node of a scope that asks for the URL of each connection, since user, password or host may change: see
+    /// [credentials that change](super::Postgres#credentials-that-change), of which the same is so here. Errors of the
+    /// callback are shown: they must not contain the secret.
+    ///
+    /// ```no_run
+    /// use callsheet::backend::PostgresLease;
+    ///
+    /// // As mounted from a Kubernetes secret.
+    /// let backend = PostgresLease::url_from("billing", async || std::fs::read_to_string("/run/secrets/database-url"));
+    /// ```
+    pub fn url_from<F, A, E>(scope: impl Into<String>, callback: F) -> Self
+    where
+        F: Fn() -> A + Send + Sync + 'static,
+        A: Future<Output = Result<String, E>> + Send + 'static,
+        E: Into<Box<dyn Error + Send + Sync>>,
+    {
+        let server = Server::asked(Callback::new("url_from", callback));
+        Self(Node::on(scope.into(), Target::on(server)))
     }
 
-    fn set(&self, set: impl FnOnce(&mut Settings)) -> Self {
-        let mut settings = self.settings.clone();
-        set(&mut settings);
-        Self::with(settings)
+    /// Asks for the password of each connection, instead of taking the URL's: see [credentials that
+    /// change](super::Postgres#credentials-that-change). Errors of the callback are shown: they must not contain the
+    /// secret.
+    ///
+    /// ```no_run
+    /// use callsheet::backend::PostgresLease;
+    ///
+    /// # async fn token() -> std::io::Result<String> { unimplemented!() }
+    /// let backend = PostgresLease::new("billing", "postgres://billing@pooler.example:6432/billing?sslrootcert=system")
+    ///     .password_from(token);
+    /// ```
+    #[must_use]
+    pub fn password_from<F, A, E>(self, callback: F) -> Self
+    where
+        F: Fn() -> A + Send + Sync + 'static,
+        A: Future<Output = Result<String, E>> + Send + 'static,
+        E: Into<Box<dyn Error + Send + Sync>>,
+    {
+        let callback = Callback::new("password_from", callback);
+        Self(self.0.set(|settings| settings.store.server.password_from = Some(callback)))
     }
 
     /// Sets the schema that the tables are in, 1 to 63 bytes. Default: `callsheet_lease`. Nodes of one scope must name
     /// the same one, and it must not be that of [`Postgres`](super::Postgres).
     #[must_use]
     pub fn schema(self, schema: impl Into<String>) -> Self {
-        self.set(|settings| settings.schema = schema.into())
+        Self(self.0.set(|settings| settings.store.schema = schema.into()))
     }
 
     /// Sets how long the server keeps what a silent node holds, 1 s to 1 h. Default: 15 s. It is renewed four times
     /// in that time.
     #[must_use]
     pub fn lease(self, lease: Duration) -> Self {
-        self.set(|settings| settings.common.lease = lease)
+        Self(self.0.set(|settings| settings.lease = lease))
     }
 
     /// Sets how long one call to the server may take, 50 ms to 5 s, and at most half of the lease. Default: 2 s,
@@ -141,14 +154,14 @@ impl PostgresLease {
     /// again in a way that does no harm.
     #[must_use]
     pub fn deadline(self, deadline: Duration) -> Self {
-        self.set(|settings| settings.common.deadline = Some(deadline))
+        Self(self.0.set(|settings| settings.deadline = Some(deadline)))
     }
 
     /// Sets the certificates, in PEM format, of the authorities that may sign the server's. Default: the URL's
     /// `sslrootcert`. Connections are then encrypted.
     #[must_use]
     pub fn root_certificates(self, pem: impl AsRef<[u8]>) -> Self {
-        self.set(|settings| settings.tls.trust(pem.as_ref()))
+        Self(self.0.set(|settings| settings.store.server.tls.trust(pem.as_ref())))
     }
 
     /// Sets the certificate by which the server knows this node, and its key. Default: the URL's `sslcert` and
@@ -158,77 +171,22 @@ impl PostgresLease {
     /// no password.
     #[must_use]
     pub fn client_certificate(self, pem: impl AsRef<[u8]>, key: impl AsRef<[u8]>) -> Self {
-        self.set(|settings| settings.tls.identify(pem.as_ref(), key.as_ref()))
+        Self(self.0.set(|settings| settings.store.server.tls.identify(pem.as_ref(), key.as_ref())))
     }
 
     /// Answers the statements that make the schema and its tables, for a role that may create them. They change nothing
     /// if the tables are there.
     pub fn ddl(&self) -> String {
         let Statements { ddl, .. } =
-            Statements::new(&self.settings.schema, "", self.settings.common.deadline());
+            Statements::new(&self.0.settings.store.schema, "", self.0.settings.deadline());
         ddl.map(|step| format!("{step};\n")).concat()
     }
 
     /// The records of the scope, as a client of this node's sees them. Connections are made when they are needed,
     /// on the runtime of whoever asks first.
     pub fn records(&self) -> Arc<dyn Records> {
-        self.records.get_or_init(|| Arc::new(LeaseRecords::new(self.settings.clone()))).clone()
-    }
-
-    fn backend(&self) -> &RecordsBackend {
-        let (scope, lease) = (self.settings.common.scope.as_str(), self.settings.common.lease);
-        self.backend.get_or_init(|| RecordsBackend::new(self.records(), scope, lease))
+        self.0.records()
     }
 }
 
-impl Backend for PostgresLease {
-    fn name(&self) -> &'static str {
-        "postgres_lease"
-    }
-
-    fn scope(&self) -> Arc<str> {
-        self.settings.common.scope.as_str().into()
-    }
-
-    fn faults(&self) -> Vec<Fault> {
-        self.settings.faults()
-    }
-
-    fn node(&self) -> Option<NodeId> {
-        self.backend().node()
-    }
-
-    fn set_clock(&self, clock: Arc<dyn Clock>) {
-        self.backend().set_clock(clock);
-    }
-
-    fn set_zone_data(&self, version: Arc<str>) {
-        self.backend().set_zone_data(version);
-    }
-
-    fn set_node_name(&self, name: Arc<str>) {
-        self.backend().set_node_name(name);
-    }
-
-    fn elector(&self) -> Arc<dyn Elector> {
-        self.backend().elector()
-    }
-
-    fn locker(&self) -> Arc<dyn Locker> {
-        self.backend().locker()
-    }
-
-    fn lease(&self) -> Duration {
-        self.settings.common.lease
-    }
-
-    fn capabilities(&self) -> Capabilities {
-        self.backend().capabilities()
-    }
-}
-
-impl fmt::Debug for PostgresLease {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("PostgresLease").field(&self.settings).finish()
-    }
-}
+backend_of_node!(PostgresLease);

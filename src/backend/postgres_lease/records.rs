@@ -59,11 +59,11 @@ pub(super) struct LeaseRecords {
 type Parameter<'a> = (&'a (dyn ToSql + Sync), Type);
 
 impl LeaseRecords {
-    pub(super) fn new(settings: Settings) -> Self {
-        let deadline = settings.common.deadline();
-        let statements = Arc::new(Statements::new(&settings.schema, &settings.common.scope, deadline));
-        let scope = settings.common.scope.as_bytes().to_vec();
-        let connector = Arc::new(Connector { settings: Arc::new(settings), statements: statements.clone() });
+    pub(super) fn new(settings: Arc<Settings>) -> Self {
+        let deadline = settings.deadline();
+        let statements = Arc::new(Statements::new(&settings.store.schema, &settings.scope, deadline));
+        let scope = settings.scope.as_bytes().to_vec();
+        let connector = Arc::new(Connector { settings, statements: statements.clone() });
         Self {
             work: Lane::new(connector.clone(), deadline, random()),
             life: Lane::new(connector, deadline, random()),

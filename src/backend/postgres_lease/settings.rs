@@ -1,55 +1,60 @@
 //! What a node needs to know to connect, checked before anything is started.
 
-use std::{fmt, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use callsheet_actors::Fault;
+use callsheet_actors::{
+    Fault,
+    port::{Records, RecordsError},
+};
 use tokio_postgres::Config;
+use tokio_postgres_rustls::MakeRustlsConnect;
 
+use super::{
+    failure::{refused, unavailable},
+    records::LeaseRecords,
+};
 use crate::backend::{
-    postgres::{Connect, Tls, read_url},
-    sql::settings::Common,
+    postgres::Server,
+    sql,
+    store::{self, Kind, Store},
 };
 
 /// The longest name of a schema, in bytes: PostgreSQL cuts longer ones.
 const SCHEMA_MAX: usize = 63;
 const SCHEMA_DEFAULT: &str = "callsheet_lease";
 
+/// What a node is told of its server.
 #[derive(Clone)]
-pub(super) struct Settings {
-    pub(super) common: Common,
+pub(super) struct Target {
     pub(super) schema: String,
-    /// What is wrong with the URL, if it is none.
-    config: Result<Box<Config>, Fault>,
-    pub(super) tls: Tls,
+    pub(super) server: Server,
 }
 
-impl Settings {
-    pub(super) fn new(scope: String, url: &str) -> Self {
-        let (config, tls) = read_url(url);
-        let common = Common::new("postgres_lease", "PostgresLease::new(\"billing\", url)", scope);
-        Self { common, schema: SCHEMA_DEFAULT.to_owned(), config, tls }
+pub(super) type Settings = store::Settings<Target>;
+
+impl Target {
+    pub(super) fn on(server: Server) -> Self {
+        Self { schema: SCHEMA_DEFAULT.to_owned(), server }
+    }
+}
+
+impl Store for Target {
+    const KIND: Kind = Kind {
+        name: "postgres_lease",
+        example: "PostgresLease::new(\"billing\", url)",
+        url: "postgres://user:password@host:6432/database",
+        variable: "CALLSHEET_POSTGRES_LEASE_URL",
+        lease_min: sql::LEASE_MIN,
+        lease_default: sql::LEASE_DEFAULT,
+        deadline_default: sql::DEADLINE_DEFAULT,
+    };
+
+    fn at(url: Result<&str, Fault>) -> Self {
+        Self::on(Server::at(url))
     }
 
-    /// Settings that are none: this is wrong with the URL.
-    pub(super) fn without_url(scope: String, fault: Fault) -> Self {
-        Self { config: Err(fault), ..Self::new(scope, "") }
-    }
-
-    /// Whom to connect to as whom, and whether encrypted. Reads the files of certificates, once.
-    pub(super) fn address(&self) -> Result<(Config, Connect), Fault> {
-        let mut config = (*self.config.clone()?).clone();
-        let connector = self.tls.connector(&config)?;
-        config.ssl_mode(connector.mode);
-        // No options: poolers refuse what they do not know.
-        config.keepalives(true).keepalives_idle(Duration::from_secs(2)).tcp_user_timeout(self.common.lease);
-        if config.get_application_name().is_none() {
-            config.application_name(format!("callsheet {}", self.common.scope));
-        }
-        Ok((config, connector))
-    }
-
-    pub(super) fn faults(&self) -> Vec<Fault> {
-        let mut faults = self.common.checks().faults;
+    fn faults(&self) -> Vec<Fault> {
+        let mut faults = Vec::new();
         let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
         let schema = &self.schema;
         let fits = (1..=SCHEMA_MAX).contains(&schema.len()) && schema.chars().all(plain);
@@ -57,22 +62,30 @@ impl Settings {
             let rule = "a schema's name has 1 to 63 lower-case letters, digits and underscores, and does not start with pg_";
             faults.push(Fault::new("postgres_lease: schema", schema, rule, "choose another name"));
         }
-        match &self.config {
-            Ok(config) => faults.extend(self.tls.connector(config).err()),
-            Err(fault) => faults.push(fault.clone()),
-        }
+        faults.extend(self.server.faults());
         faults
+    }
+
+    fn records(settings: Arc<Settings>) -> Arc<dyn Records> {
+        Arc::new(LeaseRecords::new(settings))
     }
 }
 
-impl fmt::Debug for Settings {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Without the URL: it may contain a password.
-        let mut shown = f.debug_struct("Settings");
-        shown.field("scope", &self.common.scope).field("schema", &self.schema);
-        shown
-            .field("lease", &self.common.lease)
-            .field("deadline", &self.common.deadline())
-            .finish_non_exhaustive()
+impl Settings {
+    /// Whom to connect to as whom, and how: asks the application, if it is to be asked.
+    pub(super) async fn endpoint(&self) -> Result<(Config, MakeRustlsConnect), RecordsError> {
+        let server = &self.store.server;
+        let address = server.address().await.map_err(|fault| match server.callback() {
+            // It may answer something else the next time.
+            Some(_) => unavailable(fault.to_string()),
+            None => refused(fault.to_string()),
+        });
+        let (mut config, connector) = address?;
+        // No options: poolers refuse what they do not know.
+        config.keepalives(true).keepalives_idle(Duration::from_secs(2)).tcp_user_timeout(self.lease);
+        if config.get_application_name().is_none() {
+            config.application_name(format!("callsheet {}", self.scope));
+        }
+        Ok((config, connector.tls))
     }
 }

@@ -135,7 +135,7 @@ pub(super) async fn connect(
 ) -> Result<RedisConnection, RecordsError> {
     let connecting = async {
         Faults::check(settings.faults()).map_err(|faults| refused(faults.to_string()))?;
-        let address = settings.address().map_err(|fault| refused(fault.to_string()))?;
+        let address = settings.store.address().map_err(|fault| refused(fault.to_string()))?;
         let tls = settings.tls().map_err(|fault| refused(fault.to_string()))?;
         let attempt = Attempt { settings, address, tls: tls.map(Arc::new), on_push };
         match &address.place {

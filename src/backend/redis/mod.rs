@@ -19,23 +19,13 @@ mod redlock;
 mod script;
 mod settings;
 
-use std::{
-    fmt,
-    sync::{Arc, OnceLock},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
-use callsheet_actors::{
-    Fault, NodeId,
-    adapter::RecordsBackend,
-    port::{Backend, Capabilities, Clock, Elector, Locker, Records},
-};
+use callsheet_actors::port::Records;
 
 pub use self::redlock::Redlock;
-use self::{records::RedisRecords, settings::Settings};
-
-/// The environment variable that [`Redis::from_env`] reads.
-const URL_VARIABLE: &str = "CALLSHEET_REDIS_URL";
+use self::settings::Target;
+use super::store::{Node, backend_of_node};
 
 /// Many nodes on one Redis server, version 6 or newer, or Valkey.
 ///
@@ -78,11 +68,7 @@ const URL_VARIABLE: &str = "CALLSHEET_REDIS_URL";
 /// `?sentinel=NAME` the hosts are Sentinels, which are asked where the primary of that name is; they are asked
 /// without a password, and over TLS if the URL says so. In a cluster any server can be named. A connection that
 /// is lost, or silent beyond the deadline of a call, is made again, after pauses from 50 ms to 1 s.
-pub struct Redis {
-    settings: Settings,
-    records: OnceLock<Arc<RedisRecords>>,
-    backend: OnceLock<RecordsBackend>,
-}
+pub struct Redis(Node<Target>);
 
 impl Redis {
     /// Makes a node of a scope. Nothing is checked or opened before [`start`](crate::Builder::start).
@@ -93,37 +79,19 @@ impl Redis {
     /// are `sentinel`, `db`, and, of an encrypted connection, `sslrootcert`, `sslcert` and `sslkey`: paths of
     /// files in PEM format. Without `sslrootcert` it trusts the authorities that this machine trusts.
     pub fn new(scope: impl Into<String>, url: impl AsRef<str>) -> Self {
-        Self::with(Settings::new(scope.into(), url.as_ref()))
+        Self(Node::new(scope.into(), url.as_ref()))
     }
 
     /// Makes a node of a scope with the URL that the environment variable `CALLSHEET_REDIS_URL` holds. That it is
     /// missing is told at [`start`](crate::Builder::start).
     pub fn from_env(scope: impl Into<String>) -> Self {
-        match std::env::var(URL_VARIABLE) {
-            Ok(url) => Self::new(scope, url),
-            Err(_) => {
-                let rule = format!("the environment variable {URL_VARIABLE} holds it");
-                let cure = format!("set {URL_VARIABLE}=redis://:password@host:6379/0");
-                let fault = Fault::new("redis: url", "", rule, cure);
-                Self::with(Settings::without_url(scope.into(), fault))
-            }
-        }
-    }
-
-    fn with(settings: Settings) -> Self {
-        Self { settings, records: OnceLock::new(), backend: OnceLock::new() }
-    }
-
-    fn set(&self, set: impl FnOnce(&mut Settings)) -> Self {
-        let mut settings = self.settings.clone();
-        set(&mut settings);
-        Self::with(settings)
+        Self(Node::from_env(scope.into()))
     }
 
     /// Sets how long the server keeps what a silent node holds, 1 s to 1 h. Default: 5 s.
     #[must_use]
     pub fn lease(self, lease: Duration) -> Self {
-        self.set(|settings| settings.lease = lease)
+        Self(self.0.set(|settings| settings.lease = lease))
     }
 
     /// Sets how long one call to the server may take, 50 ms to 5 s, and at most half of the lease. Default: 2 s,
@@ -133,14 +101,14 @@ impl Redis {
     /// again in a way that does no harm.
     #[must_use]
     pub fn deadline(self, deadline: Duration) -> Self {
-        self.set(|settings| settings.set_deadline(deadline))
+        Self(self.0.set(|settings| settings.deadline = Some(deadline)))
     }
 
     /// Sets the certificates, in PEM format, of the authorities that may sign the server's. Default: the URL's
     /// `sslrootcert`, or whom this machine trusts. The URL must begin with `rediss`.
     #[must_use]
     pub fn root_certificates(self, pem: impl AsRef<[u8]>) -> Self {
-        self.set(|settings| settings.certificates.trust(pem.as_ref()))
+        Self(self.0.set(|settings| settings.store.certificates.trust(pem.as_ref())))
     }
 
     /// Sets the certificate by which the server knows this node, and its key. Default: the URL's `sslcert` and
@@ -150,69 +118,14 @@ impl Redis {
     /// no password.
     #[must_use]
     pub fn client_certificate(self, pem: impl AsRef<[u8]>, key: impl AsRef<[u8]>) -> Self {
-        self.set(|settings| settings.certificates.identify(pem.as_ref(), key.as_ref()))
+        Self(self.0.set(|settings| settings.store.certificates.identify(pem.as_ref(), key.as_ref())))
     }
 
     /// The records of the scope, as a client of this node's sees them. Connections are made when they are needed,
     /// on the runtime of whoever asks first.
     pub fn records(&self) -> Arc<dyn Records> {
-        self.records.get_or_init(|| Arc::new(RedisRecords::new(Arc::new(self.settings.clone())))).clone()
-    }
-
-    fn backend(&self) -> &RecordsBackend {
-        let Settings { scope, lease, .. } = &self.settings;
-        self.backend.get_or_init(|| RecordsBackend::new(self.records(), scope.as_str(), *lease))
+        self.0.records()
     }
 }
 
-impl Backend for Redis {
-    fn name(&self) -> &'static str {
-        "redis"
-    }
-
-    fn scope(&self) -> Arc<str> {
-        self.settings.scope.as_str().into()
-    }
-
-    fn faults(&self) -> Vec<Fault> {
-        self.settings.faults()
-    }
-
-    fn node(&self) -> Option<NodeId> {
-        self.backend().node()
-    }
-
-    fn set_clock(&self, clock: Arc<dyn Clock>) {
-        self.backend().set_clock(clock);
-    }
-
-    fn set_zone_data(&self, version: Arc<str>) {
-        self.backend().set_zone_data(version);
-    }
-
-    fn set_node_name(&self, name: Arc<str>) {
-        self.backend().set_node_name(name);
-    }
-
-    fn elector(&self) -> Arc<dyn Elector> {
-        self.backend().elector()
-    }
-
-    fn locker(&self) -> Arc<dyn Locker> {
-        self.backend().locker()
-    }
-
-    fn lease(&self) -> Duration {
-        self.settings.lease
-    }
-
-    fn capabilities(&self) -> Capabilities {
-        self.backend().capabilities()
-    }
-}
-
-impl fmt::Debug for Redis {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Redis").field(&self.settings).finish()
-    }
-}
+backend_of_node!(Redis);

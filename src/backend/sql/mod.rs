@@ -3,12 +3,11 @@
 //!
 //! * `plan`: which rows a commit locks, in which order, and what it writes once they are read.
 //! * `lane`: a connection that makes one call at a time, made again when it is lost, and the deadline of every call.
-//! * `names`: the column of a record's name. `settings`: what a node is told whatever the database.
+//! * `names`: the column of a record's name.
 
 pub(super) mod lane;
 pub(super) mod names;
 pub(super) mod plan;
-pub(super) mod settings;
 
 use std::{ops::RangeInclusive, time::Duration};
 
@@ -21,6 +20,11 @@ use tokio::time::sleep;
 use self::lane::Failure;
 use super::random::random;
 
+/// For how long what a silent node holds is kept, unless given.
+pub(super) const LEASE_DEFAULT: Duration = Duration::from_secs(15);
+pub(super) const LEASE_MIN: Duration = Duration::from_secs(1);
+/// The longest deadline unless given.
+pub(super) const DEADLINE_DEFAULT: Duration = Duration::from_secs(2);
 /// The times to live that sessions may have.
 const TTL: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_hours(24);
 /// The most records of a page of a list: 16 MiB, if all are as large as they may be.

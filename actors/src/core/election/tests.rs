@@ -8,14 +8,20 @@ fn s(seconds: u64) -> Duration {
 }
 
 fn won(started: Duration) -> Input {
-    let grant = Grant { term: TERM, lease: Some(LEASE), waited: Duration::ZERO, former_zone_data: None };
+    let grant = Grant {
+        term: TERM,
+        lease: Some(LEASE),
+        waited: Duration::ZERO,
+        former_zone_data: None,
+        undecided_from: None,
+    };
     Input::CampaignEnded { started, answer: Some(Campaign::Won(grant)) }
 }
 
 fn leader() -> ElectionMachine {
     let mut machine = ElectionMachine::new(LEASE.duration);
     assert_eq!(machine.step(s(0), Input::SessionOpened)[..], [Effect::Campaign]);
-    assert_eq!(machine.step(s(0), won(s(0)))[..], [Effect::Gained(TERM, None)]);
+    assert_eq!(machine.step(s(0), won(s(0)))[..], [Effect::Gained(TERM, None, None)]);
     machine
 }
 
@@ -26,7 +32,7 @@ fn trust_is_counted_from_the_start_of_the_attempt() {
 
     let effects = machine.step(s(13), won(s(10)));
 
-    assert_eq!(effects[..], [Effect::Gained(TERM, None)]);
+    assert_eq!(effects[..], [Effect::Gained(TERM, None, None)]);
     assert_eq!(machine.term(s(14)), Some((TERM, Some(s(15)))));
     assert_eq!(machine.term(s(15)), None);
 }
@@ -156,12 +162,13 @@ fn a_short_lease_is_renewed_at_a_third_of_it() {
 fn what_a_campaign_waited_before_it_asked_is_no_part_of_the_attempt() {
     let mut machine = ElectionMachine::new(LEASE.duration);
     machine.step(s(10), Input::SessionOpened);
-    let grant = Grant { term: TERM, lease: Some(LEASE), waited: s(3), former_zone_data: None };
+    let grant =
+        Grant { term: TERM, lease: Some(LEASE), waited: s(3), former_zone_data: None, undecided_from: None };
 
     let effects =
         machine.step(s(16), Input::CampaignEnded { started: s(10), answer: Some(Campaign::Won(grant)) });
 
-    assert_eq!(effects[..], [Effect::Gained(TERM, None)]);
+    assert_eq!(effects[..], [Effect::Gained(TERM, None, None)]);
     assert_eq!(machine.term(s(16)), Some((TERM, Some(s(18)))));
 }
 
@@ -242,12 +249,13 @@ fn a_leader_hears_by_which_time_zone_data_the_one_before_went() {
         lease: Some(LEASE),
         waited: Duration::ZERO,
         former_zone_data: Some("2031a".into()),
+        undecided_from: None,
     };
     let answer = Some(Campaign::Won(grant));
 
     let effects = machine.step(s(1), Input::CampaignEnded { started: s(0), answer });
 
-    assert_eq!(effects[..], [Effect::Gained(TERM, Some("2031a".into()))]);
+    assert_eq!(effects[..], [Effect::Gained(TERM, Some("2031a".into()), None)]);
 }
 
 #[test]

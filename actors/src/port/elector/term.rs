@@ -2,6 +2,8 @@
 
 use std::{sync::Arc, time::Duration};
 
+use chrono::{DateTime, Utc};
+
 use crate::name::{NodeId, Term};
 
 /// How long a grant or a renewal may be trusted without another one.
@@ -26,6 +28,10 @@ pub struct Grant {
     /// The version of the time zone data by which the leader of the term before went, whichever node that
     /// was; `None` if there was none, or it is not known.
     pub former_zone_data: Option<Arc<str>>,
+    /// Since when nobody is known to have decided ticks: what came due from then on until this node began is neither run
+    /// nor skipped, as nobody knows of it. The engine records it as a [`LeaderGap`](super::super::Decision::LeaderGap).
+    /// `None`: every tick is accounted for, or that is not for the store to say.
+    pub undecided_from: Option<DateTime<Utc>>,
 }
 
 /// The answer to a campaign.

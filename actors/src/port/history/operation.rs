@@ -36,11 +36,15 @@ pub enum JobOperation {
     Removed,
     /// What it had missed was skipped.
     SkippedMissed,
+    /// Its definition was put into the catalogue.
+    Stored,
+    /// It was deleted from the catalogue.
+    Deleted,
 }
 
 impl JobOperation {
     /// Every operation.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::Added,
         Self::Changed,
         Self::Paused,
@@ -51,6 +55,8 @@ impl JobOperation {
         Self::Cancelled,
         Self::Removed,
         Self::SkippedMissed,
+        Self::Stored,
+        Self::Deleted,
     ];
 }
 
@@ -65,6 +71,8 @@ words!(JobOperation {
     Cancelled: "cancelled",
     Removed: "removed",
     SkippedMissed: "skipped_missed",
+    Stored: "stored",
+    Deleted: "deleted",
 });
 
 /// What somebody did to a job, and when.
@@ -83,7 +91,7 @@ pub struct OperationRecord {
     pub job: JobName,
     /// Why, in the words of whoever did it.
     pub note: Option<Arc<str>>,
-    /// What exactly: the run that was told to stop, the fire time that a trigger names, the new definition.
+    /// What exactly: the run that was told to stop, the fire time that a trigger names, its arguments, the new definition.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<Arc<str>>,
     /// Which one it is of those that the node recorded, from 1: it tells two of one instant apart.

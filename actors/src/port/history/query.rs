@@ -78,6 +78,16 @@ pub struct PageStart {
     pub at: DateTime<Utc>,
     /// What tells it from others of that time.
     pub nth: i64,
+    /// Which of the [backends of the node](crate::EngineOptions::named) has it, in their order; 0 is the default one. A
+    /// history has nothing to do with it.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub backend: u8,
+}
+
+/// Whether a record is of the default backend.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+fn is_default(backend: &u8) -> bool {
+    *backend == 0
 }
 
 /// How many records are asked for: 0 is [`HISTORY_PAGE_DEFAULT`], and no more than [`HISTORY_PAGE_MAX`] are
@@ -152,7 +162,7 @@ macro_rules! timed_query {
             pub fn of(mut records: Vec<(i64, $record)>, limit: usize) -> Self {
                 let more = records.len() > limit;
                 records.truncate(limit);
-                let start = |(nth, last): &(i64, $record)| PageStart { at: last.at, nth: *nth };
+                let start = |(nth, last): &(i64, $record)| PageStart { at: last.at, nth: *nth, backend: 0 };
                 let next = records.last().map(start).filter(|_| more);
                 let records = records.into_iter().map(|(_, record)| record).collect();
                 Self { $records: records, next, ..Self::default() }

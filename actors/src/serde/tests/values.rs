@@ -115,6 +115,7 @@ pub(crate) fn problems() -> Vec<Problem> {
         Problem::Undecided { .. } => Problem::Undecided { since },
         Problem::Broken { .. } => Problem::Broken { jobs: jobs() },
         Problem::Parked { .. } => Problem::Parked { jobs: jobs() },
+        Problem::StoredParked { .. } => Problem::StoredParked { jobs: jobs() },
         Problem::Conflicting { .. } => Problem::Conflicting { jobs: jobs() },
         Problem::BodiesBlocked { .. } => Problem::BodiesBlocked { threads: BodyThreads::Local, since },
     ]
@@ -162,6 +163,7 @@ pub(super) fn status(state: JobState) -> JobStatus {
     JobStatus {
         scheduled: Some(crate::Scheduled::OtherSchedule),
         name: job("mail"),
+        backend: Some("critical".into()),
         schedule: "every 5m".into(),
         timezone: Some("Europe/Lisbon".into()),
         lock_key: LockKey::new("smtp").expect("a good name"),
@@ -195,5 +197,6 @@ pub(super) fn status(state: JobState) -> JobStatus {
             reason: SkipReason::Paused,
         }),
         task: Some(crate::TaskCall::new("send", crate::Arguments::of(&[1]).expect("they are short"))),
+        stored: Some(7),
     }
 }

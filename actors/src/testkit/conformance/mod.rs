@@ -10,12 +10,15 @@
 //!
 //! A backend that keeps [`Backfills`](crate::port::Backfills) runs [`backfills()`] as well.
 //!
+//! The tests of a [`Catalogue`](crate::port::Catalogue) run [`catalogue()`] on an empty one.
+//!
 //! A backend whose claims are kept in the memory of each node runs [`elector()`] and [`limits()`]; the tests of
 //! [`TickVotes`](crate::port::TickVotes) run [`tick_votes()`].
 //!
 //! The tests of a [`Schedule`](crate::port::Schedule) run [`schedule()`] on it.
 
 mod backfills;
+mod catalogue;
 mod elector;
 mod history;
 mod locker;
@@ -30,6 +33,7 @@ use futures_util::{FutureExt, future::BoxFuture};
 
 pub use self::{
     backfills::backfills,
+    catalogue::catalogue,
     elector::elector,
     history::history,
     locker::{limits, locker},

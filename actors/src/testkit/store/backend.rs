@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep};
 
 use super::{
     LEASE_MAX, LEASE_MIN, SCOPE, SharedStore,
+    catalogue::StoreCatalogue,
     faults::{BadData, CallFault},
     state::{OwnSession, State},
 };
@@ -21,8 +22,8 @@ use crate::{
     error,
     name::NodeId,
     port::{
-        Backend, Backfills, Clock, ElectError, Elector, History, Lease, LockError, Locker, MemoryBounds,
-        Session,
+        Backend, Backfills, Catalogue, Clock, ElectError, Elector, History, Lease, LockError, Locker,
+        MemoryBounds, Session,
     },
     testkit::VirtualClock,
 };
@@ -251,6 +252,10 @@ impl Backend for StoreBackend {
 
     fn history(&self, _: MemoryBounds) -> Option<Arc<dyn History>> {
         Some(self.store.history.clone())
+    }
+
+    fn catalogue(&self) -> Option<Arc<dyn Catalogue>> {
+        Some(Arc::new(StoreCatalogue(self.clone())))
     }
 
     fn backfills(&self) -> Option<Arc<dyn Backfills>> {

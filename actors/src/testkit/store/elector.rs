@@ -31,7 +31,13 @@ impl Elector for StoreBackend {
                 match self.ask_for_term().await? {
                     Ok((term, former_zone_data)) => {
                         let (lease, waited) = (Some(self.store.lease), asked_at - began);
-                        return Ok(Campaign::Won(Grant { term, lease, waited, former_zone_data }));
+                        return Ok(Campaign::Won(Grant {
+                            term,
+                            lease,
+                            waited,
+                            former_zone_data,
+                            undecided_from: None,
+                        }));
                     }
                     Err(leader) if Instant::now() >= until => return Ok(lost(leader)),
                     Err(_) => {

@@ -123,7 +123,7 @@ pub(super) fn page<T>(
 ) -> Result<(Vec<T>, usize, Option<PageStart>), Error> {
     let of_page = &rows[..rows.len().min(limit)];
     let last = of_page.last().filter(|_| rows.len() > limit);
-    let start = |row: &Row| Ok(PageStart { at: row.try_get("at")?, nth: row.try_get("nth")? });
+    let start = |row: &Row| Ok(PageStart { at: row.try_get("at")?, nth: row.try_get("nth")?, backend: 0 });
     let next = last.map(start).transpose()?;
     let records: Vec<T> = of_page.iter().filter_map(|row| read(row).transpose()).collect::<Result<_, _>>()?;
     let unread = of_page.len() - records.len();

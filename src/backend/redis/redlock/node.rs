@@ -234,7 +234,13 @@ impl Node {
             return Ok(Taken::Split);
         }
         self.state().own = Some(Own { term, attempt, trusted_until });
-        Ok(Taken::Won(Grant { term, lease: Some(lease), waited: asked_at - began, former_zone_data }))
+        Ok(Taken::Won(Grant {
+            term,
+            lease: Some(lease),
+            waited: asked_at - began,
+            former_zone_data,
+            undecided_from: None,
+        }))
     }
 
     async fn take_in(

@@ -68,7 +68,7 @@ impl Servers {
         let processes = Arc::new(Mutex::new(vec![None; of_each.len()]));
         let prefix = of_each.first().map(|server| format!("{}redlock:", server.prefix())).unwrap_or_default();
         let server = |(nth, settings): (usize, Arc<OfServer>)| {
-            let host = settings.address().ok().map(|address| match &address.place {
+            let host = settings.store.address().ok().map(|address| match &address.place {
                 Place::Hosts(hosts) => hosts.iter().map(ToString::to_string).collect::<Vec<_>>().join(","),
                 Place::Socket(_) | Place::Sentinels { .. } => "a socket".to_owned(),
             });

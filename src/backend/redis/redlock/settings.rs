@@ -57,9 +57,9 @@ impl Settings {
     /// Of each server.
     pub(super) fn servers(&self) -> Vec<Arc<OfServer>> {
         let of = |url: &String| {
-            let mut settings = OfServer::new(self.scope.clone(), url);
+            let mut settings = OfServer::new(self.scope.clone(), Ok(url));
             settings.lease = self.lease;
-            settings.set_deadline(self.deadline());
+            settings.deadline = Some(self.deadline());
             Arc::new(settings)
         };
         self.urls.iter().map(of).collect()
@@ -96,12 +96,12 @@ impl Settings {
 /// What is wrong with a server, after others.
 fn faults_of(server: &OfServer, before: &[Arc<OfServer>]) -> Vec<Fault> {
     let fault = |rule: &str, cure: &str| Fault::new("", NOT_SHOWN, rule, cure);
-    let address = match server.address() {
+    let address = match server.store.address() {
         Ok(address) => address,
         Err(wrong) => return vec![wrong],
     };
     let mut checks = Checks::of("redlock");
-    checks.certificates(&server.certificates, address.encrypted, "rediss://");
+    checks.certificates(&server.store.certificates, address.encrypted, "rediss://");
     let mut faults = checks.faults;
     let is_one = match &address.place {
         Place::Hosts(hosts) => hosts.len() == 1,
@@ -112,7 +112,8 @@ fn faults_of(server: &OfServer, before: &[Arc<OfServer>]) -> Vec<Fault> {
         let rule = "it names one server: each votes by itself, and stands in for no other one";
         faults.push(fault(rule, "name its host alone, without `sentinel`"));
     }
-    let is_same = |other: &Arc<OfServer>| other.address().is_ok_and(|other| other.place == address.place);
+    let is_same =
+        |other: &Arc<OfServer>| other.store.address().is_ok_and(|other| other.place == address.place);
     if before.iter().any(is_same) {
         faults.push(fault("each server is named once: it has one vote", "leave one of them out"));
     }

@@ -113,7 +113,7 @@ impl<'a> TimedPage<'a> {
             job: job.map(JobName::as_str),
             from: from.map_or(i64::MIN, micros),
             to: to.map_or(i64::MAX, micros),
-            before: before.unwrap_or(PageStart { at: DateTime::<Utc>::MAX_UTC, nth: i64::MAX }),
+            before: before.unwrap_or(PageStart { at: DateTime::<Utc>::MAX_UTC, nth: i64::MAX, backend: 0 }),
             limit,
         }
     }
@@ -129,7 +129,7 @@ impl<'a> TimedPage<'a> {
         };
         let start = |row: &Row<'_>| {
             let at = DateTime::from_timestamp_micros(row.get(0)?).unwrap_or_default();
-            Ok((PageStart { at, nth: row.get(1)? }, row.get(2)?))
+            Ok((PageStart { at, nth: row.get(1)?, backend: 0 }, row.get(2)?))
         };
         match &self.job {
             None => read.query_map(page, start)?.collect(),

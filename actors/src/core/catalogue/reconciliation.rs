@@ -1,0 +1,281 @@
+//! What a node does so that it holds the jobs that the catalogue has: pages of the catalogue in, what to do out.
+//!
+//! A node lists all jobs once, and then reads the changes after the version that it knows. What comes twice, or late,
+//! changes nothing: each row has a version, and an older one is not taken. A node that was cut off for so long that
+//! changes are forgotten lists all jobs anew, and lets go of those that are not there any more.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use super::{CatalogueChanges, CataloguePage, CatalogueRow};
+
+/// What the shell is to ask the catalogue next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Ask {
+    /// The page of jobs after this name.
+    List { after: Option<Arc<str>> },
+    /// The changes after this version.
+    Changes { after: u64 },
+}
+
+/// How a stored job stands on this node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// It is one of the node's jobs.
+    Held,
+    /// Its definition says that it is not to run.
+    Disabled,
+    /// This node cannot run it, for this reason.
+    Parked(Arc<str>),
+}
+
+/// What the shell has read in the definition of a row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Read {
+    /// A job that this node can run.
+    Runnable,
+    /// A job that is not to run.
+    Disabled,
+    /// Nothing that this node can run, for this reason.
+    Unusable(Arc<str>),
+}
+
+/// What is to be done with a job of the node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Act {
+    /// It is added.
+    Add,
+    /// It gets another definition.
+    Update,
+    /// It is removed.
+    Remove,
+    /// Nothing.
+    Leave,
+}
+
+#[derive(Debug)]
+struct Known {
+    version: u64,
+    standing: Standing,
+}
+
+/// What a node knows of the catalogue.
+#[derive(Debug, Default)]
+pub(crate) struct Reconciliation {
+    known: BTreeMap<Arc<str>, Known>,
+    /// Up to which all changes are known; `None`: the jobs are to be listed.
+    version: Option<u64>,
+    listing: Option<Listing>,
+}
+
+/// All jobs are being listed.
+#[derive(Debug)]
+struct Listing {
+    /// Of the first page: changes after it are read when the last page is there.
+    version: u64,
+    seen: BTreeSet<Arc<str>>,
+    next: Option<Arc<str>>,
+}
+
+impl Reconciliation {
+    /// What to ask next.
+    pub(crate) fn ask(&self) -> Ask {
+        match (self.version, &self.listing) {
+            (Some(after), None) => Ask::Changes { after },
+            (_, Some(listing)) => Ask::List { after: listing.next.clone() },
+            (None, None) => Ask::List { after: None },
+        }
+    }
+
+    /// Takes in a page of all jobs. Answers the rows that are news, and the jobs that are not there any more.
+    pub(crate) fn listed(&mut self, page: CataloguePage) -> (Vec<CatalogueRow>, Vec<Arc<str>>) {
+        let CataloguePage { rows, next, version } = page;
+        let new = || Listing { version, seen: BTreeSet::new(), next: None };
+        let listing = self.listing.get_or_insert_with(new);
+        listing.seen.extend(rows.iter().map(|row| row.job.clone()));
+        listing.next = next;
+        let mut gone = Vec::new();
+        if listing.next.is_none()
+            && let Some(listing) = self.listing.take()
+        {
+            self.version = Some(listing.version);
+            gone = self.known.keys().filter(|job| !listing.seen.contains(*job)).cloned().collect();
+        }
+        (self.news(rows), gone)
+    }
+
+    /// Takes in changes. Answers the rows that are news: those that are to be put, and the jobs that were deleted.
+    pub(crate) fn changed(&mut self, changes: CatalogueChanges) -> (Vec<CatalogueRow>, Vec<Arc<str>>) {
+        let CatalogueChanges::Rows(rows) = changes else {
+            (self.version, self.listing) = (None, None);
+            return (Vec::new(), Vec::new());
+        };
+        self.version = self.version.max(rows.iter().map(|row| row.version).max());
+        let (put, deleted): (Vec<_>, Vec<_>) =
+            self.news(rows).into_iter().partition(|row| row.definition.is_some());
+        (put, deleted.into_iter().map(|row| row.job).filter(|job| self.known.contains_key(job)).collect())
+    }
+
+    fn news(&self, mut rows: Vec<CatalogueRow>) -> Vec<CatalogueRow> {
+        rows.retain(|row| self.known.get(&row.job).is_none_or(|known| known.version < row.version));
+        rows
+    }
+
+    /// What is to be done with a job in whose row this was read.
+    pub(crate) fn act(&self, job: &str, read: &Read) -> Act {
+        match (self.is_held(job), read) {
+            (false, Read::Runnable) => Act::Add,
+            (true, Read::Runnable) => Act::Update,
+            (true, Read::Disabled | Read::Unusable(_)) => Act::Remove,
+            (false, Read::Disabled | Read::Unusable(_)) => Act::Leave,
+        }
+    }
+
+    /// A job stands like this by its row.
+    pub(crate) fn stands(&mut self, row: &CatalogueRow, standing: Standing) {
+        let known = Known { version: row.version, standing };
+        self.known.insert(row.job.clone(), known);
+    }
+
+    /// A job is not there any more. Answers whether the node held it.
+    pub(crate) fn forget(&mut self, job: &str) -> bool {
+        self.known.remove(job).is_some_and(|known| known.standing == Standing::Held)
+    }
+
+    pub(crate) fn is_held(&self, job: &str) -> bool {
+        self.known.get(job).is_some_and(|known| known.standing == Standing::Held)
+    }
+
+    /// How a stored job stands, and by which version of it; `None` if the node does not know it.
+    pub(crate) fn standing(&self, job: &str) -> Option<(&Standing, u64)> {
+        self.known.get(job).map(|known| (&known.standing, known.version))
+    }
+
+    /// The jobs that this node cannot run.
+    pub(crate) fn parked(&self) -> impl Iterator<Item = (&Arc<str>, &Arc<str>)> {
+        self.known.iter().filter_map(|(job, known)| match &known.standing {
+            Standing::Parked(reason) => Some((job, reason)),
+            Standing::Held | Standing::Disabled => None,
+        })
+    }
+
+    /// Up to which version all changes are known.
+    pub(crate) fn version(&self) -> Option<u64> {
+        self.version
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::DateTime;
+
+    use super::*;
+
+    fn row(job: &str, version: u64) -> CatalogueRow {
+        let definition = Some("{}".into());
+        CatalogueRow { definition, ..CatalogueRow::new(job, version, DateTime::UNIX_EPOCH) }
+    }
+
+    fn deleted(job: &str, version: u64) -> CatalogueRow {
+        CatalogueRow { definition: None, ..row(job, version) }
+    }
+
+    fn page(rows: Vec<CatalogueRow>, next: Option<&str>, version: u64) -> CataloguePage {
+        CataloguePage { rows, next: next.map(Into::into), version }
+    }
+
+    /// Holds all of the rows.
+    fn hold(machine: &mut Reconciliation, rows: &[CatalogueRow]) {
+        rows.iter().for_each(|row| machine.stands(row, Standing::Held));
+    }
+
+    fn names((rows, gone): (Vec<CatalogueRow>, Vec<Arc<str>>)) -> (Vec<String>, Vec<String>) {
+        let rows = rows.iter().map(|row| format!("{}@{}", row.job, row.version)).collect();
+        (rows, gone.iter().map(ToString::to_string).collect())
+    }
+
+    fn told(rows: &[&str], gone: &[&str]) -> (Vec<String>, Vec<String>) {
+        let owned = |all: &[&str]| all.iter().map(|one| (*one).to_owned()).collect();
+        (owned(rows), owned(gone))
+    }
+
+    /// Knows a and b as of version 2.
+    fn listed() -> Reconciliation {
+        let mut machine = Reconciliation::default();
+        let (rows, _) = machine.listed(page(vec![row("a", 1), row("b", 2)], None, 2));
+        hold(&mut machine, &rows);
+        machine
+    }
+
+    #[test]
+    fn all_jobs_are_listed_page_by_page_and_then_the_changes_are_read() {
+        let mut machine = Reconciliation::default();
+        assert_eq!(machine.ask(), Ask::List { after: None });
+
+        assert_eq!(names(machine.listed(page(vec![row("a", 1)], Some("a"), 2))), told(&["a@1"], &[]));
+        assert_eq!(machine.ask(), Ask::List { after: Some("a".into()) });
+        // Between the pages something was changed.
+        assert_eq!(names(machine.listed(page(vec![row("b", 3)], None, 3))), told(&["b@3"], &[]));
+
+        assert_eq!(machine.ask(), Ask::Changes { after: 2 }, "those of the first page's version on");
+    }
+
+    #[test]
+    fn what_is_read_twice_or_late_changes_nothing() {
+        let mut machine = listed();
+
+        let rows = || CatalogueChanges::Rows(vec![row("b", 2), row("a", 3)]);
+        let (news, _) = machine.changed(rows());
+        hold(&mut machine, &news);
+
+        assert_eq!(names((news, Vec::new())), told(&["a@3"], &[]));
+        assert_eq!(names(machine.changed(rows())), told(&[], &[]));
+        assert_eq!(machine.ask(), Ask::Changes { after: 3 });
+    }
+
+    #[test]
+    fn a_deleted_job_is_let_go_of_once() {
+        let mut machine = listed();
+
+        let gone = machine.changed(CatalogueChanges::Rows(vec![deleted("a", 3), deleted("x", 4)]));
+
+        assert_eq!(names(gone), told(&[], &["a"]), "of the other one nothing was known");
+        assert!(machine.forget("a") && !machine.forget("a"));
+    }
+
+    #[test]
+    fn a_node_that_was_cut_off_too_long_lists_anew_and_lets_go_of_what_is_gone() {
+        let mut machine = listed();
+
+        machine.changed(CatalogueChanges::Forgotten);
+        assert_eq!(machine.ask(), Ask::List { after: None });
+        let news = machine.listed(page(vec![row("b", 2), row("c", 9)], None, 9));
+
+        assert_eq!(names(news), told(&["c@9"], &["a"]));
+        assert_eq!(machine.ask(), Ask::Changes { after: 9 });
+    }
+
+    #[test]
+    fn what_is_done_depends_on_what_is_held_and_what_is_read() {
+        let mut machine = listed();
+        machine.stands(&row("b", 2), Standing::Parked("no such task".into()));
+        let unusable = Read::Unusable("no such task".into());
+        let table = [
+            ("a", Read::Runnable, Act::Update),
+            ("a", Read::Disabled, Act::Remove),
+            ("a", unusable.clone(), Act::Remove),
+            ("b", Read::Runnable, Act::Add),
+            ("b", Read::Disabled, Act::Leave),
+            ("b", unusable.clone(), Act::Leave),
+            ("new", Read::Runnable, Act::Add),
+            ("new", unusable, Act::Leave),
+        ];
+
+        for (job, read, act) in table {
+            assert_eq!(machine.act(job, &read), act, "{job} {read:?}");
+        }
+        assert_eq!(machine.parked().count(), 1);
+    }
+}

@@ -1,0 +1,144 @@
+//! Jobs that are stored as data, for all nodes.
+
+use std::sync::Arc;
+
+use actix::Message;
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::{
+    error::Fault,
+    name::By,
+    note::{Attribution, says_who_and_why},
+    port::{CatalogueQuery, Expected},
+    stored_job::{StoredJob, StoredJobError, written},
+};
+
+/// Stores a job as data, for all nodes of the scope: each that has its task holds it within a second, and again when it
+/// starts. Answers once it is stored and this node holds it.
+///
+/// The definition is checked by this node: its task has to be one of this node's.
+///
+/// # Errors
+///
+/// [`StoredJobError`]: the definition breaks a rule; it is not the [expected](Self::expecting) version that stands,
+/// which is told; a job of code has the name; the catalogue did not answer, or there is none; the engine shuts down.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "Result<StoredStatus, StoredJobError>")]
+pub struct PutJob {
+    pub(crate) job: String,
+    pub(crate) definition: Result<Arc<str>, Fault>,
+    pub(crate) expected: Expected,
+    pub(crate) asked: Attribution,
+}
+
+impl PutJob {
+    /// The job of this name, as it is to be from now on.
+    pub fn new<S: Serialize>(job: impl Into<String>, definition: &StoredJob<S>) -> Self {
+        let (definition, expected) = (written(definition), Expected::Any);
+        Self { job: job.into(), definition, expected, asked: Attribution::default() }
+    }
+
+    /// Only if this is so: of two who change the version that both have read, one is told that the other came first.
+    /// Default: anything.
+    #[must_use]
+    pub fn expecting(self, expected: Expected) -> Self {
+        Self { expected, ..self }
+    }
+}
+
+/// Deletes a stored job, on all nodes. Answers its version once it is deleted and this node has let go of it. Runs in
+/// progress go on to their end.
+///
+/// # Errors
+///
+/// [`StoredJobError`]: there is no stored job of this name; it is not the expected version that stands; the catalogue
+/// did not answer, or there is none; the engine shuts down.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "Result<u64, StoredJobError>")]
+pub struct DeleteJob {
+    pub(crate) job: String,
+    pub(crate) expected: Expected,
+    pub(crate) asked: Attribution,
+}
+
+impl DeleteJob {
+    /// The stored job of this name.
+    pub fn new(job: impl Into<String>) -> Self {
+        Self { job: job.into(), expected: Expected::Any, asked: Attribution::default() }
+    }
+
+    /// Only if this is so. Default: anything.
+    #[must_use]
+    pub fn expecting(self, expected: Expected) -> Self {
+        Self { expected, ..self }
+    }
+}
+
+says_who_and_why!(PutJob, DeleteJob);
+
+/// Lists stored jobs, also those that this node cannot run, in the order of the bytes of their names.
+///
+/// # Errors
+///
+/// [`StoredJobError`]: the catalogue did not answer, or there is none.
+#[derive(Debug, Clone, Default, Message)]
+#[rtype(result = "Result<StoredPage, StoredJobError>")]
+pub struct ListStored(pub CatalogueQuery);
+
+/// One page of stored jobs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct StoredPage {
+    /// The jobs of the page.
+    pub jobs: Vec<StoredStatus>,
+    /// After which name the next page starts; `None` if this is the last.
+    pub next: Option<Arc<str>>,
+}
+
+/// Asks for one stored job: its definition, and whether this node can run it.
+///
+/// # Errors
+///
+/// [`StoredJobError`]: there is no stored job of this name; the catalogue did not answer, or there is none.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "Result<StoredStatus, StoredJobError>")]
+pub struct StoredDetails(pub String);
+
+/// A stored job, as its node sees it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct StoredStatus {
+    /// The name.
+    pub job: Arc<str>,
+    /// The version: see [`PutJob::expecting`].
+    pub version: u64,
+    /// The definition: a [`StoredJob`]; a text, if somebody has written something that is no JSON.
+    pub definition: Value,
+    /// When it was changed, by the store's clock.
+    pub changed_at: DateTime<Utc>,
+    /// Who changed it, if it was said.
+    pub changed_by: Option<By>,
+    /// How it stands on this node.
+    #[serde(flatten)]
+    pub here: StoredHere,
+}
+
+/// How a stored job stands on a node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "here", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum StoredHere {
+    /// It is one of the node's jobs.
+    Held,
+    /// It is not to run.
+    Disabled,
+    /// This node cannot run it: it has no such task, say, or cannot read the definition.
+    Parked {
+        /// Why.
+        reason: Arc<str>,
+    },
+    /// The node has not heard of this version yet.
+    Unread,
+}

@@ -1,0 +1,323 @@
+//! How this node keeps to the catalogue: it reads what changes, and adds, changes, removes or parks the jobs that are
+//! stored.
+//!
+//! [`Reconciliation`] decides what to ask and what is to be done. Here it is asked and done. One question is under way at
+//! a time; a hint of the catalogue, or somebody on this node who waits for a change, brings the next one on.
+
+use std::{convert::Infallible, slice, sync::Arc, time::Duration};
+
+use actix::prelude::*;
+use futures_util::future::{Either, select};
+use tokio::{
+    sync::{Notify, oneshot},
+    time::{sleep, timeout},
+};
+
+use super::{Phase, SupervisorActor};
+use crate::{
+    CALL_DEADLINE,
+    contained::{caught, unharmed},
+    core::{
+        catalogue::{Act, Ask, Read, Reconciliation, Standing},
+        operation::Operation,
+        text::{PARKED_REASON_BYTES_MAX, bounded},
+    },
+    definition::Definition,
+    error::{Fault, Faults},
+    event_log::Level,
+    health::{PROBLEM_JOBS_MAX, Problem, ProblemJobs},
+    name::{By, JobName},
+    note::Attribution,
+    port::{
+        CATALOGUE_PAGE_MAX, Catalogue, CatalogueChanges, CatalogueError, CataloguePage, CatalogueQuery,
+        CatalogueRow,
+    },
+    stored_job::{ScheduleReader, read},
+};
+
+/// The pause after a question that failed.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
+/// What changes within this time of a hint is read together.
+const COALESCED: Duration = Duration::from_millis(20);
+
+/// What this node needs to hold stored jobs.
+#[derive(Clone)]
+pub(crate) struct Stored {
+    pub(crate) catalogue: Arc<dyn Catalogue>,
+    pub(crate) reader: ScheduleReader,
+}
+
+/// What this node knows of the catalogue.
+#[derive(Default)]
+pub(super) struct Keeping {
+    pub(super) machine: Reconciliation,
+    /// Somebody on this node waits for a change.
+    hurry: Arc<Notify>,
+    /// Who goes on once this node knows a version.
+    waiting: Vec<(u64, oneshot::Sender<Infallible>)>,
+}
+
+/// What the catalogue answered.
+enum Answer {
+    Page(CataloguePage),
+    Changes(CatalogueChanges),
+}
+
+async fn ask(catalogue: &dyn Catalogue, asked: Ask) -> Result<Answer, CatalogueError> {
+    match asked {
+        Ask::List { after } => {
+            let query = CatalogueQuery { after, ..CatalogueQuery::default() };
+            call(catalogue.list(&query)).await.map(Answer::Page)
+        }
+        Ask::Changes { after } => {
+            call(catalogue.changes(after, CATALOGUE_PAGE_MAX)).await.map(Answer::Changes)
+        }
+    }
+}
+
+/// A call into a catalogue, contained and bounded in time.
+pub(super) async fn call<T>(
+    called: impl Future<Output = Result<T, CatalogueError>>,
+) -> Result<T, CatalogueError> {
+    let unavailable = |reason: &str| Err(CatalogueError::Unavailable { reason: reason.to_owned() });
+    match caught(async move { timeout(CALL_DEADLINE, called).await }).await {
+        Ok(Ok(answer)) => answer,
+        Ok(Err(_)) => unavailable("not within the deadline"),
+        Err(_) => unavailable("its adapter panicked; see the log"),
+    }
+}
+
+/// Waits until it may be worthwhile to ask again.
+async fn hint(catalogue: Arc<dyn Catalogue>, after: u64, hurry: Arc<Notify>) {
+    let changed = async {
+        if caught(async { catalogue.changed(after).await }).await.is_err() {
+            sleep(ASK_AGAIN).await;
+        }
+        sleep(COALESCED).await;
+    };
+    match select(Box::pin(changed), Box::pin(hurry.notified())).await {
+        Either::Left(_) | Either::Right(_) => {}
+    }
+}
+
+impl SupervisorActor {
+    /// Begins to keep to the catalogue, if there is one.
+    pub(super) fn keep_to_catalogue(&self, ctx: &mut Context<Self>) {
+        let Some(Stored { catalogue, .. }) = self.parts.stored.clone() else { return };
+        if !matches!(self.phase, Phase::Running) {
+            return;
+        }
+        let asked = self.keeping.machine.ask();
+        let answered = async move { ask(&*catalogue, asked).await };
+        ctx.spawn(answered.into_actor(self).map(|answer, actor, ctx| actor.on_catalogue(answer, ctx)));
+    }
+
+    fn on_catalogue(&mut self, answer: Result<Answer, CatalogueError>, ctx: &mut Context<Self>) {
+        if !matches!(self.phase, Phase::Running) {
+            return;
+        }
+        match answer {
+            Ok(answer) => {
+                self.node().failures.succeeded(Operation::Catalogue);
+                let has_more = self.take_in(answer, ctx);
+                self.tell_waiting();
+                if has_more {
+                    return self.keep_to_catalogue(ctx);
+                }
+                self.keep_to_catalogue_later(ctx);
+            }
+            Err(error) => {
+                self.node().failures.failed(Operation::Catalogue, &error);
+                ctx.run_later(ASK_AGAIN, |actor, ctx| actor.keep_to_catalogue(ctx));
+            }
+        }
+    }
+
+    fn keep_to_catalogue_later(&self, ctx: &mut Context<Self>) {
+        let Some(Stored { catalogue, .. }) = self.parts.stored.clone() else { return };
+        let (after, hurry) = (self.keeping.machine.version().unwrap_or_default(), self.keeping.hurry.clone());
+        let hinted = hint(catalogue, after, hurry);
+        ctx.spawn(hinted.into_actor(self).map(|(), actor, ctx| actor.keep_to_catalogue(ctx)));
+    }
+
+    /// Takes in an answer. Answers whether there is more to ask at once.
+    fn take_in(&mut self, answer: Answer, ctx: &mut Context<Self>) -> bool {
+        let (has_more, (rows, gone)) = match answer {
+            Answer::Page(page) => (true, self.keeping.machine.listed(page)),
+            Answer::Changes(changes) => {
+                let has_more = match &changes {
+                    CatalogueChanges::Rows(rows) => rows.len() >= CATALOGUE_PAGE_MAX,
+                    CatalogueChanges::Forgotten => true,
+                };
+                (has_more, self.keeping.machine.changed(changes))
+            }
+        };
+        for job in gone {
+            if self.keeping.machine.forget(&job) {
+                self.let_go(&job, None, ctx);
+            }
+        }
+        self.apply(rows, ctx);
+        has_more
+    }
+
+    /// Does what the rows say: new jobs together, the others one by one.
+    fn apply(&mut self, rows: Vec<CatalogueRow>, ctx: &mut Context<Self>) {
+        let mut added: Vec<(CatalogueRow, Definition)> = Vec::new();
+        for row in rows {
+            let (read, definition) = self.read_row(&row);
+            let act = self.keeping.machine.act(&row.job, &read);
+            match (act, definition) {
+                (Act::Add, Some(definition)) => {
+                    added.push((row, definition));
+                    continue;
+                }
+                (Act::Update, Some(definition)) => {
+                    if let Err(error) = self.change_names(&definition) {
+                        self.let_go(&row.job, row.changed_by.clone(), ctx);
+                        self.stands(&row, unusable(error));
+                        continue;
+                    }
+                    self.update_stored(definition, row.changed_by.clone(), ctx);
+                }
+                (Act::Remove, _) => self.let_go(&row.job, row.changed_by.clone(), ctx),
+                (Act::Add | Act::Update, None) | (Act::Leave, _) => {}
+            }
+            self.stands(&row, read);
+        }
+        self.add_stored(added, ctx);
+    }
+
+    fn update_stored(&mut self, definition: Definition, by: Option<By>, ctx: &mut Context<Self>) {
+        match self.update(definition, by, ctx) {
+            Ok(job) => {
+                ctx.spawn(self.scheduled(vec![job]).map(|_, _, _| ()));
+            }
+            // It was there a moment ago.
+            Err(error) => tracing::error!(target: "callsheet", "{error}"),
+        }
+    }
+
+    fn add_stored(&mut self, added: Vec<(CatalogueRow, Definition)>, ctx: &mut Context<Self>) {
+        if added.is_empty() {
+            return;
+        }
+        let by = if added.len() == 1 { added[0].0.changed_by.clone() } else { None };
+        let mut definitions: Vec<Definition> = Vec::with_capacity(added.len());
+        for (row, mut definition) in added {
+            if let Err(error) = self.take_names(slice::from_ref(&definition)) {
+                self.stands(&row, unusable(error));
+                continue;
+            }
+            // Many jobs have the policies of the one before.
+            if let Some(before) = definitions.last().filter(|before| before.policies == definition.policies) {
+                definition.policies = before.policies.clone();
+            }
+            self.stands(&row, Read::Runnable);
+            definitions.push(definition);
+        }
+        // That time has passed is no reason not to hold it: the store knows what was due.
+        self.note_over(&definitions);
+        let jobs = self.add(definitions, by, ctx);
+        ctx.spawn(self.scheduled(jobs).map(|_, _, _| ()));
+    }
+
+    fn stands(&mut self, row: &CatalogueRow, read: Read) {
+        let standing = match read {
+            Read::Runnable => Standing::Held,
+            Read::Disabled => Standing::Disabled,
+            Read::Unusable(reason) => {
+                if let Ok(name) = JobName::new(&row.job) {
+                    let line = format_args!("stored job {name} is parked: {reason}");
+                    self.node().publisher.log("parked stored job", Level::Warn, &name, &line);
+                }
+                Standing::Parked(reason)
+            }
+        };
+        self.keeping.machine.stands(row, standing);
+    }
+
+    /// This node holds a stored job no more.
+    fn let_go(&mut self, job: &str, by: Option<By>, ctx: &mut Context<Self>) {
+        let Ok(name) = JobName::new(job) else { return };
+        self.remove_named(&[name], &Attribution { by, note: None }, ctx);
+    }
+
+    /// What stands in a row, and the job, if this node can run it.
+    fn read_row(&self, row: &CatalogueRow) -> (Read, Option<Definition>) {
+        match self.readable(row) {
+            Ok(Some(definition)) => (Read::Runnable, Some(definition)),
+            Ok(None) => (Read::Disabled, None),
+            Err(reason) => (unusable(reason), None),
+        }
+    }
+
+    fn readable(&self, row: &CatalogueRow) -> Result<Option<Definition>, String> {
+        let name = JobName::new(&row.job).map_err(|fault| fault.to_string())?;
+        let definition = row.definition.as_deref().ok_or("it was deleted")?;
+        let read = self.read_stored(&name, definition);
+        let (definition, enabled) = read.map_err(|faults| faults.to_string())?;
+        let held = self.keeping.machine.is_held(&row.job);
+        if self.jobs.contains_key(&name) && !held {
+            return Err(format!(
+                "a job of code has the name {name} on this node; delete the stored one, or rename one of them"
+            ));
+        }
+        if !enabled {
+            return Ok(None);
+        }
+        let checked = if held {
+            self.check_update(&definition, Vec::new()).map_err(|error| error.to_string())
+        } else {
+            self.check(std::slice::from_ref(&definition), Vec::new()).map_err(|error| error.to_string())
+        };
+        checked.map(|()| Some(definition))
+    }
+
+    /// Reads a definition as the catalogue keeps it: the job, and whether it is to run.
+    pub(super) fn read_stored(&self, name: &JobName, definition: &str) -> Result<(Definition, bool), Faults> {
+        let fault = |rule: &str, cure: &str| Faults::from(Fault::new("definition", definition, rule, cure));
+        let Some(stored) = &self.parts.stored else {
+            return Err(fault("there is no catalogue", "use a store that keeps jobs"));
+        };
+        let (now, tasks) = (self.node().clock.now(), &self.parts.tasks);
+        // Schedules of data are made by code that the engine does not know.
+        let read = unharmed(|| {
+            let (job, enabled) = read(name.as_str(), definition, &stored.reader)?;
+            Ok((job.define(now, &mut None, Some(tasks))?, enabled))
+        });
+        read.unwrap_or_else(|| {
+            Err(fault("reading it panicked", "mend the types that read it, or delete the job"))
+        })
+    }
+
+    /// Resolves when this node knows a version of the catalogue.
+    pub(super) fn await_version(&mut self, version: u64) -> oneshot::Receiver<Infallible> {
+        let (sender, receiver) = oneshot::channel();
+        if self.keeping.machine.version() < Some(version) {
+            self.keeping.waiting.retain(|(_, sender)| !sender.is_closed());
+            self.keeping.waiting.push((version, sender));
+            self.keeping.hurry.notify_one();
+        }
+        receiver
+    }
+
+    fn tell_waiting(&mut self) {
+        let known = self.keeping.machine.version();
+        // Whoever waits hears that his sender is gone.
+        self.keeping.waiting.retain(|(version, _)| known < Some(*version));
+    }
+
+    /// The stored jobs that this node cannot run.
+    pub(super) fn stored_problem(&self) -> Option<Problem> {
+        let count = self.keeping.machine.parked().count();
+        // Whoever edits the store by hand may write a name that is none.
+        let names = self.keeping.machine.parked().filter_map(|(job, _)| JobName::new(job).ok());
+        let first = names.take(PROBLEM_JOBS_MAX).collect();
+        (count > 0).then_some(Problem::StoredParked { jobs: ProblemJobs { first, count } })
+    }
+}
+
+fn unusable(reason: impl ToString) -> Read {
+    Read::Unusable(bounded(reason.to_string(), PARKED_REASON_BYTES_MAX).into())
+}
