@@ -1,5 +1,7 @@
 //! Jobs as data: a task is registered once, and jobs name it, with arguments: in code, in a file, in a request.
 //!
+//! An application needs `callsheet`, `serde` with its feature `derive`, and what reads its files: `toml`, `serde_json`.
+//!
 //! ```sh
 //! cargo run --example tasks
 //! ```
@@ -8,22 +10,28 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use callsheet::{Bodiless, prelude::*, schedule::IntoSchedule, schemars::JsonSchema};
+// The derive of `JsonSchema` names the crate `schemars`.
+use callsheet::{
+    Bodiless,
+    prelude::*,
+    schedule::IntoSchedule,
+    schemars::{self, JsonSchema},
+};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-/// What the application's own code may use.
+/// The state of a task: what it needs of the application. Each attempt gets a clone.
 #[derive(Clone)]
 struct Mailer {
     from: &'static str,
 }
 
-/// Its fields are the arguments of a job.
+/// A task. Its fields are the arguments, which a job of code, a file or a request gives.
 #[derive(Serialize, Deserialize, JsonSchema)]
 struct SendReport {
     /// Who gets it.
     to: String,
-    /// It came later: what was stored before reads well.
+    /// It came later: what was written before it can still be read.
     #[serde(default)]
     copies: u32,
 }
@@ -38,7 +46,7 @@ impl Task for SendReport {
     }
 }
 
-/// It brings its schedule along.
+/// A task without arguments, which brings the schedule of its job along.
 #[derive(Default, Serialize, Deserialize, JsonSchema)]
 struct Cleanup;
 
@@ -78,16 +86,18 @@ async fn main() -> anyhow::Result<()> {
         .jobs(from_file.into_iter().map(|(name, config)| Job::from_config(name, config)))
         .start()
         .await?;
+    // What may be named, and which arguments it has (`cleanup` has none): for a form, or for whoever writes the file.
     for task in jobs.tasks().await? {
         println!("task {}: {}", task.name, task.schema["properties"]);
     }
 
-    // As a request may have it.
+    // What a request may ask for: here its arguments do not fit.
     let asked = json!({"schedule": {"every": "1h"}, "task": {"name": "send_report", "arguments": {"to": 5}}});
     let asked: JobConfig = serde_json::from_value(asked)?;
     let error = jobs.add(Job::from_config("hourly", asked)).await.unwrap_err();
     println!("refused: {error}");
 
+    // Nobody waits for Monday: a run now with the job's arguments, and one with arguments of its own.
     jobs.trigger("weekly").await?.finished().await;
     jobs.trigger_with("daily", &SendReport { to: "bob".into(), copies: 7 }).await?.finished().await;
     println!("{}", jobs.shutdown(Duration::from_secs(5)).await);

@@ -125,9 +125,9 @@ pub use actix_web;
 #[cfg(feature = "testkit")]
 pub use callsheet_actors::testkit;
 pub use callsheet_actors::{
-    ALLOW_MAX, ARGUMENTS_BYTES_MAX, ATTEMPT_ERRORS_BYTES_MAX, ATTEMPTS_RECORDED_MAX, ActiveRunStatus,
-    ActorGone, AddError, AddJob, AddJobs, Added, AnnounceShutdown, Answer, Arguments, AttemptRecord,
-    BLOCKING_THREADS_DEFAULT, Bodiless, BodyThreads, By, CALL_DEADLINE, CATCH_UP_PACE,
+    ALLOW_MAX, ARGUMENTS_BYTES_MAX, ARGUMENTS_DEPTH_MAX, ATTEMPT_ERRORS_BYTES_MAX, ATTEMPTS_RECORDED_MAX,
+    ActiveRunStatus, ActorGone, AddError, AddJob, AddJobs, Added, AnnounceShutdown, Answer, Arguments,
+    AttemptRecord, BLOCKING_THREADS_DEFAULT, Bodiless, BodyThreads, By, CALL_DEADLINE, CATCH_UP_PACE,
     CATCH_UP_PER_SECOND_DEFAULT, CATCH_UP_PER_SECOND_MAX, CLOCK_OFFSET_MAX_DEFAULT, CONNECT_TIMEOUT_DEFAULT,
     CancelItsRuns, CancelReason, CancelRun, CancelRuns, Candidacy, CatchingUp, DIVERGED_RUNS_MAX, Decision,
     DecisionPage, DecisionRecord, Decisions, Delay, DeleteJob, DivergedRun, ERROR_BYTES_DEFAULT,

@@ -75,8 +75,8 @@ const TAKES: &[(&str, &str)] = &[
     ("preview.rs: preview", "more_fire_times_than_may_be_are_refused"),
     ("preview.rs: preview_in", "more_fire_times_than_may_be_are_refused"),
     ("jobs.rs: next_fire_times", "more_fire_times_than_may_be_are_refused"),
-    ("message.rs: count", "more_fire_times_than_may_be_are_refused"),
-    ("message.rs: limit", "a_page_of_any_length_says_whether_there_is_more"),
+    ("questions.rs: count", "more_fire_times_than_may_be_are_refused"),
+    ("questions.rs: limit", "a_page_of_any_length_says_whether_there_is_more"),
     ("handle.rs: shutdown", "a_shutdown_waits_for_as_long_as_it_is_told"),
     ("message.rs: deadline", "a_shutdown_waits_for_as_long_as_it_is_told"),
     ("shutdown.rs: within", "a_shutdown_budget_of_any_length_fits_or_says_why_not"),
@@ -153,6 +153,7 @@ const VARIANTS: &[(&str, &str)] = &[
 
 /// Those whose numbers come from this library: answers, events, and what the engine asks of a port.
 const GIVES: &[&str] = &[
+    "pausing.rs: count",
     "backfill.rs: count",
     "drain.rs: drained",
     "drain.rs: cancelled",

@@ -440,7 +440,7 @@ fn a_triggered_run_that_is_lost_still_names_its_fire_time_when_it_goes_on() {
         rig.advance(mins(20)).await;
 
         let fire_time = Some(callsheet::FireTime::new(named));
-        let triggered = |by| Origin::Trigger { by, fire_time, arguments: None };
+        let triggered = |by| Origin::Trigger { by, fire_time, task: None };
         let expected = [
             (1, Some(named), triggered(Some(by))),
             (2, Some(named), triggered(None)),

@@ -117,8 +117,7 @@ fn a_run_can_name_a_fire_time_that_has_passed() {
 
         let seen = seen.lock().unwrap().clone();
         assert_eq!(seen.len(), 4, "three ticks, and one run of its own: {seen:?}");
-        let trigger =
-            Origin::Trigger { by: Some(by("alice")), fire_time: Some(first.into()), arguments: None };
+        let trigger = Origin::Trigger { by: Some(by("alice")), fire_time: Some(first.into()), task: None };
         assert_eq!(seen[2], (Some(first), trigger));
         let named = rig.events().into_iter().filter_map(|recorded| match recorded.event.kind {
             EventKind::RunStarted { fire_time, names, .. } if names.is_some() => Some((fire_time, names)),

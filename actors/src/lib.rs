@@ -92,7 +92,7 @@ pub use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
 pub use {actix, chrono, schemars, tracing, uuid};
 
 pub use crate::{
-    arguments::{ARGUMENTS_BYTES_MAX, Arguments},
+    arguments::{ARGUMENTS_BYTES_MAX, ARGUMENTS_DEPTH_MAX, Arguments},
     body::ActorGone,
     candidacy::{Candidacy, MAY_LEAD_TIMEOUT, MayLead, RESIGN_PAUSE_DEFAULT, RESIGN_PAUSE_MIN},
     catch_ups::CATCH_UP_PER_SECOND_DEFAULT,

@@ -15,7 +15,6 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
 use tracing::Span;
 
 use crate::{
-    arguments::Arguments,
     core::{
         backfill::BackfillId,
         byte_budget::ByteBudget,
@@ -28,6 +27,7 @@ use crate::{
     own_threads::OwnThreads,
     port::Clock,
     signal::Signal,
+    task::TaskCall,
 };
 
 /// What a body answers.
@@ -192,9 +192,9 @@ pub enum Origin {
         by: Option<By>,
         /// The fire time that the run [names](crate::TriggerJob::fire_time), without being its tick.
         fire_time: Option<FireTime>,
-        /// The arguments that the trigger [gives](crate::TriggerJob::arguments) to the task of the job, in the place
-        /// of the job's own.
-        arguments: Option<Arguments>,
+        /// The arguments that the trigger [gives](crate::TriggerJob::arguments) to the run, in the place of those of
+        /// its job, with the task that the job ran then: for it alone they are.
+        task: Option<Arc<TaskCall>>,
     },
     /// A [backfill](crate::Backfill): the run is one of its own, and no tick.
     Backfill {

@@ -25,11 +25,13 @@ use crate::{
 /// the newer one adds: it does, unless the type says `deny_unknown_fields`.
 ///
 /// ```
-/// use callsheet_actors::{Run, RunResult, Task, schemars::JsonSchema};
+/// use callsheet_actors::{
+///     Run, RunResult, Task,
+///     schemars::{self, JsonSchema},
+/// };
 /// use serde::{Deserialize, Serialize};
 ///
 /// #[derive(Serialize, Deserialize, JsonSchema)]
-/// # #[schemars(crate = "callsheet_actors::schemars")]
 /// struct SendReport {
 ///     to: String,
 ///     #[serde(default)]

@@ -12,7 +12,10 @@ impl Builder {
     /// is the same one twice. Default: none.
     ///
     /// ```
-    /// use callsheet::{prelude::*, schemars::JsonSchema};
+    /// use callsheet::{
+    ///     prelude::*,
+    ///     schemars::{self, JsonSchema},
+    /// };
     /// use serde::{Deserialize, Serialize};
     ///
     /// #[derive(Serialize, Deserialize, JsonSchema)]

@@ -15,6 +15,8 @@ use callsheet::{
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+mod as_json;
+mod changed_jobs;
 #[path = "../common/mod.rs"]
 mod common;
 mod refused;

@@ -149,8 +149,8 @@ fn a_body_reads_the_arguments_of_its_trigger_in_its_origin() {
         type State = Done;
 
         async fn run(self, run: Run, done: Done) -> RunResult {
-            if let Origin::Trigger { arguments, .. } = run.origin() {
-                done.note(format!("{arguments:?}"));
+            if let Origin::Trigger { task, .. } = run.origin() {
+                done.note(format!("{task:?}"));
             }
             Ok(())
         }
@@ -165,6 +165,6 @@ fn a_body_reads_the_arguments_of_its_trigger_in_its_origin() {
         rig.send(index, TriggerJob::new("shows")).await.expect("it starts");
         rig.advance(secs(1)).await;
 
-        assert_eq!(done.take(), ["Some(Arguments(null))", "None"]);
+        assert_eq!(done.take(), ["Some(TaskCall { name: \"shows\", arguments: Arguments(null) })", "None"]);
     });
 }

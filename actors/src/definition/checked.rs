@@ -7,6 +7,10 @@ use std::{
 };
 
 use chrono::{DateTime, TimeDelta, Utc};
+use futures_util::{
+    FutureExt,
+    future::{BoxFuture, ready},
+};
 
 use super::{Job, SharedBody, TAGS_MAX};
 use crate::{
@@ -24,6 +28,7 @@ use crate::{
     labels::{JOB_LABEL_ONCE, JOB_LABEL_OTHER, Label},
     name::{JobName, LockKey, Tag, check_name},
     port::{Schedule, ScheduleIdentity},
+    run::{Origin, Run, RunError, RunResult},
     task::{BoundTask, TaskCall, Tasks},
 };
 
@@ -118,6 +123,28 @@ impl Definition {
     /// The task that it runs, if its body is one.
     pub(crate) fn task(&self) -> Option<&BoundTask> {
         self.extras.as_ref()?.task.as_ref()
+    }
+
+    /// The work of one attempt: of its body, unless the run has arguments that were given for something else.
+    pub(crate) fn start(&self, run: Run) -> BoxFuture<'static, RunResult> {
+        match self.check_own_arguments(&run) {
+            Ok(()) => self.body.get().start(run),
+            Err(fault) => ready(Err(RunError::permanent(fault))).boxed(),
+        }
+    }
+
+    /// The job may have been changed while a run waited: for its turn, or for its next attempt.
+    fn check_own_arguments(&self, run: &Run) -> Result<(), Fault> {
+        let Origin::Trigger { task: Some(given), .. } = run.origin() else { return Ok(()) };
+        let runs = match self.task().map(|task| &task.call().name) {
+            Some(name) if *name == given.name => return Ok(()),
+            Some(name) => format!("task {name:?}"),
+            None => "code".to_owned(),
+        };
+        let rule = format!("they are for task {:?}, and the job was changed to run {runs}", given.name);
+        let cure = "trigger it again, with arguments for what it runs now";
+        let value = given.arguments.excerpt().to_string();
+        Err(Fault::new("own arguments of the run", value, rule, cure))
     }
 
     /// Its alarm, if anything is expected of it.

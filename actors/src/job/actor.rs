@@ -318,7 +318,7 @@ impl JobActor {
     ) {
         let mut reading = self.job.read();
         if let Some(origin) = origin {
-            if let Origin::Trigger { arguments: Some(_), .. } = &origin {
+            if let Origin::Trigger { task: Some(_), .. } = &origin {
                 reading.now.spare = reading.now.spare.with_own_arguments();
             }
             self.origins.list_mut().push((reading.now.spare, origin));

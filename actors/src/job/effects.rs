@@ -221,9 +221,7 @@ impl JobActor {
     /// Who triggered a run, and what it names, as far as this node was told.
     fn trigger_origin(&self, run: RunId) -> Origin {
         let known = self.origins.iter().find(|(triggered, _)| *triggered == run);
-        known.map_or(Origin::Trigger { by: None, fire_time: None, arguments: None }, |(_, origin)| {
-            origin.clone()
-        })
+        known.map_or(Origin::Trigger { by: None, fire_time: None, task: None }, |(_, origin)| origin.clone())
     }
 
     /// The fire time that a run names, without taking its tick.
@@ -241,7 +239,7 @@ impl JobActor {
         let Some(fire_time) = retry.named else { return };
         let origin = match BackfillId::of_run(retry.run) {
             Some((backfill, _)) => Origin::Backfill { backfill, fire_time, by: None },
-            None => Origin::Trigger { by: None, fire_time: Some(fire_time), arguments: None },
+            None => Origin::Trigger { by: None, fire_time: Some(fire_time), task: None },
         };
         if self.origins.iter().all(|(run, _)| *run != retry.run) {
             self.origins.list_mut().push((retry.run, origin));

@@ -112,12 +112,12 @@ impl RunTask {
             }
         }
         let (run, report) = self.say_started();
-        let body = report.job.definition.body.clone();
-        let abort = if body.get().abortable() { run.take_abort() } else { None };
+        let job = report.job.clone();
+        let abort = if job.definition.body.get().abortable() { run.take_abort() } else { None };
         let own = report.records().then(|| run.clone());
         // `start` is called inside, so that a body that panics or blocks before its first await is contained
         // as well.
-        finish(report, own, abort, async move { body.get().start(run).await }).await;
+        finish(report, own, abort, async move { job.definition.start(run).await }).await;
     }
 
     /// On a thread for bodies: most bodies are over at once.
@@ -127,8 +127,7 @@ impl RunTask {
             return None;
         }
         let (run, mut report) = self.say_started();
-        let body = report.job.definition.body.get();
-        let is_abortable = body.abortable();
+        let is_abortable = report.job.definition.body.get().abortable();
         let own = (is_abortable || report.records()).then(|| run.clone());
         if is_abortable && own.as_ref().is_some_and(Run::is_aborted) {
             report.end(Err(Aborted));
@@ -138,7 +137,7 @@ impl RunTask {
         // Nobody is to be woken: what is not over is polled again at once, as a task of its own.
         let mut nobody = Context::from_waker(Waker::noop());
         let first = catch_unwind(AssertUnwindSafe(|| {
-            let mut work = body.start(run);
+            let mut work = report.job.definition.start(run);
             match work.as_mut().poll(&mut nobody) {
                 Poll::Ready(result) => Ok(result),
                 Poll::Pending => Err(work),

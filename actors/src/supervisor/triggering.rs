@@ -20,6 +20,7 @@ use crate::{
     name::JobName,
     port::JobOperation,
     run::Origin,
+    task::TaskCall,
 };
 
 impl SupervisorActor {
@@ -51,7 +52,7 @@ impl Entry {
         &self,
         fire_time: Option<FireTime>,
         arguments: Option<Result<Arguments, Fault>>,
-    ) -> Result<Option<Arguments>, Fault> {
+    ) -> Result<Option<Arc<TaskCall>>, Fault> {
         let now = self.job.wall();
         if let Some(fire_time) = fire_time.filter(|fire_time| fire_time.instant() > now) {
             let rule = "a run names a fire time that has passed";
@@ -59,22 +60,20 @@ impl Entry {
             return Err(Fault::new("fire_time", fire_time.to_string(), rule, cure));
         }
         let Some(arguments) = arguments.transpose()? else { return Ok(None) };
-        match self.job.definition.task() {
-            Some(task) => task.check(&arguments)?,
-            None => {
-                let rule = "its body is code, which takes no arguments";
-                let cure = "trigger it without, or have it run a task";
-                return Err(Fault::new("arguments", arguments.excerpt().to_string(), rule, cure));
-            }
-        }
-        Ok(Some(arguments))
+        let Some(task) = self.job.definition.task() else {
+            let rule = "its body is code, which takes no arguments";
+            let cure = "trigger it without, or have it run a task";
+            return Err(Fault::new("arguments", arguments.excerpt().to_string(), rule, cure));
+        };
+        task.check(&arguments)?;
+        Ok(Some(Arc::new(TaskCall::new(task.call().name.clone(), arguments))))
     }
 }
 
 /// What exactly was asked for, if it is more than a run.
-fn detail(fire_time: Option<FireTime>, arguments: Option<&Arguments>) -> Option<Arc<str>> {
+fn detail(fire_time: Option<FireTime>, task: Option<&TaskCall>) -> Option<Arc<str>> {
     let named = fire_time.map(triggered_for);
-    let given = arguments.map(|arguments| format!("with the arguments {}", arguments.excerpt()));
+    let given = task.map(|task| format!("with the arguments {}", task.arguments.excerpt()));
     let parts: Vec<_> = named.into_iter().chain(given).collect();
     (!parts.is_empty()).then(|| parts.join(", ").into())
 }
@@ -85,21 +84,21 @@ impl Handler<TriggerJob> for SupervisorActor {
     fn handle(&mut self, asked: TriggerJob, _: &mut Self::Context) -> Self::Result {
         let TriggerJob { job: name, fire_time, arguments, asked } = asked;
         let checked = self.triggerable(&name).and_then(|(job, entry)| {
-            let arguments = entry.check_trigger(fire_time, arguments).map_err(|fault| {
+            let task = entry.check_trigger(fire_time, arguments).map_err(|fault| {
                 TriggerError::Invalid(fault.within(&format!("job {:?}", job.as_str())).into())
             })?;
-            Ok((job.clone(), entry, arguments))
+            Ok((job.clone(), entry, task))
         });
-        let (job, entry, arguments) = match checked {
+        let (job, entry, task) = match checked {
             Ok(checked) => checked,
             Err(error) => return Box::pin(async move { Err(error) }),
         };
         record_operation(self.node(), &job, JobOperation::Triggered, &asked, || {
-            detail(fire_time, arguments.as_ref())
+            detail(fire_time, task.as_deref())
         });
         let by = asked.by;
-        let says = by.is_some() || fire_time.is_some() || arguments.is_some();
-        let origin = says.then_some(Origin::Trigger { by, fire_time, arguments });
+        let says = by.is_some() || fire_time.is_some() || task.is_some();
+        let origin = says.then_some(Origin::Trigger { by, fire_time, task });
         let answer = entry.job.ask(|reply| JobMessage::Trigger { origin, reply });
         Box::pin(async move {
             match timeout(CALL_DEADLINE * 2, answer).await {

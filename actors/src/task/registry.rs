@@ -145,10 +145,10 @@ impl BoundTask {
 impl Body for BoundTask {
     fn start(&self, run: Run) -> BoxFuture<'static, RunResult> {
         let own = match run.origin() {
-            Origin::Trigger { arguments, .. } => arguments.clone(),
+            Origin::Trigger { task, .. } => task.clone(),
             Origin::Tick(_) | Origin::Backfill { .. } => None,
         };
-        self.task.get().start(run, own.as_ref().unwrap_or(&self.call.arguments))
+        self.task.get().start(run, &own.as_deref().unwrap_or(&self.call).arguments)
     }
 }
 
@@ -172,7 +172,7 @@ impl<T: Task> AnyTask for Typed<T> {
     fn start(&self, run: Run, arguments: &Arguments) -> BoxFuture<'static, RunResult> {
         match read::<T>(arguments) {
             Ok(task) => task.run(run, self.state.clone()).boxed(),
-            // They were read when the job was added.
+            // They were read when the job was added, or triggered with them.
             Err(reason) => {
                 ready(Err(RunError::permanent(format!("the arguments cannot be read: {reason}")))).boxed()
             }
