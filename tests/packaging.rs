@@ -99,8 +99,7 @@ fn packages_ship_sources_documents_and_licences_and_nothing_else() {
 }
 
 /// Shown where the README stands beside it.
-const CURVES: &str =
-    "![Started ticks and lateness over the load: benches/engine.svg](benches/engine.svg)";
+const CURVES: &str = "![Curves: benches/engine.svg](benches/engine.svg)";
 
 #[test]
 fn packages_say_what_a_registry_shows() {
