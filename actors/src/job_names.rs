@@ -6,7 +6,10 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
+
+use tokio::{sync::Notify, time::timeout};
 
 use crate::{
     core::text::{TEXT_MAX, bounded},
@@ -20,13 +23,17 @@ pub const NAMED_BACKENDS_MAX: usize = 8;
 /// The longest name of a backend, in bytes.
 pub const BACKEND_NAME_MAX: usize = 100;
 
+/// How long an addition waits for a job on another backend to let go of its key. One without a run in progress does
+/// so as soon as its actor hears of its removal.
+pub(crate) const KEY_LEAVES_WITHIN: Duration = Duration::from_secs(1);
+
 /// How many generations of job actors an engine may have before the numbers of the next engine begin.
 const GENERATIONS: u64 = 1 << 48;
 
 /// The names of all engines of a node, as one of them sees them.
 #[derive(Clone)]
 pub(crate) struct JobNames {
-    taken: Arc<Mutex<Taken>>,
+    taken: Arc<Shared>,
     /// The names of the node's named backends.
     backends: Arc<[Arc<str>]>,
     /// The number of this engine: 0 is that of the default backend.
@@ -34,23 +41,66 @@ pub(crate) struct JobNames {
 }
 
 #[derive(Default)]
+struct Shared {
+    taken: Mutex<Taken>,
+    /// A key was let go of.
+    freed: Notify,
+}
+
+#[derive(Default)]
 struct Taken {
     jobs: HashMap<JobName, usize>,
-    /// With how many jobs use the key.
-    keys: HashMap<LockKey, (usize, usize)>,
+    keys: HashMap<LockKey, Holders>,
+}
+
+/// Who keeps a key on the backend of one engine.
+struct Holders {
+    engine: usize,
+    /// So many jobs have it.
+    jobs: usize,
+    /// So many actors have it, or had it when a run began that is in progress: also those of removed jobs.
+    actors: usize,
 }
 
 impl Taken {
-    fn hold(&mut self, key: &LockKey, engine: usize) {
-        self.keys.entry(key.clone()).or_insert((engine, 0)).1 += 1;
+    fn holders(&mut self, key: &LockKey, engine: usize) -> &mut Holders {
+        self.keys.entry(key.clone()).or_insert(Holders { engine, jobs: 0, actors: 0 })
     }
 
-    fn let_go(&mut self, key: &LockKey) {
-        let Some((_, jobs)) = self.keys.get_mut(key) else { return };
-        *jobs -= 1;
-        if *jobs == 0 {
+    /// Answers whether the key is free.
+    fn let_go(&mut self, key: &LockKey, fewer: impl FnOnce(&mut Holders)) -> bool {
+        let Some(holders) = self.keys.get_mut(key) else { return false };
+        fewer(holders);
+        let is_free = holders.jobs == 0 && holders.actors == 0;
+        if is_free {
             self.keys.remove(key);
         }
+        is_free
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Taken> {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn let_go(&self, key: &LockKey, fewer: impl FnOnce(&mut Holders)) {
+        let is_free = self.lock().let_go(key, fewer);
+        if is_free {
+            self.freed.notify_waiters();
+        }
+    }
+}
+
+/// The key of a job's actor, or of its runs in progress, is that of its backend until this is dropped.
+pub(crate) struct KeyInUse {
+    key: LockKey,
+    names: Arc<Shared>,
+}
+
+impl Drop for KeyInUse {
+    fn drop(&mut self) {
+        self.names.let_go(&self.key, |holders| holders.actors -= 1);
     }
 }
 
@@ -127,7 +177,7 @@ impl JobNames {
         Faults::check(split).map_err(AddError::Invalid)?;
         for one in definitions {
             taken.jobs.insert(one.name.clone(), self.engine);
-            taken.hold(&one.key, self.engine);
+            taken.holders(&one.key, self.engine).jobs += 1;
         }
         Ok(())
     }
@@ -137,17 +187,47 @@ impl JobNames {
         let mut taken = self.taken();
         if former.key != new.key {
             Faults::check(self.splits_key(new, &taken).into_iter().collect())?;
-            taken.hold(&new.key, self.engine);
-            taken.let_go(&former.key);
+            taken.holders(&new.key, self.engine).jobs += 1;
+            drop(taken);
+            self.taken.let_go(&former.key, |holders| holders.jobs -= 1);
         }
         Ok(())
     }
 
-    /// A job is gone.
+    /// A job is gone. Its key stays with its runs in progress.
     pub(crate) fn release(&self, definition: &Definition) {
-        let mut taken = self.taken();
-        taken.jobs.remove(&definition.name);
-        taken.let_go(&definition.key);
+        self.taken().jobs.remove(&definition.name);
+        self.taken.let_go(&definition.key, |holders| holders.jobs -= 1);
+    }
+
+    /// An actor uses a key from now on, which a job of this engine has.
+    pub(crate) fn in_use(&self, key: &LockKey) -> Arc<KeyInUse> {
+        self.taken().holders(key, self.engine).actors += 1;
+        Arc::new(KeyInUse { key: key.clone(), names: self.taken.clone() })
+    }
+
+    /// Whether a key of these is that of no job any more, but still of actors on another backend.
+    pub(crate) fn are_leaving(&self, definitions: &[Definition]) -> bool {
+        let taken = self.taken();
+        let is_leaving =
+            |holders: &Holders| holders.engine != self.engine && holders.jobs == 0 && holders.actors > 0;
+        definitions.iter().any(|one| taken.keys.get(&one.key).is_some_and(is_leaving))
+    }
+
+    /// Waits a moment for such keys. Dropping the future does no harm.
+    pub(crate) async fn left(self, definitions: Vec<Definition>) -> Vec<Definition> {
+        let left = async {
+            loop {
+                let mut freed = std::pin::pin!(self.taken.freed.notified());
+                freed.as_mut().enable();
+                if !self.are_leaving(&definitions) {
+                    return;
+                }
+                freed.await;
+            }
+        };
+        let _ = timeout(KEY_LEAVES_WITHIN, left).await;
+        definitions
     }
 
     fn exists(&self, definition: &Definition, taken: &Taken) -> Fault {
@@ -163,19 +243,27 @@ impl JobNames {
 
     /// A key excludes within one backend: it cannot be that of jobs on several.
     fn splits_key(&self, definition: &Definition, taken: &Taken) -> Option<Fault> {
-        let (engine, _) = taken.keys.get(&definition.key).filter(|(engine, _)| *engine != self.engine)?;
-        let other = self.of_engine(*engine);
-        let rule = format!(
-            "jobs on {} have this key, and a key excludes within one backend only",
-            said(other.backend())
-        );
+        let holders = taken.keys.get(&definition.key).filter(|holders| holders.engine != self.engine)?;
+        let other = self.of_engine(holders.engine);
+        let other = said(other.backend());
+        let (rule, cure) = match holders.jobs {
+            0 => (
+                format!(
+                    "runs of this key are in progress on {other}, and a key excludes within one backend only"
+                ),
+                "wait until they have ended, or choose another key",
+            ),
+            _ => (
+                format!("jobs on {other} have this key, and a key excludes within one backend only"),
+                "put all jobs of the key on one backend, or choose another key",
+            ),
+        };
         let subject = format!("job {:?}: lock key", definition.name.as_str());
-        let cure = "put all jobs of the key on one backend, or choose another key";
         Some(Fault::new(subject, definition.key.as_str(), rule, cure))
     }
 
     fn taken(&self) -> MutexGuard<'_, Taken> {
-        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+        self.taken.lock()
     }
 }
 

@@ -89,7 +89,7 @@ use crate::{
     event_log::Level,
     health::Part,
     job::{Beginning, HookCalls, JobHandle, JobHost, OnTrial, WakeTime},
-    job_names::JobNames,
+    job_names::{JobNames, KeyInUse},
     labels::{JOB_LABEL_OTHER, Labelled},
     listener::{EventStream, Events, Listen, ListenTo, ListenerActor},
     lock::LockActor,
@@ -311,6 +311,7 @@ impl SupervisorActor {
     ) -> Arc<JobHandle> {
         self.generations += 1;
         let job = Arc::new(JobHandle {
+            key_in_use: self.key_in_use(&definition),
             meters: former.map_or_else(|| self.meters_of(&definition, false), |former| former.meters.clone()),
             definition,
             generation: self.generations,
@@ -324,6 +325,11 @@ impl SupervisorActor {
         });
         self.parts.jobs.placement.start(job.clone(), beginning);
         job
+    }
+
+    /// No job on another backend of the node may have this key meanwhile.
+    fn key_in_use(&self, definition: &Definition) -> Option<Arc<KeyInUse>> {
+        self.parts.names.as_ref().map(|names| names.in_use(&definition.key))
     }
 
     /// The metrics of a job, under its label if one is free. A job that `keeps` its label has it for good.

@@ -27,7 +27,7 @@ impl Callsheet {
         Ok(self.ask(AddJob::new(job).by(self.by.clone()).note(self.note.clone())).await??)
     }
 
-    /// Adds all of the jobs, or none.
+    /// Adds all of the jobs, or none; with [named backends](crate::Builder::backend_named), all of each backend, or none.
     ///
     /// # Errors
     ///
@@ -36,7 +36,7 @@ impl Callsheet {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future may or may not add them, all or none.
+    /// Dropping the future may or may not add them, all or none of each backend.
     pub async fn add_all(&self, jobs: impl IntoIterator<Item = Job>) -> Result<Vec<Added>, Error> {
         Ok(self.ask(AddJobs::new(jobs).by(self.by.clone()).note(self.note.clone())).await??)
     }

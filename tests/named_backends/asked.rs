@@ -195,3 +195,42 @@ fn jobs_for_several_stores_are_added_at_once_and_answered_in_their_order() {
         assert_eq!(handle.details("b").await.expect("it is there").backend.as_deref(), Some(CRITICAL));
     });
 }
+
+#[test]
+fn what_a_job_that_was_moved_did_last_is_its_history() {
+    simulate(START, async |rig| {
+        let handle = handle_of(rig).await;
+        let job = JobName::new("rest").expect("a name");
+        handle.remove("rest").await.expect("it is there");
+        rig.advance(secs(5)).await;
+        handle.add(each_second("rest").on(CRITICAL)).await.expect("its runs have ended");
+        rig.advance(secs(5)).await;
+        let last = rig.now() - secs(2);
+        handle.remove("rest").await.expect("it is there");
+        rig.advance(secs(1)).await;
+
+        let record = handle.history(&job).await.expect("it is kept").expect("it ran");
+
+        assert!(record.last_success.expect("it succeeded") >= last, "{record:?}");
+    });
+}
+
+#[test]
+fn a_store_that_is_away_does_not_hide_the_backfills_of_another() {
+    simulate(START, async |rig| {
+        let job = callsheet::Job::new("invoices", callsheet::schedule::every(secs(3_600)))
+            .on(CRITICAL)
+            .run(async |run: callsheet::Run| run.cancelled().await);
+        let node = rig.node(node([each_second("rest"), job])).await;
+        let handle = Callsheet::of_rig(rig, node);
+        rig.advance(secs(3 * 3_600)).await;
+        let now = rig.now();
+        let asked = Backfill::new("invoices", now - secs(2 * 3_600), now).again(true);
+        let backfill = handle.backfill(asked).await.expect("it is kept");
+
+        rig.cut_off(node);
+
+        let cancelled = handle.cancel_backfill(backfill.id).await.expect("its store is there");
+        assert_eq!(cancelled.job.as_str(), "invoices");
+    });
+}

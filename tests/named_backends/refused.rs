@@ -7,7 +7,11 @@ use callsheet::{
     schedule::every, testkit::simulate,
 };
 
-use super::{CRITICAL, START, common::secs, each_second, node};
+use super::{
+    CRITICAL, START,
+    common::{obedient, secs},
+    each_second, node,
+};
 
 fn local() -> Local {
     Local::new(std::sync::Arc::new(SystemClock::default()))
@@ -76,6 +80,35 @@ fn a_lock_key_is_that_of_jobs_on_one_store() {
 
         handle.update(each_second("rest")).await.expect("it lets go of the key");
         handle.update(on("invoices").on(CRITICAL)).await.expect("the key is free");
+    });
+}
+
+#[test]
+fn a_job_is_moved_once_its_last_run_has_ended() {
+    simulate(START, async |rig| {
+        let long = |name: &str| {
+            Job::new(name, every(secs(60))).lock_key("ledger").run(async |run| obedient(run, secs(30)).await)
+        };
+        let node = rig.node(node([long("rest"), each_second("other")])).await;
+        let handle = Callsheet::of_rig(rig, node);
+        rig.advance(secs(61)).await;
+        assert_eq!(rig.started("rest"), 1);
+
+        handle.remove("rest").await.expect("it is there");
+        let early = handle.add(long("rest").on(CRITICAL)).await.expect_err("it runs").to_string();
+        assert!(early.contains("runs of this key are in progress on the default backend"), "{early}");
+        assert!(early.contains("wait until they have ended"), "{early}");
+        rig.advance(secs(30)).await;
+        handle.add(long("rest").on(CRITICAL)).await.expect("its run has ended");
+
+        rig.advance(secs(61)).await;
+        assert_eq!(rig.started("rest"), 2);
+        handle.update(each_second("rest").on(CRITICAL)).await.expect("it lets go of its key");
+        let held = handle.update(each_second("other").lock_key("ledger")).await;
+        let held = held.expect_err("the run has it").to_string();
+        assert!(held.contains("runs of this key are in progress on critical"), "{held}");
+        rig.advance(secs(30)).await;
+        handle.update(each_second("other").lock_key("ledger")).await.expect("its run has ended");
     });
 }
 

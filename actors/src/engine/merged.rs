@@ -118,7 +118,7 @@ pub(super) enum Next {
     /// There is none.
     Nowhere,
     At(PageStart),
-    /// After so many records of the page of an engine, of which the last is of then.
+    /// After so many records of an engine that are of this instant, as all records of the page are.
     After {
         engine: u8,
         records: usize,
@@ -136,31 +136,52 @@ impl<R> Newest<R> {
     ) -> Self {
         let place = |at: DateTime<Utc>, engine: u8| (Reverse(at), engine);
         let numbered = || (0..).zip(&pages);
-        let end = numbered().filter_map(|(engine, (_, next))| Some(place(next.as_ref()?.at, engine))).min();
+        let end = numbered()
+            .filter_map(|(engine, (_, next))| next.map(|next| PageStart { backend: engine, ..next }))
+            .min_by_key(|end| place(end.at, end.backend));
         let sizes: Vec<_> = numbered().map(|(_, (records, next))| (records.len(), *next)).collect();
         let mut all: Vec<(_, R)> = (0..)
             .zip(pages)
             .flat_map(|(engine, (records, _))| records.into_iter().map(move |record| (engine, record)))
             .map(|(engine, record)| (place(at(&record), engine), record))
-            .filter(|(place, _)| end.is_none_or(|end| *place <= end))
+            .filter(|(of, _)| end.is_none_or(|end| *of <= place(end.at, end.backend)))
             .collect();
         // It keeps the order of the records of an engine.
         all.sort_by_key(|(place, _)| *place);
-        let goes_on = end.is_some() || all.len() > limit;
+        let is_cut = all.len() > limit;
         all.truncate(limit);
-        let last = all.last().map(|(place, _)| *place).filter(|_| goes_on);
-        let next = last.map_or(Next::Nowhere, |(Reverse(at), engine)| {
-            let kept = all.iter().filter(|((_, of), _)| *of == engine).count();
-            match sizes.get(usize::from(engine)) {
-                Some((size, Some(next))) if *size == kept => Next::At(PageStart { backend: engine, ..*next }),
-                // It has no more.
-                Some((size, None)) if *size == kept => {
-                    Next::At(PageStart { at, nth: i64::MIN, backend: engine })
-                }
-                Some(_) | None => Next::After { engine, records: kept, at },
-            }
-        });
+        let next = match all.last().map(|(place, _)| *place).filter(|_| is_cut) {
+            Some(last) => Self::cut(&mut all, last, &sizes),
+            // All is here that comes before the first end, also if nothing of it could be read.
+            None => end.map_or(Next::Nowhere, Next::At),
+        };
         Self { records: all.into_iter().map(|(_, record)| record).collect(), next }
+    }
+
+    /// Where the page ends that had too many records.
+    fn cut(
+        all: &mut Vec<((Reverse<DateTime<Utc>>, u8), R)>,
+        (Reverse(at), engine): (Reverse<DateTime<Utc>>, u8),
+        sizes: &[(usize, Option<PageStart>)],
+    ) -> Next {
+        let kept = all.iter().filter(|((_, of), _)| *of == engine).count();
+        match sizes.get(usize::from(engine)) {
+            Some((size, Some(next))) if *size == kept => {
+                return Next::At(PageStart { backend: engine, ..*next });
+            }
+            // It has no more.
+            Some((size, None)) if *size == kept => {
+                return Next::At(PageStart { at, nth: i64::MIN, backend: engine });
+            }
+            Some(_) | None => {}
+        }
+        let newer = all.partition_point(|((Reverse(of), _), _)| *of > at);
+        if newer == 0 {
+            return Next::After { engine, records: kept, at };
+        }
+        // Those of the last instant are all on the next page: its place needs no number.
+        all.truncate(newer);
+        Next::At(PageStart { at, nth: i64::MAX, backend: 0 })
     }
 }
 
@@ -186,17 +207,17 @@ mod tests {
     }
 
     /// The page of a history whose records have these seconds, the newest first; the number of a record is its place
-    /// from the end.
+    /// from the end. One whose second is negative cannot be read.
     fn page(seconds: &[i64], before: Option<PageStart>, limit: usize) -> (Vec<i64>, Option<PageStart>) {
         let numbered = (0..seconds.len()).rev().map(|nth| i64::try_from(nth).expect("few"));
         let admitted = |(second, nth): &(&i64, i64)| {
-            before.is_none_or(|before| (at(**second), *nth) < (before.at, before.nth))
+            before.is_none_or(|before| (at(second.abs()), *nth) < (before.at, before.nth))
         };
         let all: Vec<_> = seconds.iter().zip(numbered).filter(admitted).collect();
         let some = &all[..all.len().min(limit)];
         let next = some.last().filter(|_| all.len() > limit);
-        let next = next.map(|(second, nth)| PageStart { at: at(**second), nth: *nth, backend: 0 });
-        (some.iter().map(|(second, _)| **second).collect(), next)
+        let next = next.map(|(second, nth)| PageStart { at: at(second.abs()), nth: *nth, backend: 0 });
+        (some.iter().map(|(second, _)| **second).filter(|second| *second >= 0).collect(), next)
     }
 
     /// All records of several histories, read in pages.
@@ -211,8 +232,13 @@ mod tests {
             before = Some(match newest.next {
                 Next::Nowhere => return all,
                 Next::At(start) => start,
-                Next::After { engine, records, .. } => {
-                    let (_, next) = page(histories[usize::from(engine)], of(engine), records);
+                Next::After { engine, records, at } => {
+                    // Newer ones have come meanwhile.
+                    let grown = [&[100, 99, 98], histories[usize::from(engine)]].concat();
+                    let to =
+                        PageStart { at: at + chrono::TimeDelta::microseconds(1), nth: i64::MIN, backend: 0 };
+                    let of = of(engine).filter(|of| of.at <= at).unwrap_or(to);
+                    let (_, next) = page(&grown, Some(of), records);
                     PageStart { backend: engine, ..next.expect("there are more") }
                 }
             });
@@ -221,15 +247,23 @@ mod tests {
 
     #[test]
     fn pages_of_several_histories_have_each_record_once_and_the_newest_first() {
-        let histories: [&[&[i64]]; 5] = [
+        let histories: [&[&[i64]]; 8] = [
             &[&[9, 7, 5, 3], &[8, 6, 4, 2, 1]],
             &[&[5, 5, 5, 5], &[5, 5, 5], &[5]],
             &[&[], &[3, 3, 1]],
             &[&[9, 9, 2], &[9, 2, 2], &[9, 2]],
             &[&[4, 4], &[4]],
+            // Not all can be read.
+            &[&[-9, -8, -7, 3, 2], &[6, 5, 1]],
+            &[&[-9, -8, -7], &[]],
+            &[&[9, -8, 7, -6, 5, -4], &[-10, 3, 2]],
         ];
         for histories in histories {
-            let mut expected: Vec<_> = histories.iter().flat_map(|history| history.iter().copied()).collect();
+            let mut expected: Vec<_> = histories
+                .iter()
+                .flat_map(|history| history.iter().copied())
+                .filter(|second| *second >= 0)
+                .collect();
             expected.sort_by_key(|second| Reverse(*second));
             for limit in 1..=10 {
                 assert_eq!(read(histories, limit), expected, "{histories:?} in pages of {limit}");

@@ -5,7 +5,8 @@ mod adding;
 use std::future::Future;
 
 use actix::prelude::*;
-use futures_util::future::try_join_all;
+use chrono::TimeDelta;
+use futures_util::future::{join_all, try_join_all};
 
 use super::{
     merged::{self, Newest, Next, OfJob},
@@ -43,6 +44,23 @@ pub trait Routed: Message<Result: Send> + Send + Sized + 'static {
 /// An answer, or that the engine has stopped.
 type Answer<M> = Result<<M as Message>::Result, MailboxError>;
 
+/// An answer that may be that there is no such thing, or that it cannot be said.
+trait Found {
+    fn is_found(&self) -> bool;
+}
+
+impl<T, E> Found for Result<T, E> {
+    fn is_found(&self) -> bool {
+        self.is_ok()
+    }
+}
+
+impl<T> Found for Option<T> {
+    fn is_found(&self) -> bool {
+        self.is_some()
+    }
+}
+
 impl Engines {
     async fn send<M>(&self, engine: usize, message: M) -> Answer<M>
     where
@@ -61,32 +79,40 @@ impl Engines {
         try_join_all(self.all.iter().map(|engine| engine.supervisor.send(message.clone()))).await
     }
 
-    /// The first answers that knows what is asked about, or else the first.
-    async fn send_in_turn<M>(&self, message: M, is_unknown: fn(&M::Result) -> bool) -> Answer<M>
+    /// As [`send_to_each`](Self::send_to_each), but those that have stopped do not matter, unless all have.
+    async fn send_to_running<M>(&self, message: M) -> Result<Vec<M::Result>, MailboxError>
     where
         M: Message<Result: Send> + Clone + Send + 'static,
         SupervisorActor: Handler<M>,
     {
-        let mut unknown = None;
-        for engine in &self.all {
-            let answer = engine.supervisor.send(message.clone()).await?;
-            if !is_unknown(&answer) {
-                return Ok(answer);
-            }
-            unknown.get_or_insert(answer);
-        }
-        unknown.ok_or(MailboxError::Closed)
+        let answers = join_all(self.all.iter().map(|engine| engine.supervisor.send(message.clone()))).await;
+        let answers: Vec<_> = answers.into_iter().flatten().collect();
+        if answers.is_empty() { Err(MailboxError::Closed) } else { Ok(answers) }
+    }
+
+    /// The answer of the one that knows what is asked about. Or else the first that could not say, or that it is
+    /// unknown.
+    async fn send_to_whoever_knows<M>(&self, message: M, is_unknown: fn(&M::Result) -> bool) -> Answer<M>
+    where
+        M: Message<Result: Found + Send> + Clone + Send + 'static,
+        SupervisorActor: Handler<M>,
+    {
+        let mut answers = self.send_to_running(message).await?;
+        let found = answers.iter().position(Found::is_found);
+        let best =
+            found.or_else(|| answers.iter().position(|answer| !is_unknown(answer))).unwrap_or_default();
+        Ok(answers.swap_remove(best))
     }
 
     /// The engine answers that has the job. One that was removed is perhaps still known.
     async fn send_to_job<M>(&self, job: &str, message: M, is_unknown: fn(&M::Result) -> bool) -> Answer<M>
     where
-        M: Message<Result: Send> + Clone + Send + 'static,
+        M: Message<Result: Found + Send> + Clone + Send + 'static,
         SupervisorActor: Handler<M>,
     {
         match self.names.engine_of(job) {
             Some(engine) => self.send(engine, message).await,
-            None => self.send_in_turn(message, is_unknown).await,
+            None => self.send_to_whoever_knows(message, is_unknown).await,
         }
     }
 
@@ -136,7 +162,6 @@ about_a_job! {
     JobAddress: |asked| asked.0, Err(SelectError::UnknownJob { .. }),
     Backfill: |asked| asked.job, Err(BackfillError::UnknownJob { .. }),
     PreviewBackfill: |asked| asked.0.job, Err(BackfillError::UnknownJob { .. }),
-    JobHistory: |asked| asked.0, Ok(None)
 }
 
 /// Messages about stored jobs, which are on the default backend.
@@ -182,7 +207,7 @@ macro_rules! known_to_one {
         $(
             impl Routed for $message {
                 async fn route(self, engines: &Engines) -> Answer<Self> {
-                    engines.send_in_turn(self, |answer| matches!(answer, $unknown)).await
+                    engines.send_to_whoever_knows(self, |answer| matches!(answer, $unknown)).await
                 }
             }
         )*
@@ -200,7 +225,7 @@ macro_rules! about_the_node {
         $(
             impl Routed for $message {
                 async fn route(self, engines: &Engines) -> Answer<Self> {
-                    Ok($together(engines.send_to_each(self).await?))
+                    Ok($together(engines.send_to_running(self).await?))
                 }
             }
         )*
@@ -256,6 +281,19 @@ impl Engines {
     }
 }
 
+impl Routed for JobHistory {
+    async fn route(self, engines: &Engines) -> Answer<Self> {
+        if let Some(engine) = engines.history_of(Some(&self.0)) {
+            return engines.send(engine, self).await;
+        }
+        let answers = merged::pages(engines.send_to_each(self).await?);
+        // It was on one backend, and later perhaps on another.
+        Ok(answers.map(|answers| {
+            answers.into_iter().flatten().max_by_key(|record| record.last_run.as_ref().map(|last| last.run))
+        }))
+    }
+}
+
 impl Routed for RunHistory {
     async fn route(self, engines: &Engines) -> Answer<Self> {
         if let Some(engine) = engines.history_of(self.job.as_ref()) {
@@ -299,7 +337,10 @@ macro_rules! timed_pages {
                         Next::At(start) => Some(start),
                         Next::After { engine, records, at } => {
                             // Only the end of a page tells where the next one starts.
-                            let asked = self.to_engine(engine, records);
+                            let mut asked = self.to_engine(engine, records);
+                            // The history may have grown meanwhile.
+                            let behind = at + TimeDelta::microseconds(1);
+                            asked.to = Some(asked.to.map_or(behind, |to| to.min(behind)));
                             match engines.send(usize::from(engine), asked).await? {
                                 Ok(page) => {
                                     let end = PageStart { at, nth: i64::MIN, backend: engine };

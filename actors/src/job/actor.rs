@@ -32,6 +32,7 @@ use crate::{
     drain::Drain,
     error::TriggerError,
     event::{CancelReason, Outcome},
+    job_names::KeyInUse,
     metrics::GaugeShare,
     name::{LockKey, RunId},
     node::Node,
@@ -84,6 +85,7 @@ impl JobActor {
             definition,
             running,
             former_keys,
+            key_in_use,
             unfinished,
             origins,
             ends,
@@ -112,7 +114,7 @@ impl JobActor {
             // It was changed, and its actor died before it heard of it.
             let Definition { schedule, policies, .. } = &*actor.job.definition;
             actor.machine.redefine(schedule.clone(), policies.clone());
-            actor.keep_former_keys(&definition.key);
+            actor.keep_former_keys(&definition.key, key_in_use.as_ref());
             actor.held = None;
         }
         actor
@@ -173,8 +175,8 @@ impl JobActor {
 
     /// The runs in progress hold the keys that they were granted, and so will those that the store is being
     /// asked for.
-    fn keep_former_keys(&mut self, former: &LockKey) {
-        self.former_keys.keep(former, &self.job.definition.key, self.machine.open_runs());
+    fn keep_former_keys(&mut self, former: &LockKey, in_use: Option<&Arc<KeyInUse>>) {
+        self.former_keys.keep(former, in_use, &self.job.definition.key, self.machine.open_runs());
     }
 
     /// What this job knows nothing of any more is lost to those who wait for its end: it goes on elsewhere,
@@ -303,7 +305,7 @@ impl JobActor {
         self.machine.redefine(schedule.clone(), policies.clone());
         let former = std::mem::replace(&mut self.job, job);
         self.armed_after = None;
-        self.keep_former_keys(&former.definition.key);
+        self.keep_former_keys(&former.definition.key, former.key_in_use.as_ref());
         // It may have another label from now on.
         self.held = None;
         self.lifecycle.redefine();
@@ -401,6 +403,7 @@ impl Actor for JobActor {
             definition: self.job.definition.clone(),
             running: std::mem::take(&mut self.running),
             former_keys: std::mem::take(&mut self.former_keys),
+            key_in_use: self.job.key_in_use.clone(),
             unfinished: std::mem::take(&mut self.unfinished),
             origins: std::mem::take(&mut self.origins),
             ends: std::mem::take(&mut self.ends),

@@ -1,30 +1,47 @@
 //! The lock keys of runs that began under another definition of their job.
 
+use std::sync::Arc;
+
 use crate::{
     core::seldom::Seldom,
+    job_names::KeyInUse,
     name::{LockKey, RunId},
 };
 
 /// The lock keys of the runs in progress, and of those that are being asked for, that began so under another
 /// definition.
-#[derive(Debug, Default)]
-pub(super) struct FormerKeys(Seldom<(RunId, LockKey)>);
+#[derive(Default)]
+pub(super) struct FormerKeys(Seldom<FormerKey>);
+
+struct FormerKey {
+    run: RunId,
+    key: LockKey,
+    /// No job on another backend of the node may have it meanwhile.
+    _in_use: Option<Arc<KeyInUse>>,
+}
 
 impl FormerKeys {
     /// The key of a run: what it was asked for under it keeps until it ends.
     pub(super) fn key_of<'a>(&'a self, run: RunId, current: &'a LockKey) -> &'a LockKey {
-        let former = self.0.iter().find(|(former, _)| *former == run);
-        former.map_or(current, |(_, key)| key)
+        let former = self.0.iter().find(|former| former.run == run);
+        former.map_or(current, |former| &former.key)
     }
 
     /// These runs hold the `former` key, or will.
-    pub(super) fn keep(&mut self, former: &LockKey, current: &LockKey, open: impl Iterator<Item = RunId>) {
+    pub(super) fn keep(
+        &mut self,
+        former: &LockKey,
+        in_use: Option<&Arc<KeyInUse>>,
+        current: &LockKey,
+        open: impl Iterator<Item = RunId>,
+    ) {
         if former == current {
             return;
         }
         for run in open {
-            if self.0.iter().all(|(known, _)| *known != run) {
-                self.0.list_mut().push((run, former.clone()));
+            if self.0.iter().all(|known| known.run != run) {
+                let (key, _in_use) = (former.clone(), in_use.cloned());
+                self.0.list_mut().push(FormerKey { run, key, _in_use });
             }
         }
     }
@@ -32,7 +49,7 @@ impl FormerKeys {
     /// Whatever is not open any more needs its key no more.
     pub(super) fn forget_all_but<I: Iterator<Item = RunId>>(&mut self, open: impl Fn() -> I) {
         if !self.0.is_empty() {
-            self.0.list_mut().retain(|(former, _)| open().any(|run| run == *former));
+            self.0.list_mut().retain(|former| open().any(|run| run == former.run));
         }
     }
 }
@@ -54,10 +71,10 @@ mod tests {
         let [first, second, third] = [(); 3].map(|()| ids.next(Utc::now()));
         let mut keys = FormerKeys::default();
 
-        keys.keep(&key("a"), &key("a"), [first].into_iter());
+        keys.keep(&key("a"), None, &key("a"), [first].into_iter());
         assert_eq!(keys.key_of(first, &key("a")), &key("a"));
-        keys.keep(&key("a"), &key("b"), [first].into_iter());
-        keys.keep(&key("b"), &key("c"), [first, second].into_iter());
+        keys.keep(&key("a"), None, &key("b"), [first].into_iter());
+        keys.keep(&key("b"), None, &key("c"), [first, second].into_iter());
 
         let found = [first, second, third].map(|run| keys.key_of(run, &key("c")).clone());
         assert_eq!(found, [key("a"), key("b"), key("c")]);

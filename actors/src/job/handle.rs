@@ -30,6 +30,7 @@ use crate::{
         time::Now,
     },
     definition::Definition,
+    job_names::KeyInUse,
     labels::Labelled,
     metrics::JobMeters,
     node::Node,
@@ -51,6 +52,8 @@ pub(crate) struct JobHandle {
     /// Its body was not quick when it ran last.
     pub(crate) body_takes_time: AtomicBool,
     pub(crate) host: Arc<JobHost>,
+    /// Its key; `None` on a node that has one backend.
+    pub(crate) key_in_use: Option<Arc<KeyInUse>>,
 }
 
 impl JobHandle {

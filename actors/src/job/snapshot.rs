@@ -14,6 +14,7 @@ use crate::{
     definition::Definition,
     drain::Drain,
     event::Outcome,
+    job_names::KeyInUse,
     metrics::GaugeShare,
     name::RunId,
     port::Session,
@@ -28,6 +29,8 @@ pub(crate) struct JobSnapshot {
     /// Those whose bodies are in progress.
     pub(super) running: Vec<Run>,
     pub(super) former_keys: FormerKeys,
+    /// That of the definition.
+    pub(super) key_in_use: Option<Arc<KeyInUse>>,
     pub(super) unfinished: Seldom<Unfinished>,
     pub(super) origins: Seldom<(RunId, Origin)>,
     pub(super) ends: Seldom<(RunId, oneshot::Sender<Outcome>)>,
@@ -49,6 +52,7 @@ impl JobSnapshot {
             definition,
             running: Vec::new(),
             former_keys: FormerKeys::default(),
+            key_in_use: job.key_in_use.clone(),
             unfinished: Seldom::default(),
             origins: Seldom::default(),
             ends: Seldom::default(),

@@ -25,7 +25,7 @@ use crate::{
     error::{AddError, Fault, Faults},
     event::EventKind,
     job::{Beginning, JobHandle, Scheduled, record_operation},
-    job_names::on_unknown,
+    job_names::{JobNames, on_unknown},
     lock::{InquireJobs, InquiryPurpose},
     message::{AddJob, AddJobs, Added, PAGE_MAX},
     name::{By, JobName},
@@ -72,6 +72,11 @@ impl SupervisorActor {
     /// Takes the names and keys of definitions that are to be added now, if no other engine of the node has them.
     pub(super) fn take_names(&self, definitions: &[Definition]) -> Result<(), AddError> {
         self.parts.names.as_ref().map_or(Ok(()), |names| names.take(definitions))
+    }
+
+    /// The names of the node, if a key of these definitions is about to be free.
+    pub(super) fn names_left_by(&self, definitions: &[Definition]) -> Option<JobNames> {
+        self.parts.names.clone().filter(|names| names.are_leaving(definitions))
     }
 
     /// Whether the definitions, in which these faults were found, can be added.
@@ -184,6 +189,24 @@ impl SupervisorActor {
     }
 
     fn added(
+        &mut self,
+        definitions: Vec<Definition>,
+        asked: Attribution,
+        ctx: &mut Context<Self>,
+    ) -> ResponseActFuture<Self, Result<Vec<Added>, AddError>> {
+        let Some(names) = self.names_left_by(&definitions) else {
+            return self.added_now(definitions, asked, ctx);
+        };
+        Box::pin(names.left(definitions).into_actor(self).then(|definitions, actor, ctx| {
+            // Much may have happened meanwhile.
+            match actor.check_new(&definitions, Vec::new()) {
+                Ok(()) => actor.added_now(definitions, asked, ctx),
+                Err(error) => Box::pin(ready(Err(error)).into_actor(actor)),
+            }
+        }))
+    }
+
+    fn added_now(
         &mut self,
         definitions: Vec<Definition>,
         asked: Attribution,

@@ -43,12 +43,13 @@ impl SupervisorActor {
         let name = &job.definition.name;
         let now = self.node().clock.elapsed();
         self.on_left(name, job.generation, ctx);
-        if self.retiring.remove(&(name.clone(), job.generation)).is_some() {
+        if let Some(removed) = self.retiring.remove(&(name.clone(), job.generation)) {
             let line = format_args!("the actor of {name}, which is removed, died and was started again");
             self.node().publisher.log("JobRestarted", Level::Error, name, &line);
             // It may have died before it heard of it.
             snapshot.retiring = true;
-            let successor = self.start_actor(job.definition.clone(), Some(job), Beginning::Left(snapshot));
+            let successor =
+                self.start_actor(removed.definition.clone(), Some(job), Beginning::Left(snapshot));
             self.retiring.insert((name.clone(), successor.generation), successor);
             return;
         }

@@ -19,6 +19,7 @@ use crate::{
     error::{Fault, Faults, UpdateError, given_name},
     event::EventKind,
     job::{JobHandle, JobMessage, OnTrial, WakeTime, record_operation},
+    job_names::KeyInUse,
     labels::Labelled,
     message::{Added, RescheduleJob, UpdateJob},
     metrics::JobMeters,
@@ -77,12 +78,13 @@ impl SupervisorActor {
             self.over.remove(&name);
             self.log_lints([&*definition]);
         }
+        let key_in_use = self.key_in_use(&definition);
         let Some(entry) = self.jobs.get_mut(&name) else {
             return Err(UpdateError::UnknownJob { name: name.as_str().to_owned() });
         };
         #[cfg(any(test, feature = "testkit"))]
         entry.job.host.note(&definition);
-        let job = Arc::new(by_definition(&entry.job, definition, meters));
+        let job = Arc::new(by_definition(&entry.job, definition, meters, key_in_use));
         if differs && fires_here {
             self.await_leave(&name, job.generation, false);
         }
@@ -129,6 +131,7 @@ fn by_definition(
     job: &JobHandle,
     definition: Arc<Definition>,
     meters: Arc<Labelled<JobMeters>>,
+    key_in_use: Option<Arc<KeyInUse>>,
 ) -> JobHandle {
     let JobHandle { generation, instance, place, hook_calls, host, .. } = job;
     JobHandle {
@@ -138,6 +141,7 @@ fn by_definition(
         place: *place,
         meters,
         host: host.clone(),
+        key_in_use,
         hook_calls: hook_calls.share(),
         wake_time: WakeTime::default(),
         on_trial: OnTrial::default(),
@@ -148,6 +152,25 @@ fn by_definition(
 
 impl SupervisorActor {
     fn updated(
+        &mut self,
+        definition: Definition,
+        asked: Attribution,
+        ctx: &mut Context<Self>,
+    ) -> ResponseActFuture<Self, Result<Added, UpdateError>> {
+        let Some(names) = self.names_left_by(slice::from_ref(&definition)) else {
+            return self.updated_now(definition, asked, ctx);
+        };
+        Box::pin(names.left(vec![definition]).into_actor(self).then(|mut left, actor, ctx| {
+            let definition = left.pop().expect("invariant: it comes back");
+            // Much may have happened meanwhile.
+            match actor.check_update(&definition, Vec::new()) {
+                Ok(()) => actor.updated_now(definition, asked, ctx),
+                Err(error) => Box::pin(ready(Err(error)).into_actor(actor)),
+            }
+        }))
+    }
+
+    fn updated_now(
         &mut self,
         definition: Definition,
         asked: Attribution,

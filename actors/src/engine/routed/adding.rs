@@ -1,5 +1,7 @@
 //! Where jobs are added and changed: on the backend that each names.
 
+use std::collections::HashMap;
+
 use actix::prelude::*;
 
 use super::{Answer, Routed};
@@ -68,7 +70,7 @@ impl Routed for AddJobs {
         }
         let mut parts: Vec<(usize, Vec<Job>)> = (0..engines.all.len()).map(|nth| (nth, Vec::new())).collect();
         // The names in the order in which they were given.
-        let order: Vec<_> = jobs.iter().map(|job| job.name().to_owned()).collect();
+        let order: HashMap<_, _> = jobs.iter().map(|job| job.name().to_owned()).zip(0..).collect();
         for job in jobs {
             let engine = engines.names.engine_named(job.backend()).unwrap_or_default();
             parts[engine].1.push(job);
@@ -83,8 +85,8 @@ impl Routed for AddJobs {
         }
         let added = engines.add_parts(parts, &asked).await?;
         Ok(added.map(|mut added| {
-            let place = |one: &Added| order.iter().position(|name| *name == one.job.as_str());
-            added.sort_by_cached_key(place);
+            let place = |one: &Added| order.get(one.job.as_str()).copied().unwrap_or(usize::MAX);
+            added.sort_by_key(place);
             added
         }))
     }
