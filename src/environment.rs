@@ -269,7 +269,7 @@ mod tests {
             assert!(told.iter().any(|told| told.starts_with(variable)), "{variable}: {told:#?}");
         }
         assert!(
-            told.iter().any(|told| told.contains("local") && told.contains("postgres, redis, etcd")),
+            told.iter().any(|told| told.contains("local") && told.contains("postgres, redis, redlock, etcd")),
             "{told:#?}"
         );
     }

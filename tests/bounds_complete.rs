@@ -153,6 +153,7 @@ const VARIANTS: &[(&str, &str)] = &[
 
 /// Those whose numbers come from this library: answers, events, and what the engine asks of a port.
 const GIVES: &[&str] = &[
+    "pausing.rs: count",
     "backfill.rs: count",
     "drain.rs: drained",
     "drain.rs: cancelled",

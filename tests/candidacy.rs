@@ -10,11 +10,14 @@ use std::{
 };
 
 use callsheet::{
-    Builder, Candidacy, EventKind, Health, HealthReport, Job, MAY_LEAD_TIMEOUT, Resign, RunError,
-    StepDownReason, TriggerJob,
+    Builder, Callsheet, Candidacy, EventKind, Health, HealthReport, Job, MAY_LEAD_TIMEOUT, NodeId, Problem,
+    Resign, RunError, StepDownReason, Term, TriggerJob,
+    backend::Local,
+    port::{Backend, Campaign, ElectError, Elector, Locker, Observation, Renewal, SystemClock},
     schedule::every,
     testkit::{Rig, simulate},
 };
+use futures_util::{FutureExt, future::BoxFuture};
 
 mod common;
 use common::{node_with, secs};
@@ -269,4 +272,78 @@ fn a_willing_node_that_may_not_lead_keeps_nobody_from_it() {
         assert_eq!(rig.leader(), Some(reluctant));
         assert!(lost(rig, StepDownReason::Yielded) <= 1, "{}", rig.transcript());
     });
+}
+
+/// A store that has not noticed that a former session of this node is over: for whoever asks, the node leads.
+#[derive(Clone)]
+struct Unaware {
+    node: NodeId,
+    local: Local,
+}
+
+impl Backend for Unaware {
+    fn name(&self) -> &'static str {
+        "unaware"
+    }
+
+    fn scope(&self) -> Arc<str> {
+        "unaware".into()
+    }
+
+    fn node(&self) -> Option<NodeId> {
+        Some(self.node)
+    }
+
+    fn elector(&self) -> Arc<dyn Elector> {
+        Arc::new(self.clone())
+    }
+
+    fn locker(&self) -> Arc<dyn Locker> {
+        self.local.locker()
+    }
+
+    fn lease(&self) -> Duration {
+        secs(1)
+    }
+}
+
+impl Elector for Unaware {
+    fn campaign(&self, _: Duration) -> BoxFuture<'_, Result<Campaign, ElectError>> {
+        let retry_in = Duration::from_millis(20);
+        async move { Ok(Campaign::Lost { leader: Some(self.node), retry_in }) }.boxed()
+    }
+
+    fn observe(&self, _: bool) -> BoxFuture<'_, Result<Observation, ElectError>> {
+        async move { Ok(Observation::default()) }.boxed()
+    }
+
+    fn renew(&self, _: Term) -> BoxFuture<'_, Result<Renewal, ElectError>> {
+        async move { Ok(Renewal::Deposed) }.boxed()
+    }
+
+    fn resign(&self, _: Term) -> BoxFuture<'_, Result<(), ElectError>> {
+        async move { Ok(()) }.boxed()
+    }
+}
+
+#[tokio::test]
+async fn a_node_that_only_the_store_takes_for_the_leader_has_none() {
+    let local = Local::new(Arc::new(SystemClock::default()));
+    let backend = Unaware { node: NodeId::random(), local };
+    let jobs = Callsheet::builder().backend(backend).job(tick()).start().await.expect("it starts");
+
+    let report = tokio::time::timeout(secs(30), async {
+        loop {
+            let report = jobs.health().await.expect("it runs");
+            assert_eq!(report.leader, None, "it does not lead, and nobody else does");
+            if !report.healthy {
+                return report;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
+
+    let report = report.await.expect("it is unhealthy a lease after its start");
+    assert!(report.problems.iter().any(|it| matches!(it, Problem::NoLeader { .. })), "{report:?}");
+    jobs.shutdown(secs(5)).await;
 }

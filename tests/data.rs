@@ -62,7 +62,7 @@ fn what_is_wrong_in_a_file_is_told_with_its_path() {
     let table = [
         (
             json!({"shedule": "@daily"}),
-            "shedule: unknown field `shedule`, expected one of `schedule`, `policies`, `expect`",
+            "shedule: unknown field `shedule`, expected one of `schedule`, `backend`, `policies`, `expect`",
         ),
         (
             json!({"policies": {"tiemout": "1s"}}),

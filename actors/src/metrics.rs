@@ -3,6 +3,7 @@
 //! Ticks and runs are counted where they are decided, never from events, which may be dropped. Series are made
 //! when the engine starts and when a job is added, so a recorder must be installed before.
 
+mod common;
 mod gauge_share;
 mod hook;
 mod job;
@@ -14,9 +15,9 @@ use std::{
     time::Duration,
 };
 
-use metrics::{Counter, Gauge, Histogram, IntoF64, Label as Pair, SharedString, counter, gauge, histogram};
+use metrics::{Counter, Gauge, Histogram, IntoF64, SharedString, counter, gauge, histogram};
 
-use self::series::*;
+use self::{common::Common, series::*};
 pub(crate) use self::{
     gauge_share::GaugeShare,
     hook::{HookFault, HookKind},
@@ -51,23 +52,6 @@ pub const HISTOGRAMS: [(&str, &[f64]); 3] = [
 
 /// How often what a job does is shown; what it counts is counted at once.
 pub(crate) const SHOWN_EVERY: Duration = Duration::from_secs(10);
-
-/// The labels of every metric of an engine: the scope of its backend, and the name of the backend if it has one.
-#[derive(Clone)]
-struct Common(Arc<[Pair]>);
-
-impl Common {
-    fn new(scope: Arc<str>, backend: Option<&Arc<str>>) -> Self {
-        let backend = backend.map(|name| Pair::new("backend", SharedString::from(name.clone())));
-        Self([Pair::new("scope", SharedString::from(scope))].into_iter().chain(backend).collect())
-    }
-
-    /// These, and others.
-    fn and(&self, others: impl IntoIterator<Item = (&'static str, SharedString)>) -> Vec<Pair> {
-        let others = others.into_iter().map(|(key, value)| Pair::new(key, value));
-        self.0.iter().cloned().chain(others).collect()
-    }
-}
 
 /// The metrics of one engine.
 pub(crate) struct Meters {

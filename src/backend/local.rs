@@ -9,7 +9,7 @@ use std::{
 };
 
 use callsheet_actors::{
-    By, JobName, RunId, Term,
+    By, FireTime, JobName, RunId, Term,
     adapter::{Ledger, MemoryCatalogue, MemoryHistory},
     metrics::SCOPE_LABEL_LOCAL,
     port::{
@@ -291,6 +291,10 @@ impl Backfills for Local {
 
     fn decided_to<'a>(&'a self, job: &'a JobName) -> BoxFuture<'a, Result<Option<DateTime<Utc>>, LockError>> {
         self.call(|ledger, _, _| ledger.decided_to(job))
+    }
+
+    fn open_fire_times<'a>(&'a self, job: &'a JobName) -> BoxFuture<'a, Result<Vec<FireTime>, LockError>> {
+        self.call(|ledger, _, _| ledger.open_fire_times(job))
     }
 
     fn advance<'a>(

@@ -37,8 +37,11 @@ pub(super) trait Store: Clone + Send + Sync + Sized + 'static {
 
     /// What is wrong with what it was told.
     fn faults(&self) -> Vec<Fault>;
+}
 
-    /// The records of a scope, as a client of this node's sees them.
+/// A store that this node can be a client of.
+pub(super) trait RecordStore: Store {
+    /// The records of a scope.
     fn records(settings: Arc<Settings<Self>>) -> Arc<dyn Records>;
 }
 
@@ -163,7 +166,9 @@ impl<S: Store> Node<S> {
         set(&mut settings);
         Self::with(settings)
     }
+}
 
+impl<S: RecordStore> Node<S> {
     pub(super) fn records(&self) -> Arc<dyn Records> {
         self.records.get_or_init(|| S::records(Arc::new(self.settings.clone()))).clone()
     }
@@ -257,10 +262,6 @@ mod tests {
 
         fn faults(&self) -> Vec<Fault> {
             self.0.as_ref().err().cloned().into_iter().collect()
-        }
-
-        fn records(_: Arc<Settings<Self>>) -> Arc<dyn Records> {
-            unreachable!("nobody asks")
         }
     }
 

@@ -181,7 +181,7 @@ pub(crate) const LAYERS: &[Layer] = &[
             ],
             // To end a process of the server takes another connection.
             &["src/backend/postgres/{connection,former_connections}.rs"],
-            &["src/backend/postgres/{settings,credentials,failure,cure}.rs"],
+            &["src/backend/postgres/{settings,server,credentials,failure,cure}.rs"],
             // A connection knows its scripts, which run on it.
             &["src/backend/redis/{connection,script}.rs"],
         ],

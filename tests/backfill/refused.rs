@@ -1,7 +1,7 @@
 //! What is refused whole, and how it is told.
 
 use callsheet::{
-    Decision, DecisionRecord, ErrorKind, Fires, HistoryOptions, MemoryBounds,
+    Decision, DecisionRecord, ErrorKind, Fires, HistoryOptions, MemoryBounds, Retry,
     port::{Backend, Batch, History},
 };
 use callsheet_actors::adapter::MemoryHistory;
@@ -107,6 +107,28 @@ fn what_another_backfill_of_the_job_is_to_run_is_left_out() {
         let mut ran = seen.backfilled();
         ran.sort();
         assert_eq!(ran, ["00:00", "01:00", "02:00", "03:00", "04:00", "05:00"]);
+    });
+}
+
+/// Such a run is in no history yet.
+#[test]
+fn a_run_between_two_attempts_or_in_a_hook_is_not_run_again() {
+    simulate(START, async |rig| {
+        for _ in 0..2 {
+            let retry = Retry::attempts(3).initial(mins(10)).max(mins(10)).jitter(0.0);
+            let fails = Job::new("fails", every(hours(1))).retry(retry);
+            let before = async |_| tokio::time::sleep(mins(20)).await;
+            let waits = Job::new("waits", every(hours(1))).before(before).hook_timeout(hours(1));
+            let jobs = [fails.run(async |_| Err::<(), _>("no paper")), waits.run(async |_| {})];
+            rig.node(node_with(jobs)).await;
+        }
+        rig.advance(hours(1) + mins(5)).await;
+
+        for (node, job) in [(0, "fails"), (1, "fails"), (0, "waits"), (1, "waits")] {
+            let night = Backfill::new(job, at("2026-01-05T01:00:00Z"), at("2026-01-05T01:04:00Z"));
+            let refused = rig.send(node, night).await.expect_err("its run is not over").to_string();
+            assert!(refused.contains("1 fire times, all of which had a run"), "{refused}");
+        }
     });
 }
 

@@ -228,7 +228,8 @@ const SKIPS: [(&str, Tell); 9] = [
     }),
     ("unproven", |row| {
         row.skipped(SkipReason::Unproven, None, None, None);
-        "skipped: it was due when the lead changed, and the leader before may have started it".to_owned()
+        "skipped: another node may have started it: the lead changed, or the servers have forgotten their votes"
+            .to_owned()
     }),
     ("some-skipped", |row| {
         let reason = SkipReason::Overlap;

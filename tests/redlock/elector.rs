@@ -180,3 +180,29 @@ async fn leases_that_a_majority_ends_early_make_two_leaders_and_those_of_a_minor
 
     assert!(Instant::now() < trusted_until, "the first one still trusts its lease: the limit is real");
 }
+
+#[tokio::test]
+async fn a_renewal_that_comes_late_puts_no_older_handover_over_a_newer_one() {
+    let quorum = Quorum::start(3).await;
+    let elector = quorum.elector();
+    let term = win(&elector).await.term;
+    let memory = "callsheet:{scope}:redlock:memory";
+    for server in &quorum.0 {
+        server.ask(&format!("HSET {memory} of {} seq 1000 handover newer", term.0));
+    }
+    let older = Handover {
+        term,
+        decided_to: Utc::now(),
+        behind: Vec::new(),
+        starts_to: None,
+        said: LeaderSaid::default(),
+    };
+
+    let left = elector.handovers().expect("it keeps them").leave(term, &older).await.expect("an answer");
+
+    assert_eq!(left, Renewal::Renewed);
+    for server in &quorum.0 {
+        let kept = server.ask(&format!("HGET {memory} handover"));
+        assert!(kept.contains("newer"), "{kept}");
+    }
+}

@@ -1,6 +1,11 @@
 //! Nodes of one application whose leader, and whose ticks of any node, a quorum gives away.
 
-use callsheet::backend::Elected;
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+};
+
+use callsheet::{Callsheet, Fires, Job, backend::Elected, schedule::every};
 
 use super::{
     Quorum, SECOND,
@@ -43,4 +48,30 @@ async fn three_nodes_run_each_tick_once_while_leaders_and_servers_go() {
         node.shutdown(5 * SECOND).await;
     }
     assert_eq!(runs.twice(), []);
+}
+
+/// A limit: the leader asks nobody for its ticks, and votes know nothing of what a leader started. Whoever changes who
+/// fires a job stops it on all nodes first.
+#[tokio::test]
+async fn a_job_that_one_node_leads_and_another_fires_by_votes_runs_twice() {
+    let quorum = Quorum::start(3).await;
+    let runs: Arc<Mutex<BTreeMap<String, usize>>> = Arc::default();
+    let start = async |fires: Fires| {
+        let runs = runs.clone();
+        let job = Job::new("both", every(SECOND)).fires(fires).run(move |run| {
+            let tick = run.fire_time().map(|tick| tick.to_string()).unwrap_or_default();
+            *runs.lock().expect("no panic").entry(tick).or_default() += 1;
+            async {}
+        });
+        let node = Callsheet::builder().job(job).backend(Elected::new(quorum.node("scope")));
+        node.start().await.expect("it starts")
+    };
+    let leads = start(Fires::Leader).await;
+    until("led", async || !runs.lock().expect("no panic").is_empty()).await;
+
+    let votes = start(Fires::AnyNode).await;
+
+    until("run twice", async || runs.lock().expect("no panic").values().any(|times| *times == 2)).await;
+    votes.shutdown(SECOND).await;
+    leads.shutdown(SECOND).await;
 }

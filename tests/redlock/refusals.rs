@@ -37,18 +37,31 @@ async fn two_urls_of_one_server_are_refused_as_it_would_vote_twice() {
     let urls = [quorum.0[0].url(), socket, quorum.0[1].url()];
     let redlock = Redlock::new("same", urls).lease(2 * SECOND);
 
-    let votes = redlock.votes().expect("it votes");
-    let mut same = 0;
-    for _ in 0..3 {
-        let voted = super::ask(&votes, &super::tick("job")).await;
-        same += usize::from(!matches!(voted, callsheet::port::TickVoted::Given));
-        redlock.reach().await.expect("two servers of three answer");
-    }
-    assert!(same < 3, "the other server and one of the two are a majority");
+    let text = refused(redlock, None).await;
 
-    quorum.0[1].kill();
-    let error = redlock.reach().await.expect_err("one server is no majority");
-    assert!(error.to_string().contains("name each server once"), "{error}");
+    assert!(text.contains("name each server once"), "{text}");
+}
+
+#[tokio::test]
+async fn a_minority_that_is_down_or_refuses_is_told_by_the_health() {
+    let quorum = Quorum::start(5).await;
+    let mut urls = quorum.urls();
+    urls[3] = quorum.0[3].url_with("wrong-but-secret");
+    urls[4] = "redis://127.0.0.1:1".to_owned();
+    let backend = Elected::new(Redlock::new("told", urls));
+    let node = Callsheet::builder().backend(backend).start().await.expect("a majority is there");
+
+    for number in [4, 5] {
+        let server = format!("server {number} ");
+        super::store::until("told", async || {
+            let health = node.health().await.expect("an answer");
+            let text = format!("{:?}", health.problems);
+            assert!(!text.contains("secret"), "{text}");
+            text.contains(&server) && text.contains("has no vote")
+        })
+        .await;
+    }
+    node.shutdown(SECOND).await;
 }
 
 #[tokio::test]

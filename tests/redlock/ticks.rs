@@ -105,7 +105,8 @@ async fn a_window_may_be_as_short_or_as_long_as_any() {
 
     let none = TickVote { window: Duration::ZERO, ..tick("none") };
     tokio::time::sleep(SECOND / 50).await;
-    assert_eq!(ask(&votes, &none).await, TickVoted::Split, "it is late at once");
+    let lapsed = TickVoted::Lapsed { reason: SkipReason::Misfire };
+    assert_eq!(ask(&votes, &none).await, lapsed, "it is late at once");
 }
 
 /// Nodes that died took a minority each, and the tick stays split for as long as it may run.
@@ -144,4 +145,38 @@ async fn a_tick_that_stays_split_is_asked_for_again_and_then_skipped_as_contende
     node.shutdown(SECOND).await;
 
     assert!(quorum.0[0].ask(&format!("EXISTS {}", key(&split))).contains(":1\r\n"), "the dead vote stands");
+}
+
+/// Of the servers a majority forgets how it voted on a tick whose window is long: it is decided at once, and told.
+#[tokio::test]
+async fn a_due_tick_that_a_majority_forgot_is_skipped_at_once_and_the_next_runs() {
+    let quorum = Quorum::start(3).await;
+    let (runs, skips) = <(Arc<AtomicUsize>, Arc<AtomicUsize>)>::default();
+    let (started, unproven) = (runs.clone(), skips.clone());
+    let on_skip = move |skipped: SkippedTicks| {
+        unproven.fetch_add(usize::from(skipped.reason == SkipReason::Unproven), Ordering::Relaxed);
+        async {}
+    };
+    let job = Job::new("forgotten", every(4 * SECOND))
+        .fires(Fires::AnyNode)
+        .misfire(Misfire::All { max: 100, within: Duration::from_secs(3_600) })
+        .run(move |run| {
+            started.fetch_add(1, Ordering::Relaxed);
+            async move { drop(run) }
+        });
+    let node = Callsheet::builder().job(job).on_skip(on_skip).backend(Elected::new(quorum.node("scope")));
+    let node = node.start().await.expect("it starts");
+    super::store::until("at work", async || runs.load(Ordering::Relaxed) >= 1).await;
+
+    // The next tick is due while they are away.
+    quorum.0[0].kill();
+    quorum.0[1].kill();
+    tokio::time::sleep(5 * SECOND).await;
+    let before = runs.load(Ordering::Relaxed);
+    quorum.0[0].start_again();
+    quorum.0[1].start_again();
+
+    super::store::until("skipped", async || skips.load(Ordering::Relaxed) >= 1).await;
+    super::store::until("at work again", async || runs.load(Ordering::Relaxed) > before).await;
+    node.shutdown(SECOND).await;
 }

@@ -1,8 +1,8 @@
 //! A trigger may carry arguments of its own.
 
 use callsheet::{
-    By, EventKind, JobOperation, OnLost, Operations, Origin, Outcome, Retry, RunHistory, RunOrigin,
-    TriggerJob,
+    By, CancelReason, EventKind, JobOperation, OnLost, Operations, Origin, Outcome, Retry, RunHistory,
+    RunOrigin, TriggerJob,
 };
 
 use chrono::{DateTime, Utc};
@@ -128,7 +128,11 @@ fn a_lost_run_with_arguments_of_its_own_does_not_go_on() {
         assert_eq!(rig.count(lost), 1);
         let runs = rig.send(0, RunHistory::new()).await.expect("it is kept").runs;
         let outcome = runs.iter().find(|record| record.run == own).and_then(|record| record.outcome);
-        assert_eq!(outcome, Some(Outcome::Cancelled), "it is closed");
+        assert_eq!(outcome, Some(Outcome::Lost), "nobody cancelled it");
+        let closed = |kind: &EventKind| matches!(kind, EventKind::RunCancelled { run, why: CancelReason::NotStarted, .. } if *run == own);
+        assert_eq!(rig.count(closed), 1, "its retry is pending no more");
+        let lost = rig.send(0, RunHistory::new().outcome(Outcome::Lost)).await.expect("it is kept").runs;
+        assert_eq!(lost.iter().map(|record| record.run).collect::<Vec<_>>(), [own]);
         rig.advance(mins(2)).await;
         assert_eq!(done.take(), ["report: 2 for alice"], "the job goes on");
         assert_eq!(starts(rig, "report").len(), 2);

@@ -88,7 +88,7 @@ impl Locker for ComposedLocker {
     }
 
     fn obstacles(&self) -> Vec<Obstacle> {
-        self.claims().obstacles()
+        self.claims().obstacles().into_iter().chain(self.shared.election.obstacles()).collect()
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {

@@ -69,7 +69,7 @@ impl Locker for ElectedLocker {
             cure: AHEAD_CURE.to_owned(),
             held_for: since.elapsed(),
         };
-        refusal.map(obstacle).into_iter().collect()
+        refusal.map(obstacle).into_iter().chain(self.shared.election.obstacles()).collect()
     }
 
     fn round_trip(&self) -> Option<Duration> {

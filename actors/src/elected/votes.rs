@@ -109,6 +109,7 @@ impl State {
             Some(TickVoted::GivenTo(run)) => self.ledger.taken_elsewhere(request, tick, run),
             Some(TickVoted::Early { wait }) => Verdict::NotYet { wait },
             Some(TickVoted::Split) => Verdict::Contended,
+            Some(TickVoted::Lapsed { reason }) => Verdict::Lapsed { reason },
             Some(TickVoted::Unknown { reason }) => Verdict::Unavailable { reason },
             None => Verdict::Unavailable { reason: "the vote on the tick has no answer".to_owned() },
         }

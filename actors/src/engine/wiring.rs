@@ -137,7 +137,7 @@ pub(super) async fn start_actors(
         leadership: Leadership::default(),
         clock_offset: ClockOffset::new(clock_offset_max, &*clock),
         clock_moves: ClockMoves::default(),
-        leader: KnownLeader::new(clock.elapsed()),
+        leader: KnownLeader::new(id, clock.elapsed()),
         candidacy: Mutex::new(if prefer_not_to_lead { Candidacy::Reluctant } else { Candidacy::Stands }),
         bodies: BodyWatch::new(clock.clone(), threads.spawner.clone(), runner, threads.own_threads.clone()),
         failures: FailureLog::new(clock.clone(), meters.clone()),

@@ -224,7 +224,7 @@ fn a_skipped_tick_says_why() {
         ),
         (
             skipped(SkipReason::Unproven, None, None),
-            "it was due when the lead changed, and the leader before may have started it",
+            "another node may have started it: the lead changed, or the servers have forgotten their votes",
         ),
     ] {
         let operations = vec![

@@ -92,7 +92,7 @@ impl fmt::Display for Answer {
                         write!(f, "what was missed was skipped{who}{why}")
                     }
                     SkipReason::Unproven => f.write_str(
-                        "it was due when the lead changed, and the leader before may have started it",
+                        "another node may have started it: the lead changed, or the servers have forgotten their votes",
                     ),
                     SkipReason::Contended => f.write_str(
                         "no majority of servers gave it to this node in time, and another node may have run it",

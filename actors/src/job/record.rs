@@ -193,7 +193,8 @@ pub(crate) fn record_paused(node: &Node, job: &JobName, pause: &Pause) {
 /// Records a run that ended.
 pub(super) fn record_end(job: &JobHandle, ended: &RunEnded, notes: RunNotes) {
     let recorder = &job.node().recorder;
-    if !recorder.is_on() {
+    // Whoever found that it was lost has recorded that.
+    if !recorder.is_on() || ended.closes_lost_for_good() {
         return;
     }
     let definition = &job.definition;

@@ -254,6 +254,8 @@ impl LockActor {
             | Verdict::Paused(_)
             | Verdict::Exhausted
             | Verdict::Contended
+            | Verdict::TakenElsewhere { .. }
+            | Verdict::Lapsed { .. }
             | Verdict::BadData { .. }
             | Verdict::Locked { holder: Some(_) } => {}
         }

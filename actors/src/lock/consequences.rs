@@ -33,7 +33,8 @@ pub(super) fn after_claim(
             }
             tick.iter().for_each(|tick| job.meters.committed(1, &tick.skips));
         }
-        // Nobody else knows what was skipped with it.
+        // Nobody else knows what was skipped before it.
+        Verdict::TakenElsewhere { .. } => tick.iter().for_each(|tick| job.meters.committed(0, &tick.skips)),
         Verdict::GrantedBefore => tick.iter().for_each(|tick| job.meters.committed(1, &tick.skips)),
         Verdict::Deposed { .. } => {
             let term = tick.and_then(|tick| tick.authority.term());
@@ -52,6 +53,7 @@ pub(super) fn after_claim(
         | Verdict::Paused(_)
         | Verdict::Exhausted
         | Verdict::Contended
+        | Verdict::Lapsed { .. }
         | Verdict::BadData { .. } => {}
     }
 }

@@ -55,7 +55,7 @@ impl TriggerJob {
     ///
     /// The history says of the run that it had [some](crate::RunOrigin::Trigger), and the operation quotes their
     /// beginning. The store does not keep them: if the node dies, the run is lost, and
-    /// [never goes on](crate::OnLost::Retry). A retry that was to be ends as cancelled.
+    /// [never goes on](crate::OnLost::Retry). A retry that was to be is closed, and the history keeps the run as lost.
     #[must_use]
     pub fn arguments(self, arguments: &impl Serialize) -> Self {
         Self { arguments: Some(Arguments::of(arguments)), ..self }

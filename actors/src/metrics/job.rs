@@ -8,7 +8,7 @@ use std::{
 use chrono::{DateTime, Utc};
 use metrics::{Counter, Gauge, Histogram, Label as Pair, SharedString, counter, gauge, histogram};
 
-use super::{Common, gauge_share::GaugeShare, series::*};
+use super::{common::Common, gauge_share::GaugeShare, series::*};
 use crate::{
     event::Outcome,
     job_state::JobState,

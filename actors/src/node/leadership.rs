@@ -45,7 +45,10 @@ impl Leadership {
 /// Which node leads, as this one has heard last. Only the election actor writes it, and the actor that hears
 /// of its death.
 #[derive(Debug)]
-pub(crate) struct KnownLeader(Mutex<Heard>);
+pub(crate) struct KnownLeader {
+    own: NodeId,
+    heard: Mutex<Heard>,
+}
 
 /// When somebody was known to lead last, by the monotonic clock, and who it was.
 #[derive(Debug, Clone, Copy)]
@@ -86,14 +89,17 @@ impl Heard {
 }
 
 impl KnownLeader {
-    /// Nobody is known to lead; that counts from `now`.
-    pub(crate) fn new(now: Duration) -> Self {
-        Self(Mutex::new(Heard { leader: Leader::Nobody, at: now }))
+    /// The node `own` knows of nobody who leads; that counts from `now`.
+    pub(crate) fn new(own: NodeId, now: Duration) -> Self {
+        Self { own, heard: Mutex::new(Heard { leader: Leader::Nobody, at: now }) }
     }
 
-    /// Another node leads at `now`.
+    /// The elector says that `node` leads at `now`. If that is this node, nothing changes: the store has not noticed
+    /// yet that a former session of it is over, and this node knows by itself whether it leads.
     pub(crate) fn heard(&self, node: NodeId, now: Duration) {
-        self.set(Heard { leader: Leader::Another(node), at: now });
+        if node != self.own {
+            self.set(Heard { leader: Leader::Another(node), at: now });
+        }
     }
 
     /// This node leads at `now`, or has led until then.
@@ -102,11 +108,11 @@ impl KnownLeader {
     }
 
     fn set(&self, heard: Heard) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = heard;
+        *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = heard;
     }
 
     pub(crate) fn last(&self) -> Heard {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.heard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -117,13 +123,18 @@ mod tests {
     #[test]
     fn a_node_that_has_just_lost_the_lead_knows_of_no_leader() {
         let (second, lease) = (Duration::from_secs(1), Duration::from_secs(5));
-        let known = KnownLeader::new(second);
+        let own = NodeId::numbered(1);
+        let known = KnownLeader::new(own, second);
         assert_eq!(known.last().leaderless_for(second * 6, lease), None, "it may hear of one");
         assert_eq!(known.last().leaderless_for(second * 7, lease), Some(second * 6));
 
         known.led(second * 10);
         assert_eq!(known.last().leaderless_for(second * 10, lease), Some(Duration::ZERO));
         assert_eq!(known.last().other(second * 10, lease), None);
+
+        known.heard(own, second * 11);
+        assert_eq!(known.last().leaderless_for(second * 11, lease), Some(second), "a former session led");
+        assert_eq!(known.last().other(second * 11, lease), None);
 
         let another = NodeId::numbered(2);
         known.heard(another, second * 12);

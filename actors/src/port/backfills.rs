@@ -9,7 +9,10 @@ pub use crate::core::backfill::{
     BACKFILLS_OPEN_MAX, BackfillId, BackfillMoved, BackfillProgress, BackfillPut, BackfillState,
     BackfillStatus, StoredBackfill,
 };
-use crate::name::{By, JobName, Term};
+use crate::{
+    core::time::FireTime,
+    name::{By, JobName, Term},
+};
 
 /// Keeps backfills, for all nodes of a scope.
 ///
@@ -74,6 +77,15 @@ pub trait Backfills: Send + Sync + 'static {
     ///
     /// Any: it is not known.
     fn decided_to<'a>(&'a self, job: &'a JobName) -> BoxFuture<'a, Result<Option<DateTime<Utc>>, LockError>>;
+
+    /// The fire times of the ticks of a job whose runs are not over: those that were granted and have not ended, as
+    /// far as the store knows, whether or not their bodies are in progress, and those that were lost and are to be
+    /// retried. In any order.
+    ///
+    /// # Errors
+    ///
+    /// Any: they are not known.
+    fn open_fire_times<'a>(&'a self, job: &'a JobName) -> BoxFuture<'a, Result<Vec<FireTime>, LockError>>;
 
     /// Changes how far a backfill is, as the leader of `term`: from the revision before that of `progress`.
     ///

@@ -2,12 +2,13 @@
 
 use std::{sync::Arc, time::Duration};
 
+use chrono::TimeDelta;
 use futures_util::{
     FutureExt,
     future::{BoxFuture, ready},
 };
 
-use super::{Backend, Clock, Elector, LockError, Locker, TickVotes};
+use super::{Backend, Clock, Elector, LockError, Locker, Obstacle, TickVotes};
 use crate::{error::Fault, name::NodeId};
 
 /// A system in which nodes elect a leader, and that need not keep claims.
@@ -64,6 +65,16 @@ pub trait Election: Send + Sync + 'static {
     /// As for [`Locker::open`].
     fn reach(&self) -> BoxFuture<'_, Result<(), LockError>> {
         ready(Ok(())).boxed()
+    }
+
+    /// As [`Locker::clock_ahead`], where no [session](Self::session) measures it. Default: it is not known.
+    fn clock_ahead(&self) -> TimeDelta {
+        TimeDelta::zero()
+    }
+
+    /// As [`Locker::obstacles`]: what is in the way of the election. Default: nothing.
+    fn obstacles(&self) -> Vec<Obstacle> {
+        Vec::new()
     }
 
     /// Where nodes ask for the ticks of jobs that any of them fires. Default: nowhere, and such a job is refused.

@@ -41,8 +41,8 @@ const PAGES_MAX: usize = 100;
 /// How long before its fire time the id of a tick's run can be made: clocks differ.
 const BEFORE: TimeDelta = TimeDelta::seconds(75);
 
-/// How long other nodes take to record that a run of theirs is in progress, or has ended: what they decided before is known
-/// by then, unless the history does not keep up.
+/// How long other nodes take to record that a run of theirs has ended: what ended before is known by then, unless the
+/// history does not keep up.
 const RECORDED_AFTER: Duration = Duration::from_secs(3);
 
 /// How long a new backfill is offered to a store that does not answer, with the same id each time.
@@ -148,11 +148,14 @@ impl Asking {
             return Ok(Found { fire_times, left_out: Vec::new() });
         }
         self.are_decided(&fire_times).await?;
+        // Asked first: whatever is open no more has ended, and is to stand in the history.
+        let open = call(self.store.open_fire_times(&self.job.definition.name)).await.map_err(unavailable)?;
         if self.is_shared && self.recorder.is_to_be_pruned() {
             sleep(RECORDED_AFTER).await;
         }
         // Whatever ends between the two questions stands in the history then.
         let mut taken = self.of_backfills().await?;
+        taken.extend(open);
         taken.extend(self.ran(&fire_times).await?);
         let (left_out, fire_times) = fire_times.into_iter().partition(|at| taken.contains(at));
         Ok(Found { fire_times, left_out })

@@ -42,14 +42,17 @@ impl SupervisorActor {
     /// What this actor knows by itself.
     fn known_problems(&mut self) -> Vec<Problem> {
         let mut problems = Vec::new();
-        if self.shutdown_announced || !matches!(self.phase, Phase::Running) {
+        let leaves = !matches!(self.phase, Phase::Running);
+        if self.shutdown_announced || leaves {
             problems.push(Problem::ShuttingDown);
         }
         let (node, lease) = (self.node(), self.parts.lease);
         let (wall, elapsed) = node.clock.read();
         let may_follow =
             !self.parts.able.single_node || matches!(node.candidacy(), Candidacy::Withdrawn { .. });
+        // One that leaves has given up the lead, and starts nothing more whoever leads.
         if may_follow
+            && !leaves
             && node.leadership.term(elapsed).is_none()
             && let Some(leaderless) = node.leader.last().leaderless_for(elapsed, lease)
         {

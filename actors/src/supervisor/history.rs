@@ -28,11 +28,12 @@ impl SupervisorActor {
     /// Has the history pruned, now and then for as long as the term lasts.
     pub(super) fn prune_later(&mut self, ctx: &mut Context<Self>) {
         if self.node().recorder.is_to_be_pruned() {
-            self.prune_after(PRUNE_EVERY, ctx);
+            self.prune_after(PRUNE_EVERY, false, ctx);
         }
     }
 
-    fn prune_after(&mut self, pause: Duration, ctx: &mut Context<Self>) {
+    /// `failed`: it failed the last time, and that was logged.
+    fn prune_after(&mut self, pause: Duration, failed: bool, ctx: &mut Context<Self>) {
         let Some(term) = self.term else { return };
         ctx.run_later(pause, move |actor, ctx| {
             if actor.term != Some(term) {
@@ -42,10 +43,14 @@ impl SupervisorActor {
             let retention = actor.parts.retention;
             let pruned = async move { recorder.prune(now, retention).await };
             ctx.spawn(pruned.into_actor(actor).map(move |pruned, actor, ctx| {
-                // What failed is tried again.
+                if let Err(error) = &pruned
+                    && !failed
+                {
+                    tracing::warn!(target: "callsheet", "old records of the history stay; it is tried again: {error}");
+                }
                 let pause = if pruned == Ok(true) { PRUNE_NEXT } else { PRUNE_EVERY };
                 if actor.term == Some(term) {
-                    actor.prune_after(pause, ctx);
+                    actor.prune_after(pause, pruned.is_err(), ctx);
                 }
             }));
         });

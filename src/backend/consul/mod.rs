@@ -22,8 +22,11 @@ use std::{sync::Arc, time::Duration};
 
 use callsheet_actors::port::Records;
 
-use self::settings::Target;
-use super::store::{Node, backend_of_node};
+use self::{
+    records::ConsulRecords,
+    settings::{Settings, Target},
+};
+use super::store::{Node, RecordStore, backend_of_node};
 
 /// Many nodes on a Consul cluster, version 1.8 or newer, by way of an agent.
 ///
@@ -128,6 +131,12 @@ impl Consul {
     /// on the runtime of whoever asks first.
     pub fn records(&self) -> Arc<dyn Records> {
         self.0.records()
+    }
+}
+
+impl RecordStore for Target {
+    fn records(settings: Arc<Settings>) -> Arc<dyn Records> {
+        Arc::new(ConsulRecords::new(&settings))
     }
 }
 

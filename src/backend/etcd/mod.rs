@@ -21,8 +21,11 @@ use std::{sync::Arc, time::Duration};
 
 use callsheet_actors::port::Records;
 
-use self::settings::Target;
-use super::store::{Node, backend_of_node};
+use self::{
+    records::EtcdRecords,
+    settings::{Settings, Target},
+};
+use super::store::{Node, RecordStore, backend_of_node};
 
 /// Many nodes on an etcd cluster, version 3.4 or newer.
 ///
@@ -136,6 +139,12 @@ impl Etcd {
     /// on the runtime of whoever asks first.
     pub fn records(&self) -> Arc<dyn Records> {
         self.0.records()
+    }
+}
+
+impl RecordStore for Target {
+    fn records(settings: Arc<Settings>) -> Arc<dyn Records> {
+        Arc::new(EtcdRecords::new(&settings))
     }
 }
 

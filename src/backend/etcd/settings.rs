@@ -1,14 +1,11 @@
 //! What a node needs to know to connect, checked before anything is started.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
-use callsheet_actors::{Fault, port::Records};
+use callsheet_actors::Fault;
 use etcd_client::{Certificate, Identity, TlsOptions};
 
-use super::{
-    address::{self, Address},
-    records::EtcdRecords,
-};
+use super::address::{self, Address};
 use crate::backend::store::{self, Kind, Servers, Store};
 
 /// The shortest lease that a server with the usual election timeout, a second, takes.
@@ -36,10 +33,6 @@ impl Store for Target {
 
     fn faults(&self) -> Vec<Fault> {
         self.faults(Self::KIND.name, |address| address.encrypted, "https://")
-    }
-
-    fn records(settings: Arc<Settings>) -> Arc<dyn Records> {
-        Arc::new(EtcdRecords::new(&settings))
     }
 }
 

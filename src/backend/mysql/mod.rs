@@ -20,8 +20,11 @@ use std::{sync::Arc, time::Duration};
 
 use callsheet_actors::port::Records;
 
-use self::settings::Target;
-use super::store::{Node, backend_of_node};
+use self::{
+    records::MysqlRecords,
+    settings::{Settings, Target},
+};
+use super::store::{Node, RecordStore, backend_of_node};
 
 /// Many nodes on one database of MySQL, version 8.0 or newer, or MariaDB, version 10.6 or newer.
 ///
@@ -151,6 +154,12 @@ impl Mysql {
     /// on the runtime of whoever asks first.
     pub fn records(&self) -> Arc<dyn Records> {
         self.0.records()
+    }
+}
+
+impl RecordStore for Target {
+    fn records(settings: Arc<Settings>) -> Arc<dyn Records> {
+        Arc::new(MysqlRecords::new(settings))
     }
 }
 

@@ -1,14 +1,9 @@
 //! What a node needs to know to connect, checked before anything is started.
 
-use std::sync::Arc;
-
-use callsheet_actors::{Fault, port::Records};
+use callsheet_actors::Fault;
 use mysql_async::{ClientIdentity, SslOpts};
 
-use super::{
-    address::{self, Address, Mode, Place},
-    records::MysqlRecords,
-};
+use super::address::{self, Address, Mode, Place};
 use crate::backend::{
     sql,
     store::{self, Kind, Servers, Store},
@@ -38,10 +33,6 @@ impl Store for Target {
             Ok(_) => self.tls().err().into_iter().collect(),
             Err(fault) => vec![fault.clone()],
         }
-    }
-
-    fn records(settings: Arc<Settings>) -> Arc<dyn Records> {
-        Arc::new(MysqlRecords::new(settings))
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use callsheet_actors::{
-    By, JobName, Term,
+    By, FireTime, JobName, Term,
     port::{
         BackfillId, BackfillMoved, BackfillProgress, BackfillPut, BackfillStatus, Backfills, LockError,
         StoredBackfill,
@@ -17,10 +17,8 @@ use super::{
     session::OpenSession,
     statement::{
         answer::read,
-        backfill::{
-            self, ADVANCE, Advance, Asked, Backfill, CANCEL, CURSOR, Cancelled, Cursor, LIST, Listed, PUT,
-            ROWS,
-        },
+        backfill::{self, ADVANCE, Advance, Asked, Backfill, CANCEL, Cancelled, LIST, Listed, PUT, ROWS},
+        ticks::{self, CURSOR, Cursor, OPEN},
     },
 };
 
@@ -84,7 +82,16 @@ impl Backfills for PostgresBackfills {
         async move {
             let session = self.session()?;
             let rows = session.ask(CURSOR, &Cursor::of(session.asker(), job).list()).await?;
-            Ok(read(&rows, backfill::cursor)?.into_iter().flatten().next())
+            Ok(read(&rows, ticks::cursor)?.into_iter().flatten().next())
+        }
+        .boxed()
+    }
+
+    fn open_fire_times<'a>(&'a self, job: &'a JobName) -> BoxFuture<'a, Result<Vec<FireTime>, LockError>> {
+        async move {
+            let session = self.session()?;
+            let rows = session.ask(OPEN, &Cursor::of(session.asker(), job).list()).await?;
+            read(&rows, ticks::open_fire_time)
         }
         .boxed()
     }

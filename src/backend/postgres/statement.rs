@@ -142,6 +142,7 @@ pub(super) mod pending_retries;
 pub(super) mod proof;
 pub(super) mod schema;
 pub(super) mod server;
+pub(super) mod ticks;
 pub(super) mod transaction;
 
 use callsheet_actors::{Term, port::Authority};
@@ -289,7 +290,8 @@ mod tests {
             (backfill::PUT, backfill::Backfill::COUNT),
             (backfill::LIST, backfill::Listed::COUNT),
             (backfill::ROWS, backfill::Asked::COUNT),
-            (backfill::CURSOR, backfill::Cursor::COUNT),
+            (ticks::CURSOR, ticks::Cursor::COUNT),
+            (ticks::OPEN, ticks::Cursor::COUNT),
             (backfill::ADVANCE, backfill::Advance::COUNT),
             (backfill::CANCEL, backfill::Cancelled::COUNT),
         ] {

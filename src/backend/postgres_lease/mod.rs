@@ -20,10 +20,14 @@ use std::{error::Error, sync::Arc, time::Duration};
 
 use callsheet_actors::port::Records;
 
-use self::{settings::Target, statement::Statements};
+use self::{
+    records::LeaseRecords,
+    settings::{Settings, Target},
+    statement::Statements,
+};
 use super::{
     postgres::{Callback, Server},
-    store::{Node, backend_of_node},
+    store::{Node, RecordStore, backend_of_node},
 };
 
 /// Many nodes on one PostgreSQL database, version 14 or newer, that is reached through a pooler in transaction mode:
@@ -186,6 +190,12 @@ impl PostgresLease {
     /// on the runtime of whoever asks first.
     pub fn records(&self) -> Arc<dyn Records> {
         self.0.records()
+    }
+}
+
+impl RecordStore for Target {
+    fn records(settings: Arc<Settings>) -> Arc<dyn Records> {
+        Arc::new(LeaseRecords::new(settings))
     }
 }
 

@@ -1,18 +1,12 @@
 //! What a node needs to know to connect, checked before anything is started.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
-use callsheet_actors::{
-    Fault,
-    port::{Records, RecordsError},
-};
+use callsheet_actors::{Fault, port::RecordsError};
 use tokio_postgres::Config;
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use super::{
-    failure::{refused, unavailable},
-    records::LeaseRecords,
-};
+use super::failure::{refused, unavailable};
 use crate::backend::{
     postgres::Server,
     sql,
@@ -64,10 +58,6 @@ impl Store for Target {
         }
         faults.extend(self.server.faults());
         faults
-    }
-
-    fn records(settings: Arc<Settings>) -> Arc<dyn Records> {
-        Arc::new(LeaseRecords::new(settings))
     }
 }
 

@@ -391,7 +391,7 @@ mod tests {
                 assert!(!text.contains(session_level), "{session_level}: {text}");
             }
             assert_eq!(
-                text.matches("SET ").count(),
+                text.matches(" SET ").count(),
                 text.matches("SET LOCAL ").count()
                     + text.matches("SET version").count()
                     + text.matches("SET expires").count()

@@ -24,8 +24,11 @@ use std::{sync::Arc, time::Duration};
 use callsheet_actors::port::Records;
 
 pub use self::redlock::Redlock;
-use self::settings::Target;
-use super::store::{Node, backend_of_node};
+use self::{
+    records::RedisRecords,
+    settings::{Settings, Target},
+};
+use super::store::{Node, RecordStore, backend_of_node};
 
 /// Many nodes on one Redis server, version 6 or newer, or Valkey.
 ///
@@ -125,6 +128,12 @@ impl Redis {
     /// on the runtime of whoever asks first.
     pub fn records(&self) -> Arc<dyn Records> {
         self.0.records()
+    }
+}
+
+impl RecordStore for Target {
+    fn records(settings: Arc<Settings>) -> Arc<dyn Records> {
+        Arc::new(RedisRecords::new(settings))
     }
 }
 

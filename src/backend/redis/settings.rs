@@ -1,14 +1,11 @@
 //! What a node needs to know to connect, checked before anything is started.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
-use callsheet_actors::{Fault, port::Records};
+use callsheet_actors::Fault;
 use rustls::ClientConfig;
 
-use super::{
-    address::{self, Address},
-    records::RedisRecords,
-};
+use super::address::{self, Address};
 use crate::backend::{
     checks::with_authority,
     store::{self, Kind, Servers, Store},
@@ -38,10 +35,6 @@ impl Store for Target {
 
     fn faults(&self) -> Vec<Fault> {
         self.faults(Self::KIND.name, |address| address.encrypted, "rediss://")
-    }
-
-    fn records(settings: Arc<Settings>) -> Arc<dyn Records> {
-        Arc::new(RedisRecords::new(settings))
     }
 }
 

@@ -5,8 +5,11 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 
 use super::{
-    CLAIM_LATER_MAX, Effect, Effects, JobMachine, KEY_AGAIN, Mode, Timer, asked::TickAsked, backlog::Waiting,
-    permit::Claimant, skips::FLUSH_AFTER,
+    CLAIM_LATER_MAX, Effect, Effects, JobMachine, KEY_AGAIN, Mode, Timer,
+    asked::TickAsked,
+    backlog::{Waiting, announce},
+    permit::Claimant,
+    skips::FLUSH_AFTER,
 };
 use crate::{
     core::{
@@ -36,6 +39,11 @@ impl JobMachine {
                     self.cursor.see(cursor);
                     self.adopt(cursor);
                 }
+            }
+            Verdict::TakenElsewhere { cursor, .. } => {
+                effects.push(Effect::Elsewhere);
+                announce(waiting.missed, effects);
+                self.decided_up_to(cursor);
             }
             Verdict::Unknown => self.wait_for_enrolment(now),
             Verdict::Busy { holder, .. } => {
@@ -71,10 +79,10 @@ impl JobMachine {
             Verdict::Contended if self.decides_on() && waiting.is_too_late(now) => {
                 self.skip_waiting(now, waiting, SkipReason::Contended, effects);
             }
-            Verdict::Contended => {
-                self.put_back(waiting);
-                self.claim_later(now, KEY_AGAIN);
+            Verdict::Lapsed { reason } if self.decides_on() => {
+                self.skip_waiting(now, waiting, reason, effects);
             }
+            Verdict::Contended | Verdict::Lapsed { .. } => self.put_back(waiting),
             // No refusals.
             Verdict::Granted { .. }
             | Verdict::GrantedBefore

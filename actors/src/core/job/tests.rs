@@ -17,6 +17,7 @@ mod timers;
 mod triggers;
 mod turns;
 mod unproven;
+mod votes;
 mod walk;
 
 use std::{

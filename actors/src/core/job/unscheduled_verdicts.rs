@@ -137,6 +137,8 @@ impl JobMachine {
             | Verdict::Paused(_)
             | Verdict::Exhausted
             | Verdict::Contended
+            | Verdict::TakenElsewhere { .. }
+            | Verdict::Lapsed { .. }
             | Verdict::NotYet { .. }
             | Verdict::Unavailable { .. } => {
                 let reason = format!("the store answered a claim without a tick with {verdict:?}");

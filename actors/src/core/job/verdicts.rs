@@ -27,7 +27,10 @@ impl JobMachine {
     pub(super) fn on_claimed(&mut self, now: Now, run: RunId, verdict: Verdict, effects: &mut Effects) {
         // `NotGranted` only answers a recheck. A store that refuses every claim can say it, so the
         // back-off goes on.
-        if !matches!(verdict, Verdict::Unavailable { .. } | Verdict::Locked { .. } | Verdict::NotGranted) {
+        if !matches!(
+            verdict,
+            Verdict::Unavailable { .. } | Verdict::Locked { .. } | Verdict::NotGranted | Verdict::Contended
+        ) {
             self.asked.on_decided();
         }
         let verdict = match verdict {
@@ -70,6 +73,16 @@ impl JobMachine {
         self.refuse_callers(&Refusal::Unavailable { reason }, effects);
     }
 
+    /// The votes on a tick are split. The same run again: what it took may not have been given back, and is its own.
+    fn ask_contended_again(&mut self, now: Now, mut asked: TickAsked, effects: &mut Effects) {
+        if !std::mem::replace(&mut asked.waiting.contended, true) {
+            effects.push(Effect::Contended { holder: None });
+        }
+        self.asked.ask_claim(asked);
+        let at = self.again_at(now).min(now.elapsed + KEY_AGAIN);
+        self.timers.set(Timer::AskAgain, at);
+    }
+
     pub(super) fn on_tick_claimed(
         &mut self,
         now: Now,
@@ -90,6 +103,9 @@ impl JobMachine {
                 self.asked.ask_claim(asked);
                 self.ask_again_later(now);
             }
+            Verdict::Contended if self.decides_on() && !asked.only_rechecks && !waiting.is_too_late(now) => {
+                self.ask_contended_again(now, asked, effects);
+            }
             Verdict::Unavailable { reason } => {
                 self.ask_tick_again(now, TickAsked { doubtful: true, ..asked }, reason, effects);
             }
@@ -103,7 +119,7 @@ impl JobMachine {
                 self.leave_tick(&waiting);
                 self.put_back(waiting);
             }
-            _ if asked.doubtful => {
+            ref other if asked.doubtful && !is_of_votes(other) => {
                 // The claim that got no answer may have been granted, and closed since. What this answer says
                 // is asked for once more when that is known.
                 let asks = self.claim_of(run, claim, slot, waiting.window);
@@ -198,10 +214,16 @@ impl JobMachine {
     }
 }
 
+/// Votes say what becomes of the tick itself: a claim of before that got no answer was not granted.
+fn is_of_votes(verdict: &Verdict) -> bool {
+    matches!(verdict, Verdict::Contended | Verdict::TakenElsewhere { .. } | Verdict::Lapsed { .. })
+}
+
 /// Somebody else decides a job that leaves, this tick as well as what comes after it; or none of it is due.
 fn decides_what_leaves(refused: &Verdict) -> bool {
     match refused {
         Verdict::AlreadyRun { .. }
+        | Verdict::TakenElsewhere { .. }
         | Verdict::Elsewhere { .. }
         | Verdict::Deposed { .. }
         | Verdict::HasLeader
@@ -216,6 +238,7 @@ fn decides_what_leaves(refused: &Verdict) -> bool {
         | Verdict::Unknown
         | Verdict::Locked { .. }
         | Verdict::Contended
+        | Verdict::Lapsed { .. }
         | Verdict::BadData { .. }
         | Verdict::Unavailable { .. } => false,
     }

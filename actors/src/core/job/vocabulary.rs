@@ -456,6 +456,14 @@ impl RunEnded {
         let is_lost = !self.recorded && self.cancelled == Some(CancelReason::LockLost);
         if is_lost { Outcome::Lost } else { self.outcome }
     }
+
+    /// It only closes a run that was lost before, and cannot go on since nobody knows its arguments any more: that run
+    /// stays lost.
+    pub(crate) fn closes_lost_for_good(&self) -> bool {
+        let is_after_loss = self.facts.is_some_and(|facts| facts.attempt > 1);
+        let is_unstarted = self.started_at.is_none() && self.cancelled == Some(CancelReason::NotStarted);
+        is_after_loss && is_unstarted && self.run.has_own_arguments()
+    }
 }
 
 /// Why a manual trigger started nothing.

@@ -154,6 +154,13 @@ impl Ledger {
         self.jobs.get(job).map(|row| row.cursor).filter(|cursor| *cursor > NEVER)
     }
 
+    /// The fire times of the ticks of a job whose runs have not ended, or are to be retried.
+    pub fn open_fire_times(&self, job: &JobName) -> Vec<FireTime> {
+        let open = self.open.values().filter(|open| open.job == *job).filter_map(|open| open.fire_time);
+        let retries = self.jobs.get(job).into_iter().flat_map(|row| row.pending_retries.iter());
+        open.chain(retries.filter_map(|retry| retry.fire_time)).collect()
+    }
+
     /// Changes how far a backfill is, as the leader of a term.
     pub fn advance_backfill(
         &mut self,

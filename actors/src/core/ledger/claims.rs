@@ -75,7 +75,7 @@ impl Ledger {
             Some(row) if row.cursor == tick.expected => {
                 row.cursor = cursor;
                 row.run = Some(run);
-                Verdict::AlreadyRun { run, cursor }
+                Verdict::TakenElsewhere { run, cursor }
             }
             Some(row) => Verdict::Elsewhere { cursor: row.cursor },
         }

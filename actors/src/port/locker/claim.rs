@@ -6,7 +6,12 @@ use chrono::{DateTime, Utc};
 
 use super::LostRun;
 use crate::{
-    core::{outcome::Outcome, pause::Pause, skip::Skips, time::FireTime},
+    core::{
+        outcome::Outcome,
+        pause::Pause,
+        skip::{SkipReason, Skips},
+        time::FireTime,
+    },
     name::{FencingToken, JobName, LockKey, RunId, Term},
 };
 
@@ -158,8 +163,21 @@ pub enum Verdict {
         holder: Option<RunId>,
     },
     /// Nobody is known to have the tick, and this claim did not get the votes of a majority: what it took is free
-    /// again. Ask again, while the tick's [window](ClaimRequest::window) lasts.
+    /// again. Ask again for the same run, while the tick's [window](ClaimRequest::window) lasts. Nothing is decided.
     Contended,
+    /// The votes gave the tick to a run of another node, which knows nothing of what this one skipped before it: the
+    /// engine says and counts that.
+    TakenElsewhere {
+        /// That run.
+        run: RunId,
+        /// The job's cursor.
+        cursor: DateTime<Utc>,
+    },
+    /// The votes give the tick to nobody any more, and it is unknown who has it. Nothing changed: the engine skips it.
+    Lapsed {
+        /// Why it does not run.
+        reason: SkipReason,
+    },
     /// This claim is refused for its data: see [`LockError::BadData`](crate::port::LockError::BadData).
     /// Nothing changed. The job is parked once something of another job gets through.
     BadData {

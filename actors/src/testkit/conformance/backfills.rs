@@ -2,6 +2,7 @@
 
 mod grants;
 mod losses;
+mod ticks;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -34,7 +35,8 @@ const OTHER_RUNS: usize = 5_000;
 /// Checks where backfills are kept, in an empty store: what is kept is answered whole; progress moves by
 /// compare-and-set, and only for the leader; a cancelled one moves no more; what is kept is bounded; two that are
 /// asked for at once have no fire time in common; a run in flight is granted once, whatever its lock key and however
-/// many end after it, and the store says how it ended; what a lost run names is kept.
+/// many end after it, and the store says how it ended; what a lost run names is kept; the ticks are known whose runs
+/// are not over.
 ///
 /// # Panics
 ///
@@ -65,10 +67,12 @@ pub async fn backfills(cluster: &mut impl Cluster) {
     check.a_run_in_flight_is_granted_once().await;
     check.a_run_is_granted_once_whatever_its_key().await;
     check.the_store_notes_when_one_started_last().await;
+    check.the_ticks_with_open_runs_are_known().await;
     if cluster.nodes_max() > 1 {
         check.whoever_takes_over_finds_out_what_was_granted(cluster).await;
         check.what_a_lost_run_names_is_kept_for_its_retry(cluster).await;
         check.a_retry_goes_on_whatever_its_key(cluster).await;
+        check.a_lost_tick_that_is_to_be_retried_is_open(cluster).await;
     }
     check.what_is_kept_is_bounded().await;
     elector.resign(check.term).await.expect("an answer");

@@ -5,7 +5,7 @@ use futures_util::{FutureExt, future::BoxFuture};
 
 use super::backend::StoreBackend;
 use crate::{
-    core::operation::Operation,
+    core::{operation::Operation, time::FireTime},
     name::{By, JobName, Term},
     port::{
         BackfillId, BackfillMoved, BackfillProgress, BackfillPut, BackfillStatus, Backfills, LockError,
@@ -36,6 +36,10 @@ impl Backfills for StoreBackend {
 
     fn decided_to<'a>(&'a self, job: &'a JobName) -> BoxFuture<'a, Result<Option<DateTime<Utc>>, LockError>> {
         self.with_session(Operation::Backfills, move |state, _, _| state.ledger.decided_to(job)).boxed()
+    }
+
+    fn open_fire_times<'a>(&'a self, job: &'a JobName) -> BoxFuture<'a, Result<Vec<FireTime>, LockError>> {
+        self.with_session(Operation::Backfills, move |state, _, _| state.ledger.open_fire_times(job)).boxed()
     }
 
     fn advance<'a>(

@@ -1,17 +1,18 @@
 //! The history on PostgreSQL: tables beside those by which nodes decide, written and asked over connections of
 //! their own.
 //!
-//! * `pool`: the connections. `asked`: statements over one of them. `statement`: every statement. `columns`: records as arrays, a column each; `rows`:
+//! * `pool`: the connections. `asked`: statements over one of them. `statement`: every statement, with those of `old`. `columns`: records as arrays, a column each; `rows`:
 //!   rows as records. `prune`: what is deleted.
 
 mod asked;
 mod columns;
+mod old;
 mod pool;
 mod prune;
 mod rows;
 mod statement;
 
-use std::{fmt, sync::atomic::AtomicUsize};
+use std::fmt;
 
 use callsheet_actors::{
     JobName, Outcome,
@@ -28,7 +29,7 @@ use self::{
     asked::{Asked, Tables, failed},
     columns::{DecisionColumns, OperationColumns, Parameter, PauseColumns, RunColumns},
     pool::{HistoryPool, NAME},
-    prune::prune,
+    prune::{Turns, prune},
     rows::{decision, job_record, last_ends, operation, page, run},
     statement::Statements,
 };
@@ -37,8 +38,8 @@ use super::settings::Settings;
 /// The history of one scope.
 pub(super) struct PostgresHistory {
     tables: Tables,
-    /// How many times something was pruned: each kind of record in its turn.
-    turn: AtomicUsize,
+    /// Each kind of record is deleted in its turn.
+    turns: Turns,
 }
 
 impl PostgresHistory {
@@ -49,7 +50,7 @@ impl PostgresHistory {
             None => HistoryPool::of(settings),
         };
         let (scope, statements) = (settings.scope.clone(), Statements::of(&settings.schema));
-        Self { tables: Tables { scope, pool, statements }, turn: AtomicUsize::new(0) }
+        Self { tables: Tables { scope, pool, statements }, turns: Turns::default() }
     }
 
     async fn write_batch(&self, batch: &Batch) -> Result<(), HistoryError> {
@@ -249,7 +250,7 @@ impl History for PostgresHistory {
         now: DateTime<Utc>,
         retention: &'a Retention,
     ) -> BoxFuture<'a, Result<bool, HistoryError>> {
-        prune(&self.tables, &self.turn, now, retention).boxed()
+        prune(&self.tables, &self.turns, now, retention).boxed()
     }
 }
 

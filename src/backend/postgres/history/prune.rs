@@ -1,7 +1,7 @@
 //! Deleting what need not be kept any more: each kind of record in its turn, page by page, for some time.
 
 use std::{
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -16,7 +16,7 @@ use uuid::Uuid;
 use super::{
     asked::{Asked, Tables, failed},
     columns::Parameter,
-    statement::ENDS_DECIDED_BY,
+    old::ENDS_DECIDED_BY,
 };
 
 /// The most rows that one statement deletes.
@@ -28,9 +28,11 @@ const PRUNE_JOBS: i64 = 100;
 const PRUNE_PART: u64 = 10;
 /// How long it goes on if there is more. It is within the deadline of a call with one statement that takes long.
 const PRUNE_FOR: Duration = Duration::from_secs(1);
+/// How long a kind of which something could not be deleted is left alone.
+const AGAIN_AFTER: Duration = Duration::from_secs(50);
 
 /// What is deleted.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     /// Runs with this outcome that are old.
     Ended(Outcome),
@@ -98,20 +100,86 @@ impl Bounds {
     }
 }
 
-/// Deletes some of what is old at `now`, or too much. Answers whether there may be more. `turn`: how many times something was
-/// pruned. Where there is nothing to delete, it is one question.
+/// Whose turn it is, and which kinds could not be deleted when it was last tried.
+#[derive(Debug, Default)]
+pub(super) struct Turns(Mutex<Turn>);
+
+#[derive(Debug, Default)]
+struct Turn {
+    /// How many times something was pruned.
+    count: usize,
+    /// Each kind once, and when it failed last.
+    failing: Vec<(Kind, Instant)>,
+}
+
+impl Turns {
+    fn lock(&self) -> MutexGuard<'_, Turn> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Which of so many has its turn. The next time it is the next one.
+    fn next(&self, of: usize) -> usize {
+        let mut turn = self.lock();
+        turn.count = turn.count.wrapping_add(1);
+        turn.count % of
+    }
+
+    /// Whether a kind is tried: it has not failed lately.
+    fn is_tried(&self, kind: Kind, now: Instant) -> bool {
+        let fails_lately = |(failing, at): &(Kind, Instant)| *failing == kind && now - *at < AGAIN_AFTER;
+        !self.lock().failing.iter().any(fails_lately)
+    }
+
+    /// Takes in how a try ended; a failure is logged if the one before was none. Answers whether there may be more that can
+    /// be deleted.
+    fn ended(&self, kind: Kind, now: Instant, more: Result<bool, HistoryError>) -> bool {
+        let mut turn = self.lock();
+        let known = turn.failing.iter().position(|(failing, _)| *failing == kind);
+        match (more, known) {
+            (Ok(more), None) => more,
+            (Ok(more), Some(at)) => {
+                turn.failing.remove(at);
+                more
+            }
+            (Err(_), Some(at)) => {
+                turn.failing[at].1 = now;
+                false
+            }
+            (Err(error), None) => {
+                turn.failing.push((kind, now));
+                tracing::warn!(
+                    target: "callsheet", ?kind,
+                    "old rows of the history stay; those of other kinds are deleted, and it is tried again each minute: {error}"
+                );
+                false
+            }
+        }
+    }
+}
+
+/// Deletes some of what is old at `now`, or too much. Answers whether there may be more that can be deleted: a kind of which
+/// something cannot be is left alone for a while, and keeps no other one. Where there is nothing to delete, it is two
+/// questions.
 pub(super) async fn prune(
     tables: &Tables,
-    turn: &AtomicUsize,
+    turns: &Turns,
     now: DateTime<Utc>,
     retention: &Retention,
 ) -> Result<bool, HistoryError> {
     let (bounds, began) = (Bounds::of(now, retention), Instant::now());
     let mut kinds = kinds_to_prune(tables, &bounds).await?;
+    if turns.is_tried(Kind::Ends, began) {
+        let ends = match has_old_ends(tables, &bounds).await {
+            Ok(ends) => ends,
+            failed @ Err(_) => turns.ended(Kind::Ends, began, failed),
+        };
+        kinds.extend(ends.then_some(Kind::Ends));
+    }
+    kinds.retain(|kind| turns.is_tried(*kind, began));
     while !kinds.is_empty() {
-        // The next time it is the turn of the next one, also if this one fails.
-        let nth = turn.fetch_add(1, Ordering::Relaxed) % kinds.len();
-        if !prune_kind(tables, kinds[nth], &bounds).await? {
+        let nth = turns.next(kinds.len());
+        let more = prune_kind(tables, kinds[nth], &bounds).await;
+        if !turns.ended(kinds[nth], Instant::now(), more) {
             kinds.remove(nth);
         }
         if began.elapsed() >= PRUNE_FOR {
@@ -121,10 +189,15 @@ pub(super) async fn prune(
     Ok(!kinds.is_empty())
 }
 
-/// The kinds of which there is something to delete.
+async fn has_old_ends(tables: &Tables, bounds: &Bounds) -> Result<bool, HistoryError> {
+    let found = tables.ask(&tables.statements.ends_to_prune, &[(&bounds.ends, Type::UUID)]).await?;
+    Ok(!found.is_empty())
+}
+
+/// The kinds, besides the ends, of which there is something to delete.
 async fn kinds_to_prune(tables: &Tables, bounds: &Bounds) -> Result<Vec<Kind>, HistoryError> {
     let Bounds { runs, failures, .. } = bounds;
-    let parameters: [Parameter<'_>; 9] = [
+    let parameters: [Parameter<'_>; 8] = [
         (&tables.scope, Type::TEXT),
         (&runs.first, Type::UUID),
         (&failures.first, Type::UUID),
@@ -133,7 +206,6 @@ async fn kinds_to_prune(tables: &Tables, bounds: &Bounds) -> Result<Vec<Kind>, H
         (&bounds.digits, Type::INT4),
         (&runs.since, Type::TIMESTAMPTZ),
         (&failures.since, Type::TIMESTAMPTZ),
-        (&bounds.ends, Type::UUID),
     ];
     let rows = tables.ask(&tables.statements.to_prune, &parameters).await?;
     let kind = |row: &Row| {
@@ -142,7 +214,6 @@ async fn kinds_to_prune(tables: &Tables, bounds: &Bounds) -> Result<Vec<Kind>, H
             "decisions" => Some(Kind::Decisions),
             "operations" => Some(Kind::Operations),
             "too many" => Some(Kind::TooMany),
-            "ends" => Some(Kind::Ends),
             outcome => Outcome::ALL.into_iter().find(|known| known.as_str() == outcome).map(Kind::Ended),
         })
     };

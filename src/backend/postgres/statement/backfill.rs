@@ -102,9 +102,6 @@ WHERE scope = $1 AND ($2::text IS NULL OR job = $2) AND ($3::uuid IS NULL OR bac
 ORDER BY backfill DESC"
 );
 
-/// The cursor of a job ($2) of a scope ($1). Locks nothing.
-pub(in super::super) const CURSOR: &str = "SELECT cursor FROM names WHERE scope = $1 AND name = $2";
-
 /// Changes how far a backfill ($3) of a scope ($1) is, from the revision before $4, as the leader of a term ($2)
 /// that is not over: the leader row is locked for share, so that no successor is in between. What is not in flight any
 /// more is granted no more.
@@ -180,14 +177,6 @@ parameters! {
 }
 
 parameters! {
-    /// What [`CURSOR`] is asked.
-    struct Cursor<'a> {
-        scope: &'a str,
-        job: &'a str,
-    }
-}
-
-parameters! {
     /// What [`ADVANCE`] is asked.
     struct Advance<'a> {
         scope: &'a str,
@@ -254,12 +243,6 @@ impl<'a> Asked<'a> {
     }
 }
 
-impl<'a> Cursor<'a> {
-    pub(in super::super) fn of(asker: Asker<'a>, job: &'a JobName) -> Self {
-        Self { scope: asker.scope, job: job.as_str() }
-    }
-}
-
 impl<'a> Advance<'a> {
     pub(in super::super) fn of(
         asker: Asker<'a>,
@@ -309,11 +292,6 @@ pub(in super::super) fn put(row: &Row) -> Result<Option<BackfillPut>, Error> {
         Put::Full => Some(BackfillPut::Full),
         Put::Overlaps => Some(BackfillPut::Overlaps),
     })
-}
-
-/// Reads the cursor of a job; nothing if only a key has this name.
-pub(in super::super) fn cursor(row: &Row) -> Result<Option<DateTime<Utc>>, Error> {
-    row.try_get("cursor")
 }
 
 /// Reads whether the term leads, and whether the row was moved.

@@ -5,6 +5,8 @@
 //!         └──▶ votes (ticks that any node fires) ─────────────┘   └──▶ tally (what the answers come to)
 //! ```
 
+mod clocks;
+mod condition;
 mod elector;
 mod node;
 mod servers;
@@ -20,8 +22,9 @@ use std::{
 
 use callsheet_actors::{
     Fault, NodeId,
-    port::{Election, Elector, LockError, TickVotes},
+    port::{Election, Elector, LockError, Obstacle, TickVotes},
 };
+use chrono::TimeDelta;
 use futures_util::{FutureExt, future::BoxFuture};
 
 use self::{elector::RedlockElector, node::Node, settings::Settings, votes::RedlockVotes};
@@ -50,7 +53,11 @@ const URLS_VARIABLE: &str = "CALLSHEET_REDLOCK_URLS";
 ///   its run. A server votes for a tick from the instant at which it is due until the window of the job's [misfire
 ///   policy](crate::Misfire) is over, by its own clock, and remembers its vote for longer. So no vote that has expired
 ///   opens a tick again. If a vote is split, all give back what they took, and ask again after a random pause for as
-///   long as the window lasts; then the tick is skipped as [`contended`](crate::SkipReason::Contended).
+///   long as the window lasts; then the tick is skipped as [`contended`](crate::SkipReason::Contended). Once so many servers have
+///   forgotten their votes on a tick, or find it late, that no majority is left, it is skipped at once, as
+///   [`unproven`](crate::SkipReason::Unproven) or as a misfire.
+/// * **What is due is decided by the clock of most servers**, which this node compares with its own at each look and each
+///   renewal. If no majority of the servers agrees within a fifth of the lease, nobody is elected.
 /// * Both go on while a minority of the servers is killed, frozen, or cut off.
 ///
 /// # What it cannot promise
@@ -62,6 +69,15 @@ const URLS_VARIABLE: &str = "CALLSHEET_REDLOCK_URLS";
 ///
 /// A process that is frozen after it looked at its trust and before the first instruction of a body starts that body
 /// late, beside the next leader: as on every system, and here no token tells.
+///
+/// The leader asks for no vote on the ticks of its own jobs. While one node has a job as
+/// [`Leader`](crate::Fires::Leader) and another one as [`AnyNode`](crate::Fires::AnyNode), its ticks may run twice: stop
+/// all nodes for such a change, or give the job a new name.
+///
+/// A tick that was given to a node which died is recorded by nobody: no other node closes its run as lost.
+///
+/// If a node's clock is set while it leads, it is compared again with its next renewal. Ticks that it grants by it until
+/// then are known to the next leader only if a majority of the servers remembers.
 ///
 /// A job's window is to be the same on all nodes. While a longer one is rolled out, a tick that is older than the
 /// shorter one may run once more.
@@ -76,7 +92,10 @@ const URLS_VARIABLE: &str = "CALLSHEET_REDLOCK_URLS";
 /// for a server that does persist: a restart says nothing of what it lost. Its clock is not set back meanwhile.
 ///
 /// Servers are no replicas of each other, and none has a replica that takes its place. Two URLs of one server would
-/// vote twice: they are refused.
+/// vote twice: they are refused at start, if the server answers. One that does not name its `run_id` has no vote. A server
+/// that refuses this node, or is away for 2 s, is told in the [health](crate::HealthReport).
+///
+/// Each server keeps a key per tick for the window of its misfire policy and 2 s. It has to have the memory for them.
 ///
 /// # Rights
 ///
@@ -173,6 +192,14 @@ impl Election for Redlock {
 
     fn reach(&self) -> BoxFuture<'_, Result<(), LockError>> {
         Self::node(self).reach().boxed()
+    }
+
+    fn clock_ahead(&self) -> TimeDelta {
+        Self::node(self).clock_ahead()
+    }
+
+    fn obstacles(&self) -> Vec<Obstacle> {
+        Self::node(self).obstacles()
     }
 
     fn votes(&self) -> Option<Arc<dyn TickVotes>> {

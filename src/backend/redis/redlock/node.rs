@@ -10,13 +10,14 @@ use std::{
 
 use callsheet_actors::{
     NodeId, Term,
-    port::{Campaign, ElectError, Grant, Handover, LeaderSaid, Lease, LockError, Renewal},
+    port::{Campaign, ElectError, Grant, Handover, LeaderSaid, Lease, Renewal},
 };
 use chrono::{DateTime, Utc};
 use tokio::time::{Instant, sleep_until};
 use uuid::Uuid;
 
 use super::{
+    clocks::Clocks,
     servers::{Question, Servers, millis},
     settings::Settings,
     tally::{is_lost, majority},
@@ -38,6 +39,7 @@ pub(super) struct Node {
     /// Each attempt to get votes has a number of its own.
     attempts: AtomicU64,
     state: Mutex<State>,
+    pub(super) clocks: Mutex<Clocks>,
 }
 
 #[derive(Default)]
@@ -56,7 +58,7 @@ struct Own {
 }
 
 /// What the servers say of the leader.
-struct Seen {
+pub(super) struct Seen {
     leader: Option<NodeId>,
     /// The newest handover, and its number.
     newest: Option<(Handover, u64)>,
@@ -71,15 +73,17 @@ enum Taken {
     Split,
 }
 
-/// `since`, the server's time, whose lease it is, how long it lasts, and what is kept: term, zone data, the number of
+/// `since`, what the server's clock reads, whose lease it is, how long it lasts, and what is kept: term, zone data, the number of
 /// the handover, the handover.
-type Read = (i64, i64, String, i64, String, String, String, String);
+pub(super) type Read = (i64, i64, String, i64, String, String, String, String);
 
 impl Node {
     pub(super) fn new(settings: Settings) -> Self {
+        let servers = Servers::new(&settings);
         Self {
             id: NodeId::random(),
-            servers: Servers::new(&settings),
+            clocks: Mutex::new(Clocks::of(servers.count())),
+            servers,
             settings,
             zone_data: OnceLock::new(),
             attempts: AtomicU64::new(0),
@@ -100,30 +104,20 @@ impl Node {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn majority(&self) -> usize {
+    pub(super) fn majority(&self) -> usize {
         majority(self.servers.count())
     }
 
-    /// Whether a majority answers.
-    pub(super) async fn reach(&self) -> Result<(), LockError> {
-        let mut round = self.servers.ask(Question::new("read", []));
-        let mut answered = 0;
-        while let Some(answer) = round.next::<Read>().await {
-            answered += usize::from(answer.is_some());
-            if answered >= self.majority() {
-                return Ok(());
-            }
-        }
-        Err(round.to_lock_error())
-    }
-
     /// What a majority says.
-    async fn look(&self) -> Result<Seen, ElectError> {
+    pub(super) async fn look(&self) -> Result<Seen, ElectError> {
         let mut round = self.servers.ask(Question::new("read", []));
         let mut read: Vec<Read> = Vec::new();
         while read.len() < self.majority() || !self.is_seen(&read) && round.pending() > 0 {
-            match round.next().await {
-                Some(answer) => read.extend(answer),
+            match round.next::<Read>().await {
+                Some(answer) => {
+                    answer.iter().for_each(|read| self.note_clock(&round, read.1));
+                    read.extend(answer);
+                }
                 None => return Err(round.to_elect_error()),
             }
         }
@@ -192,7 +186,10 @@ impl Node {
             let taken = match self.look().await?.leader {
                 // Its own lease of before is not trusted any more.
                 Some(leader) if leader != self.id => Taken::Held(leader),
-                Some(_) | None => self.take(began).await?,
+                Some(_) | None => {
+                    self.check_clocks()?;
+                    self.take(began).await?
+                }
             };
             let (leader, pause) = match taken {
                 Taken::Won(grant) => return Ok(Campaign::Won(grant)),
@@ -287,7 +284,7 @@ impl Node {
         })
     }
 
-    /// Whether a majority does what is asked; `false` once none can. An error: a minority did it, and the others did
+    /// Whether a majority does what is asked: each says 1, or what its clock reads. `false` once none can. An error: a minority did it, and the others did
     /// not answer, or not in time.
     async fn count<const N: usize>(
         &self,
@@ -300,7 +297,12 @@ impl Node {
         let counting = async {
             while let Some(answer) = round.next::<i64>().await {
                 match answer {
-                    Some(1) => yes += 1,
+                    Some(said) if said > 0 => {
+                        yes += 1;
+                        if said > 1 {
+                            self.note_clock(&round, said);
+                        }
+                    }
                     Some(_) => no += 1,
                     None => {}
                 }

@@ -1,7 +1,8 @@
 -- All that one of the independent servers is asked.
 --
 -- KEYS  1  what the server remembers, a hash: `run` and `since`, the process that answers and up to when its memory
---          goes back; `latest`, the latest time that it has seen; `term`, `zone`, `seq`, `handover`, of the leader
+--          goes back; `latest`, the latest time that it has seen; `term`, `zone`, of the leader; `handover`, and its
+--          place among all: `of`, the term of who left it, and `seq`
 --       2  the lease of the leader, which expires: attempt, node
 --       then ticks, which expire: attempt, run
 -- ARGV  1  what is asked
@@ -17,7 +18,8 @@ local LATEST_EVERY = 1000
 local MARGIN = 2000
 
 local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local wall = time[1] * 1000 + math.floor(time[2] / 1000)
+local now = wall
 local known = redis.call('HMGET', memory, 'run', 'since', 'latest')
 local since, latest = tonumber(known[2]), tonumber(known[3])
 if latest and latest > now then now = latest end
@@ -50,7 +52,7 @@ if asked == 'read' then
   local holder = ''
   if held then local _, who = parts(held) holder = who end
   local left = held and redis.call('PTTL', leader) or 0
-  return {since, now, holder, left, kept[1] or '0', kept[2] or '', kept[3] or '0', kept[4] or ''}
+  return {since, wall, holder, left, kept[1] or '0', kept[2] or '', kept[3] or '0', kept[4] or ''}
 end
 
 if asked == 'elect' then
@@ -86,8 +88,16 @@ if asked == 'renew' then
     redis.call('SET', leader, mine, 'PX', lease)
     redis.call('HSET', memory, 'term', ARGV[6], 'zone', ARGV[7])
   end
-  if ARGV[9] ~= '' then redis.call('HSET', memory, 'seq', ARGV[8], 'handover', ARGV[9]) end
-  return 1
+  if ARGV[9] ~= '' then
+    -- A renewal before this one may come late, over a connection that was given up.
+    local left = redis.call('HMGET', memory, 'of', 'seq')
+    local of, seq = tonumber(left[1] or '0'), tonumber(left[2] or '0')
+    local term, nth = tonumber(ARGV[6]), tonumber(ARGV[8])
+    if term > of or term == of and nth > seq then
+      redis.call('HSET', memory, 'of', ARGV[6], 'seq', ARGV[8], 'handover', ARGV[9])
+    end
+  end
+  return wall
 end
 
 if asked == 'resign' then
@@ -107,7 +117,11 @@ if asked == 'vote' then
     if now < due then
       answer = 'e' .. string.format('%.0f', due - now)
     elseif now > due + window then
-      answer = 'l'
+      -- What it voted for it still says.
+      local held = redis.call('GET', KEYS[i])
+      local holder = ''
+      if held then local _, who = parts(held) holder = who end
+      answer = holder ~= '' and holder ~= run and 'h' .. holder or 'l'
     elseif due < since then
       -- It may have voted before it forgot; of a tick that was not due then, it has not.
       answer = 'f'

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use callsheet_actors::{RunId, port::TickVoted};
+use callsheet_actors::{
+    RunId,
+    port::{SkipReason, TickVoted},
+};
 
 /// What one server says of a tick.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,7 +17,7 @@ pub(super) enum TickAnswer {
     Early(Duration),
     /// Its window is over by the server's clock.
     Late,
-    /// The server does not remember how it voted.
+    /// The server may not remember how it voted.
     Forgot,
 }
 
@@ -44,6 +47,13 @@ pub(super) fn tick(servers: usize, pending: usize, answers: &[TickAnswer]) -> Op
     let most = held.max_by_key(|(votes, _)| *votes);
     if let Some((_, run)) = most.filter(|(votes, _)| *votes >= needed) {
         return Some(TickVoted::GivenTo(run));
+    }
+    // Neither ever changes: what a server forgot it does not learn again, and its clock does not go back.
+    let forgot = answers.iter().filter(|answer| **answer == TickAnswer::Forgot).count();
+    let late = answers.iter().filter(|answer| **answer == TickAnswer::Late).count();
+    if is_lost(servers, forgot + late) {
+        let reason = if forgot > 0 { SkipReason::Unproven } else { SkipReason::Misfire };
+        return Some(TickVoted::Lapsed { reason });
     }
     let can_be_given = yes + pending >= needed || most.is_some_and(|(votes, _)| votes + pending >= needed);
     if pending > 0 && can_be_given {
@@ -83,7 +93,8 @@ mod tests {
         let early = |millis| TickAnswer::Early(Duration::from_millis(millis));
         use TickAnswer::{Forgot, Held, Late, Yes};
         let unknown = || Some(TickVoted::Unknown { reason: String::new() });
-        let cases: [(usize, usize, &[TickAnswer], Option<TickVoted>); 16] = [
+        let lapsed = |reason| Some(TickVoted::Lapsed { reason });
+        let cases: [(usize, usize, &[TickAnswer], Option<TickVoted>); 21] = [
             (3, 1, &[Yes, Yes], Some(TickVoted::Given)),
             (3, 2, &[Yes], None),
             (3, 0, &[Yes], unknown()),
@@ -95,7 +106,12 @@ mod tests {
             (5, 2, &[Held(a), Held(b), Yes], None),
             (5, 1, &[Held(a), Held(b), Yes, Held(b)], None),
             (5, 1, &[Held(a), Late, Yes, Held(b)], Some(TickVoted::Split)),
-            (3, 0, &[Late, Late, Late], Some(TickVoted::Split)),
+            (3, 0, &[Late, Late, Late], lapsed(SkipReason::Misfire)),
+            (3, 1, &[Late, Late], lapsed(SkipReason::Misfire)),
+            (3, 1, &[Forgot, Forgot], lapsed(SkipReason::Unproven)),
+            (3, 0, &[Late, Forgot, Yes], lapsed(SkipReason::Unproven)),
+            (5, 0, &[Late, Forgot, Yes, Yes, Held(a)], Some(TickVoted::Split)),
+            (5, 0, &[Forgot, Forgot, Held(a), Held(a), Held(a)], Some(TickVoted::GivenTo(a))),
             (3, 0, &[Forgot, Yes, Held(a)], Some(TickVoted::Split)),
             (3, 0, &[early(5), early(9), Yes], Some(TickVoted::Early { wait: Duration::from_millis(5) })),
             (

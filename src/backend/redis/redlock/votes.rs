@@ -6,8 +6,11 @@ use callsheet_actors::{
     RunId,
     port::{TickVote, TickVoted, TickVotes},
 };
-use futures_util::{FutureExt, future::BoxFuture};
-use tokio::time::{Instant, sleep};
+use futures_util::{
+    FutureExt,
+    future::{BoxFuture, join_all},
+};
+use tokio::time::{Instant, sleep, timeout_at};
 use uuid::Uuid;
 
 use super::{
@@ -25,6 +28,8 @@ const PAUSE_MAX: Duration = Duration::from_millis(20);
 const TICKS_MAX: usize = 256;
 /// No try begins later than so long after the first one.
 const ASK_MAX: Duration = Duration::from_secs(2);
+/// No answer is waited for longer after the first one began: less than a call may take, whatever the deadline is.
+const WAIT_MAX: Duration = Duration::from_secs(4);
 
 pub(super) struct RedlockVotes {
     pub(super) node: Arc<Node>,
@@ -33,12 +38,9 @@ pub(super) struct RedlockVotes {
 impl TickVotes for RedlockVotes {
     fn ask<'a>(&'a self, ticks: &'a [TickVote]) -> BoxFuture<'a, Vec<TickVoted>> {
         async move {
-            let until = Instant::now() + ASK_MAX;
-            let mut voted = Vec::with_capacity(ticks.len());
-            for ticks in ticks.chunks(TICKS_MAX) {
-                voted.extend(self.ask_until(until, ticks).await);
-            }
-            voted
+            let began = Instant::now();
+            let questions = ticks.chunks(TICKS_MAX).map(|ticks| self.ask_since(began, ticks));
+            join_all(questions).await.concat()
         }
         .boxed()
     }
@@ -54,7 +56,8 @@ impl TickVotes for RedlockVotes {
 }
 
 impl RedlockVotes {
-    async fn ask_until(&self, until: Instant, ticks: &[TickVote]) -> Vec<TickVoted> {
+    async fn ask_since(&self, began: Instant, ticks: &[TickVote]) -> Vec<TickVoted> {
+        let until = began + ASK_MAX;
         let mut voted = vec![TickVoted::Split; ticks.len()];
         for nth in 0..TRIES {
             let split: Vec<_> = (0..ticks.len()).filter(|at| voted[*at] == TickVoted::Split).collect();
@@ -67,15 +70,15 @@ impl RedlockVotes {
                 let longest = u64::try_from((PAUSE_MAX * 2_u32.pow(nth - 1)).as_millis()).unwrap_or(1);
                 sleep(Duration::from_millis(random() % longest.max(1))).await;
             }
-            for (at, answer) in split.into_iter().zip(self.ask_once(&asked).await) {
+            for (at, answer) in split.into_iter().zip(self.ask_once(began + WAIT_MAX, &asked).await) {
                 voted[at] = answer;
             }
         }
         voted
     }
 
-    /// Asks each server once. What is not given is given back.
-    async fn ask_once(&self, ticks: &[TickVote]) -> Vec<TickVoted> {
+    /// Asks each server once, and waits for no answer longer than until then. What is not given is given back.
+    async fn ask_once(&self, until: Instant, ticks: &[TickVote]) -> Vec<TickVoted> {
         let attempt = self.node.next_attempt();
         let of_tick = |tick: &TickVote| {
             let due = tick.fire_time.instant().timestamp_millis();
@@ -87,7 +90,7 @@ impl RedlockVotes {
         let mut answers = vec![Vec::with_capacity(servers); ticks.len()];
         let mut voted = vec![None; ticks.len()];
         while voted.iter().any(Option::is_none)
-            && let Some(answer) = round.next::<Vec<String>>().await
+            && let Ok(Some(answer)) = timeout_at(until, round.next::<Vec<String>>()).await
         {
             let of_server = answer.unwrap_or_default();
             for (nth, answers) in answers.iter_mut().enumerate() {

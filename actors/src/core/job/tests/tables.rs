@@ -191,25 +191,6 @@ fn a_job_that_the_leader_schedules_again_is_left_to_it() {
 }
 
 #[test]
-fn a_tick_whose_vote_is_split_is_asked_for_until_its_window_is_over() {
-    let misfire = Misfire::Latest { within: Duration::from_secs(60) };
-    let mut job = by(Policies { misfire, ..Policies::default() });
-    let effects = job.step("01:00", Input::WakeUp);
-    let [Effect::Claim(Claim { run, window, .. })] = effects[..] else { panic!("{effects:?}") };
-    assert_eq!(window, Duration::from_secs(60), "the store hears how late it may be");
-
-    assert_eq!(job.step("01:00", refused(run, Verdict::Contended)), []);
-    assert_eq!(job.wake_in("01:00"), Some(KEY_AGAIN));
-    let (again, claim) = claim_of(&job.step("01:00:59", Input::WakeUp));
-    assert_eq!((claim.fire_time.instant(), again != run), (at("01:00"), true));
-    assert_eq!(job.step("01:00:59", refused(again, Verdict::Contended)), []);
-
-    let (last, _) = claim_of(&job.step("01:01:01", Input::WakeUp));
-    let contended = skipped("01:00", SkipReason::Contended, 1);
-    assert_eq!(job.step("01:01:01", refused(last, Verdict::Contended)), [contended]);
-}
-
-#[test]
 fn a_pause_that_a_claim_meets_keeps_the_tick_until_it_is_over() {
     let mut job = hourly();
     let (run, _) = claim_of(&job.step("01:00", Input::WakeUp));
