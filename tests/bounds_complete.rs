@@ -162,6 +162,7 @@ const GIVES: &[&str] = &[
     "drain.rs: given_to_others",
     "health.rs: jobs",
     "health.rs: count",
+    "pausing.rs: count",
     "operation.rs: number",
     "catalogue.rs: version",
     "status.rs: stored",
