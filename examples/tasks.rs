@@ -94,7 +94,7 @@ async fn main() -> anyhow::Result<()> {
     // What a request may ask for: here its arguments do not fit.
     let asked = json!({"schedule": {"every": "1h"}, "task": {"name": "send_report", "arguments": {"to": 5}}});
     let asked: JobConfig = serde_json::from_value(asked)?;
-    let error = jobs.add(Job::from_config("hourly", asked)).await.unwrap_err();
+    let error = jobs.add(Job::from_config("hourly", asked)).await.expect_err("there is no such task");
     println!("refused: {error}");
 
     // Nobody waits for Monday: a run now with the job's arguments, and one with arguments of its own.

@@ -1,5 +1,7 @@
 //! Most jobs on Redis, the critical one on PostgreSQL: one store is stopped while the other goes on.
 
+#![allow(clippy::duplicate_mod, reason = "each harness of a server brings what it stands on")]
+
 #[path = "common/postgres.rs"]
 mod harness;
 #[path = "common/redis.rs"]

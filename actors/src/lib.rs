@@ -82,6 +82,7 @@ mod starts;
 mod stored_job;
 mod supervisor;
 mod task;
+mod task_call;
 #[cfg(any(test, feature = "testkit"))]
 pub mod testkit;
 mod word;

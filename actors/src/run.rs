@@ -27,7 +27,7 @@ use crate::{
     own_threads::OwnThreads,
     port::Clock,
     signal::Signal,
-    task::TaskCall,
+    task_call::TaskCall,
 };
 
 /// What a body answers.

@@ -8,10 +8,8 @@ use serde_json::Value;
 
 pub(crate) use self::registry::BoundTask;
 pub use self::registry::Tasks;
-use crate::{
-    arguments::Arguments,
-    run::{Run, RunResult},
-};
+use crate::run::{Run, RunResult};
+pub use crate::task_call::TaskCall;
 
 /// A body with a name and typed arguments: the type is the arguments. A job that runs one can be written as data,
 /// stored, and read by another process that has registered the task.
@@ -64,27 +62,6 @@ pub trait Task: Serialize + DeserializeOwned + JsonSchema + Send + 'static {
     ///
     /// The future is dropped when the run is aborted.
     fn run(self, run: Run, state: Self::State) -> impl Future<Output = RunResult> + Send;
-}
-
-/// A task by its name, with arguments: what a job of data runs.
-///
-/// As data: `{"name": "send_report", "arguments": {"to": "alice"}}`. Arguments that are left out are `null`, or, for a
-/// type that does not read that, `{}`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, expecting = "a task, such as {\"name\": \"send_report\", \"arguments\": {}}")]
-pub struct TaskCall {
-    /// The [name](Task::NAME) of the task.
-    pub name: String,
-    /// Its arguments.
-    #[serde(default, skip_serializing_if = "Arguments::is_none")]
-    pub arguments: Arguments,
-}
-
-impl TaskCall {
-    /// A task with arguments.
-    pub fn new(name: impl Into<String>, arguments: Arguments) -> Self {
-        Self { name: name.into(), arguments }
-    }
 }
 
 /// A task that a node has: an answer of [`ListTasks`](crate::ListTasks).

@@ -21,7 +21,7 @@ pub(crate) const LAYERS: &[Layer] = &[
     layer(
         "words",
         &[
-            "actors/src/{word,fault,name,note,arguments,deadline,serde}.rs",
+            "actors/src/{word,fault,name,note,arguments,task_call,deadline,serde}.rs",
             "actors/src/serde/duration.rs",
             "actors/src/core/{text,duration,storable,seldom,time,outcome,step_down,skip,pause,operation,policy}.rs",
             "actors/src/port/{schedule,schedule_identity,not_due,zone_data,obstacle}.rs",

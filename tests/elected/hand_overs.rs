@@ -74,7 +74,10 @@ fn what_a_dead_leader_may_have_started_is_skipped_as_unproven_and_told() {
         let mut told = rig.send(leader, Explain::new("tick", at)).await.expect("it is explained");
         let answer = told.explanations.remove(0).answer;
         assert!(matches!(answer, Answer::Skipped { reason: SkipReason::Unproven, .. }), "{answer}");
-        assert!(answer.to_string().contains("the leader before may have started it"), "{answer}");
+        assert!(
+            answer.to_string().contains("another node may have started it: the lead changed"),
+            "{answer}"
+        );
     });
 }
 

@@ -104,10 +104,7 @@ impl Shared {
 
     /// How much the clock of this node is ahead of that of the system that elects.
     pub(super) fn clock_ahead(&self) -> TimeDelta {
-        match &self.opener {
-            Some(opener) => opener.clock_ahead(),
-            None => self.election.clock_ahead(),
-        }
+        self.opener.as_ref().map_or_else(TimeDelta::zero, |opener| opener.clock_ahead())
     }
 
     /// How far beyond a renewal ticks are granted; `None`: for ever, as nobody is told.

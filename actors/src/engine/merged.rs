@@ -99,12 +99,15 @@ pub(super) fn page_of_runs(
     let end = pages.iter().filter_map(|page| page.next).max();
     let mut runs: Vec<_> = pages.into_iter().flat_map(|page| page.runs).collect();
     runs.retain(|run| end.is_none_or(|end| run.run >= end));
-    runs.sort_by(|one, other| other.run.cmp(&one.run));
+    runs.sort_by_key(|run| Reverse(run.run));
     let is_cut = runs.len() > limit;
     runs.truncate(limit);
     let last = runs.last().map(|run| run.run).filter(|_| is_cut);
     Ok(RunPage { runs, next: last.or(end), gaps })
 }
+
+/// Where a record stands: the newest first, then by its engine.
+type Place = (Reverse<DateTime<Utc>>, u8);
 
 /// The newest of the records of several histories.
 pub(super) struct Newest<R> {
@@ -160,8 +163,8 @@ impl<R> Newest<R> {
 
     /// Where the page ends that had too many records.
     fn cut(
-        all: &mut Vec<((Reverse<DateTime<Utc>>, u8), R)>,
-        (Reverse(at), engine): (Reverse<DateTime<Utc>>, u8),
+        all: &mut Vec<(Place, R)>,
+        (Reverse(at), engine): Place,
         sizes: &[(usize, Option<PageStart>)],
     ) -> Next {
         let kept = all.iter().filter(|((_, of), _)| *of == engine).count();

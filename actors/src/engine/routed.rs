@@ -146,7 +146,11 @@ macro_rules! about_a_job {
                         let $asked = &self;
                         $job.to_string()
                     };
-                    engines.send_to_job(&job, self, |answer| matches!(answer, $unknown)).await
+                    let is_unknown = |answer: &<Self as Message>::Result| match answer {
+                        $unknown => true,
+                        _ => false,
+                    };
+                    engines.send_to_job(&job, self, is_unknown).await
                 }
             }
         )*

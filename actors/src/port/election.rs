@@ -2,7 +2,6 @@
 
 use std::{sync::Arc, time::Duration};
 
-use chrono::TimeDelta;
 use futures_util::{
     FutureExt,
     future::{BoxFuture, ready},
@@ -65,11 +64,6 @@ pub trait Election: Send + Sync + 'static {
     /// As for [`Locker::open`].
     fn reach(&self) -> BoxFuture<'_, Result<(), LockError>> {
         ready(Ok(())).boxed()
-    }
-
-    /// As [`Locker::clock_ahead`], where no [session](Self::session) measures it. Default: it is not known.
-    fn clock_ahead(&self) -> TimeDelta {
-        TimeDelta::zero()
     }
 
     /// As [`Locker::obstacles`]: what is in the way of the election. Default: nothing.

@@ -52,11 +52,6 @@ impl Clocks {
         self.ahead = self.median(now);
     }
 
-    /// By how much this node is ahead of most servers; nothing until one has answered.
-    pub(super) fn ahead(&self) -> TimeDelta {
-        self.ahead
-    }
-
     fn median(&self, now: Instant) -> TimeDelta {
         let fresh = self.of_each.iter().flatten().filter(|reading| reading.is_fresh(now));
         let mut ahead: Vec<_> = fresh.map(|reading| reading.ahead).collect();
@@ -102,7 +97,7 @@ mod tests {
             let clocks = noted(servers);
             let off: Vec<_> = clocks.apart(second, Instant::now());
             let off: Vec<_> = off.into_iter().map(|(nth, off)| (nth, off.num_milliseconds())).collect();
-            assert_eq!((clocks.ahead().num_milliseconds(), &off[..]), (ahead, apart), "{servers:?}");
+            assert_eq!((clocks.ahead.num_milliseconds(), &off[..]), (ahead, apart), "{servers:?}");
         }
     }
 
@@ -110,7 +105,7 @@ mod tests {
     fn a_slow_answer_counts_only_if_nothing_better_is_known() {
         let mut clocks = noted(&[0]);
         clocks.note(0, DateTime::UNIX_EPOCH, SLOW * 4, 0, Instant::now());
-        assert_eq!(clocks.ahead(), TimeDelta::milliseconds(1));
+        assert_eq!(clocks.ahead, TimeDelta::milliseconds(1));
         clocks.note(1, DateTime::UNIX_EPOCH, SLOW * 4, 0, Instant::now());
         assert_eq!(clocks.median(Instant::now()), TimeDelta::milliseconds(1));
         assert_eq!(clocks.apart(Duration::from_millis(300), Instant::now()).len(), 1);

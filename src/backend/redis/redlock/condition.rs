@@ -6,7 +6,6 @@ use std::{
 };
 
 use callsheet_actors::port::{ElectError, LockError, OBSTACLES_MAX, Obstacle};
-use chrono::TimeDelta;
 use tokio::time::Instant;
 
 use super::{
@@ -22,11 +21,6 @@ const ALL_MAX: Duration = Duration::from_millis(250);
 impl Node {
     fn clocks(&self) -> MutexGuard<'_, Clocks> {
         self.clocks.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// By how much the clock of this node is ahead of those of most servers.
-    pub(super) fn clock_ahead(&self) -> TimeDelta {
-        self.clocks().ahead()
     }
 
     /// The server that answered last said what its clock reads.

@@ -24,7 +24,6 @@ use callsheet_actors::{
     Fault, NodeId,
     port::{Election, Elector, LockError, Obstacle, TickVotes},
 };
-use chrono::TimeDelta;
 use futures_util::{FutureExt, future::BoxFuture};
 
 use self::{elector::RedlockElector, node::Node, settings::Settings, votes::RedlockVotes};
@@ -56,8 +55,8 @@ const URLS_VARIABLE: &str = "CALLSHEET_REDLOCK_URLS";
 ///   long as the window lasts; then the tick is skipped as [`contended`](crate::SkipReason::Contended). Once so many servers have
 ///   forgotten their votes on a tick, or find it late, that no majority is left, it is skipped at once, as
 ///   [`unproven`](crate::SkipReason::Unproven) or as a misfire.
-/// * **What is due is decided by the clock of most servers**, which this node compares with its own at each look and each
-///   renewal. If no majority of the servers agrees within a fifth of the lease, nobody is elected.
+/// * The clocks of the servers are compared at each look and each renewal. If no majority of them agrees within a fifth
+///   of the lease, nobody is elected.
 /// * Both go on while a minority of the servers is killed, frozen, or cut off.
 ///
 /// # What it cannot promise
@@ -76,8 +75,9 @@ const URLS_VARIABLE: &str = "CALLSHEET_REDLOCK_URLS";
 ///
 /// A tick that was given to a node which died is recorded by nobody: no other node closes its run as lost.
 ///
-/// If a node's clock is set while it leads, it is compared again with its next renewal. Ticks that it grants by it until
-/// then are known to the next leader only if a majority of the servers remembers.
+/// Which ticks of a leader's jobs are due is decided by the clock of its own machine. Keep the clocks of all nodes right
+/// (NTP): a leader whose clock is ahead of the next one's by more than its trust in a lease may have started ticks that
+/// the next one starts again.
 ///
 /// A job's window is to be the same on all nodes. While a longer one is rolled out, a tick that is older than the
 /// shorter one may run once more.
@@ -192,10 +192,6 @@ impl Election for Redlock {
 
     fn reach(&self) -> BoxFuture<'_, Result<(), LockError>> {
         Self::node(self).reach().boxed()
-    }
-
-    fn clock_ahead(&self) -> TimeDelta {
-        Self::node(self).clock_ahead()
     }
 
     fn obstacles(&self) -> Vec<Obstacle> {
