@@ -223,7 +223,7 @@ impl<B> Job<B> {
 }
 
 impl Job {
-    /// A job that no code defines: the configuration says when it is due, and which [task](Task) it runs. What it
+    /// A job that no code defines: the configuration says when it is due, and which [task](crate::Task) it runs. What it
     /// leaves out has its default; that the schedule or the task is missing is told when the job is added, or by
     /// [`check`](Self::check).
     pub fn from_config<S: IntoSchedule>(name: impl Into<String>, mut config: JobConfig<S>) -> Self {
