@@ -34,7 +34,7 @@ enum Roots {
 }
 
 /// A certificate and its key, in PEM format.
-#[cfg(feature = "mysql")]
+#[cfg(any(feature = "etcd", feature = "mysql"))]
 pub(super) type Identity = (Vec<u8>, Vec<u8>);
 
 /// Text in PEM format.
