@@ -1,14 +1,18 @@
 //! Where jobs are stored as data, for all nodes of a scope.
 
-use std::{fmt, future::pending};
+use std::{fmt, time::Duration};
 
 use futures_util::future::BoxFuture;
+use tokio::time::sleep;
 
 pub use crate::core::catalogue::{
     CATALOGUE_PAGE_MAX, CatalogueChange, CatalogueChanges, CataloguePage, CatalogueQuery, CatalogueRow,
     CatalogueTable, Changed, DEFINITION_BYTES_MAX, DELETED_KEPT_MAX, Expected, Facets, STORED_JOBS_MAX,
 };
 use crate::name::JobName;
+
+/// How often nodes ask a catalogue that gives no hints what has changed.
+pub const CATALOGUE_ASKED_EVERY: Duration = Duration::from_secs(1);
 
 /// Keeps jobs as data, for all nodes of a scope. It does not read their definitions: what is in them, only a node knows.
 ///
@@ -65,11 +69,16 @@ pub trait Catalogue: Send + Sync + fmt::Debug + 'static {
     /// [`CatalogueError::Unavailable`].
     fn changes(&self, after: u64, limit: usize) -> BoxFuture<'_, Result<CatalogueChanges, CatalogueError>>;
 
-    /// Resolves when there may be changes after a version: a hint, which may be lost, come late, or be wrong. The engine
-    /// asks each second all the same. Default: never.
+    /// Resolves when there may be changes after a version. The engine asks when it resolves, and not before: where a hint
+    /// can be lost, it resolves within a second all the same. It may resolve in vain. Default: after
+    /// [`CATALOGUE_ASKED_EVERY`].
+    ///
+    /// # Cancel safety
+    ///
+    /// It can be dropped at any time.
     fn changed(&self, after: u64) -> BoxFuture<'_, ()> {
         let _ = after;
-        Box::pin(pending())
+        Box::pin(sleep(CATALOGUE_ASKED_EVERY))
     }
 }
 

@@ -35,9 +35,9 @@ pub use body::Body;
 pub(crate) use capabilities::Able;
 pub use capabilities::{Capabilities, Capability};
 pub use catalogue::{
-    CATALOGUE_PAGE_MAX, Catalogue, CatalogueChange, CatalogueChanges, CatalogueError, CataloguePage,
-    CatalogueQuery, CatalogueRow, CatalogueTable, Changed, DEFINITION_BYTES_MAX, DELETED_KEPT_MAX, Expected,
-    Facets, STORED_JOBS_MAX,
+    CATALOGUE_ASKED_EVERY, CATALOGUE_PAGE_MAX, Catalogue, CatalogueChange, CatalogueChanges, CatalogueError,
+    CataloguePage, CatalogueQuery, CatalogueRow, CatalogueTable, Changed, DEFINITION_BYTES_MAX,
+    DELETED_KEPT_MAX, Expected, Facets, STORED_JOBS_MAX,
 };
 pub use clock::{CLOCK_LOOK_EVERY, Clock, SystemClock};
 pub use divergence::{

@@ -10,6 +10,7 @@ use actix::prelude::*;
 use futures_util::future::{Either, select};
 use tokio::{
     sync::{Notify, oneshot},
+    task::JoinHandle,
     time::{sleep, timeout},
 };
 
@@ -55,6 +56,30 @@ pub(super) struct Keeping {
     hurry: Arc<Notify>,
     /// Who goes on once this node knows a version.
     waiting: Vec<(u64, oneshot::Sender<Infallible>)>,
+    /// What waits for the next hint.
+    hinted: Option<Hinted>,
+}
+
+/// A task that waits for a hint. Not a future of the actor's: each message to it would poll that as well.
+struct Hinted(JoinHandle<()>);
+
+impl Drop for Hinted {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// There was a hint.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct AskCatalogue;
+
+impl Handler<AskCatalogue> for SupervisorActor {
+    type Result = ();
+
+    fn handle(&mut self, _: AskCatalogue, ctx: &mut Context<Self>) {
+        self.keep_to_catalogue(ctx);
+    }
 }
 
 /// What the catalogue answered.
@@ -133,11 +158,17 @@ impl SupervisorActor {
         }
     }
 
-    fn keep_to_catalogue_later(&self, ctx: &mut Context<Self>) {
+    fn keep_to_catalogue_later(&mut self, ctx: &mut Context<Self>) {
         let Some(Stored { catalogue, .. }) = self.parts.stored.clone() else { return };
         let (after, hurry) = (self.keeping.machine.version().unwrap_or_default(), self.keeping.hurry.clone());
-        let hinted = hint(catalogue, after, hurry);
-        ctx.spawn(hinted.into_actor(self).map(|(), actor, ctx| actor.keep_to_catalogue(ctx)));
+        let supervisor = ctx.address().downgrade();
+        let hinted = actix::spawn(async move {
+            hint(catalogue, after, hurry).await;
+            if let Some(supervisor) = supervisor.upgrade() {
+                supervisor.do_send(AskCatalogue);
+            }
+        });
+        self.keeping.hinted = Some(Hinted(hinted));
     }
 
     /// Takes in an answer. Answers whether there is more to ask at once.

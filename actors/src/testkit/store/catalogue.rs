@@ -1,6 +1,6 @@
 //! The catalogue of a shared store, as one node sees it: cut off, it gets no answer.
 
-use std::{fmt, time::Duration};
+use std::fmt;
 
 use futures_util::{FutureExt, future::BoxFuture};
 use tokio::time::sleep;
@@ -9,13 +9,10 @@ use super::backend::StoreBackend;
 use crate::{
     name::JobName,
     port::{
-        Catalogue, CatalogueChange, CatalogueChanges, CatalogueError, CataloguePage, CatalogueQuery,
-        CatalogueRow, Changed,
+        CATALOGUE_ASKED_EVERY, Catalogue, CatalogueChange, CatalogueChanges, CatalogueError, CataloguePage,
+        CatalogueQuery, CatalogueRow, Changed,
     },
 };
-
-/// How long it takes until a node looks by itself.
-const POLL: Duration = Duration::from_secs(1);
 
 /// The catalogue, as a node sees it.
 #[derive(Clone)]
@@ -76,7 +73,7 @@ impl Catalogue for StoreCatalogue {
     fn changed(&self, after: u64) -> BoxFuture<'_, ()> {
         async move {
             if self.0.store.lock().silent {
-                return sleep(POLL).await;
+                return sleep(CATALOGUE_ASKED_EVERY).await;
             }
             self.0.store.catalogue.changed(after).await;
             self.0.connected().await;
