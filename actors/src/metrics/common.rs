@@ -5,18 +5,29 @@ use std::sync::Arc;
 use metrics::{Label as Pair, SharedString};
 
 /// The labels of every metric of an engine: the scope of its backend, and the name of the backend if it has one.
+///
+/// Each series of each job is made with them, when the job is added: nothing is looped over that need not be.
 #[derive(Clone)]
-pub(super) struct Common(Arc<[Pair]>);
+pub(super) struct Common {
+    scope: SharedString,
+    backend: Option<SharedString>,
+}
 
 impl Common {
     pub(super) fn new(scope: Arc<str>, backend: Option<&Arc<str>>) -> Self {
-        let backend = backend.map(|name| Pair::new("backend", SharedString::from(name.clone())));
-        Self([Pair::new("scope", SharedString::from(scope))].into_iter().chain(backend).collect())
+        Self { scope: SharedString::from(scope), backend: backend.cloned().map(SharedString::from) }
     }
 
     /// These, and others.
-    pub(super) fn and(&self, others: impl IntoIterator<Item = (&'static str, SharedString)>) -> Vec<Pair> {
-        let others = others.into_iter().map(|(key, value)| Pair::new(key, value));
-        self.0.iter().cloned().chain(others).collect()
+    pub(super) fn and<const N: usize>(&self, others: [(&'static str, SharedString); N]) -> Vec<Pair> {
+        let mut all = Vec::with_capacity(2 + N);
+        all.push(Pair::new("scope", self.scope.clone()));
+        if let Some(backend) = &self.backend {
+            all.push(Pair::new("backend", backend.clone()));
+        }
+        for (key, value) in others {
+            all.push(Pair::new(key, value));
+        }
+        all
     }
 }

@@ -73,7 +73,7 @@ impl JobMeters {
     }
 
     fn look_up_of_runs(&self) -> RunMeters {
-        let histogram = |metric: &'static str| histogram!(metric, self.labels([]));
+        let histogram = |metric: &'static str| histogram!(metric, self.labels());
         RunMeters {
             ticks_due: self.counter(TICKS_DUE),
             ticks_started: self.counter_of(TICKS, TickOutcome::Started.as_str()),
@@ -87,25 +87,30 @@ impl JobMeters {
         RestMeters {
             ticks_skipped: SkipReason::ALL
                 .map(|reason| self.counter_of(TICKS, TickOutcome::Skipped(reason).as_str())),
-            ticks_held: gauge!(TICKS_HELD, self.labels([])),
+            ticks_held: gauge!(TICKS_HELD, self.labels()),
             ticks_elsewhere: self.counter(TICKS_ELSEWHERE),
-            overdue: gauge!(JOB_OVERDUE, self.labels([])),
+            overdue: gauge!(JOB_OVERDUE, self.labels()),
             runs: Outcome::ALL.map(|outcome| self.counter_of(RUNS, outcome.as_str())),
             run_retries: self.counter(RUN_RETRIES),
         }
     }
 
-    /// The labels of a series of these, besides which there may be one more.
-    fn labels<const N: usize>(&self, more: [(&'static str, SharedString); N]) -> Vec<Pair> {
-        self.common.and([("name", self.label.clone())].into_iter().chain(more))
+    /// The labels of a series of these.
+    fn labels(&self) -> Vec<Pair> {
+        self.common.and([("name", self.label.clone())])
+    }
+
+    /// The labels of a series of these that has one more.
+    fn labels_and(&self, key: &'static str, value: SharedString) -> Vec<Pair> {
+        self.common.and([("name", self.label.clone()), (key, value)])
     }
 
     fn counter(&self, metric: &'static str) -> Counter {
-        counter!(metric, self.labels([]))
+        counter!(metric, self.labels())
     }
 
     fn counter_of(&self, metric: &'static str, outcome: &'static str) -> Counter {
-        counter!(metric, self.labels([("outcome", outcome.into())]))
+        counter!(metric, self.labels_and("outcome", outcome.into()))
     }
 
     fn of_runs(&self) -> &RunMeters {
@@ -199,7 +204,7 @@ impl JobMeters {
     /// Shows a job that has this label for itself, and was shown in another state before.
     pub(crate) fn show(&self, facts: &JobFacts, former: Option<JobState>) {
         let set = |metric: &'static str, value: f64| {
-            gauge!(metric, self.labels([])).set(value);
+            gauge!(metric, self.labels()).set(value);
         };
         let seconds = |at: DateTime<Utc>| at.timestamp_millis() as f64 / 1_000.0;
         // What never happened has no series: zero would be an instant, long ago.
@@ -215,20 +220,20 @@ impl JobMeters {
         set(WAITING_TICKS, facts.waiting as f64);
         // A state in which it never was has no series.
         for state in [former, facts.state].into_iter().flatten() {
-            gauge!(JOB_STATE, self.labels([("state", state.as_str().into())]))
+            gauge!(JOB_STATE, self.labels_and("state", state.as_str().into()))
                 .set(f64::from(u8::from(facts.state == Some(state))));
         }
     }
 
     /// A share of the gauge of runs of backfills that have not ended, zero at first.
     pub(crate) fn backfill_remaining(&self) -> GaugeShare {
-        let gauge = gauge!(BACKFILL_REMAINING, self.labels([]));
+        let gauge = gauge!(BACKFILL_REMAINING, self.labels());
         GaugeShare::of(gauge)
     }
 
     /// Shows that the job has this schedule, or has it no more.
     pub(crate) fn describe(&self, schedule: &Arc<str>, is_so: bool) {
         let schedule = SharedString::from(schedule.clone());
-        gauge!(JOB_INFO, self.labels([("schedule", schedule)])).set(f64::from(u8::from(is_so)));
+        gauge!(JOB_INFO, self.labels_and("schedule", schedule)).set(f64::from(u8::from(is_so)));
     }
 }
