@@ -4,8 +4,8 @@
 //! cargo run --example file_backend
 //! ```
 //!
-//! `tests/file_backend.rs` runs the suites: `conformance::records` on the port, `conformance::elector` and `locker` on the
-//! backend over it. The guide `callsheet::guide::extending` says what each call has to do.
+//! `tests/file_backend.rs` runs the suites: `conformance::records` on the port, `conformance::elector` and `locker` on
+//! the backend over it. The guide `callsheet::guide::extending` says what each call has to do.
 
 #![allow(clippy::print_stdout, reason = "it prints what happens")]
 
@@ -15,15 +15,15 @@ use callsheet::{BoxFuture, port::*, prelude::*};
 use callsheet_actors::adapter::{RecordTable, RecordsBackend};
 use chrono::Utc;
 use futures_util::{FutureExt, StreamExt, stream};
-use tokio::task::spawn_blocking;
+use tokio::{sync::Mutex, task::spawn_blocking};
 
-/// How often a call looks whether nobody else has the file, and how many times.
+/// How often a call looks whether no other client has the file, and how many times.
 const LOOK: Duration = Duration::from_millis(2);
 const LOOKS_MAX: usize = 1_000;
 
-/// A client of the records in a file.
+/// A client of the records in a file. Its calls wait in a queue: whoever only looks now and then may never get the file.
 #[derive(Clone)]
-pub(crate) struct FileRecords(pub(crate) PathBuf);
+pub(crate) struct FileRecords(pub(crate) PathBuf, pub(crate) Arc<Mutex<()>>);
 
 type Answer<'a, T> = BoxFuture<'a, Result<T, RecordsError>>;
 
@@ -33,7 +33,7 @@ impl FileRecords {
         &self,
         work: impl FnOnce(&mut RecordTable, Duration) -> Result<T, RecordsError> + Send + 'static,
     ) -> Answer<'static, T> {
-        let path = self.0.clone();
+        let (path, turn) = (self.0.clone(), self.1.clone());
         let called = move || {
             let failed = |error: io::Error| RecordsError::Unavailable {
                 reason: format!("{}: {error}", path.display()),
@@ -65,7 +65,8 @@ impl FileRecords {
             }
             Ok(answer)
         };
-        async { spawn_blocking(called).await.unwrap_or(Err(RecordsError::Timeout)) }.boxed()
+        let in_turn = turn.lock_owned().then(|turn| spawn_blocking(|| (called(), drop(turn)).0));
+        in_turn.map(|answer| answer.unwrap_or(Err(RecordsError::Timeout))).boxed()
     }
 }
 
@@ -131,7 +132,7 @@ impl Records for FileRecords {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
     let directory = tempfile::tempdir_in(env::temp_dir())?;
-    let records = FileRecords(directory.path().join("callsheet.json"));
+    let records = FileRecords(directory.path().join("callsheet.json"), Arc::default());
     let mut nodes = Vec::new();
     for node in ["first", "second"] {
         let backend = RecordsBackend::new(Arc::new(records.clone()), "example", Duration::from_secs(5));

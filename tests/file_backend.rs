@@ -23,7 +23,7 @@ struct Store(TempDir);
 
 impl Store {
     fn records(&self, file: &str) -> Arc<dyn Records> {
-        Arc::new(FileRecords(self.0.path().join(file)))
+        Arc::new(FileRecords(self.0.path().join(file), Arc::default()))
     }
 }
 

@@ -15,7 +15,7 @@ pub(crate) enum Fault {
     ServerKilled,
     /// Nothing passes between a node and the server for longer than a lease: the leader, or the second time a follower.
     NodeCutOff,
-    /// SIGKILL to the leader, and to the server, which is started again.
+    /// SIGKILL to the server and then to the leader; the server is started again.
     ServerForgets,
     /// The replica lags behind, and is promoted in place of the primary, which is killed.
     FailedOver,

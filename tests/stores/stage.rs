@@ -41,7 +41,8 @@ const NAME: &str = "of-the-cluster";
 /// The test that is a node.
 const NODE_TEST: &str = "a_node";
 
-/// Twenty jobs: often and seldom, alone and together, shorter and longer than their periods, under election and without.
+/// Twenty jobs: often and seldom, alone and together, shorter and longer than their periods, under election and
+/// without.
 ///
 /// Without keys that hold for all nodes, a job that any node fires has one of its own, and runs that are over at once.
 fn jobs(keys: bool) -> Vec<JobPlan> {
@@ -216,13 +217,10 @@ impl<S: Store> Stage<S> {
                 return Ok(Some(node));
             }
             Fault::ServerRestarted | Fault::ServerKilled => {
-                self.outage(fault == Fault::ServerKilled).await;
+                self.outage(fault == Fault::ServerKilled, None).await?;
                 return Ok(None);
             }
-            Fault::ServerForgets => {
-                self.end(leader, Signal::KILL).await?;
-                self.outage(true).await;
-            }
+            Fault::ServerForgets => self.outage(true, Some(leader)).await?,
             Fault::FailedOver | Fault::FailedOverWithLeader => {
                 block_in_place(|| self.store.lag());
                 let from = Utc::now();
@@ -232,10 +230,7 @@ impl<S: Store> Stage<S> {
                     stage.cluster.heard.iter().any(|(_, said)| is_it(said) && said.heard_at > from)
                 };
                 self.until("a run that is not copied", has_run).await?;
-                if fault == Fault::FailedOverWithLeader {
-                    self.end(leader, Signal::KILL).await?;
-                }
-                self.outage(true).await;
+                self.outage(true, (fault == Fault::FailedOverWithLeader).then_some(leader)).await?;
             }
         }
         Ok(Some(leader))
@@ -250,13 +245,18 @@ impl<S: Store> Stage<S> {
         self.cluster.listen_for(S::LEASE + BEYOND_THE_LEASE).await;
     }
 
-    /// The server is away for a while.
-    async fn outage(&mut self, killed: bool) {
+    /// The server is away for a while. A leader is killed after it, so that no other node can learn from the server
+    /// what that leader knew.
+    async fn outage(&mut self, killed: bool, leader: Option<usize>) -> anyhow::Result<()> {
         let from = Utc::now();
         block_in_place(|| if killed { self.store.kill() } else { self.store.stop() });
+        if let Some(leader) = leader {
+            self.end(leader, Signal::KILL).await?;
+        }
         self.cluster.listen_for(OUTAGE).await;
         block_in_place(|| self.store.start_again());
         self.away.push(Away { node: None, asleep: false, from, until: Utc::now() });
+        Ok(())
     }
 
     /// Every node that lives has said since then that it is healthy, and a run has started.

@@ -20,7 +20,7 @@ use crate::port::{
 };
 
 /// For how long a session lives that outlives most checks, also on a busy machine.
-const OUTLIVES_MOST: Duration = Duration::from_mins(1);
+const OUTLIVES_MOST: Duration = Duration::from_mins(30);
 /// How long a check waits for what is to come soon.
 const SOON: Duration = Duration::from_secs(10);
 
