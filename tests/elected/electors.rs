@@ -9,19 +9,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use callsheet::{
-    JobName, Term,
+    JobName, LockKey, NodeId, Outcome, Term,
     backend::Elected,
     port::{
-        Authority, Backend, Campaign, Clock, ElectError, Election, ElectionOf, Elector, Enrolled, Enrolment,
-        Handover, Handovers, Inquiry, LeaderSaid, LeaderView, Locker, Observation, Proof, Renewal,
-        ScheduleIdentity, Session,
+        Authority, Backend, Campaign, ClaimRequest, Clock, Completion, ElectError, Election, ElectionOf,
+        Elector, Enrolled, Enrolment, Handover, Handovers, Inquiry, LeaderSaid, LeaderView, LockError,
+        Locker, Observation, Proof, Renewal, ScheduleIdentity, Session, Verdict,
     },
     testkit::{
         MemoryRecords, VirtualClock,
         conformance::{self, Cluster},
     },
 };
-use callsheet_actors::adapter::RecordsBackend;
+use callsheet_actors::{RunIds, adapter::RecordsBackend};
 use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::{FutureExt, future::BoxFuture};
 use tokio::sync::Notify;
@@ -210,6 +210,29 @@ async fn a_leader_hears_of_no_job_that_it_lacks_and_claims_by_its_term_alone() {
     for authority in [Authority::Leaderless, Authority::Any] {
         assert_eq!(locker.enrol(&[of(authority)]).await.expect("an answer"), [Enrolled::HasLeader]);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_that_ends_when_the_lead_is_not_trusted_any_more_is_lost() {
+    let clock = clock();
+    let store = MemoryRecords::new(Arc::new(clock.clone()));
+    let (election, _) = Odd::over(&store, &clock, false, None);
+    let backend = Elected::new(election);
+    backend.set_clock(Arc::new(clock.another()));
+    lead(&backend).await;
+    let locker = backend.locker();
+    let (job, key) = (JobName::new("job").expect("a good name"), LockKey::new("key").expect("a good key"));
+    let run = RunIds::of(NodeId::random()).next(clock.now());
+    let asked = ClaimRequest::new(job.clone(), key.clone(), run);
+    let granted = locker.claim(&[asked]).await.expect("it leads");
+    let [Verdict::Granted { token, .. }] = granted[..] else { panic!("{granted:?}") };
+
+    // The process stands still: nothing renews, and nobody watches.
+    tokio::time::advance(secs(60)).await;
+
+    let end = Completion::new(job, key, run, token, Outcome::Succeeded);
+    let ended = locker.complete(&[end]).await;
+    assert!(matches!(&ended, Err(LockError::SessionLost { .. })), "another node may run the key: {ended:?}");
 }
 
 fn clock() -> VirtualClock {

@@ -124,6 +124,11 @@ impl Lead {
             }
         }
     }
+
+    /// Whether another node may lead by now.
+    pub(super) fn is_distrusted(&self) -> bool {
+        self.trusted_until().is_some_and(|until| until <= Instant::now())
+    }
 }
 
 impl Leading {

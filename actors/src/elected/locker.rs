@@ -265,19 +265,15 @@ impl State {
 
     /// Only who leads claims: of what another node claims the leader knows nothing.
     fn refuse_claim(&self, request: &ClaimRequest) -> Option<Verdict> {
-        let is_over = |until: Option<Instant>| until.is_some_and(|until| until <= Instant::now());
         match (request.tick.as_ref().map(|tick| (tick, tick.authority)), &self.lead) {
             (Some((tick, Authority::Term(term))), Lead::Leads(leading)) if leading.term == term => {
-                if is_over(leading.trusted_until) {
-                    return Some(Verdict::Deposed { term });
-                }
                 let is_beyond = tick.fire_time.instant() > leading.starts_to;
                 is_beyond.then_some(Verdict::NotYet { wait: NEXT_RENEWAL })
             }
             // The ledger knows the terms.
             (Some((_, Authority::Term(_))), Lead::Leads(_) | Lead::Resigning(_) | Lead::No) => None,
             (Some((_, Authority::Any | Authority::Leaderless)), _) => Some(Verdict::HasLeader),
-            (None, Lead::Leads(leading)) => is_over(leading.trusted_until).then_some(Verdict::HasLeader),
+            (None, Lead::Leads(_)) => None,
             (None, Lead::Resigning(_) | Lead::No) => Some(Verdict::HasLeader),
         }
     }

@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use super::{
     leading::{Lead, Resigning},
-    shared::{OpenSession, Shared},
+    shared::{NOT_EXTENDED, OpenSession, Shared},
 };
 use crate::{
     CALL_DEADLINE,
@@ -78,7 +78,7 @@ impl Shared {
             let waits: BoxFuture<'_, ()> = match self.next(session, &mut renew_at) {
                 Next::Lost(reason) => return reason,
                 Next::Distrusted => {
-                    self.lose(session, "the lead was not extended in time");
+                    self.lose(session, NOT_EXTENDED);
                     continue;
                 }
                 // What fails lapses, or is asked again after a pause, for as long as there is trust.
@@ -137,7 +137,7 @@ impl Shared {
         if state.session.is_none_or(|open| open.session != session) {
             return Next::Lost(state.lost.clone());
         }
-        if state.lead.trusted_until().is_some_and(|until| until <= now) {
+        if state.lead.is_distrusted() {
             return Next::Distrusted;
         }
         match &state.lead {
@@ -156,9 +156,9 @@ impl Shared {
     }
 
     pub(super) fn trusts(&self, session: Session) -> bool {
-        let (open, trusted_until) = {
+        let (open, is_distrusted) = {
             let state = self.state();
-            (state.session, state.lead.trusted_until())
+            (state.session, state.lead.is_distrusted())
         };
         let Some(OpenSession { inner, .. }) = open.filter(|open| open.session == session) else {
             return false;
@@ -167,7 +167,7 @@ impl Shared {
             (Some(opener), Some(inner)) => opener.trusts(inner),
             (None, _) | (_, None) => true,
         };
-        inner_trusts && trusted_until.is_none_or(|until| Instant::now() < until)
+        inner_trusts && !is_distrusted
     }
 
     /// Gives the lead up, if nothing goes on any more, and ends the session.

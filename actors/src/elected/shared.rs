@@ -25,6 +25,9 @@ use crate::{
 /// which comes within one.
 const LEASES_WITHOUT: u32 = 2;
 
+/// Why a session ended whose lead is not trusted any more.
+pub(super) const NOT_EXTENDED: &str = "the lead was not extended in time";
+
 pub(super) struct Shared {
     pub(super) election: Arc<dyn Election>,
     pub(super) elector: Arc<dyn Elector>,
@@ -123,13 +126,19 @@ impl Shared {
         self.elector.handovers()
     }
 
-    /// Does something on the session that is open.
+    /// Does something on the session that is open. One whose lead is not trusted any more is over, whoever finds that
+    /// first: a node that stood still knows of no run that ends then whether another node runs the key meanwhile.
     pub(super) fn on_session<T>(
         &self,
         work: impl FnOnce(&mut State, Session, DateTime<Utc>) -> T,
     ) -> Result<T, LockError> {
         let now = self.now();
         let mut state = self.state();
+        if state.session.is_some() && state.lead.is_distrusted() {
+            NOT_EXTENDED.clone_into(&mut state.lost);
+            state.end_session();
+            self.changed.notify_waiters();
+        }
         let Some(OpenSession { session, .. }) = state.session else {
             return Err(LockError::SessionLost { reason: state.lost.clone() });
         };
