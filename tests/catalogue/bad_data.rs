@@ -116,3 +116,23 @@ fn a_job_runs_only_where_its_task_is() {
         assert_eq!(done.take(), ["report: hello", "report: hello"], "the other one does");
     });
 }
+
+#[test]
+fn a_job_whose_name_or_key_code_has_runs_once_that_is_free() {
+    simulate(START, async |rig| {
+        let done = Done::default();
+        let code = |name: &str| Job::new(name, every(hours(100))).run(async |_| {});
+        let has_name = rig.node(node(&done).job(code("report"))).await;
+        rig.advance(secs(1)).await;
+        let other = rig.node(node(&done)).await;
+        put(rig, other, "report", says("hello")).await;
+        rig.advance(secs(1)).await;
+        assert!(matches!(here(rig, has_name, "report").await, StoredHere::Parked { .. }));
+
+        rig.send(has_name, RemoveJobs::new("report")).await.expect("it is code");
+        rig.advance(secs(1)).await;
+
+        assert_eq!(here(rig, has_name, "report").await, StoredHere::Held);
+        assert!(rig.send(has_name, callsheet::Health).await.healthy, "nothing is parked any more");
+    });
+}

@@ -1,4 +1,5 @@
-//! Jobs that are stored as data: all nodes hold what the catalogue has, whoever changed it, and one bad job harms no other.
+//! Jobs that are stored as data: all nodes hold what the catalogue has, whoever changed it, and one bad job harms no
+//! other.
 
 use std::sync::{Arc, Mutex};
 

@@ -1,8 +1,8 @@
 //! How this node keeps to the catalogue: it reads what changes, and adds, changes, removes or parks the jobs that are
 //! stored.
 //!
-//! [`Reconciliation`] decides what to ask and what is to be done. Here it is asked and done. One question is under way at
-//! a time; a hint of the catalogue, or somebody on this node who waits for a change, brings the next one on.
+//! [`Reconciliation`] decides what to ask and what is to be done. Here it is asked and done. One question is under way
+//! at a time; a hint of the catalogue, or somebody on this node who waits for a change, brings the next one on.
 
 use std::{convert::Infallible, slice, sync::Arc, time::Duration};
 
@@ -206,7 +206,7 @@ impl SupervisorActor {
                 (Act::Update, Some(definition)) => {
                     if let Err(error) = self.change_names(&definition) {
                         self.let_go(&row.job, row.changed_by.clone(), ctx);
-                        self.stands(&row, unusable(error));
+                        self.stands(&row, blocked(error));
                         continue;
                     }
                     self.update_stored(definition, row.changed_by.clone(), ctx);
@@ -237,7 +237,7 @@ impl SupervisorActor {
         let mut definitions: Vec<Definition> = Vec::with_capacity(added.len());
         for (row, mut definition) in added {
             if let Err(error) = self.take_names(slice::from_ref(&definition)) {
-                self.stands(&row, unusable(error));
+                self.stands(&row, blocked(error));
                 continue;
             }
             // Many jobs have the policies of the one before.
@@ -257,14 +257,15 @@ impl SupervisorActor {
         let standing = match read {
             Read::Runnable => Standing::Held,
             Read::Disabled => Standing::Disabled,
-            Read::Unusable(reason) => {
-                if let Ok(name) = JobName::new(&row.job) {
-                    let line = format_args!("stored job {name} is parked: {reason}");
-                    self.node().publisher.log("parked stored job", Level::Warn, &name, &line);
-                }
-                Standing::Parked(reason)
-            }
+            Read::Unusable(reason) => Standing::Parked(reason),
+            Read::Blocked(reason) => Standing::Blocked(reason),
         };
+        if let Standing::Parked(reason) | Standing::Blocked(reason) = &standing
+            && let Ok(name) = JobName::new(&row.job)
+        {
+            let line = format_args!("stored job {name} is parked: {reason}");
+            self.node().publisher.log("parked stored job", Level::Warn, &name, &line);
+        }
         self.keeping.machine.stands(row, standing);
     }
 
@@ -279,28 +280,27 @@ impl SupervisorActor {
         match self.readable(row) {
             Ok(Some(definition)) => (Read::Runnable, Some(definition)),
             Ok(None) => (Read::Disabled, None),
-            Err(reason) => (unusable(reason), None),
+            Err(read) => (read, None),
         }
     }
 
-    fn readable(&self, row: &CatalogueRow) -> Result<Option<Definition>, String> {
-        let name = JobName::new(&row.job).map_err(|fault| fault.to_string())?;
-        let definition = row.definition.as_deref().ok_or("it was deleted")?;
-        let read = self.read_stored(&name, definition);
-        let (definition, enabled) = read.map_err(|faults| faults.to_string())?;
+    fn readable(&self, row: &CatalogueRow) -> Result<Option<Definition>, Read> {
+        let name = JobName::new(&row.job).map_err(unusable)?;
+        let definition = row.definition.as_deref().ok_or_else(|| unusable("it was deleted"))?;
+        let (definition, enabled) = self.read_stored(&name, definition).map_err(unusable)?;
         let held = self.keeping.machine.is_held(&row.job);
         if self.jobs.contains_key(&name) && !held {
-            return Err(format!(
+            return Err(blocked(format_args!(
                 "a job of code has the name {name} on this node; delete the stored one, or rename one of them"
-            ));
+            )));
         }
         if !enabled {
             return Ok(None);
         }
         let checked = if held {
-            self.check_update(&definition, Vec::new()).map_err(|error| error.to_string())
+            self.check_update(&definition, Vec::new()).map_err(blocked)
         } else {
-            self.check(std::slice::from_ref(&definition), Vec::new()).map_err(|error| error.to_string())
+            self.check(slice::from_ref(&definition), Vec::new()).map_err(blocked)
         };
         checked.map(|()| Some(definition))
     }
@@ -333,6 +333,13 @@ impl SupervisorActor {
         receiver
     }
 
+    /// A name or a key of this node is free: a stored job may have waited for it.
+    pub(super) fn read_blocked_again(&mut self) {
+        if self.keeping.machine.read_blocked_again() {
+            self.keeping.hurry.notify_one();
+        }
+    }
+
     fn tell_waiting(&mut self) {
         let known = self.keeping.machine.version();
         // Whoever waits hears that his sender is gone.
@@ -351,4 +358,8 @@ impl SupervisorActor {
 
 fn unusable(reason: impl ToString) -> Read {
     Read::Unusable(bounded(reason.to_string(), PARKED_REASON_BYTES_MAX).into())
+}
+
+fn blocked(reason: impl ToString) -> Read {
+    Read::Blocked(bounded(reason.to_string(), PARKED_REASON_BYTES_MAX).into())
 }

@@ -88,6 +88,7 @@ impl SupervisorActor {
         self.node().meters.jobs.set(self.jobs.len() as f64);
         self.withdraw(&withdrawn, ctx);
         self.retract(keys, ctx);
+        self.read_blocked_again();
     }
 
     /// Enrols nothing of this name until its actor has accounted for what was due.

@@ -109,7 +109,9 @@ impl SupervisorActor {
             Some((standing, known)) if known >= version => match standing {
                 Standing::Held => StoredHere::Held,
                 Standing::Disabled => StoredHere::Disabled,
-                Standing::Parked(reason) => StoredHere::Parked { reason: reason.clone() },
+                Standing::Parked(reason) | Standing::Blocked(reason) => {
+                    StoredHere::Parked { reason: reason.clone() }
+                }
             },
             Some(_) | None => StoredHere::Unread,
         };

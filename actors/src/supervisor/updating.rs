@@ -185,6 +185,7 @@ impl SupervisorActor {
         record_operation(self.node(), &definition.name, JobOperation::Changed, &asked, || {
             Some(definition.description())
         });
+        self.read_blocked_again();
         let scheduled = self.scheduled(vec![job]);
         Box::pin(scheduled.map(|mut added, _, _| Ok(added.pop().expect("invariant: one job, one answer"))))
     }

@@ -29,6 +29,8 @@ pub(crate) enum Standing {
     Disabled,
     /// This node cannot run it, for this reason.
     Parked(Arc<str>),
+    /// It cannot run it beside its other jobs, for this reason.
+    Blocked(Arc<str>),
 }
 
 /// What the shell has read in the definition of a row.
@@ -40,6 +42,8 @@ pub(crate) enum Read {
     Disabled,
     /// Nothing that this node can run, for this reason.
     Unusable(Arc<str>),
+    /// Nothing that it can run beside its other jobs, for this reason.
+    Blocked(Arc<str>),
 }
 
 /// What is to be done with a job of the node.
@@ -128,8 +132,8 @@ impl Reconciliation {
         match (self.is_held(job), read) {
             (false, Read::Runnable) => Act::Add,
             (true, Read::Runnable) => Act::Update,
-            (true, Read::Disabled | Read::Unusable(_)) => Act::Remove,
-            (false, Read::Disabled | Read::Unusable(_)) => Act::Leave,
+            (true, Read::Disabled | Read::Unusable(_) | Read::Blocked(_)) => Act::Remove,
+            (false, Read::Disabled | Read::Unusable(_) | Read::Blocked(_)) => Act::Leave,
         }
     }
 
@@ -156,9 +160,24 @@ impl Reconciliation {
     /// The jobs that this node cannot run.
     pub(crate) fn parked(&self) -> impl Iterator<Item = (&Arc<str>, &Arc<str>)> {
         self.known.iter().filter_map(|(job, known)| match &known.standing {
-            Standing::Parked(reason) => Some((job, reason)),
+            Standing::Parked(reason) | Standing::Blocked(reason) => Some((job, reason)),
             Standing::Held | Standing::Disabled => None,
         })
+    }
+
+    /// A job of the node is gone, or has another key: what was blocked may run now. Answers whether that is to be read
+    /// again; then all jobs are listed, and of those that are known only these are news.
+    pub(crate) fn read_blocked_again(&mut self) -> bool {
+        let mut any = false;
+        for known in self.known.values_mut() {
+            if let Standing::Blocked(_) = known.standing {
+                (known.version, any) = (0, true);
+            }
+        }
+        if any {
+            (self.version, self.listing) = (None, None);
+        }
+        any
     }
 
     /// Up to which version all changes are known.
@@ -255,6 +274,23 @@ mod tests {
 
         assert_eq!(names(news), told(&["c@9"], &["a"]));
         assert_eq!(machine.ask(), Ask::Changes { after: 9 });
+    }
+
+    #[test]
+    fn what_is_blocked_is_read_again_once_and_nothing_else() {
+        let mut machine = listed();
+        machine.stands(&row("a", 1), Standing::Parked("no such task".into()));
+        assert!(!machine.read_blocked_again(), "nothing is blocked");
+        let blocked = || Standing::Blocked("its name is taken".into());
+        machine.stands(&row("b", 2), blocked());
+
+        assert!(machine.read_blocked_again());
+
+        assert_eq!(machine.ask(), Ask::List { after: None });
+        let all = || page(vec![row("a", 1), row("b", 2)], None, 2);
+        assert_eq!(names(machine.listed(all())), told(&["b@2"], &[]));
+        machine.stands(&row("b", 2), blocked());
+        assert_eq!(names(machine.listed(all())), told(&[], &[]), "it is as it was");
     }
 
     #[test]
