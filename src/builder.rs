@@ -57,9 +57,9 @@ impl Builder {
     /// Adds a backend for the jobs that choose it by this name with [`Job::on`]: jobs that need another store than the
     /// rest. Default: none; at most 8 ([`NAMED_BACKENDS_MAX`](crate::NAMED_BACKENDS_MAX)).
     ///
-    /// On each backend this node has an engine with a session, an election, a clock offset, a history and threads of its
-    /// own: what holds of a store holds of the jobs on it, whatever becomes of the others. The handle finds the backend
-    /// of a job. The guide to [backends](crate::guide::backends) says what is shared.
+    /// On each backend this node has an engine with a session, an election, a clock offset, a history and threads of
+    /// its own: what holds of a store holds of the jobs on it, whatever becomes of the others. The handle finds the
+    /// backend of a job. The guide to [backends](crate::guide::backends) says what is shared.
     ///
     /// The name has 1 to 100 bytes without control characters.
     ///
@@ -350,9 +350,9 @@ impl Builder {
     ///
     /// # By when it is the turn of a tick
     ///
-    /// The jobs that ask within 30 s of the first of them have one bound. It is fixed when these 30 s are over: the time
-    /// that all who wait then take at this pace, and a second. What asks later and comes first, since its window ends
-    /// sooner, does not move it. Within the bound a tick is not overdue. Beyond it, its alarm goes off, and it is
+    /// The jobs that ask within 30 s of the first of them have one bound. It is fixed when these 30 s are over: the
+    /// time that all who wait then take at this pace, and a second. What asks later and comes first, since its window
+    /// ends sooner, does not move it. Within the bound a tick is not overdue. Beyond it, its alarm goes off, and it is
     /// [`TicksUndecided`](crate::Problem::TicksUndecided) in the health; other nodes hear of it from the leader. If it
     /// happens, more is missed than the pace makes up for: raise it.
     pub fn catch_up_per_second(mut self, ticks: impl Into<Option<u32>>) -> Self {

@@ -38,8 +38,8 @@ use crate::{builder::Builder, error::Error};
 /// | see how the node is, and leave the lead | [`health`](Self::health), [`resign`](Self::resign) | [`Health`], [`Resign`] |
 /// | stop | [`shutdown`](Self::shutdown), [`shutdown_now`](Self::shutdown_now), [`shutdown_on`](Self::shutdown_on) | [`Shutdown`](crate::Shutdown), [`ShutdownNow`](crate::ShutdownNow) |
 ///
-/// Jobs are selected by name, by tag, or all of them: [`Selector`](crate::Selector). Dropping the handle stops nothing: jobs
-/// go on until [`shutdown`](Self::shutdown) or the end of the process.
+/// Jobs are selected by name, by tag, or all of them: [`Selector`](crate::Selector). Dropping the handle stops nothing:
+/// jobs go on until [`shutdown`](Self::shutdown) or the end of the process.
 #[derive(Clone)]
 pub struct Callsheet {
     pub(crate) engine: Engine,
@@ -68,8 +68,8 @@ impl Callsheet {
         Self::new(rig.engine(node))
     }
 
-    /// Returns the actor behind this handle, for messages. With [named backends](Builder::backend_named) it is that of the
-    /// default one, which knows no other jobs: [`ask`](Self::ask) asks all.
+    /// Returns the actor behind this handle, for messages. With [named backends](Builder::backend_named) it is that of
+    /// the default one, which knows no other jobs: [`ask`](Self::ask) asks all.
     pub fn supervisor(&self) -> &Addr<SupervisorActor> {
         self.engine.supervisor()
     }

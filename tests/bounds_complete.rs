@@ -235,7 +235,8 @@ fn has_number(text: &str) -> bool {
     words.any(|word| NUMBERS.contains(&word))
 }
 
-/// The sources of what is public: all of both packages but the engine's core, of which the policies, skips and pauses are.
+/// The sources of what is public: all of both packages but the engine's core, of which the policies, skips and pauses
+/// are.
 fn sources() -> Vec<PathBuf> {
     fn collect(dir: &Path, found: &mut Vec<PathBuf>) {
         for entry in fs::read_dir(dir).expect("a directory") {

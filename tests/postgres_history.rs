@@ -384,7 +384,8 @@ async fn a_node_that_was_cut_off_does_not_undo_what_became_of_its_run() {
 const EXPLAINED: &str = "?options=-c%20session_preload_libraries%3Dauto_explain%20-c%20auto_explain.log_min_duration%3D0%20\
                          -c%20auto_explain.log_format%3Djson";
 
-/// Runs of 200 jobs, rows of jobs, decisions and operations, one after another, and how many indexes of each table can be made anew.
+/// Runs of 200 jobs, rows of jobs, decisions and operations, one after another, and how many indexes of each table can
+/// be made anew.
 const FILLS: [(&str, usize, &str); 4] = [
     ("history_runs", 3, "
 INSERT INTO callsheet.history_runs (scope, run, job, key, slot, origin, node, started_at, ended_at, lateness, took, outcome, attempt)

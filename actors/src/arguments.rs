@@ -23,11 +23,11 @@ const REASON_BYTES_MAX: usize = 1_024;
 /// What the package `toml` calls the only field of a date, towards formats that have none.
 const DATE_OF_TOML: &str = "$__toml_private_datetime";
 
-/// The arguments of a [task](crate::Task): JSON, at most [`ARGUMENTS_BYTES_MAX`] bytes and [`ARGUMENTS_DEPTH_MAX`] levels
-/// deep. Default: none, which is `null`.
+/// The arguments of a [task](crate::Task): JSON, at most [`ARGUMENTS_BYTES_MAX`] bytes and [`ARGUMENTS_DEPTH_MAX`]
+/// levels deep. Default: none, which is `null`.
 ///
-/// As data they are that JSON itself. A date or a time of TOML is its text: `"2026-01-01T00:00:00Z"`. TOML has no `null`:
-/// leave the key out. JSON has no NaN and no infinity: serde_json writes `null` for them.
+/// As data they are that JSON itself. A date or a time of TOML is its text: `"2026-01-01T00:00:00Z"`. TOML has no
+/// `null`: leave the key out. JSON has no NaN and no infinity: serde_json writes `null` for them.
 ///
 /// Whoever may see a job sees them, and so does whoever has what is stored: leave secrets out, and name where they are.
 ///

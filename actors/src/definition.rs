@@ -353,8 +353,8 @@ impl<B> Job<B> {
         self
     }
 
-    /// Puts the job on a backend of this [name](crate::EngineOptions::named) instead of the default one: a job that needs
-    /// another store than the rest. Default: the default backend.
+    /// Puts the job on a backend of this [name](crate::EngineOptions::named) instead of the default one: a job that
+    /// needs another store than the rest. Default: the default backend.
     ///
     /// There it has its leader, its cursor, its lock key and its history. It stays there: a definition that names
     /// another backend does not take its place.

@@ -55,13 +55,13 @@ use crate::{
 /// # Jobs that any node fires
 ///
 /// Where the system that elects also [votes](Election::votes) on single ticks, as `backend::Redlock` does, there is one
-/// capability, [`ClusterTicks`](Capability::ClusterTicks): each tick of a job that fires on
-/// [any node](crate::Fires::AnyNode) is given to one node, whoever leads. Nothing else of the job is shared: each node
-/// keeps a cursor and the overlap of its own. So two ticks may run on two nodes at the same time; a node that was not
-/// there owes nothing; and each node says by itself what it skipped, also of a tick that another one has run. A tick that was given to a node which died is not recorded as lost. The
-/// leader asks for no votes: a job is not to fire by [`Leader`](crate::Fires::Leader) on some nodes and on any node on
-/// others, or its ticks may run twice. Of ticks
-/// that wait for no node, none is decided while all are down.
+/// capability, [`ClusterTicks`](Capability::ClusterTicks): each tick of a job that fires on [any
+/// node](crate::Fires::AnyNode) is given to one node, whoever leads. Nothing else of the job is shared: each node keeps
+/// a cursor and the overlap of its own. So two ticks may run on two nodes at the same time; a node that was not there
+/// owes nothing; and each node says by itself what it skipped, also of a tick that another one has run. A tick that was
+/// given to a node which died is not recorded as lost. The leader asks for no votes: a job is not to fire by
+/// [`Leader`](crate::Fires::Leader) on some nodes and on any node on others, or its ticks may run twice. Of ticks that
+/// wait for no node, none is decided while all are down.
 ///
 /// # What nobody knows after a leader died
 ///

@@ -271,8 +271,8 @@ pub enum Problem {
         /// Since when.
         since: DateTime<Utc>,
     },
-    /// No node is known to lead: this one does not lead any more and has not heard of another one since, or it has heard
-    /// of none for longer than a lease.
+    /// No node is known to lead: this one does not lead any more and has not heard of another one since, or it has
+    /// heard of none for longer than a lease.
     NoLeader {
         /// When one was known to lead last, or this node was started.
         since: DateTime<Utc>,

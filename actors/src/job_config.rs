@@ -15,8 +15,8 @@ use crate::{
     task::TaskCall,
 };
 
-/// What a file says of a job: a schedule, its backend, policies, what is expected of it, and the task that it runs. What
-/// it does not say stays as the code has it: see [`Job::apply`]. A job that no code defines is made by
+/// What a file says of a job: a schedule, its backend, policies, what is expected of it, and the task that it runs.
+/// What it does not say stays as the code has it: see [`Job::apply`]. A job that no code defines is made by
 /// [`Job::from_config`].
 ///
 /// `S` is the schedule as data. The package `callsheet` has one, and names this type with it.
@@ -201,9 +201,9 @@ impl<'de, S: Deserialize<'de>> Deserialize<'de> for JobConfig<S> {
 
 impl<B> Job<B> {
     /// Puts what a file says in the place of what the code says: the schedule and the [backend](Self::on), if it names
-    /// them, each policy and each expectation that it names, and the body, if it names a [task](crate::Task). A timeout,
-    /// a limit, [`pause_after`](Self::pause_after) and an expectation can be changed so, but not taken away. What is
-    /// wrong with them is reported as of every other job, when it is added, or by [`check`](Job::check).
+    /// them, each policy and each expectation that it names, and the body, if it names a [task](crate::Task). A
+    /// timeout, a limit, [`pause_after`](Self::pause_after) and an expectation can be changed so, but not taken away.
+    /// What is wrong with them is reported as of every other job, when it is added, or by [`check`](Job::check).
     #[must_use]
     pub fn apply<S: IntoSchedule>(mut self, config: JobConfig<S>) -> Self {
         let JobConfig { schedule, backend, policies, expect, task } = config;
@@ -223,8 +223,8 @@ impl<B> Job<B> {
 }
 
 impl Job {
-    /// A job that no code defines: the configuration says when it is due, and which [task](crate::Task) it runs. What it
-    /// leaves out has its default; that the schedule or the task is missing is told when the job is added, or by
+    /// A job that no code defines: the configuration says when it is due, and which [task](crate::Task) it runs. What
+    /// it leaves out has its default; that the schedule or the task is missing is told when the job is added, or by
     /// [`check`](Self::check).
     pub fn from_config<S: IntoSchedule>(name: impl Into<String>, mut config: JobConfig<S>) -> Self {
         let job = match config.schedule.take() {

@@ -17,7 +17,8 @@ use crate::core::job::PermitAnswer;
 #[non_exhaustive]
 pub enum WhenFull {
     /// It waits for the end of one: first the greater [priority](crate::Policies::priority), then what is on time
-    /// before what makes up for a missed tick, then who came first. At most one tick of each job waits (more if its policies say so, but only one of them asks).
+    /// before what makes up for a missed tick, then who came first. At most one tick of each job waits (more if its
+    /// policies say so, but only one of them asks).
     #[default]
     Wait,
     /// A tick is skipped, reason `concurrency`, and a manual trigger is refused.

@@ -281,8 +281,8 @@ impl Run {
         &self.0.origin
     }
 
-    /// The planned instant, also of a run of a backfill; of a manual trigger the one that it [names](crate::TriggerJob::fire_time), `None`
-    /// if it names none.
+    /// The planned instant, also of a run of a backfill; of a manual trigger the one that it
+    /// [names](crate::TriggerJob::fire_time), `None` if it names none.
     pub fn fire_time(&self) -> Option<DateTime<Utc>> {
         match self.0.origin {
             Origin::Tick(fire_time) | Origin::Backfill { fire_time, .. } => Some(fire_time.instant()),
@@ -426,9 +426,8 @@ impl Run {
 
     /// Says how far the run is: `run.progress(0.4)`, from 0 to 1; what lies outside counts as the nearer end.
     ///
-    /// Kept and shown as a [report](Self::report), published as
-    /// [`RunProgressed`](crate::EventKind::RunProgressed) and written to the history, each at most once a second. Left out, and said in the
-    /// log: what is not a number.
+    /// Kept and shown as a [report](Self::report), published as [`RunProgressed`](crate::EventKind::RunProgressed) and
+    /// written to the history, each at most once a second. Left out, and said in the log: what is not a number.
     pub fn progress(&self, progress: f64) {
         let mut published = None;
         self.say(|said| {

@@ -18,8 +18,8 @@ use crate::{
 
 /// A job as the catalogue stores it: data, whose task a node has registered.
 ///
-/// `S` is the schedule as data. The package `callsheet` has one, and names this type with it. A key that is none of these
-/// is refused: a node that meets one which a newer version has written does not run the job, and says so.
+/// `S` is the schedule as data. The package `callsheet` has one, and names this type with it. A key that is none of
+/// these is refused: a node that meets one which a newer version has written does not run the job, and says so.
 ///
 /// | key | value | if it is left out |
 /// |---|---|---|

@@ -15,8 +15,8 @@ pub use crate::task_call::TaskCall;
 /// stored, and read by another process that has registered the task.
 ///
 /// The arguments are read by serde. A job, or a trigger, with arguments that do not fit the type is refused when it is
-/// added, with the path of what is wrong; a panic of `Deserialize` is told in the same way. They are read again for each
-/// attempt, which gets a value and a clone of the state of its own.
+/// added, with the path of what is wrong; a panic of `Deserialize` is told in the same way. They are read again for
+/// each attempt, which gets a value and a clone of the state of its own.
 ///
 /// A newer version of the program is to read what an older one has stored: give each field that is added
 /// `#[serde(default)]`, and rename none without `#[serde(alias = "…")]`. While both run, the older one is to read what

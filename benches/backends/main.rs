@@ -7,10 +7,11 @@
 //! cargo bench --bench backends --no-default-features --features etcd   the stores of these features
 //! ```
 //!
-//! The servers are some of their own on this machine. A *pair* is a claim and an end: each is a unit of two records
-//! of 140 bytes, a job and its lock key, under the guards of a session and of the leader. Rounds of one, 64 and 512
-//! units are committed by one client, whose versions are all known, one commit after the other: as many units in each as
-//! the store takes. Of Redlock it is votes on ticks, which are not given back. The two sides of a comparison take turns, so that whatever else the machine does meets both.
+//! The servers are some of their own on this machine. A *pair* is a claim and an end: each is a unit of two records of
+//! 140 bytes, a job and its lock key, under the guards of a session and of the leader. Rounds of one, 64 and 512 units
+//! are committed by one client, whose versions are all known, one commit after the other: as many units in each as the
+//! store takes. Of Redlock it is votes on ticks, which are not given back. The two sides of a comparison take turns, so
+//! that whatever else the machine does meets both.
 
 // Without a store there is nothing to measure.
 #![cfg_attr(not(any(feature = "etcd", feature = "redis")), allow(unused))]

@@ -15,8 +15,8 @@ pub(crate) fn processor_time() -> anyhow::Result<Duration> {
     Ok(Duration::from_nanos(nanos))
 }
 
-/// How much memory this process has, and how much of it is text of the program and of libraries, or other files: the system
-/// may drop that, and reads it again.
+/// How much memory this process has, and how much of it is text of the program and of libraries, or other files: the
+/// system may drop that, and reads it again.
 pub(crate) fn resident_and_of_files() -> anyhow::Result<(u64, u64)> {
     const PAGE: u64 = 4_096;
     let statm = fs::read_to_string("/proc/self/statm")?;

@@ -23,7 +23,8 @@ use crate::{
 /// How long all jobs fire before what is deleted is looked at: the leader begins after a minute.
 const UNTIL_PRUNED: Duration = Duration::from_secs(65);
 
-/// Runs of 1,000 jobs, one each millisecond; one in a thousand failed. The first parameter says after which, the second how many.
+/// Runs of 1,000 jobs, one each millisecond; one in a thousand failed. The first parameter says after which, the second
+/// how many.
 const FILL_RUNS: &str = "
 INSERT INTO callsheet.history_runs (scope, run, job, key, slot, origin, node, fire_time, started_at, ended_at, lateness, took, outcome, attempt, report)
 SELECT $1, (lpad(to_hex(1767225600000 + n), 12, '0') || '70008000' || lpad(to_hex(n), 12, '0'))::uuid, 'job-' || n % 1000, 'job-' || n % 1000,

@@ -1,7 +1,7 @@
 //! Few ticks: from the fire time to the body, with a claim and without, in one process and at the same time.
 //!
-//! Timers have whole milliseconds, of a clock that begins when the process does. So the lateness of a process has
-//! a part of up to a millisecond that another process has not: two processes differ by that, and the two kinds of jobs of
+//! Timers have whole milliseconds, of a clock that begins when the process does. So the lateness of a process has a
+//! part of up to a millisecond that another process has not: two processes differ by that, and the two kinds of jobs of
 //! one do not.
 
 use std::{

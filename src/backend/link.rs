@@ -133,8 +133,8 @@ impl<C: Connector> Link<C> {
         }
     }
 
-    /// Forgets an attempt whose task has ended without a word: it panicked, or its runtime has ended. One that this call
-    /// has begun counts as a failure, and is followed by a pause.
+    /// Forgets an attempt whose task has ended without a word: it panicked, or its runtime has ended. One that this
+    /// call has begun counts as a failure, and is followed by a pause.
     fn abandon(&self, attempt: &Attempt<C::Connection>, is_own: bool) {
         let mut state = self.state();
         if state.attempt.as_ref().is_some_and(|current| current.ptr_eq(attempt)) {

@@ -8,8 +8,8 @@ use super::Builder;
 
 impl Builder {
     /// Registers a [task](Task), so that jobs of this node may run it: those of code, by
-    /// [`Job::run_task`](crate::Job::run_task), and those of data, which name it. Two tasks of one name are refused, and so
-    /// is the same one twice. Default: none.
+    /// [`Job::run_task`](crate::Job::run_task), and those of data, which name it. Two tasks of one name are refused,
+    /// and so is the same one twice. Default: none.
     ///
     /// ```
     /// use callsheet::{
@@ -48,8 +48,8 @@ impl Builder {
         self
     }
 
-    /// Sets where jobs are kept as data, for all nodes. Default: where the backend keeps them: [`Local`] in the memory of
-    /// the process.
+    /// Sets where jobs are kept as data, for all nodes. Default: where the backend keeps them: [`Local`] in the memory
+    /// of the process.
     ///
     /// [`Local`]: crate::backend::Local
     pub fn catalogue(mut self, catalogue: impl Catalogue) -> Self {

@@ -27,7 +27,8 @@ impl Callsheet {
         Ok(self.ask(AddJob::new(job).by(self.by.clone()).note(self.note.clone())).await??)
     }
 
-    /// Adds all of the jobs, or none; with [named backends](crate::Builder::backend_named), all of each backend, or none.
+    /// Adds all of the jobs, or none; with [named backends](crate::Builder::backend_named), all of each backend, or
+    /// none.
     ///
     /// # Errors
     ///

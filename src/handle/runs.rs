@@ -78,7 +78,8 @@ impl Callsheet {
     }
 
     /// As [`trigger`](Self::trigger), with arguments of its own for the [task](crate::Task) of the job: see
-    /// [`TriggerJob::arguments`](crate::TriggerJob::arguments), and the example of [`Builder::task`](crate::Builder::task).
+    /// [`TriggerJob::arguments`](crate::TriggerJob::arguments), and the example of
+    /// [`Builder::task`](crate::Builder::task).
     ///
     /// # Errors
     ///

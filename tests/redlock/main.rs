@@ -1,5 +1,5 @@
-//! Elections and votes by a majority of real Redis servers that know nothing of each other: a minority of them is killed,
-//! frozen, and comes back with nothing; a majority is; votes are split, and expire.
+//! Elections and votes by a majority of real Redis servers that know nothing of each other: a minority of them is
+//! killed, frozen, and comes back with nothing; a majority is; votes are split, and expire.
 
 #[path = "../common/redis.rs"]
 mod harness;

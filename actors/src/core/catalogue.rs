@@ -1,9 +1,9 @@
 //! The catalogue: jobs that are stored as data, for all nodes of a scope.
 //!
 //! A store keeps one *row* for each job: its definition as JSON, which the store does not read, and which change it is.
-//! Each change raises the *version* of the catalogue by one, and that is the version of its job from then on: it is never
-//! used again. A deleted job leaves a row without a definition behind for a time, so that whoever reads the changes after
-//! a version hears of it.
+//! Each change raises the *version* of the catalogue by one, and that is the version of its job from then on: it is
+//! never used again. A deleted job leaves a row without a definition behind for a time, so that whoever reads the
+//! changes after a version hears of it.
 
 mod query;
 mod reconciliation;

@@ -1,7 +1,7 @@
 //! Runs with arguments of their own: their ids say so.
 //!
-//! The store keeps a run's id, and not the arguments that a trigger gave to it. So whoever finds that such a run was lost
-//! knows that it cannot go on, rather than that it goes on with the arguments of its job.
+//! The store keeps a run's id, and not the arguments that a trigger gave to it. So whoever finds that such a run was
+//! lost knows that it cannot go on, rather than that it goes on with the arguments of its job.
 
 use uuid::Uuid;
 

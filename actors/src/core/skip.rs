@@ -25,8 +25,8 @@ pub enum SkipReason {
     /// Somebody asked that what was missed is [skipped](crate::SkipMissed).
     Operator,
     /// A leader before may have started it, or not: it could not say so before its term was over. Or another node may
-    /// have: the servers that [voted](crate::port::TickVotes) on it have forgotten how. Only where claims are kept in the
-    /// memory of the nodes: see [`Elected`](crate::adapter::Elected).
+    /// have: the servers that [voted](crate::port::TickVotes) on it have forgotten how. Only where claims are kept in
+    /// the memory of the nodes: see [`Elected`](crate::adapter::Elected).
     Unproven,
     /// No majority of servers gave it to a node within the window of its [misfire policy](crate::Misfire), nor said
     /// which node has it. Only where [any node](crate::Fires::AnyNode) asks for

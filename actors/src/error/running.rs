@@ -42,8 +42,8 @@ pub enum TriggerError {
         /// The name as it was given, at most [`NAME_MAX`](crate::NAME_MAX) bytes of it.
         name: String,
     },
-    /// What was asked breaks a rule: the fire time that the run is to [name](crate::TriggerJob::fire_time)
-    /// has not come; or the task of the job cannot read the [arguments](crate::TriggerJob::arguments), or there is none.
+    /// What was asked breaks a rule: the fire time that the run is to [name](crate::TriggerJob::fire_time) has not
+    /// come; or the task of the job cannot read the [arguments](crate::TriggerJob::arguments), or there is none.
     #[error("{0}")]
     Invalid(Faults),
     /// A run of the same lock key is in progress, or is being claimed.

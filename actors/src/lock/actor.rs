@@ -98,8 +98,8 @@ pub(crate) struct LockActor {
 }
 
 impl LockActor {
-    /// `watched`: the lease, and the missed ticks that wait for their turns, of which other nodes are told; `None` if the
-    /// store has one node.
+    /// `watched`: the lease, and the missed ticks that wait for their turns, of which other nodes are told; `None` if
+    /// the store has one node.
     pub(crate) fn new(
         node: Arc<Node>,
         asks: Arc<Asks>,

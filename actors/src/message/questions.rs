@@ -119,8 +119,8 @@ pub struct JobDetails(pub String);
 #[rtype(result = "Result<Addr<JobActor>, SelectError>")]
 pub struct JobAddress(pub String);
 
-/// Asks which [tasks](crate::Task) this node has, with the JSON Schemas of their arguments, in the order of their names.
-/// Nodes of one cluster may have different ones.
+/// Asks which [tasks](crate::Task) this node has, with the JSON Schemas of their arguments, in the order of their
+/// names. Nodes of one cluster may have different ones.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "Vec<TaskDetails>")]
 pub struct ListTasks;

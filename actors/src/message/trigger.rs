@@ -48,10 +48,10 @@ impl TriggerJob {
         Self { fire_time: Some(fire_time.into()), ..self }
     }
 
-    /// Gives the run arguments of its own, in the place of those of its job: the [task](crate::Task) itself, or any value
-    /// that is written as the same JSON. They are read before anything is started. The job runs with its own ones as
-    /// ever. If it is changed to run another task, or code, before an attempt of the run starts, that attempt fails, and
-    /// nothing gets them.
+    /// Gives the run arguments of its own, in the place of those of its job: the [task](crate::Task) itself, or any
+    /// value that is written as the same JSON. They are read before anything is started. The job runs with its own ones
+    /// as ever. If it is changed to run another task, or code, before an attempt of the run starts, that attempt fails,
+    /// and nothing gets them.
     ///
     /// The history says of the run that it had [some](crate::RunOrigin::Trigger), and the operation quotes their
     /// beginning. The store does not keep them: if the node dies, the run is lost, and

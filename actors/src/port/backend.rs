@@ -68,7 +68,8 @@ pub trait Backend: Send + Sync + 'static {
         None
     }
 
-    /// Where jobs are kept as data, for all nodes. Asked once, unless the application has them elsewhere. Default: nowhere.
+    /// Where jobs are kept as data, for all nodes. Asked once, unless the application has them elsewhere. Default:
+    /// nowhere.
     fn catalogue(&self) -> Option<Arc<dyn Catalogue>> {
         None
     }

@@ -32,9 +32,9 @@ use crate::{
 ///
 /// Three more things are to hold:
 ///
-/// * A backfill has no fire time in common with another one of its job that
-///   [has or had a run of it](StoredBackfill::taken_fire_times), though they are put at one instant, unless it is to run
-///   them [again](StoredBackfill::again).
+/// * A backfill has no fire time in common with another one of its job that [has or had a run of
+///   it](StoredBackfill::taken_fire_times), though they are put at one instant, unless it is to run them
+///   [again](StoredBackfill::again).
 /// * A backfill that is kept or cancelled is told to every session:
 ///   [`Notification::BackfillsChanged`](super::Notification::BackfillsChanged).
 /// * What is kept is bounded: [`BACKFILLS_OPEN_MAX`] that are running, and [`BACKFILLS_KEPT_MAX`] that are

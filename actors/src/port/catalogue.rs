@@ -14,15 +14,16 @@ use crate::name::JobName;
 /// How often nodes ask a catalogue that gives no hints what has changed.
 pub const CATALOGUE_ASKED_EVERY: Duration = Duration::from_secs(1);
 
-/// Keeps jobs as data, for all nodes of a scope. It does not read their definitions: what is in them, only a node knows.
+/// Keeps jobs as data, for all nodes of a scope. It does not read their definitions: what is in them, only a node
+/// knows.
 ///
 /// * **Versions.** Each change gets the next version of the catalogue, and none gets it twice. When the changes after a
-///   version are answered, no change of that version or an earlier one is made any more: whoever goes on from the newest
-///   version that he has read misses nothing. Of several changes of one job only the newest need be there.
+///   version are answered, no change of that version or an earlier one is made any more: whoever goes on from the
+///   newest version that he has read misses nothing. Of several changes of one job only the newest need be there.
 /// * **One of two writers is told.** A change that expects a version, or that there is no such job, is made only if it
 ///   is so at that instant: see [`Expected`]. Otherwise it is answered with the row that stands.
-/// * **Asked again.** A change that was made is made once, by its [id](CatalogueChange::change), for as long as no other
-///   one was made of the same job.
+/// * **Asked again.** A change that was made is made once, by its [id](CatalogueChange::change), for as long as no
+///   other one was made of the same job.
 /// * **Deleted jobs** are remembered: at least the newest [`DELETED_KEPT_MAX`] of them, so that those who read the
 ///   changes hear of it.
 /// * **Bounds.** [`STORED_JOBS_MAX`] jobs.
@@ -69,8 +70,8 @@ pub trait Catalogue: Send + Sync + fmt::Debug + 'static {
     /// [`CatalogueError::Unavailable`].
     fn changes(&self, after: u64, limit: usize) -> BoxFuture<'_, Result<CatalogueChanges, CatalogueError>>;
 
-    /// Resolves when there may be changes after a version. The engine asks when it resolves, and not before: where a hint
-    /// can be lost, it resolves within a second all the same. It may resolve in vain. Default: after
+    /// Resolves when there may be changes after a version. The engine asks when it resolves, and not before: where a
+    /// hint can be lost, it resolves within a second all the same. It may resolve in vain. Default: after
     /// [`CATALOGUE_ASKED_EVERY`].
     ///
     /// # Cancel safety

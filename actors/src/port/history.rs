@@ -125,11 +125,11 @@ pub trait History: Send + Sync + fmt::Debug + 'static {
         Box::pin(ready(Ok(Gaps::none())))
     }
 
-    /// Deletes some of what need not be kept any more at `now`, the store's time: a bounded number of records,
-    /// in little time, some of each kind. Answers whether there is more that can be deleted now: a kind of which
-    /// something cannot be is logged, keeps no other kind, and is tried again a minute later. Asked by the leader only. Rows
-    /// of jobs stay, and so do runs in progress, but for those that are [stale](RunRecord::is_stale) and of which
-    /// nothing was written for [`Retention::failures_for`].
+    /// Deletes some of what need not be kept any more at `now`, the store's time: a bounded number of records, in
+    /// little time, some of each kind. Answers whether there is more that can be deleted now: a kind of which something
+    /// cannot be is logged, keeps no other kind, and is tried again a minute later. Asked by the leader only. Rows of
+    /// jobs stay, and so do runs in progress, but for those that are [stale](RunRecord::is_stale) and of which nothing
+    /// was written for [`Retention::failures_for`].
     ///
     /// # Errors
     ///

@@ -55,13 +55,14 @@ pub enum TickVoted {
     Given,
     /// A majority voted for another run.
     GivenTo(RunId),
-    /// No run has a majority, as far as is known, and one may get it: several asked at once, or some voters remember too
-    /// little. Ask again for the same run, also where what was taken could not be given back.
+    /// No run has a majority, as far as is known, and one may get it: several asked at once, or some voters remember
+    /// too little. Ask again for the same run, also where what was taken could not be given back.
     Split,
     /// No majority gives it to anybody any more, and it is unknown which run has it: so many voters may have forgotten
     /// how they voted, or find its window to be over, that the others are no majority. It is final.
     Lapsed {
-        /// Why: [`Unproven`](SkipReason::Unproven) if some may have forgotten, [`Misfire`](SkipReason::Misfire) otherwise.
+        /// Why: [`Unproven`](SkipReason::Unproven) if some may have forgotten, [`Misfire`](SkipReason::Misfire)
+        /// otherwise.
         reason: SkipReason,
     },
     /// It is not due by the clocks of a majority.

@@ -225,8 +225,8 @@ impl Rig {
         self.elects_only = Some(on_unproven);
     }
 
-    /// Starts a node with the jobs and options of `options`; its backends, clocks and threads are the rig's. There is one
-    /// store more for each [name](EngineOptions::named) of a backend.
+    /// Starts a node with the jobs and options of `options`; its backends, clocks and threads are the rig's. There is
+    /// one store more for each [name](EngineOptions::named) of a backend.
     ///
     /// # Panics
     ///

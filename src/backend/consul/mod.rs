@@ -1,7 +1,7 @@
 //! Coordination on Consul.
 //!
-//! What nodes share is records: a key for each. A commit is one transaction, or several; versions are the indexes of the
-//! writes. Sessions are sessions of Consul, each with a key that is locked by it and there as long as it lasts.
+//! What nodes share is records: a key for each. A commit is one transaction, or several; versions are the indexes of
+//! the writes. Sessions are sessions of Consul, each with a key that is locked by it and there as long as it lasts.
 //!
 //! * `records`: the port. `commit`: what is done at once. `transaction`: what the servers are told. `keys`: what is
 //!   kept where.
@@ -30,13 +30,13 @@ use super::store::{Node, RecordStore, backend_of_node};
 
 /// Many nodes on a Consul cluster, version 1.8 or newer, by way of an agent.
 ///
-/// Nodes of one *scope* share a leader, jobs and keys; another application on the same cluster needs another
-/// scope. All that a scope keeps is in keys that begin with `callsheet/SCOPE/`, with `%25` and `%2F` for each `%` and `/` of the
+/// Nodes of one *scope* share a leader, jobs and keys; another application on the same cluster needs another scope. All
+/// that a scope keeps is in keys that begin with `callsheet/SCOPE/`, with `%25` and `%2F` for each `%` and `/` of the
 /// scope. What is wrong with the agent, the token or the URL is told when a session is opened, with its cure, and
 /// without the token.
 ///
-/// It is tested against a stub that keeps to what Consul publishes of its protocol; `CALLSHEET_TEST_CONSUL_ADDR` runs the
-/// same tests against a real one.
+/// It is tested against a stub that keeps to what Consul publishes of its protocol; `CALLSHEET_TEST_CONSUL_ADDR` runs
+/// the same tests against a real one.
 ///
 /// # What a fail-over loses
 ///
@@ -54,8 +54,8 @@ use super::store::{Node, RecordStore, backend_of_node};
 /// that goes in order is noticed at once. Sessions do not depend on the health of the agent, and their lock delay is
 /// 0, as their ids are never used again.
 ///
-/// Consul has no clock that it shows: whether a tick is due is decided by the clock of the node that claims it. Keep the
-/// clocks of all nodes right (NTP).
+/// Consul has no clock that it shows: whether a tick is due is decided by the clock of the node that claims it. Keep
+/// the clocks of all nodes right (NTP).
 ///
 /// # Rights
 ///
@@ -68,9 +68,9 @@ use super::store::{Node, RecordStore, backend_of_node};
 ///
 /// # Cost
 ///
-/// A transaction has 128 operations, or 64 of older servers, which is found out; a unit of a round that conflicts is left
-/// out, and the rest is asked again. A search through all names asks for the names of all for each 64 of
-/// them. Each node has a question open that waits up to 10 s for what others tell.
+/// A transaction has 128 operations, or 64 of older servers, which is found out; a unit of a round that conflicts is
+/// left out, and the rest is asked again. A search through all names asks for the names of all for each 64 of them.
+/// Each node has a question open that waits up to 10 s for what others tell.
 ///
 /// # Connecting
 ///
@@ -81,10 +81,10 @@ pub struct Consul(Node<Target>);
 impl Consul {
     /// Makes a node of a scope. Nothing is checked or opened before [`start`](crate::Builder::start).
     ///
-    /// The scope has 1 to 100 bytes. The URL is `http://:TOKEN@127.0.0.1:8500`, and is never shown. Its scheme is `http`, or
-    /// `https` with encryption, of which the port is 8501 unless given. There are up to 16 hosts, with commas between
-    /// them. Parameters of an encrypted connection are `sslrootcert`, `sslcert` and `sslkey`: paths of files in PEM
-    /// format. Without `sslrootcert` it trusts the authorities that this machine trusts.
+    /// The scope has 1 to 100 bytes. The URL is `http://:TOKEN@127.0.0.1:8500`, and is never shown. Its scheme is
+    /// `http`, or `https` with encryption, of which the port is 8501 unless given. There are up to 16 hosts, with
+    /// commas between them. Parameters of an encrypted connection are `sslrootcert`, `sslcert` and `sslkey`: paths of
+    /// files in PEM format. Without `sslrootcert` it trusts the authorities that this machine trusts.
     pub fn new(scope: impl Into<String>, url: impl AsRef<str>) -> Self {
         Self(Node::new(scope.into(), url.as_ref()))
     }

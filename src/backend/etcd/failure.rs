@@ -32,8 +32,8 @@ impl From<Error> for Failure {
 }
 
 impl Failure {
-    /// Why a commit was not answered as it should be. A server that applies a transaction and finds only then that there
-    /// is no room says so as well: what was asked may be done.
+    /// Why a commit was not answered as it should be. A server that applies a transaction and finds only then that
+    /// there is no room says so as well: what was asked may be done.
     pub(super) fn of_commit(error: Error) -> Self {
         if is_no_space(&error) { Self::Unknown } else { Self::Client(error) }
     }

@@ -29,8 +29,8 @@ use super::store::{Node, RecordStore, backend_of_node};
 
 /// Many nodes on an etcd cluster, version 3.4 or newer.
 ///
-/// Nodes of one *scope* share a leader, jobs and keys; another application on the same cluster needs another
-/// scope. All that a scope keeps is in keys that begin with `callsheet/SCOPE/`, with `%25` and `%2F` for each `%` and `/` of the
+/// Nodes of one *scope* share a leader, jobs and keys; another application on the same cluster needs another scope. All
+/// that a scope keeps is in keys that begin with `callsheet/SCOPE/`, with `%25` and `%2F` for each `%` and `/` of the
 /// scope. What is wrong with the servers, the user or the URL is told when a session is opened, with its cure, and
 /// without the password.
 ///
@@ -39,22 +39,23 @@ use super::store::{Node, RecordStore, backend_of_node};
 /// # What a fail-over loses
 ///
 /// Nothing. What was answered is on the disks of a majority of the servers, and a server that has lost the others
-/// answers nothing: every question is answered once a majority has confirmed it, reads and renewals as well. While no majority
-/// is there, no tick is claimed, and the ticks of that time are caught up as the misfire policy says.
+/// answers nothing: every question is answered once a majority has confirmed it, reads and renewals as well. While no
+/// majority is there, no tick is claimed, and the ticks of that time are caught up as the misfire policy says.
 ///
-/// A cluster that is restored from a backup has lost what came after it, as with any database. Stop all nodes before, and
-/// start them afterwards.
+/// A cluster that is restored from a backup has lost what came after it, as with any database. Stop all nodes before,
+/// and start them afterwards.
 ///
 /// # How soon a dead node is noticed
 ///
 /// After its lease and at most two seconds, while the same server leads the cluster. When another one takes the lead,
 /// and when the servers were restarted, every lease begins anew: it is noticed up to a lease and the election timeout
-/// later, such as 6.5 s after the start of a server with a lease of 4 s. A node that goes in order is noticed at once. The servers count whole seconds: a lease is rounded up to them. None is
-/// shorter than one and a half of their election timeouts.
+/// later, such as 6.5 s after the start of a server with a lease of 4 s. A node that goes in order is noticed at once.
+/// The servers count whole seconds: a lease is rounded up to them. None is shorter than one and a half of their
+/// election timeouts.
 ///
-/// Servers of the versions 3.5.0 to 3.5.2 are refused: after a crash they may differ in what they hold. Servers of before
-/// 2024 may end a lease that lives, when one that led stood still and goes on (etcd's issue 15247, mended by its change
-/// 16822). The node loses its session then, and its runs are cancelled; no tick runs twice.
+/// Servers of the versions 3.5.0 to 3.5.2 are refused: after a crash they may differ in what they hold. Servers of
+/// before 2024 may end a lease that lives, when one that led stood still and goes on (etcd's issue 15247, mended by its
+/// change 16822). The node loses its session then, and its runs are cancelled; no tick runs twice.
 ///
 /// etcd has no clock that it shows: whether a tick is due is decided by the clock of the node that claims it. Keep the
 /// clocks of all nodes right (NTP).
@@ -78,20 +79,20 @@ use super::store::{Node, RecordStore, backend_of_node};
 ///
 /// # Connecting
 ///
-/// A node keeps two connections, each to one server of the URL: one for its calls, and one on which it hears what others
-/// tell. Name all servers: a node goes on to the next one when its server is silent beyond the deadline of a call, has
-/// lost the others, or goes. Each server has 1.5 s to answer, all together have 4.5 s. Pauses between attempts are 50 ms
-/// to 1 s. The servers take 128 operations (`--max-txn-ops`) and 1.5 MiB (`--max-request-bytes`) at once or more, which is the
-/// default.
+/// A node keeps two connections, each to one server of the URL: one for its calls, and one on which it hears what
+/// others tell. Name all servers: a node goes on to the next one when its server is silent beyond the deadline of a
+/// call, has lost the others, or goes. Each server has 1.5 s to answer, all together have 4.5 s. Pauses between
+/// attempts are 50 ms to 1 s. The servers take 128 operations (`--max-txn-ops`) and 1.5 MiB (`--max-request-bytes`) at
+/// once or more, which is the default.
 pub struct Etcd(Node<Target>);
 
 impl Etcd {
     /// Makes a node of a scope. Nothing is checked or opened before [`start`](crate::Builder::start).
     ///
     /// The scope has 1 to 100 bytes. The URL is `https://user:password@host1:2379,host2:2379`, and is never shown. Its
-    /// scheme is `http`, or `https` with encryption. There are up to 16 hosts, with commas between them; the port is 2379
-    /// unless given. Parameters of an encrypted connection are `sslrootcert`, `sslcert` and `sslkey`: paths of files in
-    /// PEM format. Without `sslrootcert` it trusts the authorities that this machine trusts.
+    /// scheme is `http`, or `https` with encryption. There are up to 16 hosts, with commas between them; the port is
+    /// 2379 unless given. Parameters of an encrypted connection are `sslrootcert`, `sslcert` and `sslkey`: paths of
+    /// files in PEM format. Without `sslrootcert` it trusts the authorities that this machine trusts.
     pub fn new(scope: impl Into<String>, url: impl AsRef<str>) -> Self {
         Self(Node::new(scope.into(), url.as_ref()))
     }

@@ -19,8 +19,8 @@ use super::{
 };
 use crate::backend::{hints::Hints, link::Link, random::random};
 
-/// What one call may hold. A server takes 128 operations in a transaction, and in a transaction within it as many as are
-/// left: 96 units, of 31 records and what it tells. And it takes 1.5 MiB, with the names.
+/// What one call may hold. A server takes 128 operations in a transaction, and in a transaction within it as many as
+/// are left: 96 units, of 31 records and what it tells. And it takes 1.5 MiB, with the names.
 const LIMITS: RecordLimits = RecordLimits {
     reads: 120,
     units: 96,

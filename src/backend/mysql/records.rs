@@ -245,7 +245,8 @@ impl MysqlRecords {
         Ok(Tried::Done(Committed::Units { answers: writes.answers, time: Some(time) }))
     }
 
-    /// Ends a commit of which nothing was done. After an error the connection is given up: it may be in the middle of it.
+    /// Ends a commit of which nothing was done. After an error the connection is given up: it may be in the middle of
+    /// it.
     async fn roll_back(&self, connection: &mut Connection) -> Result<(), Failure> {
         match connection.ask(self.statements.roll_back()).await {
             Ok(_) => Ok(()),

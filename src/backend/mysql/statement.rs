@@ -70,10 +70,10 @@ pub(super) const PROBE: &str = "SELECT 1 FROM callsheet_records WHERE scope = ''
 /// For how long the server keeps a connection that is silent outside of a transaction, in seconds.
 const SILENCE_MAX: u32 = 28_800;
 
-/// What a connection is told when it is made: nothing rests on what the server, the database or the user is set to. After
-/// `silence` seconds the server ends a connection that it can write no answer to, or that ends in the middle of a
-/// question: until then it may hold locks.
-/// MariaDB, and it alone, reads the part in the comment: it would make a table of a long list, and read it in any order.
+/// What a connection is told when it is made: nothing rests on what the server, the database or the user is set to.
+/// After `silence` seconds the server ends a connection that it can write no answer to, or that ends in the middle of a
+/// question: until then it may hold locks. MariaDB, and it alone, reads the part in the comment: it would make a table
+/// of a long list, and read it in any order.
 pub(super) fn set_up(silence: u64) -> String {
     let lock_timeout = LOCK_TIMEOUT.as_secs();
     format!(

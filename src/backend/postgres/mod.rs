@@ -1,9 +1,9 @@
 //! Coordination on PostgreSQL.
 //!
-//! Each node coordinates by at most two connections of its own, never from the application's pool, and one
-//! advisory lock on each (what is kept of the past goes through others: `history`): the *session* carries the beacon, a lock by which others see that the node lives, and every
-//! claim; the *leadership* is held or waited for. What a node holds is rows that name its beacon, so that any
-//! number of jobs and keys costs no more locks.
+//! Each node coordinates by at most two connections of its own, never from the application's pool, and one advisory
+//! lock on each (what is kept of the past goes through others: `history`): the *session* carries the beacon, a lock by
+//! which others see that the node lives, and every claim; the *leadership* is held or waited for. What a node holds is
+//! rows that name its beacon, so that any number of jobs and keys costs no more locks.
 //!
 //! * `clock`: how far the node's clock is from the server's.
 //! * `connection`: one connection, and whether the server at its end is of use; `tls`: whether it is

@@ -1,14 +1,14 @@
 //! Every statement, what it locks, and why.
 //!
-//! Order of locks: the leader row, then rows of names in their order, then debts. Only ends of runs whose rows
-//! are found by their places ([`complete_in_place`]) lock names in another order, that of the places: no
-//! deadlock comes of it, since they lock nothing else before, and wait for no row. Only the leader row is waited
-//! for, for `lock_timeout`, and a name that somebody else is just making; a row of a name that somebody else has
-//! locked is skipped and asked for again, because overlapping batches of three nodes deadlocked otherwise. A skipped row is missing in the answer: [`names::LOOK_UP`] says whether it is
-//! there at all. A pending retry that somebody else has locked is as good as resumed. So only names that are
-//! not there are inserted: `ON CONFLICT` waits for the transaction that is changing the row that is there,
-//! however many rows this statement has locked already. One exception: the row of a job that is to be paused,
-//! and was skipped several times, is waited for by a statement that locks no other ([`pause::IN_TURN`]), so
+//! Order of locks: the leader row, then rows of names in their order, then debts. Only ends of runs whose rows are
+//! found by their places ([`complete_in_place`]) lock names in another order, that of the places: no deadlock comes of
+//! it, since they lock nothing else before, and wait for no row. Only the leader row is waited for, for `lock_timeout`,
+//! and a name that somebody else is just making; a row of a name that somebody else has locked is skipped and asked for
+//! again, because overlapping batches of three nodes deadlocked otherwise. A skipped row is missing in the answer:
+//! [`names::LOOK_UP`] says whether it is there at all. A pending retry that somebody else has locked is as good as
+//! resumed. So only names that are not there are inserted: `ON CONFLICT` waits for the transaction that is changing the
+//! row that is there, however many rows this statement has locked already. One exception: the row of a job that is to
+//! be paused, and was skipped several times, is waited for by a statement that locks no other ([`pause::IN_TURN`]), so
 //! that nobody can wait for what it holds.
 //!
 //! What concerns a key locks its row `FOR UPDATE`, what concerns only a job's cursor `FOR NO KEY UPDATE`: so

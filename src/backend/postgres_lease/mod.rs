@@ -50,15 +50,15 @@ use super::{
 /// # What a fail-over loses
 ///
 /// A standby that is promoted may lack what the primary had committed last, unless the replication is synchronous
-/// (`synchronous_standby_names`). Then a claim that was granted is forgotten, a tick can run twice, and two runs can hold
-/// one key at the same time.
+/// (`synchronous_standby_names`). Then a claim that was granted is forgotten, a tick can run twice, and two runs can
+/// hold one key at the same time.
 ///
 /// # Tables
 ///
 /// A [schema](Self::schema), `callsheet_lease`, with the tables `records` and `sessions` is made when the first node
 /// connects, if they are not there. That takes the right to `CREATE` in the database; without it let another role run
-/// the statements of [`ddl`](Self::ddl). `USAGE` of the schema, and `SELECT`, `INSERT`, `UPDATE` and `DELETE` on the two
-/// tables, are enough otherwise.
+/// the statements of [`ddl`](Self::ddl). `USAGE` of the schema, and `SELECT`, `INSERT`, `UPDATE` and `DELETE` on the
+/// two tables, are enough otherwise.
 ///
 /// # Sessions, and what nodes hear of each other
 ///

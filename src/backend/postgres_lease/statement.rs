@@ -7,10 +7,10 @@
 //! schema: between two transactions a pooler may hand this node another process of the server, which knows nothing of
 //! the one before. What a transaction needs is set for it alone.
 //!
-//! **What locks what.** A commit locks the leader, then the sessions that guard it, then records by their names. The leader
-//! and the sessions are locked `FOR KEY SHARE`: that stops their deletion, and whoever locks them `FOR UPDATE`, as all do
-//! that write a record; it lets others read and lock the same, and a renewal write its row. Each statement of a
-//! transaction sees what was committed before it (READ COMMITTED), and so the versions that it has waited for.
+//! **What locks what.** A commit locks the leader, then the sessions that guard it, then records by their names. The
+//! leader and the sessions are locked `FOR KEY SHARE`: that stops their deletion, and whoever locks them `FOR UPDATE`,
+//! as all do that write a record; it lets others read and lock the same, and a renewal write its row. Each statement of
+//! a transaction sees what was committed before it (READ COMMITTED), and so the versions that it has waited for.
 //!
 //! **A session is alive while its row is there.** Its time may be over, and a renewal that has waited for the row be
 //! made all the same, with a time from before it waited. So whoever finds that the time is over deletes the row, if
@@ -60,7 +60,8 @@ pub(super) const INSPECT: &str = "SELECT current_setting('server_version_num')::
 /// The number of the lock under which tables are made: 'callshee' in ASCII.
 const DDL_LOCK: i64 = 0x6361_6c6c_7368_6565;
 
-/// Begins what changes a session, unless the server is read-only by default. That it was done is answered once it is on the disk, whatever the role is set to.
+/// Begins what changes a session, unless the server is read-only by default. That it was done is answered once it is on
+/// the disk, whatever the role is set to.
 const BEGIN_SESSION: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL synchronous_commit = on";
 /// How many statements of what changes a session come before its COMMIT.
 pub(super) const BEFORE_SESSION_COMMIT: usize = 3;
@@ -94,7 +95,8 @@ impl Statements {
                 "{set}; SET LOCAL synchronous_commit = on; SET LOCAL enable_seqscan = off; SET LOCAL enable_hashjoin = off; \
                  SET LOCAL enable_mergejoin = off; SET LOCAL jit = off"
             ),
-            // No index but the primary keys: a renewal writes a new version of its row beside the old one, and no index.
+            // No index but the primary keys: a renewal writes a new version of its row beside the old one, and no
+            // index.
             ddl: [
                 format!("CREATE SCHEMA IF NOT EXISTS {schema}"),
                 format!(
@@ -194,10 +196,11 @@ impl Statements {
     }
 
     /// The second half of a commit: writes what was decided, answers the server's time, and ends the transaction. All
-    /// rows that are written are there, and locked, so that they stay where they are: they are looked up one by one, and
-    /// written by their places. Joined by their names, the server may read all records of the scope for each of them,
-    /// as long as it has not counted how many there are. Its first statement divides by zero unless the transaction is the
-    /// one of the first half: what stands between may have handed this node another process of the server.
+    /// rows that are written are there, and locked, so that they stay where they are: they are looked up one by one,
+    /// and written by their places. Joined by their names, the server may read all records of the scope for each of
+    /// them, as long as it has not counted how many there are. Its first statement divides by zero unless the
+    /// transaction is the one of the first half: what stands between may have handed this node another process of the
+    /// server.
     pub(super) fn write(&self, writes: &Writes<'_>, made: Version, transaction: u64) -> String {
         let (scope, records) = (&self.scope, &self.tables[0]);
         let mut text = format!(

@@ -64,13 +64,13 @@ use super::store::{Node, RecordStore, backend_of_node};
 ///
 /// # Connecting
 ///
-/// A node keeps two connections: one for its calls, and one on which it hears what others tell. Each host of the
-/// URL has 1.5 s to answer, all together have 4.5 s. Of several hosts each node takes the first that says that it is a primary: while an
-/// old primary comes back, or is cut off, two nodes may take different ones, and then nothing keeps them from
-/// running the same tick. For more than one server name Sentinels, or a cluster; not its servers one by one. With
-/// `?sentinel=NAME` the hosts are Sentinels, which are asked where the primary of that name is; they are asked
-/// without a password, and over TLS if the URL says so. In a cluster any server can be named. A connection that
-/// is lost, or silent beyond the deadline of a call, is made again, after pauses from 50 ms to 1 s.
+/// A node keeps two connections: one for its calls, and one on which it hears what others tell. Each host of the URL
+/// has 1.5 s to answer, all together have 4.5 s. Of several hosts each node takes the first that says that it is a
+/// primary: while an old primary comes back, or is cut off, two nodes may take different ones, and then nothing keeps
+/// them from running the same tick. For more than one server name Sentinels, or a cluster; not its servers one by one.
+/// With `?sentinel=NAME` the hosts are Sentinels, which are asked where the primary of that name is; they are asked
+/// without a password, and over TLS if the URL says so. In a cluster any server can be named. A connection that is
+/// lost, or silent beyond the deadline of a call, is made again, after pauses from 50 ms to 1 s.
 pub struct Redis(Node<Target>);
 
 impl Redis {

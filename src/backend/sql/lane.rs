@@ -66,8 +66,8 @@ struct State<D: Driver> {
     backoff: Backoff,
 }
 
-/// A connection that makes a call. It is discarded unless the call [ends](Self::end) in order: nobody knows what it waits
-/// for.
+/// A connection that makes a call. It is discarded unless the call [ends](Self::end) in order: nobody knows what it
+/// waits for.
 pub(in crate::backend) struct Turn<'a, D: Driver> {
     lane: &'a Lane<D>,
     connection: Option<D::Connection>,
@@ -169,8 +169,8 @@ impl<D: Driver> Lane<D> {
         }
     }
 
-    /// Forgets an attempt whose task has ended without a word: it panicked, or its runtime has ended. One that this call
-    /// has begun counts as a failure, and is followed by a pause.
+    /// Forgets an attempt whose task has ended without a word: it panicked, or its runtime has ended. One that this
+    /// call has begun counts as a failure, and is followed by a pause.
     fn abandon(&self, attempt: &Attempt, is_own: bool) {
         let mut state = self.state();
         if state.attempt.as_ref().is_some_and(|current| current.ptr_eq(attempt)) {

@@ -142,8 +142,8 @@ impl StoredBackfill {
         self.is_running() && of_this.is_some_and(|(_, nth)| self.progress.in_flight.contains(&nth))
     }
 
-    /// The fire times that have a run, or are to get one: of a backfill that is over, those whose runs were granted. They
-    /// may be in progress still.
+    /// The fire times that have a run, or are to get one: of a backfill that is over, those whose runs were granted.
+    /// They may be in progress still.
     pub fn taken_fire_times(&self) -> impl Iterator<Item = FireTime> {
         let BackfillProgress { taken, in_flight, .. } = &self.progress;
         let is_taken = |nth: u32| nth < *taken && (!in_flight.contains(&nth) || self.granted.contains(&nth));

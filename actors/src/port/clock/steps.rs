@@ -37,8 +37,8 @@ fn registered(timer: OwnedFd) -> Option<AsyncFd<OwnedFd>> {
     AsyncFd::with_interest(timer, Interest::READABLE).ok()
 }
 
-/// Resolves when the clock has been set since this was called, and now and then; after `otherwise` where the system does
-/// not tell. To be called on a runtime that waits for files.
+/// Resolves when the clock has been set since this was called, and now and then; after `otherwise` where the system
+/// does not tell. To be called on a runtime that waits for files.
 pub(super) fn next_look(otherwise: Duration) -> BoxFuture<'static, ()> {
     let timer = timer().ok().and_then(registered);
     async move {

@@ -28,9 +28,10 @@ pub struct Grant {
     /// The version of the time zone data by which the leader of the term before went, whichever node that
     /// was; `None` if there was none, or it is not known.
     pub former_zone_data: Option<Arc<str>>,
-    /// Since when nobody is known to have decided ticks: what came due from then on until this node began is neither run
-    /// nor skipped, as nobody knows of it. The engine records it as a [`LeaderGap`](super::super::Decision::LeaderGap).
-    /// `None`: every tick is accounted for, or that is not for the store to say.
+    /// Since when nobody is known to have decided ticks: what came due from then on until this node began is neither
+    /// run nor skipped, as nobody knows of it. The engine records it as a
+    /// [`LeaderGap`](super::super::Decision::LeaderGap). `None`: every tick is accounted for, or that is not for the
+    /// store to say.
     pub undecided_from: Option<DateTime<Utc>>,
 }
 

@@ -91,7 +91,8 @@ pub struct OperationRecord {
     pub job: JobName,
     /// Why, in the words of whoever did it.
     pub note: Option<Arc<str>>,
-    /// What exactly: the run that was told to stop, the fire time that a trigger names, its arguments, the new definition.
+    /// What exactly: the run that was told to stop, the fire time that a trigger names, its arguments, the new
+    /// definition.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<Arc<str>>,
     /// Which one it is of those that the node recorded, from 1: it tells two of one instant apart.

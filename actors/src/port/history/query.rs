@@ -27,8 +27,8 @@ pub const HISTORY_PAGE_DEFAULT: usize = 100;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Gaps {
-    /// Of what was recorded before, some is not kept any more: it is too [old](super::super::Retention), or was too much.
-    /// `None`: of the time of the page all is kept.
+    /// Of what was recorded before, some is not kept any more: it is too [old](super::super::Retention), or was too
+    /// much. `None`: of the time of the page all is kept.
     pub complete_from: Option<DateTime<Utc>>,
     /// How many records, of any kind and job, nodes dropped in the time of the page, as far as they could say so: the
     /// history did not take them in time.

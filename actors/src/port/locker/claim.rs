@@ -26,8 +26,8 @@ pub struct ClaimRequest {
     pub run: RunId,
     /// The tick to take; `None` for a manual trigger, which moves no cursor and needs no term.
     pub tick: Option<TickClaim>,
-    /// The fire time that a run without a tick names: of a manual trigger, or of a backfill. The store keeps it with the
-    /// run, for a [retry](crate::port::PendingRetry::named) of it.
+    /// The fire time that a run without a tick names: of a manual trigger, or of a backfill. The store keeps it with
+    /// the run, for a [retry](crate::port::PendingRetry::named) of it.
     pub named: Option<FireTime>,
     /// Takes nothing: only says whether this run was granted before, when there was no answer.
     /// [`NotGranted`](Verdict::NotGranted) is final: it is not answered while a former session of the node

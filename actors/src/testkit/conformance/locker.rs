@@ -104,9 +104,9 @@ pub async fn locker(cluster: &mut impl Cluster) {
     suite.a_cursor_outlives_the_processes_or_does_not(able, cluster).await;
 }
 
-/// Checks that a backend cannot do what it does not [declare](crate::port::Backend::capabilities), and that it can give a
-/// tick to one node of several if it declares that: for one whose claims are kept in the memory of each node, of which
-/// [`locker()`] asks too much.
+/// Checks that a backend cannot do what it does not [declare](crate::port::Backend::capabilities), and that it can give
+/// a tick to one node of several if it declares that: for one whose claims are kept in the memory of each node, of
+/// which [`locker()`] asks too much.
 ///
 /// # Panics
 ///

@@ -1,8 +1,8 @@
 //! The history on PostgreSQL: tables beside those by which nodes decide, written and asked over connections of
 //! their own.
 //!
-//! * `pool`: the connections. `asked`: statements over one of them. `statement`: every statement, with those of `old`. `columns`: records as arrays, a column each; `rows`:
-//!   rows as records. `prune`: what is deleted.
+//! * `pool`: the connections. `asked`: statements over one of them. `statement`: every statement, with those of `old`.
+//!   `columns`: records as arrays, a column each; `rows`: rows as records. `prune`: what is deleted.
 
 mod asked;
 mod columns;

@@ -2,15 +2,17 @@
 
 use std::time::Duration;
 
-/// How long nodes decide by the end of a run, in the table `runs`: the longest time in which a claim or an end can be asked
-/// again whose answer was lost. Whoever asks does so when a session opens, so for as long as the server was away or the
-/// node was cut off from it. The leader deletes nothing in its first minute, in which the others come back as well.
+/// How long nodes decide by the end of a run, in the table `runs`: the longest time in which a claim or an end can be
+/// asked again whose answer was lost. Whoever asks does so when a session opens, so for as long as the server was away
+/// or the node was cut off from it. The leader deletes nothing in its first minute, in which the others come back as
+/// well.
 pub(super) const ENDS_DECIDED_BY: Duration = Duration::from_hours(7 * 24);
 
-/// Which kinds of records have some that need not be kept any more. Of each the first one is looked for, in the order of an index.
+/// Which kinds of records have some that need not be kept any more. Of each the first one is looked for, in the order
+/// of an index.
 ///
-/// A run is as old as its end. It was asked for before, so that all that are old are among the first ids of the index; of those only the
-/// runs that took long are young.
+/// A run is as old as its end. It was asked for before, so that all that are old are among the first ids of the index;
+/// of those only the runs that took long are young.
 pub(super) const TO_PRUNE: &str = "
 SELECT o.kind
 FROM (VALUES ('succeeded', $2::uuid, $7::timestamptz), ('cancelled', $2, $7), ('failed', $3, $8), ('panicked', $3, $8),
@@ -29,14 +31,14 @@ UNION ALL
 SELECT 'too many' WHERE (
     SELECT unpruned_digits FROM {s}.history_jobs WHERE scope = $1 AND unpruned_digits > 0 ORDER BY unpruned_digits DESC LIMIT 1) >= $6";
 
-/// Whether there is an end by which nothing is decided any more. By itself: the role, or the database, of the history may not be
-/// that of the table.
+/// Whether there is an end by which nothing is decided any more. By itself: the role, or the database, of the history
+/// may not be that of the table.
 pub(super) const ENDS_TO_PRUNE: &str =
     "SELECT 'ends' AS kind FROM {s}.runs r WHERE run < $1 AND {old end} ORDER BY run LIMIT 1";
 
-/// An end (`r`) by which no claim and no end is decided any more, as the server's clock says: whatever time a node takes it for.
-/// Whoever drives a backfill finds out by the ends of its runs, whose ids are of version 8. The others are no concern of it: a
-/// backfill may last long, and those that stay are passed over each time.
+/// An end (`r`) by which no claim and no end is decided any more, as the server's clock says: whatever time a node
+/// takes it for. Whoever drives a backfill finds out by the ends of its runs, whose ids are of version 8. The others
+/// are no concern of it: a backfill may last long, and those that stay are passed over each time.
 pub(super) const OLD_END: &str = "ended_at < clock_timestamp() - interval '{decided by}'
     AND CASE WHEN get_byte(uuid_send(run), 6) / 16 = 8 THEN (
         SELECT true FROM {s}.backfills b WHERE b.scope = r.scope AND b.job = r.job AND b.state = 'running' LIMIT 1) IS NULL
@@ -47,10 +49,10 @@ pub(super) const PRUNE_ENDS: &str = "
 DELETE FROM {s}.runs WHERE ctid = ANY(ARRAY(
     SELECT ctid FROM {s}.runs r WHERE run < $1 AND {old end} ORDER BY run LIMIT $2))";
 
-/// Deletes the oldest runs of an outcome, by their places: whoever changes one meanwhile moves it, and it stays. Before, what is to
-/// outlive them is kept for their jobs: of those that have no younger run. The row of a job that is locked is not waited for: a run of it
-/// is being written. (Once all jobs had it computed anew, and their rows locked meanwhile, in no order. Of 10,000 jobs that ran all the
-/// time most runs were then not recorded.)
+/// Deletes the oldest runs of an outcome, by their places: whoever changes one meanwhile moves it, and it stays.
+/// Before, what is to outlive them is kept for their jobs: of those that have no younger run. The row of a job that is
+/// locked is not waited for: a run of it is being written. (Once all jobs had it computed anew, and their rows locked
+/// meanwhile, in no order. Of 10,000 jobs that ran all the time most runs were then not recorded.)
 pub(super) const PRUNE_RUNS: &str = "
 WITH old AS MATERIALIZED (
     SELECT ctid, job FROM {s}.history_runs

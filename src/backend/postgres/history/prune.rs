@@ -130,8 +130,8 @@ impl Turns {
         !self.lock().failing.iter().any(fails_lately)
     }
 
-    /// Takes in how a try ended; a failure is logged if the one before was none. Answers whether there may be more that can
-    /// be deleted.
+    /// Takes in how a try ended; a failure is logged if the one before was none. Answers whether there may be more that
+    /// can be deleted.
     fn ended(&self, kind: Kind, now: Instant, more: Result<bool, HistoryError>) -> bool {
         let mut turn = self.lock();
         let known = turn.failing.iter().position(|(failing, _)| *failing == kind);
@@ -157,9 +157,9 @@ impl Turns {
     }
 }
 
-/// Deletes some of what is old at `now`, or too much. Answers whether there may be more that can be deleted: a kind of which
-/// something cannot be is left alone for a while, and keeps no other one. Where there is nothing to delete, it is two
-/// questions.
+/// Deletes some of what is old at `now`, or too much. Answers whether there may be more that can be deleted: a kind of
+/// which something cannot be is left alone for a while, and keeps no other one. Where there is nothing to delete, it is
+/// two questions.
 pub(super) async fn prune(
     tables: &Tables,
     turns: &Turns,

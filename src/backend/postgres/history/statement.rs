@@ -1,5 +1,5 @@
-//! The statements of the history; `old` has those that delete. None locks a row by which anything is decided: ends that are old
-//! enough to be deleted are none any more.
+//! The statements of the history; `old` has those that delete. None locks a row by which anything is decided: ends that
+//! are old enough to be deleted are none any more.
 //!
 //! Each is planned for the values that it is asked with, so that a condition that is not asked for costs nothing.
 //! Names are qualified, since the application may hand in its own connections. `{s}` is the schema.
@@ -66,8 +66,8 @@ pub(super) struct Statements {
     pub(super) operations_of_job: String,
     /// $1 scope, $2 job (empty: all), $3 from, $4 to.
     pub(super) gaps: String,
-    /// $1 scope, $2 the first id of runs, $3 of failures, that are young, $4 decisions before, $5 operations before, $6 least
-    /// number of digits of the number of new runs, $7 runs that ended before, $8 failures that did.
+    /// $1 scope, $2 the first id of runs, $3 of failures, that are young, $4 decisions before, $5 operations before, $6
+    /// least number of digits of the number of new runs, $7 runs that ended before, $8 failures that did.
     pub(super) to_prune: String,
     /// $1 the first id of runs whose ends nodes decide by.
     pub(super) ends_to_prune: String,

@@ -30,12 +30,12 @@ macro_rules! columns {
     };
 }
 
-/// Keeps a backfill, unless it is there already, or as many are running as may ($14), or, if it is not to run them again, one
-/// of the job has one of its fire times: one that is running, or one that is over and had a run of it granted; of those that
-/// are over, the newest stay ($15). Tells it to every session.
+/// Keeps a backfill, unless it is there already, or as many are running as may ($14), or, if it is not to run them
+/// again, one of the job has one of its fire times: one that is running, or one that is over and had a run of it
+/// granted; of those that are over, the newest stay ($15). Tells it to every session.
 ///
-/// Locks the row of the scope: whoever waited for it finds another number there than it sees, since others were asked for
-/// that it does not see. Nothing is kept then, and it is to be asked again.
+/// Locks the row of the scope: whoever waited for it finds another number there than it sees, since others were asked
+/// for that it does not see. Nothing is kept then, and it is to be asked again.
 ///
 /// $1 scope, $2 the channel of the scope, then the backfill: see [`Backfill`].
 pub(in super::super) const PUT: &str = "

@@ -9,8 +9,8 @@ use super::Asker;
 /// The cursor of a job ($2) of a scope ($1). Locks nothing.
 pub(in super::super) const CURSOR: &str = "SELECT cursor FROM names WHERE scope = $1 AND name = $2";
 
-/// The fire times of the open runs of a job ($2) of a scope ($1), and of those that were lost and are to be retried. Any key
-/// may be that of an open run, so it reads all names of the scope. Locks nothing.
+/// The fire times of the open runs of a job ($2) of a scope ($1), and of those that were lost and are to be retried.
+/// Any key may be that of an open run, so it reads all names of the scope. Locks nothing.
 pub(in super::super) const OPEN: &str = "
 SELECT fire_time FROM names WHERE scope = $1 AND run_job = $2 AND run IS NOT NULL AND fire_time IS NOT NULL
 UNION ALL

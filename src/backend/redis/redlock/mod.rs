@@ -52,8 +52,8 @@ const URLS_VARIABLE: &str = "CALLSHEET_REDLOCK_URLS";
 ///   its run. A server votes for a tick from the instant at which it is due until the window of the job's [misfire
 ///   policy](crate::Misfire) is over, by its own clock, and remembers its vote for longer. So no vote that has expired
 ///   opens a tick again. If a vote is split, all give back what they took, and ask again after a random pause for as
-///   long as the window lasts; then the tick is skipped as [`contended`](crate::SkipReason::Contended). Once so many servers have
-///   forgotten their votes on a tick, or find it late, that no majority is left, it is skipped at once, as
+///   long as the window lasts; then the tick is skipped as [`contended`](crate::SkipReason::Contended). Once so many
+///   servers have forgotten their votes on a tick, or find it late, that no majority is left, it is skipped at once, as
 ///   [`unproven`](crate::SkipReason::Unproven) or as a misfire.
 /// * The clocks of the servers are compared at each look and each renewal. If no majority of them agrees within a fifth
 ///   of the lease, nobody is elected.
@@ -70,14 +70,14 @@ const URLS_VARIABLE: &str = "CALLSHEET_REDLOCK_URLS";
 /// late, beside the next leader: as on every system, and here no token tells.
 ///
 /// The leader asks for no vote on the ticks of its own jobs. While one node has a job as
-/// [`Leader`](crate::Fires::Leader) and another one as [`AnyNode`](crate::Fires::AnyNode), its ticks may run twice: stop
-/// all nodes for such a change, or give the job a new name.
+/// [`Leader`](crate::Fires::Leader) and another one as [`AnyNode`](crate::Fires::AnyNode), its ticks may run twice:
+/// stop all nodes for such a change, or give the job a new name.
 ///
 /// A tick that was given to a node which died is recorded by nobody: no other node closes its run as lost.
 ///
-/// Which ticks of a leader's jobs are due is decided by the clock of its own machine. Keep the clocks of all nodes right
-/// (NTP): a leader whose clock is ahead of the next one's by more than its trust in a lease may have started ticks that
-/// the next one starts again.
+/// Which ticks of a leader's jobs are due is decided by the clock of its own machine. Keep the clocks of all nodes
+/// right (NTP): a leader whose clock is ahead of the next one's by more than its trust in a lease may have started
+/// ticks that the next one starts again.
 ///
 /// A job's window is to be the same on all nodes. While a longer one is rolled out, a tick that is older than the
 /// shorter one may run once more.
@@ -92,8 +92,8 @@ const URLS_VARIABLE: &str = "CALLSHEET_REDLOCK_URLS";
 /// for a server that does persist: a restart says nothing of what it lost. Its clock is not set back meanwhile.
 ///
 /// Servers are no replicas of each other, and none has a replica that takes its place. Two URLs of one server would
-/// vote twice: they are refused at start, if the server answers. One that does not name its `run_id` has no vote. A server
-/// that refuses this node, or is away for 2 s, is told in the [health](crate::HealthReport).
+/// vote twice: they are refused at start, if the server answers. One that does not name its `run_id` has no vote. A
+/// server that refuses this node, or is away for 2 s, is told in the [health](crate::HealthReport).
 ///
 /// Each server keeps a key per tick for the window of its misfire policy and 2 s. It has to have the memory for them.
 ///

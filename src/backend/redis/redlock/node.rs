@@ -73,8 +73,8 @@ enum Taken {
     Split,
 }
 
-/// `since`, what the server's clock reads, whose lease it is, how long it lasts, and what is kept: term, zone data, the number of
-/// the handover, the handover.
+/// `since`, what the server's clock reads, whose lease it is, how long it lasts, and what is kept: term, zone data, the
+/// number of the handover, the handover.
 pub(super) type Read = (i64, i64, String, i64, String, String, String, String);
 
 impl Node {
@@ -284,8 +284,8 @@ impl Node {
         })
     }
 
-    /// Whether a majority does what is asked: each says 1, or what its clock reads. `false` once none can. An error: a minority did it, and the others did
-    /// not answer, or not in time.
+    /// Whether a majority does what is asked: each says 1, or what its clock reads. `false` once none can. An error: a
+    /// minority did it, and the others did not answer, or not in time.
     async fn count<const N: usize>(
         &self,
         asked: &'static str,
@@ -330,9 +330,9 @@ impl Node {
         self.state().own.filter(|own| own.term == term)
     }
 
-    /// Extends the lease on a majority, in time, and leaves a handover there. What reaches a minority extends nothing. A
-    /// server that is free, as it was away at the election or has forgotten it, gives the lease as if it had been asked
-    /// then: so a leader outlives servers that go one after the other.
+    /// Extends the lease on a majority, in time, and leaves a handover there. What reaches a minority extends nothing.
+    /// A server that is free, as it was away at the election or has forgotten it, gives the lease as if it had been
+    /// asked then: so a leader outlives servers that go one after the other.
     pub(super) async fn extend(
         &self,
         term: Term,

@@ -15,12 +15,12 @@ macro_rules! asked_of_backfill {
 /// runs of backfills.
 ///
 /// The row of its backfill decides about a run of one. It is locked after that of the key, skipping one that is locked:
-/// so a run is granted once, whatever its key, and only while its fire time is in flight. It remembers under which key the
-/// run was granted last; there, or under another slot of the key that is asked for, the run is held, or it is in the
-/// table of runs, or owed.
-/// A grant that this statement does not see yet has not ended.
+/// so a run is granted once, whatever its key, and only while its fire time is in flight. It remembers under which key
+/// the run was granted last; there, or under another slot of the key that is asked for, the run is held, or it is in
+/// the table of runs, or owed. A grant that this statement does not see yet has not ended.
 ///
-/// As for [`CLAIM_FULLY`](super::CLAIM_FULLY), and $17 the fire times, $18 the backfills, $19 the numbers of their fire times.
+/// As for [`CLAIM_FULLY`](super::CLAIM_FULLY), and $17 the fire times, $18 the backfills, $19 the numbers of their fire
+/// times.
 pub(in super::super::super) const CLAIM_NAMED: &str = claim!(
     asked: asked_of_backfill!(),
     found: "found AS MATERIALIZED (
@@ -71,8 +71,8 @@ pub(in super::super::super) const CLAIM_NAMED: &str = claim!(
 );
 
 /// The same as [`CLAIM_WITH_KEY`](super::CLAIM_WITH_KEY) for pending retries of runs of backfills, whatever their keys.
-/// The row of the backfill, which is locked last, remembers the key under which a run goes on: it may be another one than
-/// that under which it was granted first.
+/// The row of the backfill, which is locked last, remembers the key under which a run goes on: it may be another one
+/// than that under which it was granted first.
 ///
 /// As for [`CLAIM_NAMED`].
 pub(in super::super::super) const RESUME_BACKFILLED: &str = claim!(
