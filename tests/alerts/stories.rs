@@ -34,11 +34,14 @@ fn told(story: impl AsyncFnOnce(&mut Rig, &mut Timeline)) -> Timeline {
     timeline
 }
 
+/// What is done to the rig at a minute.
+type Act<'a> = (usize, &'a dyn Fn(&mut Rig));
+
 /// One node, the process `a`, with some jobs, for so many minutes.
 fn of_one(
     jobs: impl IntoIterator<Item = Job>,
     lease: Duration,
-    acts: &[(usize, &dyn Fn(&mut Rig))],
+    acts: &[Act<'_>],
     minutes: usize,
 ) -> Timeline {
     let jobs: Vec<_> = jobs.into_iter().collect();
@@ -99,7 +102,7 @@ pub(crate) fn day() -> Timeline {
 
 /// A store that is away for a while, and refuses claims later.
 pub(crate) fn outages() -> Timeline {
-    let acts: [(usize, &dyn Fn(&mut Rig)); 4] = [
+    let acts: [Act<'_>; 4] = [
         (30, &|rig| rig.cut_off(0)),
         (50, &|rig| rig.reconnect(0)),
         (100, &|rig| rig.store().refuse([Operation::Claim], "it has no right to")),
@@ -132,7 +135,7 @@ pub(crate) fn forgets() -> Timeline {
         term: None,
         runs: known.runs.iter().map(DivergedRun::new).collect(),
     };
-    let acts: [(usize, &dyn Fn(&mut Rig)); 1] = [(60, &move |rig| {
+    let acts: [Act<'_>; 1] = [(60, &move |rig| {
         rig.store().set_forgets(forget);
         rig.end_session(0);
     })];
@@ -141,7 +144,7 @@ pub(crate) fn forgets() -> Timeline {
 
 /// A node whose clock is wrong for a while.
 pub(crate) fn clock() -> Timeline {
-    let acts: [(usize, &dyn Fn(&mut Rig)); 2] = [
+    let acts: [Act<'_>; 2] = [
         (30, &|rig| rig.set_skew(0, TimeDelta::seconds(3))),
         (60, &|rig| rig.set_skew(0, TimeDelta::zero())),
     ];
