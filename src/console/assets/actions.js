@@ -20,8 +20,10 @@ export const ACTIONS = {
   run: { label: 'Run now', one: 'Run', many: 'Run', done: 'asked to run', icon: 'play' },
   pause: { label: 'Pause', one: 'Pause', many: 'Pause', done: 'paused', icon: 'pause' },
   resume: { label: 'Resume', one: 'Resume', many: 'Resume', done: 'resumed', icon: 'play' },
-  cancel: { label: 'Cancel runs', one: 'Cancel the runs of', many: 'Cancel the runs of', done: 'told to stop', icon: 'stop', danger: true },
-  'skip-missed': { label: 'Skip missed', one: 'Skip what was missed by', many: 'Skip what was missed by', done: 'skipped what was missed', icon: 'minus' },
+  cancel: { label: 'Cancel runs', one: 'Cancel the runs of', many: 'Cancel the runs of', done: 'told to stop',
+    icon: 'stop', danger: true },
+  'skip-missed': { label: 'Skip missed', one: 'Skip what was missed by', many: 'Skip what was missed by',
+    done: 'skipped what was missed', icon: 'minus' },
   remove: { label: 'Remove', one: 'Remove', many: 'Remove', done: 'removed', icon: 'cross', danger: true },
 };
 const EXPLAIN = {
@@ -29,7 +31,7 @@ const EXPLAIN = {
   pause: 'No tick runs until the job is resumed. What is running goes on.',
   resume: 'Ticks run again. Ticks that are held run or are skipped as the misfire policy says.',
   cancel: 'Runs in progress on this node are told to stop.',
-  'skip-missed': 'Ticks that were missed, or are held by a pause, are skipped. The next fire time is the next one to come.',
+  'skip-missed': 'Ticks that were missed, or are held by a pause, are skipped. It fires again at the next one to come.',
   remove: 'The job leaves this node, and the catalogue if it is stored there. Its history stays.',
 };
 
@@ -39,7 +41,8 @@ function Note({ note, set_note, asked }) {
   const bytes = new TextEncoder().encode(note).length;
   return html`<${Field} label=${asked || 'Reason'} hint="It is kept in the record of operations, with your name."
     fault=${bytes > NOTE_MAX ? `it has ${bytes} bytes: at most ${NOTE_MAX} are kept` : null}>
-    ${(field) => html`<input ...${field} value=${note} onInput=${(event) => set_note(event.target.value)} autocomplete="off" />`}<//>`;
+    ${(field) => html`<input ...${field} value=${note} onInput=${(event) => set_note(event.target.value)}
+      autocomplete="off" />`}<//>`;
 }
 
 /** Until when a pause lasts: an instant, or `null` until somebody resumes the job. */
@@ -63,9 +66,11 @@ function Until({ value, set }) {
   return html`<div class="two">
     <${Field} label="How long">${(field) => html`<select ...${field} value=${chosen} onChange=${choose}>
       ${choices.map(([choice, text]) => html`<option value=${choice}>${text}</option>`)}</select>`}<//>
-    ${own && html`<${Field} label="Until" hint=${`in your time, ${viewer_zone}`}>${(field) => html`<input ...${field} type="datetime-local" step="1"
+    ${own && html`<${Field} label="Until" hint=${`in your time, ${viewer_zone}`}>
+      ${(field) => html`<input ...${field} type="datetime-local" step="1"
       value=${field_of_instant(value)} onInput=${(event) => set(instant_of_field(event.target.value))} />`}<//>`}
-    ${!own && value && html`<div class="field"><span class="label">That is</span><span><${At} at=${value} /> <span class="muted small">${utc(value)} UTC</span></span></div>`}
+    ${!own && value && html`<div class="field"><span class="label">That is</span><span>
+      <${At} at=${value} /> <span class="muted small">${utc(value)} UTC</span></span></div>`}
   </div>`;
 }
 
@@ -117,7 +122,8 @@ function JobsAction({ asked }) {
       try {
         body.arguments = JSON.parse(own);
       } catch (fault) {
-        set_error({ title: 'The arguments are not JSON', message: fault.message, cure: 'Write an object, such as {"to": "alice"}.' });
+        set_error({ title: 'The arguments are not JSON', message: fault.message,
+          cure: 'Write an object, such as {"to": "alice"}.' });
         return;
       }
     }
@@ -133,15 +139,19 @@ function JobsAction({ asked }) {
     }
     set_busy(false);
   };
-  const title = is_one ? `${action.one} ${asked.jobs[0]}` : `${action.many} ${counted.count === null ? '…' : plural(counted.count, 'job')}`;
-  return html`<${Dialog} title=${title} close=${close} submit=${submit} action=${is_one ? action.label : `${action.label}: ${count(counted.count)}`}
+  const title = is_one ? `${action.one} ${asked.jobs[0]}`
+    : `${action.many} ${counted.count === null ? '…' : plural(counted.count, 'job')}`;
+  return html`<${Dialog} title=${title} close=${close} submit=${submit}
+    action=${is_one ? action.label : `${action.label}: ${count(counted.count)}`}
       danger=${action.danger} busy=${busy} blocked=${counted.count === null || over || counted.count === 0}>
     <p class="muted">${EXPLAIN[kind]}</p>
     ${!is_one && html`<${Counted} counted=${counted} max=${max} over=${over} />`}
     ${kind === 'pause' && html`<${Until} value=${until} set=${set_until} />`}
     ${kind === 'run' && is_one && asked.task && html`<${Field} label=${`Arguments of ${asked.task}, for this run only`}
-      hint="JSON. Empty: those of the job.">${(field) => html`<textarea ...${field} rows="3" class="input mono" spellcheck=${false}
-      placeholder=${asked.task_arguments ? JSON.stringify(asked.task_arguments) : ''} value=${own} onInput=${(event) => set_own(event.target.value)}></textarea>`}<//>`}
+      hint="JSON. Empty: those of the job.">
+        ${(field) => html`<textarea ...${field} rows="3" class="input mono" spellcheck=${false}
+      placeholder=${asked.task_arguments ? JSON.stringify(asked.task_arguments) : ''} value=${own}
+        onInput=${(event) => set_own(event.target.value)}></textarea>`}<//>`}
     <${Note} note=${note} set_note=${set_note} asked=${kind === 'pause' ? 'Why' : 'Reason'} />
     ${error && html`<${Fault} error=${error} />`}
   <//>`;
@@ -152,8 +162,10 @@ function Counted({ counted, max, over }) {
   if (counted.count === null) return html`<${Loading} />`;
   const names = (counted.jobs || []).slice(0, 12);
   return html`<div class=${`note-box ${over ? 'bad' : ''}`}>
-    <strong>${plural(counted.count, 'job')}</strong>${over ? `: more than ${count(max)} are not changed at once. Narrow the filter.` : ':'}
-    ${names.length > 0 && html`<span class="wrap-any"> ${names.join(', ')}${counted.count > names.length ? ` and ${count(counted.count - names.length)} more` : ''}</span>`}
+    <strong>${plural(counted.count, 'job')}</strong>
+      ${over ? `: more than ${count(max)} are not changed at once. Narrow the filter.` : ':'}
+    ${names.length > 0 && html`<span class="wrap-any"> ${names.join(', ')}
+      ${counted.count > names.length ? ` and ${count(counted.count - names.length)} more` : ''}</span>`}
   </div>`;
 }
 
@@ -174,8 +186,10 @@ function CancelRun({ asked }) {
     }
     set_busy(false);
   };
-  return html`<${Dialog} title=${`Cancel a run of ${asked.job}`} close=${close} submit=${submit} action="Cancel the run" danger busy=${busy}>
-    <p class="muted">The run is told to stop. One that does not stop by itself is aborted after the time that the job allows.</p>
+  return html`<${Dialog} title=${`Cancel a run of ${asked.job}`} close=${close} submit=${submit}
+    action="Cancel the run" danger busy=${busy}>
+    <p class="muted">The run is told to stop. One that does not stop by itself is aborted after the time that the job
+    allows.</p>
     <${Note} note=${note} set_note=${set_note} />
     ${error && html`<${Fault} error=${error} />`}
   <//>`;
@@ -185,7 +199,8 @@ function CancelRun({ asked }) {
 function Backfill({ asked }) {
   const hour = 3_600_000;
   const [form, set_form] = useState({
-    from: field_of_instant(now.value - 24 * hour), to: field_of_instant(now.value), again: false, max_concurrent: '1', spacing: '0s', note: '',
+    from: field_of_instant(now.value - 24 * hour), to: field_of_instant(now.value), again: false, max_concurrent: '1',
+      spacing: '0s', note: '',
   });
   const [dry, set_dry] = useState(null);
   const [error, set_error] = useState(null);
@@ -203,7 +218,8 @@ function Backfill({ asked }) {
       max_concurrent: Number(form.max_concurrent), ...(note && { note }), dry_run,
     };
     try {
-      if (!body.from || !body.to) throw Object.assign(new Error('write both as date and time'), { title: 'An instant is missing' });
+      if (!body.from || !body.to) throw Object.assign(new Error('write both as date and time'),
+        { title: 'An instant is missing' });
       const answer = await post('actions/backfill', body);
       if (dry_run) {
         set_dry(answer);
@@ -219,15 +235,25 @@ function Backfill({ asked }) {
   };
   const ready = dry && dry.count > 0;
   return html`<${Dialog} title=${`Backfill ${asked.job}`} close=${close} submit=${() => send(!ready)} busy=${busy}
-      action=${ready ? `Run ${plural(dry.count, 'fire time')}` : 'Count the fire times'} blocked=${dry && dry.count === 0}>
-    <p class="muted">Fire times of the past run now, by the schedule as it is. First they are counted; nothing runs before you have seen the count.</p>
+      action=${ready ? `Run ${plural(dry.count, 'fire time')}` : 'Count the fire times'}
+        blocked=${dry && dry.count === 0}>
+    <p class="muted">Fire times of the past run now, by the schedule as it is. First they are counted; nothing runs
+    before you have seen the count.</p>
     <div class="two">
-      <${Field} label="From" hint=${`in your time, ${viewer_zone}`}>${(field) => html`<input ...${field} type="datetime-local" step="1" value=${form.from} onInput=${change('from')} />`}<//>
-      <${Field} label="To, not included">${(field) => html`<input ...${field} type="datetime-local" step="1" value=${form.to} onInput=${change('to')} />`}<//>
-      <${Field} label="Runs at once">${(field) => html`<input ...${field} type="number" min="1" value=${form.max_concurrent} onInput=${change('max_concurrent')} />`}<//>
-      <${Field} label="Spacing" hint="between two starts, such as 10s">${(field) => html`<input ...${field} value=${form.spacing} onInput=${change('spacing')} />`}<//>
+      <${Field} label="From" hint=${`in your time, ${viewer_zone}`}>
+        ${(field) => html`<input ...${field} type="datetime-local" step="1" value=${form.from}
+        onInput=${change('from')} />`}<//>
+      <${Field} label="To, not included">
+        ${(field) => html`<input ...${field} type="datetime-local" step="1" value=${form.to}
+        onInput=${change('to')} />`}<//>
+      <${Field} label="Runs at once">
+        ${(field) => html`<input ...${field} type="number" min="1" value=${form.max_concurrent}
+        onInput=${change('max_concurrent')} />`}<//>
+      <${Field} label="Spacing" hint="between two starts, such as 10s">
+        ${(field) => html`<input ...${field} value=${form.spacing} onInput=${change('spacing')} />`}<//>
     </div>
-    <label class="check"><input type="checkbox" checked=${form.again} onChange=${change('again')} /> Also those that ran already</label>
+    <label class="check"><input type="checkbox" checked=${form.again}
+      onChange=${change('again')} /> Also those that ran already</label>
     <${Note} note=${form.note} set_note=${(note) => set_form({ ...form, note })} />
     ${dry && html`<${Dry} dry=${dry} />`}
     ${error && html`<${Fault} error=${error} />`}
@@ -237,8 +263,10 @@ function Backfill({ asked }) {
 function Dry({ dry }) {
   const left_out = Array.isArray(dry.left_out) ? dry.left_out.length : dry.left_out;
   return html`<div class=${`note-box ${dry.count ? 'run' : 'warn'} stack`}>
-    <div><strong>${plural(dry.count, 'fire time')}</strong> would run${left_out ? `; ${left_out} are left out, since they ran already` : ''}.</div>
-    ${dry.count > 0 && html`<div class="small">${(dry.fire_times || []).slice(0, 6).map((at) => html`<span key=${at}><${At} at=${at} /> </span>`)}
+    <div><strong>${plural(dry.count, 'fire time')}
+      </strong> would run${left_out ? `; ${left_out} are left out, since they ran already` : ''}.</div>
+    ${dry.count > 0 && html`<div class="small">
+      ${(dry.fire_times || []).slice(0, 6).map((at) => html`<span key=${at}><${At} at=${at} /> </span>`)}
       ${dry.count > 6 ? `… ${utc(dry.fire_times[dry.fire_times.length - 1])} UTC` : ''}</div>`}
   </div>`;
 }

@@ -50,7 +50,8 @@ function usePreview(text, zone) {
     const timer = setTimeout(async () => {
       try {
         const schedule = schedule_of(text, zone);
-        const params = { schedule: typeof schedule === 'string' ? schedule : JSON.stringify(schedule), zone: zone || schedule.timezone, count: 6 };
+        const params = { schedule: typeof schedule === 'string' ? schedule : JSON.stringify(schedule), zone: zone
+          || schedule.timezone, count: 6 };
         set_state({ preview: await get('preview', params, control.signal), error: null, zone: params.zone });
       } catch (error) {
         if (error.name !== 'AbortError') set_state({ preview: null, error });
@@ -84,7 +85,8 @@ export function EditSchedule({ asked, close, Note }) {
     try {
       const schedule = replacing(job.definition?.schedule, schedule_of(form.text, form.zone));
       const stands = editable === 'stored' ? { version: job.version } : { schedule_was: job.schedule };
-      const answer = await post('actions/edit', { job: job.name, patch: { schedule }, ...stands, ...(note && { note }), dry_run });
+      const answer = await post('actions/edit',
+        { job: job.name, patch: { schedule }, ...stands, ...(note && { note }), dry_run });
       if (dry_run) {
         set_dry(answer);
       } else {
@@ -98,18 +100,23 @@ export function EditSchedule({ asked, close, Note }) {
     }
     set_busy(false);
   };
-  return html`<${Dialog} wide title=${`Change the schedule of ${job.name}`} close=${close} submit=${() => send(!dry)} busy=${busy}
+  return html`<${Dialog} wide title=${`Change the schedule of ${job.name}`} close=${close} submit=${() => send(!dry)}
+    busy=${busy}
       action=${dry ? 'Save this schedule' : 'See what changes'} blocked=${!preview || Boolean(fault)}
       foot=${editable === 'schedule' ? 'A job of the code: the change lasts until the application starts again.' : ''}>
     <p class="note-box">Now: <strong>${job.schedule}</strong></p>
     <div class="two">
-      <${Field} label="Schedule" hint=${'A cron expression, or a schedule as JSON: {"every": "5m"}'} fault=${fault && `${fault.message}`}>
-        ${(field) => html`<textarea ...${field} class="input mono" rows="2" spellcheck=${false} value=${form.text} placeholder="0 9 * * 1-5" onInput=${change('text')}></textarea>`}<//>
+      <${Field} label="Schedule" hint=${'A cron expression, or a schedule as JSON: {"every": "5m"}'}
+        fault=${fault && `${fault.message}`}>
+        ${(field) => html`<textarea ...${field} class="input mono" rows="2" spellcheck=${false} value=${form.text}
+          placeholder="0 9 * * 1-5" onInput=${change('text')}></textarea>`}<//>
       <${Field} label="Time zone" hint="An IANA name. Empty: UTC, or the one that the schedule names.">
-        ${(field) => html`<input ...${field} list="zones" value=${form.zone} placeholder="Europe/Lisbon" onInput=${change('zone')} autocomplete="off" spellcheck=${false} />`}<//>
+        ${(field) => html`<input ...${field} list="zones" value=${form.zone} placeholder="Europe/Lisbon"
+          onInput=${change('zone')} autocomplete="off" spellcheck=${false} />`}<//>
     </div>
     <datalist id="zones">${ZONES.map((name) => html`<option value=${name} />`)}</datalist>
-    ${fault?.faults?.length > 0 && html`<${Fault} error=${{ title: 'It is no schedule', faults: fault.faults, cure: fault.cure }} />`}
+    ${fault?.faults?.length > 0 && html`<${Fault}
+      error=${{ title: 'It is no schedule', faults: fault.faults, cure: fault.cure }} />`}
     ${preview && !dry && html`<div class="stack"><p>It fires <strong>${preview.describe}</strong>.</p>
       <${Warnings} warnings=${preview.warnings} /><${PreviewLines} preview=${preview} zone=${zone} /></div>`}
     ${dry && html`<${Change} dry=${dry} />`}
@@ -121,7 +128,9 @@ export function EditSchedule({ asked, close, Note }) {
 function Change({ dry }) {
   const side = (label, one, tone) => html`<div class=${`note-box ${tone} stack`}>
     <div><span class="muted small">${label}</span><br /><strong>${one.schedule}</strong></div>
-    <ol class="small">${(one.next || []).slice(0, 5).map((at) => html`<li key=${at}><${At} at=${at} /></li>`)}</ol></div>`;
-  return html`<div class="stack"><div class="two">${side('Before', dry.before, '')}${side('After', dry.after, 'run')}</div>
+    <ol class="small">${(one.next || []).slice(0, 5).map((at) => html`<li key=${at}><${At} at=${at} /></li>`)}</ol>
+      </div>`;
+  return html`<div class="stack"><div class="two">${side('Before', dry.before, '')}
+    ${side('After', dry.after, 'run')}</div>
     <${Warnings} warnings=${dry.warnings} /></div>`;
 }

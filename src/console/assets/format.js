@@ -1,6 +1,7 @@
 // Times, durations and counts as text. Nothing here touches the page.
 
-const UNITS = { w: 604_800_000, d: 86_400_000, h: 3_600_000, m: 60_000, s: 1_000, ms: 1, us: 0.001, 'µs': 0.001, ns: 0.000_001 };
+const UNITS = { w: 604_800_000, d: 86_400_000, h: 3_600_000, m: 60_000, s: 1_000, ms: 1, us: 0.001, 'µs': 0.001,
+  ns: 0.000_001 };
 
 /** Milliseconds of a duration as the API writes it, such as `1m30s`; `null` of what is none. */
 export function millis(text) {

@@ -119,7 +119,8 @@ export function Palette() {
       ? [{ label: `Run ${typed.trim()}`, kind: 'run', icon: 'runs', act: () => go('run', { run: typed.trim() }) }] : [];
     const actions = page_actions.value.map((one) => ({ kind: 'action', icon: 'play', ...one }));
     const fixed = [...actions, ...pages, help, ...themes].filter((one) => matches(one.label, typed));
-    const found = jobs.map((job) => ({ label: job.name, kind: 'job', icon: 'jobs', act: () => go('job', { job: job.name }) }));
+    const found = jobs.map((job) => ({ label: job.name, kind: 'job', icon: 'jobs',
+      act: () => go('job', { job: job.name }) }));
     return typed ? [...run, ...found, ...fixed] : [...fixed, ...found];
   }, [typed, jobs, page_actions.value]);
   const chosen = Math.min(at, entries.length - 1);
@@ -140,17 +141,22 @@ export function Palette() {
   useEffect(() => {
     element.current?.querySelector('[aria-selected="true"]')?.scrollIntoView({ block: 'nearest' });
   }, [chosen, entries]);
-  return html`<dialog class="palette" ref=${element} aria-label="Go to" onCancel=${(event) => { event.preventDefault(); close(); }}
+  return html`<dialog class="palette" ref=${element} aria-label="Go to"
+    onCancel=${(event) => { event.preventDefault(); close(); }}
       onClick=${(event) => { if (event.target === element.current) close(); }}>
-    <input class="input" role="combobox" aria-expanded="true" aria-controls=${id} aria-label="Go to a job, a page or an action"
-      aria-activedescendant=${entries.length ? `${id}-${chosen}` : undefined} placeholder="Go to a job, a page or an action" autofocus
+    <input class="input" role="combobox" aria-expanded="true" aria-controls=${id}
+      aria-label="Go to a job, a page or an action"
+      aria-activedescendant=${entries.length ? `${id}-${chosen}` : undefined}
+        placeholder="Go to a job, a page or an action" autofocus
       autocomplete="off" spellcheck=${false} value=${typed} onKeyDown=${key}
       onInput=${(event) => { set_typed(event.target.value); set_at(0); }} />
     <ul role="listbox" id=${id} aria-label="What there is">
-      ${entries.map((entry, n) => html`<li role="option" id=${`${id}-${n}`} key=${`${entry.kind} ${entry.label}`} aria-selected=${n === chosen ? 'true' : 'false'}
+      ${entries.map((entry, n) => html`<li role="option" id=${`${id}-${n}`} key=${`${entry.kind} ${entry.label}`}
+        aria-selected=${n === chosen ? 'true' : 'false'}
         onClick=${() => pick(entry)} onMouseMove=${() => set_at(n)}><${Icon} name=${entry.icon} size=${14} />
         <span class="cut">${entry.label}</span><span class="kind">${entry.kind}</span></li>`)}
-      ${entries.length === 0 && html`<li role="option" aria-selected="false" aria-disabled="true" class="muted">Nothing has this name.</li>`}
+      ${entries.length === 0 && html`<li role="option" aria-selected="false" aria-disabled="true"
+        class="muted">Nothing has this name.</li>`}
     </ul>
   </dialog>`;
 }
@@ -167,6 +173,7 @@ export function Help() {
   };
   return html`<${Dialog} title="Keys" close=${() => { help_open.value = false; }}>
     <dl class="facts">${keys.map(([key, text]) => html`<dt><kbd>${key}</kbd></dt><dd>${text}</dd>`)}</dl>
-    <label class="check"><input type="checkbox" checked=${single_keys.value} onChange=${change} /> Single keys do something</label>
+    <label class="check"><input type="checkbox" checked=${single_keys.value}
+      onChange=${change} /> Single keys do something</label>
   <//>`;
 }

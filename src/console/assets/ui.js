@@ -64,7 +64,8 @@ const OUTCOMES = {
   cancelled: ['calm', 'stop'], lost: ['warn', 'alert'], in_progress: ['run', 'play'],
 };
 /** The states of jobs, in the order in which filters show them. */
-export const JOB_STATES = ['scheduled', 'running', 'paused', 'failing', 'overdue', 'standby', 'still_running', 'exhausted',
+export const JOB_STATES = ['scheduled', 'running', 'paused', 'failing', 'overdue', 'standby', 'still_running',
+  'exhausted',
   'conflicting', 'parked', 'broken', 'unresponsive'];
 export const RUN_OUTCOMES = ['in_progress', 'succeeded', 'failed', 'panicked', 'timed_out', 'cancelled', 'lost'];
 
@@ -98,7 +99,8 @@ export function When({ at, zone }) {
 }
 
 /** A fire time to come as its distance; one that has come is due. */
-export const Due = ({ at, zone }) => (Date.parse(at) <= now.value ? html`<span class="run" title=${instant_title(at, zone)}>due</span>` : html`<${When} at=${at} zone=${zone} />`);
+export const Due = ({ at, zone }) => (Date.parse(at) <= now.value
+  ? html`<span class="run" title=${instant_title(at, zone)}>due</span>` : html`<${When} at=${at} zone=${zone} />`);
 
 /** An instant as date and clock of the one who looks. */
 export const At = ({ at, zone, seconds = true }) => (at
@@ -111,14 +113,17 @@ export function Spark({ runs }) {
   if (shown.length === 0) return html`<span class="muted small">no run yet</span>`;
   const of = new Map();
   for (const run of shown) of.set(run.outcome, (of.get(run.outcome) || 0) + 1);
-  const label = `last ${plural(shown.length, 'run')}: ${[...of].map(([outcome, n]) => `${n} ${words(outcome)}`).join(', ')}`;
+  const label = `last ${plural(shown.length, 'run')}: ${[...of].map(([outcome, n]) => `${n} ${words(outcome)}`)
+    .join(', ')}`;
   const lengths = shown.map((run) => Math.log1p(Math.max(0, millis(run.took) ?? 0)));
   const most = Math.max(...lengths, 0.001);
   return html`<svg class="spark" viewBox="0 0 92 22" role="img" aria-label=${label}>
-    ${Array.from({ length: 10 - shown.length }, (_, n) => html`<rect class="none" x=${n * 9.3} y="19" width="7" height="2" rx="1" />`)}
+    ${Array.from({ length: 10 - shown.length },
+      (_, n) => html`<rect class="none" x=${n * 9.3} y="19" width="7" height="2" rx="1" />`)}
     ${shown.map((run, n) => {
       const height = 5 + 15 * (lengths[n] / most);
-      return html`<rect class=${run.outcome} x=${(n + 10 - shown.length) * 9.3} y=${21 - height} width="7" height=${height} rx="1.5"
+      return html`<rect class=${run.outcome} x=${(n + 10 - shown.length) * 9.3} y=${21 - height} width="7"
+        height=${height} rx="1.5"
         ><title>${words(run.outcome)}, ${duration(run.took)}, ${utc(run.started_at)} UTC</title></rect>`;
     })}
   </svg>`;
@@ -129,7 +134,8 @@ export const Loading = () => html`<p class="loading" role="status">Loading…</p
 /** What went wrong with a question, and what to do. */
 export function Fault({ error, retry }) {
   return html`<div class="note-box bad stack" role="alert">
-    <div><strong>${error.title || 'It did not work'}</strong>${error.message && error.message !== error.title ? `: ${error.message}` : ''}</div>
+    <div><strong>${error.title || 'It did not work'}</strong>
+      ${error.message && error.message !== error.title ? `: ${error.message}` : ''}</div>
     ${error.cure && html`<div>${error.cure}</div>`}
     ${error.faults?.length > 0 && html`<ul class="stack">${error.faults.map((fault) => html`<li class="wrap-any"
       ><code>${fault.value}</code>: ${fault.rule}${fault.cure ? `; ${fault.cure}` : ''}</li>`)}</ul>`}
@@ -140,7 +146,8 @@ export function Fault({ error, retry }) {
 /** The answer, or that it is awaited, or why there is none. */
 export function Answered({ answer, children }) {
   if (answer.data) {
-    return html`${answer.error && html`<div class="stack"><${Fault} error=${answer.error} retry=${answer.reload} /><span></span></div>`}${children(answer.data)}`;
+    return html`${answer.error && html`<div class="stack"><${Fault} error=${answer.error} retry=${answer.reload} />
+      <span></span></div>`}${children(answer.data)}`;
   }
   if (answer.error) return html`<${Fault} error=${answer.error} retry=${answer.reload} />`;
   return html`<${Loading} />`;
@@ -150,8 +157,11 @@ export function Answered({ answer, children }) {
 export function Gaps({ page, what }) {
   if (!page.complete_from && !page.dropped && !page.unread) return null;
   const said = [];
-  if (page.complete_from) said.push(`All ${what} are kept from ${utc(page.complete_from)} UTC on; older ones may be missing.`);
-  if (page.dropped) said.push(`${plural(page.dropped, 'record')} of this time were dropped: the history did not take them.`);
+  if (page.complete_from) {
+    said.push(`All ${what} are kept from ${utc(page.complete_from)} UTC on; older ones may be missing.`);
+  }
+  if (page.dropped) said.push(`${plural(page.dropped,
+    'record')} of this time were dropped: the history did not take them.`);
   if (page.unread) said.push(`${plural(page.unread, 'record')} of a newer version could not be read.`);
   return html`<p class="small muted">${said.join(' ')}</p>`;
 }
@@ -165,7 +175,8 @@ export function colours() {
     probe.style.color = style.getPropertyValue(name);
     return getComputedStyle(probe).color;
   };
-  const found = Object.fromEntries(['ok', 'bad', 'warn', 'run', 'calm', 'idle'].map((tone) => [tone, of(`--${tone}-fill`)]));
+  const found = Object.fromEntries(['ok', 'bad', 'warn', 'run', 'calm',
+    'idle'].map((tone) => [tone, of(`--${tone}-fill`)]));
   Object.assign(found, { line: of('--line'), muted: of('--muted') });
   probe.remove();
   return found;
@@ -214,8 +225,10 @@ export function toast(text, tone = 'ok') {
 const close_toast = (number) => { toasts.value = toasts.value.filter((one) => one.number !== number); };
 
 export const Toasts = () => html`<div class="toasts" role="status" aria-live="polite">
-  ${toasts.value.map(({ number, text, tone }) => html`<div class=${`toast ${tone}`} key=${number}><span class="grow">${text}</span>
-    <button class="btn plain small" aria-label="Close this message" onClick=${() => close_toast(number)}><${Icon} name="cross" size=${12} /></button></div>`)}
+  ${toasts.value.map(({ number, text,
+    tone }) => html`<div class=${`toast ${tone}`} key=${number}><span class="grow">${text}</span>
+    <button class="btn plain small" aria-label="Close this message" onClick=${() => close_toast(number)}>
+      <${Icon} name="cross" size=${12} /></button></div>`)}
 </div>`;
 
 /** A dialog that keeps the focus, and gives it back. */
@@ -233,14 +246,17 @@ export function Dialog({ title, close, submit, action, danger, busy, blocked, ch
     if (!busy && !blocked) submit?.();
   };
   return html`<dialog ref=${element} class=${wide ? 'wide' : ''} aria-labelledby=${id}
-      onCancel=${(event) => { event.preventDefault(); close(); }} onClick=${(event) => { if (event.target === element.current) close(); }}>
+      onCancel=${(event) => { event.preventDefault(); close(); }}
+        onClick=${(event) => { if (event.target === element.current) close(); }}>
     <form onSubmit=${send}>
       <header><h2 id=${id}>${title}</h2>
-        <button type="button" class="btn plain icon" aria-label="Close" onClick=${close}><${Icon} name="cross" size=${14} /></button></header>
+        <button type="button" class="btn plain icon" aria-label="Close" onClick=${close}>
+          <${Icon} name="cross" size=${14} /></button></header>
       <div class="body" tabindex="-1">${children}</div>
       <footer>${foot && html`<span class="grow small muted">${foot}</span>`}
         <button type="button" class="btn" onClick=${close}>${submit ? 'Cancel' : 'Close'}</button>
-        ${submit && html`<button type="submit" class=${`btn ${danger ? 'danger' : 'main'}`} disabled=${busy || blocked}>${busy ? 'Working…' : action}</button>`}
+        ${submit && html`<button type="submit" class=${`btn ${danger ? 'danger' : 'main'}`}
+          disabled=${busy || blocked}>${busy ? 'Working…' : action}</button>`}
       </footer>
     </form>
   </dialog>`;
@@ -260,7 +276,8 @@ export function Field({ label, hint, fault, children }) {
 
 /** A choice in a toolbar. */
 export function Choice({ label, value, options, onChange }) {
-  return html`<select class="input" aria-label=${label} value=${value || ''} onChange=${(event) => onChange(event.target.value)}>
+  return html`<select class="input" aria-label=${label} value=${value || ''}
+    onChange=${(event) => onChange(event.target.value)}>
     <option value="">${label}: any</option>
     ${options.map((option) => html`<option value=${option} selected=${option === value}>${words(option)}</option>`)}
     ${value && !options.includes(value) && html`<option value=${value} selected>${words(value)}</option>`}
@@ -282,7 +299,8 @@ export function Search({ label, value, onChange }) {
     timer.current = setTimeout(() => { sent.current = text; onChange(text); }, 200);
   };
   return html`<div class="search"><${Icon} name="search" size=${14} />
-    <input class="input" type="search" placeholder=${label} aria-label=${label} value=${typed} onInput=${type} data-search="" autocomplete="off" spellcheck=${false} />
+    <input class="input" type="search" placeholder=${label} aria-label=${label} value=${typed} onInput=${type}
+      data-search="" autocomplete="off" spellcheck=${false} />
     ${!typed && html`<kbd aria-hidden="true">/</kbd>`}</div>`;
 }
 
@@ -291,5 +309,6 @@ export const More = ({ next, loading, more }) => (next
   : html`<span class="small muted">That is all.</span>`);
 
 export const Tags = ({ tags, pick }) => (tags || []).map((tag) => (pick
-  ? html`<button type="button" class="tag" key=${tag} title=${`Show jobs with the tag ${tag}`} onClick=${() => pick(tag)}>${tag}</button>`
+  ? html`<button type="button" class="tag" key=${tag} title=${`Show jobs with the tag ${tag}`}
+    onClick=${() => pick(tag)}>${tag}</button>`
   : html`<span class="tag" key=${tag}>${tag}</span>`));

@@ -32,14 +32,17 @@ export function JobPage() {
   return html`<${Head} title=${name || 'Job'} crumbs=${html`<a href=${to('jobs')}>Jobs</a>`}
       sub=${job && html`<${Subtitle} job=${job} />`}>
       ${job && html`<${Buttons} job=${job} answer=${answer.data} again=${again} />`}<//>
-    <${Answered} answer=${answer}>${(data) => html`<${Shown} data=${data} round=${round} again=${again} key=${data.job.name} />`}<//>`;
+    <${Answered} answer=${answer}>
+      ${(data) => html`<${Shown} data=${data} round=${round} again=${again} key=${data.job.name} />`}<//>`;
 }
 
 function palette_actions(job, data, again) {
   const subject = { jobs: [job.name], done: again };
-  const all = [['run', `Run ${job.name} now`], job.pause ? ['resume', `Resume ${job.name}`] : ['pause', `Pause ${job.name}`], ['cancel', `Cancel the runs of ${job.name}`]]
+  const all = [['run', `Run ${job.name} now`], job.pause ? ['resume', `Resume ${job.name}`]
+    : ['pause', `Pause ${job.name}`], ['cancel', `Cancel the runs of ${job.name}`]]
     .filter(([kind]) => may(kind)).map(([kind, label]) => ({ label, act: () => ask(kind, subject) }));
-  if (may('edit') && data.editable !== 'no') all.push({ label: `Change the schedule of ${job.name}`, act: () => ask('edit', { job, editable: data.editable, done: again }) });
+  if (may('edit') && data.editable !== 'no') all.push({ label: `Change the schedule of ${job.name}`,
+    act: () => ask('edit', { job, editable: data.editable, done: again }) });
   return all;
 }
 
@@ -48,18 +51,22 @@ const Subtitle = ({ job }) => html`<span class="row tight">
   ${job.failures > 0 && html`<${Badge} tone="bad" icon="cross">${plural(job.failures, 'failure')} in a row<//>`}
   ${job.stored && html`<${Badge} title="Its definition is in the catalogue, for all nodes">stored<//>`}
   <${Tags} tags=${job.tags} />
-  ${job.next_fire_time && !job.pause && html`<span>next <${Due} at=${job.next_fire_time} zone=${job.timezone} /></span>`}</span>`;
+  ${job.next_fire_time && !job.pause
+    && html`<span>next <${Due} at=${job.next_fire_time} zone=${job.timezone} /></span>`}</span>`;
 
 function Buttons({ job, answer, again }) {
   const subject = { jobs: [job.name], done: again };
   const edit = { job, editable: answer.editable, done: again };
-  const more = [['cancel', 'Cancel runs', subject], ['skip-missed', 'Skip what was missed', subject], ['remove', 'Remove the job', subject]].filter(([kind]) => may(kind));
+  const more = [['cancel', 'Cancel runs', subject], ['skip-missed', 'Skip what was missed', subject],
+    ['remove', 'Remove the job', subject]].filter(([kind]) => may(kind));
   return html`<${Fragment}>
     <${ActionButton} kind="run" main subject=${{ ...subject, task: job.task, task_arguments: job.task_arguments }} />
     <${ActionButton} kind=${job.pause ? 'resume' : 'pause'} subject=${subject} />
-    ${may('edit') && answer.editable !== 'no' && html`<${ActionButton} kind="edit" subject=${edit} label="Change schedule" />`}
+    ${may('edit') && answer.editable !== 'no'
+      && html`<${ActionButton} kind="edit" subject=${edit} label="Change schedule" />`}
     <${ActionButton} kind="backfill" subject=${{ job: job.name, done: again }} label="Backfill" />
-    ${more.length > 0 && html`<${Menu} label="More actions" entries=${more.map(([kind, label, about]) => ({ label, act: () => ask(kind, about) }))} />`}
+    ${more.length > 0 && html`<${Menu} label="More actions"
+      entries=${more.map(([kind, label, about]) => ({ label, act: () => ask(kind, about) }))} />`}
   <//>`;
 }
 
@@ -77,8 +84,12 @@ function Menu({ label, entries }) {
       document.removeEventListener('keydown', key);
     };
   }, [open]);
-  return html`<div class="menu"><button type="button" class="btn icon" aria-label=${label} aria-expanded=${open ? 'true' : 'false'} onClick=${() => set_open(!open)}><${Icon} name="more" /></button>
-    ${open && html`<ul>${entries.map((entry) => html`<li key=${entry.label}><button type="button" class="btn plain" onClick=${() => { set_open(false); entry.act(); }}>${entry.label}</button></li>`)}</ul>`}</div>`;
+  return html`<div class="menu">
+    <button type="button" class="btn icon" aria-label=${label} aria-expanded=${open ? 'true' : 'false'}
+    onClick=${() => set_open(!open)}><${Icon} name="more" /></button>
+    ${open && html`<ul>${entries.map((entry) => html`<li key=${entry.label}>
+      <button type="button" class="btn plain" onClick=${() => { set_open(false); entry.act(); }}>
+      ${entry.label}</button></li>`)}</ul>`}</div>`;
 }
 
 function Shown({ data, round, again }) {
@@ -92,11 +103,14 @@ function Shown({ data, round, again }) {
     <div class="w8 stack">
       ${(job.active_runs?.length > 0 || job.former_runs?.length > 0) && html`<${Active} job=${job} again=${again} />`}
       <${Schedule} job=${job} next=${data.next_fire_times} />
-      <${Explain} job=${job.name} at=${route.value.params.at} zone=${job.timezone} choose=${(at) => set_params({ at })} />
+      <${Explain} job=${job.name} at=${route.value.params.at} zone=${job.timezone}
+        choose=${(at) => set_params({ at })} />
       <${Durations} runs=${runs.data?.runs} />
       <${Card} bare title="Runs" end=${html`<a href=${to('runs', { job: job.name })}>All runs</a>`}>
         <${Answered} answer=${runs}>${(page) => (page.runs.length === 0
-          ? html`<${Empty} title="It has not run yet"><p>${job.next_fire_time ? html`The first run is <${When} at=${job.next_fire_time} />.` : 'It has no fire time to come.'} “Run now” does not wait for it.</p><//>`
+          ? html`<${Empty} title="It has not run yet"><p>
+            ${job.next_fire_time ? html`The first run is <${When} at=${job.next_fire_time} />.`
+            : 'It has no fire time to come.'} “Run now” does not wait for it.</p><//>`
           : html`<${RunTable} runs=${page.runs.slice(0, 12)} name_of=${name_of} without_job />`)}<//>
       <//>
       <${Decisions} job=${job.name} round=${round} explain=${(at) => set_params({ at })} />
@@ -113,51 +127,78 @@ function Shown({ data, round, again }) {
 
 function Notices({ job }) {
   const notices = [];
-  if (job.reason) notices.push(html`<div class="note-box bad w12" key="reason"><strong>${words(job.state)}</strong>: ${job.reason}</div>`);
+  if (job.reason) notices.push(html`<div class="note-box bad w12" key="reason"><strong>
+    ${words(job.state)}</strong>: ${job.reason}</div>`);
   if (job.pause) {
     const { until, note, by } = job.pause;
-    notices.push(html`<div class="note-box calm w12" key="pause"><strong>Paused</strong>${by && html` by ${by}`}${until ? html`, until <${At} at=${until} /> (<${When} at=${until} />)` : ', until it is resumed'}${note && html`: ${note}`}</div>`);
+    notices.push(html`<div class="note-box calm w12" key="pause"><strong>Paused</strong>${by && html` by ${by}`}
+      ${until ? html`, until <${At} at=${until} /> (<${When} at=${until} />)` : ', until it is resumed'}
+      ${note && html`: ${note}`}</div>`);
   }
-  if (job.held) notices.push(html`<div class="note-box warn w12" key="held">${plural(job.held.count, 'tick')} came due during the pause and ${job.held.count === 1 ? 'waits' : 'wait'} for its end: from ${utc(job.held.oldest)} to ${utc(job.held.newest)} UTC.</div>`);
+  if (job.held) notices.push(html`<div class="note-box warn w12" key="held">
+    ${plural(job.held.count, 'tick')} came due during the pause and ${job.held.count === 1 ? 'waits'
+    : 'wait'} for its end: from ${utc(job.held.oldest)} to ${utc(job.held.newest)} UTC.</div>`);
   return notices;
 }
 
 function Active({ job, again }) {
   const runs = [...(job.active_runs || []), ...(job.former_runs || [])];
-  return html`<${Card} bare title="Running now" end=${plural(runs.length, 'run')}><ul class="list top">${runs.map((run) => html`<li key=${run.run}>
+  return html`<${Card} bare title="Running now" end=${plural(runs.length, 'run')}><ul class="list top">
+    ${runs.map((run) => html`<li key=${run.run}>
     <span class="dot run pulse"></span>
-    <div class="grow stack"><div class="row tight"><a class="mono" href=${run_link(run.run)}>${short(run.run)}</a> <span class="muted">${words(run.phase?.phase ?? run.phase)}, started <${When} at=${run.started_at} />${run.attempt > 1 ? `, try ${run.attempt}` : ''}</span>
+    <div class="grow stack"><div class="row tight"><a class="mono" href=${run_link(run.run)}>
+      ${short(run.run)}</a> <span class="muted">
+      ${words(run.phase?.phase ?? run.phase)}, started <${When} at=${run.started_at} />
+      ${run.attempt > 1 ? `, try ${run.attempt}` : ''}</span>
         ${run.cancelled && html`<${Badge} tone="warn">told to stop: ${words(run.cancelled)}<//>`}</div>
-      <${Progress} value=${run.progress} />${run.report && html`<div class="small muted wrap-any">${run.report}</div>`}</div>
-    ${may('cancel') && !run.cancelled && html`<button type="button" class="btn small" onClick=${() => ask('cancel-run', { run: run.run, job: job.name, done: again })}>Cancel</button>`}
+      <${Progress} value=${run.progress} />
+        ${run.report && html`<div class="small muted wrap-any">${run.report}</div>`}</div>
+    ${may('cancel') && !run.cancelled
+      && html`<button type="button" class="btn small"
+      onClick=${() => ask('cancel-run', { run: run.run, job: job.name, done: again })}>Cancel</button>`}
   </li>`)}</ul><//>`;
 }
 
 function Status({ job, history }) {
-  if (!history) return html`<${Card} title="So far"><p class="muted small">No history is kept, or it has not run.</p><//>`;
+  if (!history) return html`<${Card} title="So far">
+    <p class="muted small">No history is kept, or it has not run.</p><//>`;
   const share = history.runs > 0 ? Math.round((1000 * (history.runs - history.failures)) / history.runs) / 10 : null;
-  return html`<${Card} title="So far" end=${share !== null && html`<span>${share} % succeeded</span>`}><dl class="facts">
-    <dt>Runs</dt><dd>${count(history.runs)}${history.failures > 0 && html`, <span class="bad">${plural(history.failures, 'failure')}</span>`}</dd>
-    <dt>Last run</dt><dd>${history.last_run ? html`<a href=${run_link(history.last_run.run)}><${Outcome} run=${history.last_run} /></a> <span class="muted small"><${When} at=${history.last_run.at} /></span>` : '–'}</dd>
+  return html`<${Card} title="So far" end=${share !== null && html`<span>${share} % succeeded</span>`}>
+    <dl class="facts">
+    <dt>Runs</dt><dd>${count(history.runs)}
+      ${history.failures > 0 && html`, <span class="bad">${plural(history.failures, 'failure')}</span>`}</dd>
+    <dt>Last run</dt><dd>${history.last_run
+      ? html`<a href=${run_link(history.last_run.run)}>
+      <${Outcome} run=${history.last_run} /></a> <span class="muted small">
+      <${When} at=${history.last_run.at} /></span>` : '–'}</dd>
     <dt>Last success</dt><dd><${When} at=${history.last_success} /></dd>
-    <dt>Last failure</dt><dd>${history.last_failure ? html`<a href=${run_link(history.last_failure.run)}><${When} at=${history.last_failure.at} /></a>
-      ${history.last_failure.error && html`<div class="small bad wrap-any">${history.last_failure.error.split('\n')[0]}</div>`}` : html`<span class="muted">none</span>`}</dd>
-    <dt>In a row</dt><dd class=${history.consecutive_failures > 0 ? 'bad' : ''}>${history.consecutive_failures > 0 ? plural(history.consecutive_failures, 'failure') : 'no failure'}</dd>
-    <dt>Takes</dt><dd>${history.mean ? html`${duration(history.mean)} <span class="muted small">mean</span>, ${duration(history.p95)} <span class="muted small">95 of 100</span>` : '–'}</dd>
+    <dt>Last failure</dt><dd>${history.last_failure
+      ? html`<a href=${run_link(history.last_failure.run)}><${When} at=${history.last_failure.at} /></a>
+      ${history.last_failure.error && html`<div class="small bad wrap-any">
+        ${history.last_failure.error.split('\n')[0]}</div>`}` : html`<span class="muted">none</span>`}</dd>
+    <dt>In a row</dt><dd class=${history.consecutive_failures > 0 ? 'bad' : ''}>
+      ${history.consecutive_failures > 0 ? plural(history.consecutive_failures, 'failure') : 'no failure'}</dd>
+    <dt>Takes</dt><dd>${history.mean
+      ? html`${duration(history.mean)} <span class="muted small">mean</span>, ${duration(history.p95)} <span
+      class="muted small">95 of 100</span>` : '–'}</dd>
     ${job.waiting > 0 && html`<dt>Waiting</dt><dd>${plural(job.waiting, 'run')}</dd>`}
     ${history.pruned_to && html`<dt>Kept since</dt><dd><${At} at=${history.pruned_to} /></dd>`}
   </dl><//>`;
 }
 
-const Policies = ({ policies }) => html`<${Card} bare title="Policies"><ul class="policies">${(policies || []).map((one) => html`<li key=${one.policy}>
-  <span><b>${words(one.policy)}</b> <span class="muted">${one.value}</span></span><span class="small muted">${one.text}</span></li>`)}</ul><//>`;
+const Policies = ({ policies }) => html`<${Card} bare title="Policies"><ul class="policies">
+  ${(policies || []).map((one) => html`<li key=${one.policy}>
+  <span><b>${words(one.policy)}</b> <span class="muted">${one.value}</span></span><span class="small muted">
+    ${one.text}</span></li>`)}</ul><//>`;
 
 function Facts({ job, data }) {
   const args = job.task_arguments;
-  return html`<${Card} title="Definition" end=${job.version && html`<span>version ${job.version}</span>`}><dl class="facts">
+  return html`<${Card} title="Definition" end=${job.version && html`<span>version ${job.version}</span>`}>
+    <dl class="facts">
     <dt>Kept in</dt><dd>${job.stored ? 'the catalogue, for all nodes' : 'the code of the application'}</dd>
     ${job.task && html`<dt>Task</dt><dd class="mono">${job.task}</dd>`}
-    ${args !== null && args !== undefined && html`<dt>Arguments</dt><dd><pre class="text">${JSON.stringify(args, null, 2)}</pre></dd>`}
+    ${args !== null && args !== undefined
+      && html`<dt>Arguments</dt><dd><pre class="text">${JSON.stringify(args, null, 2)}</pre></dd>`}
     <dt>Lock key</dt><dd class="mono">${job.lock_key}</dd>
     ${job.backend && html`<dt>Backend</dt><dd>${job.backend}</dd>`}
     <dt>Fired by</dt><dd>${job.scheduled_text || words(job.scheduled)}</dd>
@@ -170,12 +211,16 @@ function Backfills({ job, round, again }) {
   useEffect(() => { if (round) answer.reload(); }, [round]);
   const all = answer.data?.backfills || [];
   if (all.length === 0) return null;
-  return html`<${Card} bare title="Backfills"><ul class="list top">${all.map((one) => html`<li key=${one.backfill}><div class="grow stack">
-    <div class="row tight"><${Badge} tone=${one.state === 'running' ? 'run' : ''}>${words(one.state?.state ?? one.state)}<//><span class="small muted">${one.by || ''}</span></div>
+  return html`<${Card} bare title="Backfills"><ul class="list top">
+    ${all.map((one) => html`<li key=${one.backfill}><div class="grow stack">
+    <div class="row tight"><${Badge} tone=${one.state === 'running' ? 'run' : ''}>
+      ${words(one.state?.state ?? one.state)}<//><span class="small muted">${one.by || ''}</span></div>
     <div class="small muted">${utc(one.from).slice(0, 16)} to ${utc(one.to).slice(0, 16)} UTC</div>
     ${one.ticks > 0 && html`<${Progress} value=${one.done / one.ticks} />`}
     ${one.failed > 0 && html`<span class="small bad">${count(one.failed)} failed</span>`}</div>
-    ${one.state === 'running' && may('backfill') && html`<button type="button" class="btn small" onClick=${() => cancel_backfill(one.backfill, again)}>Stop</button>`}</li>`)}</ul><//>`;
+    ${one.state === 'running' && may('backfill')
+      && html`<button type="button" class="btn small"
+      onClick=${() => cancel_backfill(one.backfill, again)}>Stop</button>`}</li>`)}</ul><//>`;
 }
 
 function History({ job, round, name_of }) {
@@ -183,5 +228,6 @@ function History({ job, round, name_of }) {
   useEffect(() => { if (round) answer.reload(); }, [round]);
   const rows = answer.data?.operations || [];
   if (rows.length === 0) return null;
-  return html`<${Card} bare title="Operations" end=${html`<a href=${to('operations', { job })}>All operations</a>`}><${OperationTable} rows=${rows} name_of=${name_of} without_job /><//>`;
+  return html`<${Card} bare title="Operations" end=${html`<a href=${to('operations', { job })}>All operations</a>`}>
+    <${OperationTable} rows=${rows} name_of=${name_of} without_job /><//>`;
 }

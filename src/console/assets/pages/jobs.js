@@ -5,7 +5,8 @@ import { count, plural, words } from '../format.js';
 import { get, me, useAnswer } from '../api.js';
 import { useLive } from '../live.js';
 import { job_link, route, set_params } from '../route.js';
-import { Answered, Choice, Due, Empty, Fault, Head, Icon, JOB_STATES, Search, Spark, State, Tags, When } from '../ui.js';
+import { Answered, Choice, Due, Empty, Fault, Head, Icon, JOB_STATES, Search, Spark, State, Tags,
+  When } from '../ui.js';
 import { ACTIONS, ask, may } from '../actions.js';
 
 const PAGE = 200;
@@ -28,7 +29,8 @@ function useJobs(filter) {
     busy.current = true;
     try {
       const page = await get('jobs', { ...filter, limit: 1_000, after: next });
-      set_more((before) => ({ rows: [...(before.of === asked ? before.rows : []), ...page.jobs], next: page.next, of: asked }));
+      set_more((before) => ({ rows: [...(before.of === asked ? before.rows : []), ...page.jobs], next: page.next,
+        of: asked }));
       set_fault(null);
     } catch (error) {
       set_fault(error);
@@ -71,7 +73,8 @@ export function Jobs() {
   const jobs = useJobs(filter);
   const { first, rows } = jobs;
   const [lists, set_lists] = useState({ tags: [], tasks: [] });
-  useEffect(() => { if (first.data?.tags) set_lists({ tags: first.data.tags, tasks: first.data.tasks || [] }); }, [first.data]);
+  useEffect(() => { if (first.data?.tags) set_lists({ tags: first.data.tags, tasks: first.data.tasks || [] }); },
+    [first.data]);
   const [chosen, set_chosen] = useState(new Set());
   const [everything, set_everything] = useState(false);
   useEffect(() => { set_chosen(new Set()); set_everything(false); }, [JSON.stringify(filter)]);
@@ -79,19 +82,30 @@ export function Jobs() {
   const is_filtered = Boolean(search || state || tag || task);
   const clear = () => set_params({ search: '', state: '', tag: '', task: '' });
   const done = () => { set_chosen(new Set()); set_everything(false); jobs.again(); };
-  return html`<${Head} title="Jobs" sub=${first.data ? html`${is_filtered ? `${count(matched)} of ` : ''}${plural(first.data.total, 'job')}` : ' '} />
+  return html`<${Head} title="Jobs"
+    sub=${first.data ? html`${is_filtered ? `${count(matched)} of ` : ''}${plural(first.data.total, 'job')}` : ' '} />
     <div class="toolbar" role="search">
-      <${Search} label="Search name, tag or schedule" value=${search} onChange=${(text) => set_params({ search: text })} />
-      <${Choice} label="State" value=${state} options=${JOB_STATES} onChange=${(value) => set_params({ state: value })} />
-      ${(lists.tags.length > 0 || tag) && html`<${Choice} label="Tag" value=${tag} options=${lists.tags} onChange=${(value) => set_params({ tag: value })} />`}
-      ${(lists.tasks.length > 0 || task) && html`<${Choice} label="Task" value=${task} options=${lists.tasks} onChange=${(value) => set_params({ task: value })} />`}
+      <${Search} label="Search name, tag or schedule" value=${search}
+        onChange=${(text) => set_params({ search: text })} />
+      <${Choice} label="State" value=${state} options=${JOB_STATES}
+        onChange=${(value) => set_params({ state: value })} />
+      ${(lists.tags.length > 0 || tag)
+        && html`<${Choice} label="Tag" value=${tag} options=${lists.tags}
+        onChange=${(value) => set_params({ tag: value })} />`}
+      ${(lists.tasks.length > 0 || task)
+        && html`<${Choice} label="Task" value=${task} options=${lists.tasks}
+        onChange=${(value) => set_params({ task: value })} />`}
       ${is_filtered && html`<button class="btn plain" type="button" onClick=${clear}>Clear</button>`}
     </div>
-    <${Bulk} chosen=${chosen} everything=${everything} set_everything=${set_everything} matched=${matched} filter=${{ search, state, tag, task }} done=${done}
-      clear=${() => { set_chosen(new Set()); set_everything(false); }} can_extend=${chosen.size > 0 && chosen.size === rows.length && matched > rows.length || (chosen.size > 0 && chosen.size === rows.length && is_filtered)} />
+    <${Bulk} chosen=${chosen} everything=${everything} set_everything=${set_everything} matched=${matched}
+      filter=${{ search, state, tag, task }} done=${done}
+      clear=${() => { set_chosen(new Set()); set_everything(false); }}
+        can_extend=${chosen.size > 0 && chosen.size === rows.length && matched > rows.length
+        || (chosen.size > 0 && chosen.size === rows.length && is_filtered)} />
     <${Answered} answer=${first}>${(page) => (rows.length === 0
       ? html`<section class="card"><${None} total=${page.total} clear=${clear} /></section>`
-      : html`<${Window} jobs=${jobs} rows=${rows} matched=${matched} chosen=${chosen} set_chosen=${set_chosen} sort=${sort || 'name'} order=${order || 'asc'} />`)}<//>
+      : html`<${Window} jobs=${jobs} rows=${rows} matched=${matched} chosen=${chosen} set_chosen=${set_chosen}
+        sort=${sort || 'name'} order=${order || 'asc'} />`)}<//>
     ${jobs.fault && html`<${Fault} error=${jobs.fault} retry=${jobs.load} />`}`;
 }
 
@@ -101,7 +115,8 @@ function None({ total, clear }) {
       <button class="btn" type="button" onClick=${clear}>Show all jobs</button><//>`;
   }
   return html`<${Empty} title="There is no job yet">
-    <p>A job is a name, a schedule and what it runs. Add it when the application starts, or at runtime with <code>jobs.add(…)</code>.
+    <p>A job is a name, a schedule and what it runs. Add it when the application starts, or at runtime with
+    <code>jobs.add(…)</code>.
       A stored job is data in the catalogue, which all nodes run.</p>
     <pre class="text">Callsheet::builder()
     .job(Job::new("report", cron("0 3 * * *").timezone("Europe/Lisbon")).run(report))
@@ -118,19 +133,25 @@ function Bulk({ chosen, everything, set_everything, matched, filter, done, clear
   const max = me.value.bulk_max;
   return html`<div class="toolbar" role="region" aria-label="Actions on the chosen jobs">
     <strong>${everything ? plural(matched, 'job') : plural(chosen.size, 'job')} chosen</strong>
-    ${can_extend && !everything && html`<button class="btn plain small" type="button" onClick=${() => set_everything(true)}>Choose all ${count(matched)} that match</button>`}
-    ${Object.entries(ACTIONS).filter(([kind]) => may(kind)).map(([kind, action]) => html`<button key=${kind} type="button" class="btn small" onClick=${() => ask(kind, subject)}>
+    ${can_extend && !everything && html`<button class="btn plain small" type="button"
+      onClick=${() => set_everything(true)}>Choose all ${count(matched)} that match</button>`}
+    ${Object.entries(ACTIONS).filter(([kind]) => may(kind))
+      .map(([kind, action]) => html`<button key=${kind} type="button" class="btn small"
+      onClick=${() => ask(kind, subject)}>
       <${Icon} name=${action.icon} size=${12} />${action.label}</button>`)}
     <button class="btn plain small" type="button" onClick=${clear}>Choose none</button>
-    ${(everything ? matched : chosen.size) > max && html`<span class="small warn">At most ${count(max)} are changed at once.</span>`}
+    ${(everything ? matched : chosen.size) > max
+      && html`<span class="small warn">At most ${count(max)} are changed at once.</span>`}
   </div>`;
 }
 
 function Sort({ by, label, sort, order, class: extra = '' }) {
   const is_it = sort === by;
   const next = is_it && order === 'asc' ? 'desc' : 'asc';
-  return html`<th scope="col" class=${extra} aria-sort=${is_it ? (order === 'asc' ? 'ascending' : 'descending') : undefined}>
-    <button type="button" class="sort" onClick=${() => set_params({ sort: by, order: next })}>${label}${is_it && html`<${Icon} name=${order === 'asc' ? 'up' : 'down'} size=${11} />`}</button></th>`;
+  return html`<th scope="col" class=${extra}
+    aria-sort=${is_it ? (order === 'asc' ? 'ascending' : 'descending') : undefined}>
+    <button type="button" class="sort" onClick=${() => set_params({ sort: by, order: next })}>${label}
+      ${is_it && html`<${Icon} name=${order === 'asc' ? 'up' : 'down'} size=${11} />`}</button></th>`;
 }
 
 /** The part of the rows that is seen. */
@@ -165,7 +186,9 @@ function Window({ jobs, rows, matched, chosen, set_chosen, sort, order }) {
     <div class="window table-wrap" ref=${place} onScroll=${measure} tabindex="0" role="group" aria-label="Rows of jobs">
       <table class="jobs" aria-rowcount=${matched + 1}>
         <thead><tr>
-          ${can_choose && html`<th scope="col" class="c-box"><input type="checkbox" aria-label="Choose all rows that are loaded" checked=${all} onChange=${choose_all} /></th>`}
+          ${can_choose && html`<th scope="col" class="c-box">
+            <input type="checkbox" aria-label="Choose all rows that are loaded" checked=${all}
+            onChange=${choose_all} /></th>`}
           <${Sort} by="name" label="Job" sort=${sort} order=${order} />
           <${Sort} by="state" label="State" class="c-state" sort=${sort} order=${order} />
           <${Sort} by="next" label="Next" class="c-next" sort=${sort} order=${order} />
@@ -174,13 +197,18 @@ function Window({ jobs, rows, matched, chosen, set_chosen, sort, order }) {
           <th scope="col" class="opt2 c-tags">Tags</th>
         </tr></thead>
         <tbody>
-          ${first > 0 && html`<tr class="pad" aria-hidden="true"><td colspan=${columns}><${Space} height=${first * ROW} /></td></tr>`}
-          ${rows.slice(first, last).map((row, n) => html`<${Row} key=${row.name} row=${row} at=${first + n + 2} chosen=${chosen.has(row.name)} choose=${can_choose ? choose : null} />`)}
-          ${last < rows.length && html`<tr class="pad" aria-hidden="true"><td colspan=${columns}><${Space} height=${(rows.length - last) * ROW} /></td></tr>`}
+          ${first > 0 && html`<tr class="pad" aria-hidden="true"><td colspan=${columns}>
+            <${Space} height=${first * ROW} /></td></tr>`}
+          ${rows.slice(first, last).map((row,
+            n) => html`<${Row} key=${row.name} row=${row} at=${first + n + 2} chosen=${chosen.has(row.name)}
+            choose=${can_choose ? choose : null} />`)}
+          ${last < rows.length && html`<tr class="pad" aria-hidden="true"><td colspan=${columns}>
+            <${Space} height=${(rows.length - last) * ROW} /></td></tr>`}
         </tbody>
       </table>
     </div>
-    ${rows.length < matched && html`<footer class="small muted">${count(rows.length)} of ${count(matched)} are loaded; the others come as you scroll.</footer>`}
+    ${rows.length < matched && html`<footer class="small muted">
+      ${count(rows.length)} of ${count(matched)} are loaded; the others come as you scroll.</footer>`}
   </section>`;
 }
 
@@ -189,21 +217,27 @@ const Space = ({ height }) => html`<div style=${{ height: `${height}px` }}></div
 function Row({ row, at, chosen, choose }) {
   const pick = (tag) => set_params({ tag });
   return html`<tr data-row="" class=${chosen ? 'chosen' : ''} aria-rowindex=${at}>
-    ${choose && html`<td><input type="checkbox" aria-label=${`Choose ${row.name}`} checked=${chosen} onChange=${() => choose(row.name)} /></td>`}
-    <td class="name-cell"><a class="name cut" data-open="" href=${job_link(row.name)} title=${row.name}>${row.name}</a><span class="under cut" title=${row.schedule}>${row.schedule}</span></td>
-    <td><div class="row tight"><${State} state=${row.state} />${row.overdue && html`<${State} state="overdue" />`}</div></td>
+    ${choose && html`<td><input type="checkbox" aria-label=${`Choose ${row.name}`} checked=${chosen}
+      onChange=${() => choose(row.name)} /></td>`}
+    <td class="name-cell"><a class="name cut" data-open="" href=${job_link(row.name)} title=${row.name}>${row.name}</a>
+      <span class="under cut" title=${row.schedule}>${row.schedule}</span></td>
+    <td><div class="row tight"><${State} state=${row.state} />
+      ${row.overdue && html`<${State} state="overdue" />`}</div></td>
     <td class="nowrap"><${NextFire} row=${row} /></td>
     <td class="opt"><${Spark} runs=${row.last_runs} /></td>
     <td class=${`opt2 num ${row.failures > 0 ? 'bad' : 'muted'}`}>${count(row.failures)}</td>
-    <td class="opt2"><div class="row tight"><${Tags} tags=${(row.tags || []).slice(0, 3)} pick=${pick} />${row.tags?.length > 3 && html`<span class="small muted">+${row.tags.length - 3}</span>`}</div></td>
+    <td class="opt2"><div class="row tight"><${Tags} tags=${(row.tags || []).slice(0, 3)} pick=${pick} />
+      ${row.tags?.length > 3 && html`<span class="small muted">+${row.tags.length - 3}</span>`}</div></td>
   </tr>`;
 }
 
 /** When it fires next, or why it does not. */
 export function NextFire({ row }) {
-  if (row.pause) return html`<span class="calm small" title=${row.pause.note || undefined}>${row.pause.until ? html`resumes <${When} at=${row.pause.until} />` : 'until resumed'}</span>`;
+  if (row.pause) return html`<span class="calm small" title=${row.pause.note || undefined}>
+    ${row.pause.until ? html`resumes <${When} at=${row.pause.until} />` : 'until resumed'}</span>`;
   if (!row.next_fire_time) return html`<span class="muted">–</span>`;
   return html`<${Due} at=${row.next_fire_time} zone=${row.timezone} />
-    ${row.scheduled && !['here', 'by_leader'].includes(row.scheduled) && html`<span class="under">${words(row.scheduled)}</span>`}`;
+    ${row.scheduled && !['here', 'by_leader'].includes(row.scheduled)
+      && html`<span class="under">${words(row.scheduled)}</span>`}`;
 }
 

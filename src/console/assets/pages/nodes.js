@@ -23,14 +23,19 @@ export function Nodes() {
   return html`<${Head} title="Nodes" sub="Each start of the application that shares the store." />
     <${Answered} answer=${answer}>${({ nodes, complete }) => html`<div class="stack">
       ${complete === false && html`<p class="note-box">Only nodes that this one has heard of are listed.</p>`}
-      <section class="card" aria-label="Nodes">${nodes.length === 0 ? html`<${Empty} title="No node is known"><p>A node is listed as soon as it has a session at the store.</p><//>`
+      <section class="card" aria-label="Nodes">
+        ${nodes.length === 0 ? html`<${Empty} title="No node is known">
+        <p>A node is listed as soon as it has a session at the store.</p><//>`
         : html`<${Table} nodes=${nodes} />`}</section>
-      ${activity.data && (activity.data.terms?.length > 0 || activity.data.gaps?.length > 0) && html`<${Card} title="Terms of leadership, the last 3 hours"><${Terms} activity=${activity.data} name_of=${node_name(nodes)} /><//>`}
+      ${activity.data && (activity.data.terms?.length > 0 || activity.data.gaps?.length > 0)
+        && html`<${Card} title="Terms of leadership, the last 3 hours">
+        <${Terms} activity=${activity.data} name_of=${node_name(nodes)} /><//>`}
     </div>`}<//>`;
 }
 
 function Role({ role, term }) {
-  if (role === 'leader') return html`<${Badge} tone="accent" icon="check">leader<//>${term && html` <span class="small muted">term ${term}</span>`}`;
+  if (role === 'leader') return html`<${Badge} tone="accent" icon="check">leader<//>
+    ${term && html` <span class="small muted">term ${term}</span>`}`;
   if (!role) return html`<span class="muted">–</span>`;
   return html`<${Badge}>${words(role)}<//>`;
 }
@@ -39,7 +44,8 @@ function Health({ node }) {
   const problems = node.problems || [];
   if (node.healthy === null || node.healthy === undefined) return html`<span class="muted">not known</span>`;
   if (node.healthy && problems.length === 0) return html`<${Badge} tone="ok" icon="check">healthy<//>`;
-  return html`<div class="stack">${problems.map((one) => html`<div key=${one.problem}><${Badge} tone="bad" icon="alert">${words(one.problem)}<//>
+  return html`<div class="stack">
+    ${problems.map((one) => html`<div key=${one.problem}><${Badge} tone="bad" icon="alert">${words(one.problem)}<//>
     <span class="small wrap-any"> ${one.reason}</span><div class="small muted wrap-any">${one.cure}</div></div>`)}
     ${problems.length === 0 && html`<${Badge} tone="bad" icon="alert">not healthy<//>`}</div>`;
 }
@@ -53,17 +59,23 @@ function Offset({ offset }) {
 function Table({ nodes }) {
   const versions = new Set(nodes.map((node) => node.version).filter(Boolean));
   return html`<div class="table-wrap"><table class="cards">
-    <thead><tr><th scope="col">Node</th><th scope="col">Role</th><th scope="col">Health</th><th scope="col" class="opt">Version</th>
-      <th scope="col" class="opt num">Clock offset</th><th scope="col" class="opt2">Zone data</th><th scope="col" class="opt2">Labels</th><th scope="col">Seen</th></tr></thead>
+    <thead><tr><th scope="col">Node</th><th scope="col">Role</th><th scope="col">Health</th>
+      <th scope="col" class="opt">Version</th>
+      <th scope="col" class="opt num">Clock offset</th><th scope="col" class="opt2">Zone data</th>
+        <th scope="col" class="opt2">Labels</th><th scope="col">Seen</th></tr></thead>
     <tbody>${nodes.map((node) => html`<tr key=${node.node} data-row="">
-      <td class="name-cell"><a class="name cut" data-open="" href=${to('runs', { node: node.node })} title=${`Runs of ${node.node}`}>${node.name || short(node.node)}</a>
+      <td class="name-cell"><a class="name cut" data-open="" href=${to('runs', { node: node.node })}
+        title=${`Runs of ${node.node}`}>${node.name || short(node.node)}</a>
         <span class="under mono nowrap">${short(node.node)}${node.this ? ', this one' : ''}</span></td>
       <td class="nowrap"><${Role} role=${node.role} term=${node.term} /></td>
       <td><${Health} node=${node} />${node.ready === false && html` <${Badge} tone="warn">not ready<//>`}</td>
       <td data-label="version" class=${`opt ${versions.size > 1 ? 'warn' : ''}`}>${node.version || '–'}</td>
       <td class="opt num" data-label="clock"><${Offset} offset=${node.clock_offset} /></td>
       <td class="opt2" data-label="zones">${node.zone_data || '–'}</td>
-      <td class="opt2"><div class="row tight">${Object.entries(node.labels || {}).map(([name, value]) => html`<span class="tag" key=${name}>${name}=${value}</span>`)}</div></td>
+      <td class="opt2"><div class="row tight">
+        ${Object.entries(node.labels || {})
+        .map(([name, value]) => html`<span class="tag" key=${name}>${name}=${value}</span>`)}</div></td>
       <td class="nowrap muted" data-label="seen"><${When} at=${node.seen_at} /></td></tr>`)}</tbody></table></div>
-    ${versions.size > 1 && html`<footer class="small warn">${plural(versions.size, 'version')} run side by side.</footer>`}`;
+    ${versions.size > 1 && html`<footer class="small warn">
+      ${plural(versions.size, 'version')} run side by side.</footer>`}`;
 }
