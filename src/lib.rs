@@ -99,7 +99,8 @@
 //! * `kubernetes`: `backend::Kubernetes`, elections by a `Lease`, for `backend::Elected`.
 //! * `sqlite`: `backend::Local::at`, one node that forgets nothing when it restarts, without a server.
 //! * `prometheus` (default): a recorder and its `/metrics` resource for actix-web.
-//! * `actix-web` (by `prometheus`): [`Error`] as the answer of a handler.
+//! * `console`: `console::Console`, a page and a JSON API to see and operate the jobs.
+//! * `actix-web` (by `prometheus` and `console`): [`Error`] as the answer of a handler.
 //! * `testkit`: virtual clock, fakes, recorder, cluster rig and conformance suites.
 
 // docs.rs, which builds on nightly, marks what a feature brings.
@@ -108,6 +109,8 @@
 pub mod backend;
 mod builder;
 mod config;
+#[cfg(feature = "console")]
+pub mod console;
 mod environment;
 mod error;
 pub mod guide;
