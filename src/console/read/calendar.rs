@@ -133,7 +133,7 @@ impl Window {
     fn estimate(&mut self, job: &str, last: DateTime<Utc>, every: TimeDelta) {
         for place in 0..self.counts.len() {
             let start = self.from + self.bucket * i32::try_from(place).unwrap_or(i32::MAX);
-            let end = (start + self.bucket).min(self.to);
+            let end = start.checked_add_signed(self.bucket).unwrap_or(self.to).min(self.to);
             let open = end.signed_duration_since(start.max(last));
             let count = open.num_milliseconds() / every.num_milliseconds();
             if let Ok(count @ 1..) = u64::try_from(count) {
