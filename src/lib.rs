@@ -45,7 +45,7 @@
 //! * [`guide`]: longer prose. To use it: [`guide::bodies`], [`guide::tasks`], [`guide::stored_jobs`],
 //!   `guide::policies`, [`guide::hooks`], [`guide::configuration`], `guide::testing`, [`guide::coming_from`]. To run
 //!   it: [`guide::deploying`], [`guide::metrics`], [`guide::logs`], [`guide::traces`], [`guide::history`],
-//!   [`guide::explain`], [`guide::health`], `guide::cluster`, [`guide::backends`], [`guide::coordination`],
+//!   [`guide::explain`], [`guide::health`], `guide::console`, `guide::cluster`, [`guide::backends`], [`guide::coordination`],
 //!   `guide::leadership`, `guide::changing_jobs`, `guide::database`, `guide::parked`, `guide::other_connections`,
 //!   `guide::two_histories`. To know it: [`guide::limits`], [`guide::node_limits`], [`guide::faults`],
 //!   [`guide::audit`], [`guide::architecture`], [`guide::life_of_a_tick`], [`guide::election`], `guide::extending`,
@@ -100,7 +100,8 @@
 //! * `kubernetes`: `backend::Kubernetes`, elections by a `Lease`, for `backend::Elected`.
 //! * `sqlite`: `backend::Local::at`, one node that forgets nothing when it restarts, without a server.
 //! * `prometheus` (default): a recorder and its `/metrics` resource for actix-web.
-//! * `actix-web` (by `prometheus`): [`Error`] as the answer of a handler.
+//! * `console`: `console::Console`, a page and a JSON API to see and operate the jobs.
+//! * `actix-web` (by `prometheus` and `console`): [`Error`] as the answer of a handler.
 //! * `testkit`: virtual clock, fakes, recorder, cluster rig and conformance suites.
 
 // docs.rs, which builds on nightly, marks what a feature brings.
@@ -109,6 +110,8 @@
 pub mod backend;
 mod builder;
 mod config;
+#[cfg(feature = "console")]
+pub mod console;
 mod environment;
 mod error;
 pub mod guide;

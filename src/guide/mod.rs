@@ -22,6 +22,7 @@
 //! | [`explain`] | why a job ran late, or not at all |
 //! | [`health`] | live, ready, healthy, and what to do |
 //! | [`alerts`] | what may be expected of a job, and who notices that it does not happen |
+//! | [`console`] | a page and an API to see and operate the jobs: who may do what, what it costs |
 //! | [`backends`] | where nodes coordinate: what each system promises, and which to choose |
 //! | [`cluster`] | several nodes: who fires what, what becomes of what |
 //! | [`coordination`] | a leader, claims, both or neither: what each rests on |
@@ -48,6 +49,7 @@
 // Guides are read with every feature. With fewer, some of what they link to is not there.
 #![cfg_attr(
     not(all(
+        feature = "console",
         feature = "mysql",
         feature = "postgres",
         feature = "redis",
@@ -118,6 +120,10 @@ pub mod health {}
 #[doc = include_str!("../../examples/ops/alerts.yml")]
 #[doc = "```"]
 pub mod alerts {}
+
+#[cfg(feature = "console")]
+#[doc = include_str!("console.md")]
+pub mod console {}
 
 #[doc = include_str!("backends.md")]
 pub mod backends {}
