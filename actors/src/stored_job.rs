@@ -112,7 +112,7 @@ pub(crate) fn written(job: &impl Serialize) -> Result<Arc<str>, Fault> {
     Ok(text.into())
 }
 
-fn check_length(text: &str) -> Result<(), Fault> {
+pub(crate) fn check_length(text: &str) -> Result<(), Fault> {
     if text.len() <= DEFINITION_BYTES_MAX {
         return Ok(());
     }
@@ -163,6 +163,20 @@ pub enum StoredJobError {
         /// The name as it was given, at most [`NAME_MAX`](crate::NAME_MAX) bytes of it.
         name: String,
     },
+    /// This node has no job of code of this name.
+    #[error(
+        "this node has no job of code {name:?}; ask a node that has it, or list the jobs to see their names"
+    )]
+    NoJobOfCode {
+        /// The name as it was given, at most [`NAME_MAX`](crate::NAME_MAX) bytes of it.
+        name: String,
+    },
+    /// Nobody has overridden the schedule of a job of this name.
+    #[error("nobody has overridden the schedule of {name:?}; the details of a job say whether somebody has")]
+    NotOverridden {
+        /// The name as it was given, at most [`NAME_MAX`](crate::NAME_MAX) bytes of it.
+        name: String,
+    },
     /// Another one came first: what was [expected](crate::PutJob::expecting) is not so.
     #[error("job {job:?} was not changed: {}; read it, and change what stands", stands(standing.as_deref()))]
     Elsewhere {
@@ -203,7 +217,9 @@ impl StoredJobError {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Invalid(_) | Self::Catalogue(CatalogueError::BadData { .. }) => ErrorKind::Invalid,
-            Self::UnknownJob { .. } => ErrorKind::NotFound,
+            Self::UnknownJob { .. } | Self::NoJobOfCode { .. } | Self::NotOverridden { .. } => {
+                ErrorKind::NotFound
+            }
             Self::Elsewhere { .. } => ErrorKind::Exists,
             Self::Full | Self::NotKept { .. } | Self::Catalogue(CatalogueError::Unavailable { .. }) => {
                 ErrorKind::Unavailable

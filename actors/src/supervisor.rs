@@ -25,6 +25,7 @@ mod leaderless;
 mod leading;
 mod lost_runs;
 mod outlook;
+mod overriding;
 mod parking;
 mod pausing;
 mod questions;
@@ -62,7 +63,8 @@ pub(crate) use self::shutdown::JOIN_MAX;
 pub use self::shutdown::{SHUTDOWN_ABORT_AFTER_DEFAULT, SHUTDOWN_END_MAX};
 use self::{
     alarms::Watch, backfills::Driving, catalogue::Keeping, clock::Rearming, gauges::Shows, outlook::LintLog,
-    parking::Parked, questions::WaitingQuestions, removing::Leaving, restarts::Deaths, tags::Tags,
+    overriding::Overrides, parking::Parked, questions::WaitingQuestions, removing::Leaving, restarts::Deaths,
+    tags::Tags,
 };
 pub use crate::core::restarts::{RESTART_PERIOD, RESTARTS_MAX};
 use crate::{
@@ -230,6 +232,8 @@ pub struct SupervisorActor {
     driving: Driving,
     /// What it knows of the catalogue.
     keeping: Keeping,
+    /// What it knows of overridden schedules.
+    overrides: Overrides,
     /// The node is not ready any more, though jobs go on.
     shutdown_announced: bool,
     /// Since when a shutdown waits for nothing any more.
@@ -287,6 +291,7 @@ impl SupervisorActor {
             shows: Shows::default(),
             driving: Driving::new(seed),
             keeping: Keeping::default(),
+            overrides: Overrides::default(),
             shutdown_announced: false,
             at_once: watch::Sender::new(None),
             phase: Phase::Running,

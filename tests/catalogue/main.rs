@@ -1,7 +1,10 @@
 //! Jobs that are stored as data: all nodes hold what the catalogue has, whoever changed it, and one bad job harms no
 //! other.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use callsheet::{
     AddJob, Builder, Callsheet, DeleteJob, ErrorKind, Job, JobDetails, JobOperation, ListJobs, ListStored,
@@ -19,6 +22,7 @@ mod bad_data;
 #[path = "../common/mod.rs"]
 mod common;
 mod nodes;
+mod overrides;
 
 use common::{hours, mins, node_with, secs};
 

@@ -12,6 +12,7 @@ use crate::{
     name::By,
     note::{Attribution, says_who_and_why},
     port::{CatalogueQuery, Expected},
+    schedule_override::ScheduleOverride,
     stored_job::{StoredJob, StoredJobError, written},
 };
 
@@ -76,7 +77,65 @@ impl DeleteJob {
     }
 }
 
-says_who_and_why!(PutJob, DeleteJob);
+/// Overrides the schedule of a job of code, on all nodes that have it, until it is [cleared](ClearOverride): after a
+/// restart as well, and when the code of a later version says another schedule. Everything else of the job is the
+/// code's. Answers once it is stored and this node fires by it.
+///
+/// It is for jobs that are in the code of all nodes. A [stored](PutJob) job is changed by [`PutJob`]. Jobs on other
+/// backends than the default one have none.
+///
+/// # Errors
+///
+/// [`StoredJobError`]: this node has no such job of code; the schedule breaks a rule; somebody else came first, who is
+/// told; the catalogue did not answer, or there is none; the engine shuts down.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "Result<ScheduleOverride, StoredJobError>")]
+pub struct OverrideSchedule {
+    pub(crate) job: String,
+    pub(crate) schedule: Result<Value, Fault>,
+    pub(crate) expected: Option<Expected>,
+    pub(crate) asked: Attribution,
+}
+
+impl OverrideSchedule {
+    /// The job of this name, and a schedule that is data.
+    pub fn new<S: Serialize>(job: impl Into<String>, schedule: &S) -> Self {
+        let schedule = serde_json::to_value(schedule).map_err(|error| {
+            let rule = format!("it cannot be written as JSON: {error}");
+            Fault::new("schedule", "a schedule", rule, "use a schedule that is data")
+        });
+        Self { job: job.into(), schedule, expected: None, asked: Attribution::default() }
+    }
+
+    /// Only if this is so. Default: the override stands that this node knows, or none.
+    #[must_use]
+    pub fn expecting(self, expected: Expected) -> Self {
+        Self { expected: Some(expected), ..self }
+    }
+}
+
+/// Clears the [override](OverrideSchedule) of a schedule, on all nodes: each goes on by what its code says. Answers the
+/// version of the catalogue, once this node does.
+///
+/// # Errors
+///
+/// [`StoredJobError`]: there is no override of this name; somebody has changed it meanwhile; the catalogue did not
+/// answer, or there is none; the engine shuts down.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "Result<u64, StoredJobError>")]
+pub struct ClearOverride {
+    pub(crate) job: String,
+    pub(crate) asked: Attribution,
+}
+
+impl ClearOverride {
+    /// The override of the job of this name, whether this node has the job or not.
+    pub fn new(job: impl Into<String>) -> Self {
+        Self { job: job.into(), asked: Attribution::default() }
+    }
+}
+
+says_who_and_why!(PutJob, DeleteJob, OverrideSchedule, ClearOverride);
 
 /// Lists stored jobs, also those that this node cannot run, in the order of the bytes of their names.
 ///
@@ -114,7 +173,7 @@ pub struct StoredStatus {
     pub job: Arc<str>,
     /// The version: see [`PutJob::expecting`].
     pub version: u64,
-    /// The definition: a [`StoredJob`]; a text, if somebody has written something that is no JSON.
+    /// The definition: a [`StoredJob`]; `{"override": {"schedule": …}}` of an [override](OverrideSchedule); a text, if somebody has written something that is no JSON.
     pub definition: Value,
     /// When it was changed, by the store's clock.
     pub changed_at: DateTime<Utc>,
@@ -139,6 +198,10 @@ pub enum StoredHere {
         /// Why.
         reason: Arc<str>,
     },
+    /// It is no job: it [overrides](OverrideSchedule) the schedule of a job of code, which this node has.
+    Overrides,
+    /// It overrides the schedule of a job of code which this node does not have.
+    NoJob,
     /// The node has not heard of this version yet.
     Unread,
 }

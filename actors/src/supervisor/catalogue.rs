@@ -145,6 +145,9 @@ impl SupervisorActor {
             Ok(answer) => {
                 self.node().failures.succeeded(Operation::Catalogue);
                 let has_more = self.take_in(answer, ctx);
+                if self.keeping.machine.version().is_some() {
+                    self.overrides_known(ctx);
+                }
                 self.tell_waiting();
                 if has_more {
                     return self.keep_to_catalogue(ctx);
@@ -187,6 +190,7 @@ impl SupervisorActor {
             if self.keeping.machine.forget(&job) {
                 self.let_go(&job, None, ctx);
             }
+            self.drop_override(&job, None, ctx);
         }
         self.apply(rows, ctx);
         has_more
@@ -196,6 +200,9 @@ impl SupervisorActor {
     fn apply(&mut self, rows: Vec<CatalogueRow>, ctx: &mut Context<Self>) {
         let mut added: Vec<(CatalogueRow, Definition)> = Vec::new();
         for row in rows {
+            if self.take_override(&row, ctx) {
+                continue;
+            }
             let (read, definition) = self.read_row(&row);
             let act = self.keeping.machine.act(&row.job, &read);
             match (act, definition) {
@@ -219,7 +226,7 @@ impl SupervisorActor {
         self.add_stored(added, ctx);
     }
 
-    fn update_stored(&mut self, definition: Definition, by: Option<By>, ctx: &mut Context<Self>) {
+    pub(super) fn update_stored(&mut self, definition: Definition, by: Option<By>, ctx: &mut Context<Self>) {
         match self.update(definition, by, ctx) {
             Ok(job) => {
                 ctx.spawn(self.scheduled(vec![job]).map(|_, _, _| ()));
@@ -253,10 +260,11 @@ impl SupervisorActor {
         ctx.spawn(self.scheduled(jobs).map(|_, _, _| ()));
     }
 
-    fn stands(&mut self, row: &CatalogueRow, read: Read) {
+    pub(super) fn stands(&mut self, row: &CatalogueRow, read: Read) {
         let standing = match read {
             Read::Runnable => Standing::Held,
             Read::Disabled => Standing::Disabled,
+            Read::Overrides => Standing::Overrides,
             Read::Unusable(reason) => Standing::Parked(reason),
             Read::Blocked(reason) => Standing::Blocked(reason),
         };
@@ -270,7 +278,7 @@ impl SupervisorActor {
     }
 
     /// This node holds a stored job no more.
-    fn let_go(&mut self, job: &str, by: Option<By>, ctx: &mut Context<Self>) {
+    pub(super) fn let_go(&mut self, job: &str, by: Option<By>, ctx: &mut Context<Self>) {
         let Ok(name) = JobName::new(job) else { return };
         self.remove_named(&[name], &Attribution { by, note: None }, ctx);
     }
@@ -356,7 +364,7 @@ impl SupervisorActor {
     }
 }
 
-fn unusable(reason: impl ToString) -> Read {
+pub(super) fn unusable(reason: impl ToString) -> Read {
     Read::Unusable(bounded(reason.to_string(), PARKED_REASON_BYTES_MAX).into())
 }
 

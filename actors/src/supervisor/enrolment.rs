@@ -44,7 +44,7 @@ pub(super) const REFUSED_AGAIN: Duration = Duration::from_secs(30);
 impl SupervisorActor {
     /// Enrols the next page of jobs, if this node fires some and no page is under way.
     pub(super) fn enrol(&mut self, ctx: &mut Context<Self>) {
-        if !self.enrolling.may_start() {
+        if self.awaits_overrides() || !self.enrolling.may_start() {
             return;
         }
         let (group, page) = self.next_page();

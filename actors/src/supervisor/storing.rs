@@ -64,6 +64,11 @@ impl SupervisorActor {
         let PutJob { job, definition, expected, asked } = asked;
         let stored = self.changeable()?;
         let name = JobName::new(&job).map_err(|fault| StoredJobError::Invalid(fault.into()))?;
+        if self.has_override(&name) {
+            let rule = "an operator has overridden the schedule of a job of code of this name";
+            let cure = "choose another name, or clear that first (ClearOverride)";
+            return Err(StoredJobError::Invalid(Fault::new("job name", name.as_str(), rule, cure).into()));
+        }
         let within =
             |fault: Fault| StoredJobError::Invalid(fault.within(&format!("job {:?}", name.as_str())).into());
         let text = definition.map_err(within)?;
@@ -72,7 +77,7 @@ impl SupervisorActor {
         Ok((stored, change))
     }
 
-    fn changeable(&self) -> Result<Stored, StoredJobError> {
+    pub(super) fn changeable(&self) -> Result<Stored, StoredJobError> {
         if !matches!(self.phase, Phase::Running) {
             return Err(StoredJobError::ShuttingDown);
         }
@@ -109,6 +114,8 @@ impl SupervisorActor {
             Some((standing, known)) if known >= version => match standing {
                 Standing::Held => StoredHere::Held,
                 Standing::Disabled => StoredHere::Disabled,
+                Standing::Overrides if self.jobs.contains_key(&*job) => StoredHere::Overrides,
+                Standing::Overrides => StoredHere::NoJob,
                 Standing::Parked(reason) | Standing::Blocked(reason) => {
                     StoredHere::Parked { reason: reason.clone() }
                 }
@@ -120,7 +127,7 @@ impl SupervisorActor {
     }
 
     /// Makes a change, has it recorded, and answers once this node knows it.
-    fn change_stored(
+    pub(super) fn change_stored(
         &self,
         (stored, change): (Stored, CatalogueChange),
         operation: JobOperation,
@@ -168,6 +175,9 @@ impl Handler<DeleteJob> for SupervisorActor {
         let change = self.changeable().and_then(|stored| {
             let unknown = || StoredJobError::UnknownJob { name: given_name(&job) };
             let name = JobName::new(&job).map_err(|_| unknown())?;
+            if self.has_override(&name) {
+                return Err(unknown());
+            }
             let change = CatalogueChange::delete(Uuid::new_v4(), name).expecting(expected);
             Ok((stored, change.by(asked.by.clone())))
         });

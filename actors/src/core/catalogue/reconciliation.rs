@@ -31,6 +31,8 @@ pub(crate) enum Standing {
     Parked(Arc<str>),
     /// It cannot run it beside its other jobs, for this reason.
     Blocked(Arc<str>),
+    /// It is no job, but overrides the schedule of one of code.
+    Overrides,
 }
 
 /// What the shell has read in the definition of a row.
@@ -44,6 +46,8 @@ pub(crate) enum Read {
     Unusable(Arc<str>),
     /// Nothing that it can run beside its other jobs, for this reason.
     Blocked(Arc<str>),
+    /// No job: it overrides the schedule of one of code.
+    Overrides,
 }
 
 /// What is to be done with a job of the node.
@@ -132,8 +136,8 @@ impl Reconciliation {
         match (self.is_held(job), read) {
             (false, Read::Runnable) => Act::Add,
             (true, Read::Runnable) => Act::Update,
-            (true, Read::Disabled | Read::Unusable(_) | Read::Blocked(_)) => Act::Remove,
-            (false, Read::Disabled | Read::Unusable(_) | Read::Blocked(_)) => Act::Leave,
+            (true, Read::Disabled | Read::Unusable(_) | Read::Blocked(_) | Read::Overrides) => Act::Remove,
+            (false, Read::Disabled | Read::Unusable(_) | Read::Blocked(_) | Read::Overrides) => Act::Leave,
         }
     }
 
@@ -161,7 +165,7 @@ impl Reconciliation {
     pub(crate) fn parked(&self) -> impl Iterator<Item = (&Arc<str>, &Arc<str>)> {
         self.known.iter().filter_map(|(job, known)| match &known.standing {
             Standing::Parked(reason) | Standing::Blocked(reason) => Some((job, reason)),
-            Standing::Held | Standing::Disabled => None,
+            Standing::Held | Standing::Disabled | Standing::Overrides => None,
         })
     }
 
@@ -302,6 +306,8 @@ mod tests {
             ("a", Read::Runnable, Act::Update),
             ("a", Read::Disabled, Act::Remove),
             ("a", unusable.clone(), Act::Remove),
+            ("a", Read::Overrides, Act::Remove),
+            ("new", Read::Overrides, Act::Leave),
             ("b", Read::Runnable, Act::Add),
             ("b", Read::Disabled, Act::Leave),
             ("b", unusable.clone(), Act::Leave),
