@@ -154,8 +154,8 @@ pub use crate::{
     },
     message::{
         AddJob, AddJobs, Added, AnnounceShutdown, Backfill, BackfillPreview, CancelBackfill, CancelRun,
-        CancelRuns, ClearOverride, DeleteJob, Health, JobAddress, JobDetails, JobPage, ListBackfills,
-        ListJobs, ListStored, ListTasks, NextFireTimes, OverrideSchedule, PAGE_MAX, PauseJobs,
+        CancelRuns, ClearOverride, DeleteJob, Health, IfStored, JobAddress, JobDetails, JobPage,
+        ListBackfills, ListJobs, ListStored, ListTasks, NextFireTimes, OverrideSchedule, PAGE_MAX, PauseJobs,
         PreviewBackfill, PutJob, RemoveJobs, RescheduleJob, Resign, ResumeJobs, Selector, Shutdown,
         ShutdownNow, SkipMissed, SkippedMissed, StoredDetails, StoredHere, StoredPage, StoredStatus,
         TriggerJob, UpdateJob,

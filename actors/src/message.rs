@@ -12,7 +12,7 @@ mod trigger;
 pub use self::{
     backfill::{Backfill, BackfillPreview, CancelBackfill, ListBackfills, PreviewBackfill},
     catalogue::{
-        ClearOverride, DeleteJob, ListStored, OverrideSchedule, PutJob, StoredDetails, StoredHere,
+        ClearOverride, DeleteJob, IfStored, ListStored, OverrideSchedule, PutJob, StoredDetails, StoredHere,
         StoredPage, StoredStatus,
     },
     jobs::{AddJob, AddJobs, Added, RemoveJobs, RescheduleJob, UpdateJob},

@@ -1,8 +1,8 @@
 //! Jobs that are stored as data.
 
 use callsheet_actors::{
-    ClearOverride, DeleteJob, ListStored, OverrideSchedule, PutJob, ScheduleOverride, StoredDetails,
-    StoredPage, StoredStatus,
+    ClearOverride, DeleteJob, IfStored, ListStored, OverrideSchedule, PutJob, ScheduleOverride,
+    StoredDetails, StoredPage, StoredStatus,
     port::{CatalogueQuery, Expected},
 };
 
@@ -75,6 +75,25 @@ impl Callsheet {
         Ok(self.ask(asked.by(self.by.clone()).note(self.note.clone())).await??)
     }
 
+    /// As [`put`](Self::put), and says what becomes of a job of this name that is stored already: see [`IfStored`].
+    ///
+    /// # Errors
+    ///
+    /// As for [`put`](Self::put).
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future may or may not store it.
+    pub async fn put_with(
+        &self,
+        job: impl Into<String>,
+        definition: &StoredJob,
+        if_stored: IfStored,
+    ) -> Result<StoredStatus, Error> {
+        let asked = PutJob::new(job, definition).if_stored(if_stored);
+        Ok(self.ask(asked.by(self.by.clone()).note(self.note.clone())).await??)
+    }
+
     /// Deletes a stored job, on all nodes, and answers the version of its deletion: see [`DeleteJob`].
     ///
     /// # Errors
@@ -99,7 +118,7 @@ impl Callsheet {
     /// let cleanup = Job::new("cleanup", every(Duration::from_secs(3600))).run(async |_| {});
     /// let jobs = Callsheet::builder().job(cleanup).start().await?;
     ///
-    /// jobs.by("alice")?.override_schedule("cleanup", &every(Duration::from_secs(10_800))).await?;
+    /// jobs.by("alice")?.override_schedule("cleanup", every(Duration::from_secs(10_800))).await?;
     ///
     /// let status = jobs.details("cleanup").await?;
     /// let words = status.overridden.expect("it is overridden").to_string();
@@ -122,9 +141,9 @@ impl Callsheet {
     pub async fn override_schedule(
         &self,
         job: impl Into<String>,
-        schedule: &Definition,
+        schedule: impl Into<Definition>,
     ) -> Result<ScheduleOverride, Error> {
-        let asked = OverrideSchedule::new(job, schedule);
+        let asked = OverrideSchedule::new(job, &schedule.into());
         Ok(self.ask(asked.by(self.by.clone()).note(self.note.clone())).await??)
     }
 

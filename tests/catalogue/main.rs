@@ -11,7 +11,7 @@ use callsheet::{
     Operations, PutJob, RemoveJobs, RescheduleJob, Run, RunResult, Selector, StoredDetails, StoredHere,
     StoredJob, StoredJobError, StoredStatus, Task, UpdateJob,
     port::{CatalogueQuery, CatalogueRow, Expected},
-    schedule::every,
+    schedule::{Definition, every},
     schemars::JsonSchema,
     testkit::{Rig, simulate},
 };
@@ -22,7 +22,9 @@ mod bad_data;
 #[path = "../common/mod.rs"]
 mod common;
 mod nodes;
+mod one_shots;
 mod overrides;
+mod random;
 
 use common::{hours, mins, node_with, secs};
 

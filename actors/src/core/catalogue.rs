@@ -5,6 +5,7 @@
 //! never used again. A deleted job leaves a row without a definition behind for a time, so that whoever reads the
 //! changes after a version hears of it.
 
+mod one_shots;
 mod query;
 mod reconciliation;
 mod table;
@@ -14,8 +15,12 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-pub(crate) use self::reconciliation::{Act, Ask, Read, Reconciliation, Standing};
+pub(crate) use self::{
+    one_shots::{AskDue, OneShots},
+    reconciliation::{Act, Ask, Read, Reconciliation, Standing},
+};
 pub use self::{
+    one_shots::{ONE_SHOTS_HELD_BYTES_MAX, ONE_SHOTS_HELD_MAX, ONE_SHOTS_HELD_WITHIN},
     query::{CataloguePage, CatalogueQuery, DuePage, DueQuery, Facets},
     table::CatalogueTable,
 };

@@ -31,6 +31,8 @@ pub struct PutJob {
     pub(crate) job: String,
     pub(crate) definition: Result<Arc<str>, Fault>,
     pub(crate) expected: Expected,
+    /// One that is there already is the answer, and not an error.
+    pub(crate) keeps: bool,
     pub(crate) asked: Attribution,
 }
 
@@ -38,7 +40,7 @@ impl PutJob {
     /// The job of this name, as it is to be from now on.
     pub fn new<S: Serialize>(job: impl Into<String>, definition: &StoredJob<S>) -> Self {
         let (definition, expected) = (written(definition), Expected::Any);
-        Self { job: job.into(), definition, expected, asked: Attribution::default() }
+        Self { job: job.into(), definition, expected, keeps: false, asked: Attribution::default() }
     }
 
     /// Only if this is so: of two who change the version that both have read, one is told that the other came first.
@@ -47,6 +49,36 @@ impl PutJob {
     pub fn expecting(self, expected: Expected) -> Self {
         Self { expected, ..self }
     }
+
+    /// Says what becomes of a job that is stored under this name already. Default: [`IfStored::Replace`].
+    #[must_use]
+    pub fn if_stored(self, if_stored: IfStored) -> Self {
+        match if_stored {
+            IfStored::Replace => Self { expected: Expected::Any, keeps: false, ..self },
+            IfStored::Keep => Self { expected: Expected::Absent, keeps: true, ..self },
+            IfStored::Refuse => Self { expected: Expected::Absent, keeps: false, ..self },
+        }
+    }
+}
+
+/// What becomes of a job that is stored, when one of its name is put.
+///
+/// | | there is none | there is one |
+/// |---|---|---|
+/// | `Replace` | it is stored | it takes the place of the stored one |
+/// | `Keep` | it is stored | the stored one stays, and is the answer |
+/// | `Refuse` | it is stored | [`StoredJobError::Elsewhere`], with the stored one |
+///
+/// Two nodes that put one name at once store one job, whatever they say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum IfStored {
+    /// The new one takes its place.
+    #[default]
+    Replace,
+    /// It stays.
+    Keep,
+    /// It stays, and the new one is refused.
+    Refuse,
 }
 
 /// Deletes a stored job, on all nodes. Answers its version once it is deleted and this node has let go of it. Runs in
@@ -198,6 +230,9 @@ pub enum StoredHere {
         /// Why.
         reason: Arc<str>,
     },
+    /// It is a one-shot that is not near yet: the node reads it in time. See
+    /// [`ONE_SHOTS_HELD_WITHIN`](crate::port::ONE_SHOTS_HELD_WITHIN).
+    Far,
     /// It is no job: it [overrides](OverrideSchedule) the schedule of a job of code, which this node has.
     Overrides,
     /// It overrides the schedule of a job of code which this node does not have.

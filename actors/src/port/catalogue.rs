@@ -8,7 +8,7 @@ use tokio::time::sleep;
 pub use crate::core::catalogue::{
     CATALOGUE_PAGE_MAX, CatalogueChange, CatalogueChanges, CataloguePage, CatalogueQuery, CatalogueRow,
     CatalogueTable, Changed, DEFINITION_BYTES_MAX, DELETED_KEPT_MAX, DuePage, DueQuery, Expected, Facets,
-    STORED_JOBS_MAX,
+    ONE_SHOTS_HELD_BYTES_MAX, ONE_SHOTS_HELD_MAX, ONE_SHOTS_HELD_WITHIN, STORED_JOBS_MAX,
 };
 use crate::name::JobName;
 

@@ -236,7 +236,7 @@ impl Check {
     }
 
     async fn one_shots_are_found_by_when_they_are_due(&self) {
-        let at = |millis| DateTime::from_timestamp_millis(1_900_000_000_000 + millis).expect("in range");
+        let at = |millis: i64| DateTime::from_timestamp_millis(1_900_000_000_000 + millis).expect("in range");
         // Several at one instant, one before 1970, and one beyond what fits into nanoseconds.
         let far = at(200_000_000_000_000);
         let table = [("due 5", 1), ("due B", 0), ("due a", 0), ("due é", 0), ("due 1", -2_000_000_000_000)];
@@ -264,7 +264,7 @@ impl Check {
     }
 
     async fn what_is_a_one_shot_no_more_is_not_found_as_one(&self) {
-        let at = |seconds| DateTime::from_timestamp(1_800_000_000 + seconds, 0).expect("in range");
+        let at = |seconds: i64| DateTime::from_timestamp(1_800_000_000 + seconds, 0).expect("in range");
         for job in ["shot deleted", "shot kept", "shot moved", "shot no more"] {
             self.done(&put(job).due_at(Some(at(0)))).await;
         }
