@@ -11,6 +11,7 @@ use crate::{
     error::{ClusterError, given_name},
     message::{ChangedJobs, PauseJobs, ResumeJobs, Selector},
     note::Attribution,
+    port::To,
 };
 
 /// This node first, and then the others: they find it done, so that the history has it once.
@@ -25,7 +26,7 @@ async fn changed(
         let (node, name) = (caller.own.node, caller.own.name.clone());
         return Err(ClusterError::Refused { node, name, reason, kind: kind(&word) });
     }
-    let mut answers = caller.others(crate::port::To::Others, &ask, asked).await?;
+    let mut answers = caller.others(To::Others, &ask, asked).await?;
     answers.replies.insert(0, (caller.own.clone(), own));
     let (mut changed, mut is_known) = (Vec::new(), false);
     for (from, reply) in std::mem::take(&mut answers.replies) {

@@ -9,7 +9,7 @@ use super::{
     Call,
 };
 use crate::{
-    error::{ClusterError, given_name},
+    error::{ClusterError, ErrorKind, Fault, given_name},
     message::{TriggerJob, TriggeredOn},
     name::NodeId,
     note::Attribution,
@@ -21,9 +21,8 @@ impl Call for TriggerJob {
     /// once, both might start it.
     async fn call(self, caller: Caller) -> Result<TriggeredOn, ClusterError> {
         let Self { job, fire_time, arguments, asked } = self;
-        let invalid = |fault: crate::error::Fault| {
-            ClusterError::Invalid(fault.within(&format!("job {:?}", given_name(&job))).into())
-        };
+        let invalid =
+            |fault: Fault| ClusterError::Invalid(fault.within(&format!("job {:?}", given_name(&job))).into());
         let arguments = arguments.transpose().map_err(invalid)?;
         let trigger = Ask::Trigger { job: job.clone(), fire_time, arguments };
         match caller.own(&trigger, &asked).await {
@@ -34,8 +33,7 @@ impl Call for TriggerJob {
         let mut answers = caller.others(To::Node(holder.node), &trigger, &asked).await?;
         match answers.replies.pop() {
             Some((from, Reply::Unknown)) => {
-                let reply =
-                    Reply::refused(crate::error::ErrorKind::NotFound, "it has let go of the job; ask again");
+                let reply = Reply::refused(ErrorKind::NotFound, "it has let go of the job; ask again");
                 triggered(from, reply)
             }
             Some((from, reply)) => triggered(from, reply),
@@ -50,10 +48,11 @@ async fn holder(caller: &Caller, job: &str) -> Result<AskedNode, ClusterError> {
     let answers = caller.others(To::Others, &ask, &Attribution::default()).await?;
     let (mut able, mut unable) = (Vec::new(), None);
     for (from, reply) in answers.replies {
-        match reply {
-            Reply::Details(status) if is_triggerable(status.state) => able.push(from),
-            Reply::Details(status) => unable = Some((from, status.state)),
-            _ => {}
+        let Reply::Details(status) = reply else { continue };
+        if is_triggerable(status.state) {
+            able.push(from);
+        } else {
+            unable = Some((from, status.state));
         }
     }
     let is_leader = |from: &AskedNode, leader: Option<NodeId>| Some(from.node) == leader;
@@ -62,7 +61,7 @@ async fn holder(caller: &Caller, job: &str) -> Result<AskedNode, ClusterError> {
         (Some(chosen), _) => Ok(chosen.clone()),
         (None, Some((AskedNode { node, name }, state))) => {
             let reason = format!("the job is {state} there; look at its details");
-            Err(ClusterError::Refused { node, name, reason, kind: crate::error::ErrorKind::Unavailable })
+            Err(ClusterError::Refused { node, name, reason, kind: ErrorKind::Unavailable })
         }
         (None, None) if answers.unconfirmed.is_empty() => {
             Err(ClusterError::UnknownJob { name: given_name(job) })
@@ -78,6 +77,7 @@ fn triggered(from: AskedNode, reply: Reply) -> Result<TriggeredOn, ClusterError>
         Reply::Refused { kind: word, reason } => {
             Err(ClusterError::Refused { node, name, reason, kind: kind(&word) })
         }
-        _ => Err(ClusterError::Unanswered { node, name }),
+        // Its answer is one to another question.
+        _odd => Err(ClusterError::Unanswered { node, name }),
     }
 }
