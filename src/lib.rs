@@ -43,7 +43,7 @@
 //! * [`Builder`]: backend, threads, hooks, listeners. [`metrics`]: a recorder. [`port`]: what can be
 //!   replaced.
 //! * [`guide`]: longer prose. To use it: [`guide::bodies`], [`guide::tasks`], [`guide::stored_jobs`],
-//!   `guide::policies`, [`guide::hooks`], [`guide::configuration`], `guide::testing`, [`guide::coming_from`]. To run
+//!   [`guide::control`], `guide::policies`, [`guide::hooks`], [`guide::configuration`], `guide::testing`, [`guide::coming_from`]. To run
 //!   it: [`guide::deploying`], [`guide::metrics`], [`guide::logs`], [`guide::traces`], [`guide::history`],
 //!   [`guide::explain`], [`guide::health`], `guide::console`, `guide::cluster`, [`guide::backends`], [`guide::coordination`],
 //!   `guide::leadership`, `guide::changing_jobs`, `guide::database`, `guide::parked`, `guide::other_connections`,
@@ -128,6 +128,12 @@ pub use actix_web;
 #[cfg(feature = "testkit")]
 pub use callsheet_actors::testkit;
 pub use callsheet_actors::{
+    ACTIVE_RUNS_MAX, ActiveRun, ActiveRuns, CLUSTER_WITHIN_DEFAULT, CLUSTER_WITHIN_MAX, CLUSTER_WITHIN_MIN,
+    CancelledRun, CancelledRuns, ChangedJobs, ClusterError, DetailsInCluster, HeldBy, InCluster,
+    JobInCluster, JobSet, NodeList, NodeNow, NodeStatus, Nodes, PageInCluster, RunOnNode, RunsInCluster,
+    RunsOnNode, StoredInCluster, TriggeredOn, Unconfirmed, WhyUnconfirmed,
+};
+pub use callsheet_actors::{
     ALLOW_MAX, ARGUMENTS_BYTES_MAX, ARGUMENTS_DEPTH_MAX, ATTEMPT_ERRORS_BYTES_MAX, ATTEMPTS_RECORDED_MAX,
     ActiveRunStatus, ActorGone, AddError, AddJob, AddJobs, Added, AnnounceShutdown, Answer, Arguments,
     AttemptRecord, BLOCKING_THREADS_DEFAULT, Bodiless, BodyThreads, By, CALL_DEADLINE, CATCH_UP_PACE,
@@ -183,7 +189,7 @@ pub use crate::{
     builder::Builder,
     config::{JobConfig, StoredJob},
     error::Error,
-    handle::Callsheet,
+    handle::{Callsheet, Cluster},
     shutdown::{SERVER_STOP_MAX, ShutdownBudget},
 };
 
