@@ -102,7 +102,7 @@ impl SupervisorActor {
         if known.is_none() {
             for (name, entry) in sweep.next_page(&self.jobs, SWEEP_PAGE, |_| true) {
                 if !self.keeping.machine.is_held(name.as_str()) {
-                    set.add(name.as_str(), &entry.job.definition.schedule.identity().to_string());
+                    set.add(name.as_str(), &entry.job.definition.identity.to_string());
                 }
             }
             if sweep.goes_on() {

@@ -1,6 +1,7 @@
 //! What is asked of a node is done: by the messages that an application on it would send.
 
 use actix::{Addr, MailboxError};
+use tracing::Span;
 
 use super::{
     super::SupervisorActor,
@@ -50,7 +51,8 @@ async fn performed(
         }
         Ask::Resume { jobs } => changed(node.send(ResumeJobs { jobs, asked }).await?),
         Ask::Trigger { job, fire_time, arguments } => {
-            let trigger = TriggerJob { job, fire_time, arguments: arguments.map(Ok), asked };
+            let trigger =
+                TriggerJob { job, fire_time, arguments: arguments.map(Ok), asked, request: Span::current() };
             match node.send(trigger).await? {
                 Ok(run) => Reply::Triggered(run.triggered()),
                 Err(TriggerError::UnknownJob { .. }) => Reply::Unknown,

@@ -1,5 +1,7 @@
 //! A run is triggered on one node of the cluster.
 
+use tracing::Instrument;
+
 use super::{
     super::{
         asking::Caller,
@@ -20,12 +22,12 @@ impl Call for TriggerJob {
     /// This node, if it has the job. Else it asks which nodes have it, and then one of them: of two that were asked at
     /// once, both might start it.
     async fn call(self, caller: Caller) -> Result<TriggeredOn, ClusterError> {
-        let Self { job, fire_time, arguments, asked } = self;
+        let Self { job, fire_time, arguments, asked, request } = self;
         let invalid =
             |fault: Fault| ClusterError::Invalid(fault.within(&format!("job {:?}", given_name(&job))).into());
         let arguments = arguments.transpose().map_err(invalid)?;
         let trigger = Ask::Trigger { job: job.clone(), fire_time, arguments };
-        match caller.own(&trigger, &asked).await {
+        match caller.own(&trigger, &asked).instrument(request).await {
             Reply::Unknown => {}
             reply => return triggered(caller.own, reply),
         }
