@@ -1,5 +1,5 @@
 //! Jobs that are stored as data: all nodes hold what the catalogue has, whoever changed it, and one bad job harms no
-//! other.
+//! other. One-shots run once and are gone; overrides of jobs of code hold across deploys.
 
 use std::{
     sync::{Arc, Mutex},

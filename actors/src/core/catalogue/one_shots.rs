@@ -300,19 +300,22 @@ mod tests {
     #[test]
     fn of_too_many_the_first_are_held_and_the_others_when_there_is_room() {
         let name = |nth: usize| format!("shot {nth:05}");
-        let store: Vec<_> = (0..ONE_SHOTS_HELD_MAX + 5_000).map(|nth| row(&name(nth), 5)).collect();
+        let store: Vec<_> = (0..ONE_SHOTS_HELD_MAX + 1_000).map(|nth| row(&name(nth), 5)).collect();
         let mut machine = OneShots::default();
         keep(&mut machine, &store, 0);
-        assert_eq!(machine.held.len(), ONE_SHOTS_HELD_MAX);
-        assert_eq!(machine.ask(at(0)), AskDue::Never, "it is full");
+        let known = machine.held.len();
+        assert!((ONE_SHOTS_HELD_MAX - ROOM_MIN..=ONE_SHOTS_HELD_MAX).contains(&known), "{known}");
+        assert_eq!(machine.ask(at(0)), AskDue::Never, "there is little room");
 
-        // One that comes before them takes the place of the last.
-        machine.hold(&row("first", 1));
-        assert_eq!(machine.evict(), [name(ONE_SHOTS_HELD_MAX - 1).into()]);
-        assert!(!machine.is_near(&(at(5), name(ONE_SHOTS_HELD_MAX - 1).into())));
+        // Those that come before them take the places of the last.
+        let before: Vec<_> =
+            (0..=ONE_SHOTS_HELD_MAX - known).map(|nth| row(&format!("before {nth}"), 1)).collect();
+        before.iter().for_each(|row| machine.hold(row));
+        assert_eq!(machine.evict(), [name(known - 1).into()]);
+        assert!(!machine.is_near(&(at(5), name(known - 1).into())));
+        assert!(machine.is_near(&(at(5), name(known - 2).into())));
 
-        store[..5_000].iter().filter_map(place).for_each(|place| machine.let_go(&place));
-        machine.let_go(&(at(1), "first".into()));
+        store[..5_000].iter().chain(&before).filter_map(place).for_each(|place| machine.let_go(&place));
         keep(&mut machine, &store[5_000..], 0);
         assert_eq!(
             held(&machine),
@@ -350,7 +353,7 @@ mod tests {
         keep(&mut machine, &[row("a", 1), row("c", 3), row("d", 4)], 0);
 
         assert_eq!(machine.gone(), [Arc::from("b")]);
-        assert_eq!(machine.gone(), [Arc::from(""); 0]);
+        assert!(machine.gone().is_empty(), "once");
         assert_eq!(held(&machine), ["a", "b", "c", "d"], "until it is let go of");
     }
 }
