@@ -323,7 +323,9 @@ impl Handler<AddFirstJobs> for SupervisorActor {
         definitions.iter().for_each(|definition| drop(self.meters_of(definition, true)));
         self.add(definitions, None, ctx);
         // Those of code come first: they have their names.
-        self.keep_to_catalogue(ctx);
+        if !self.parts.tasks.is_empty() {
+            self.begin_to_keep(ctx);
+        }
         Ok(())
     }
 }

@@ -51,6 +51,8 @@ pub(crate) struct Stored {
 /// What this node knows of the catalogue.
 #[derive(Default)]
 pub(super) struct Keeping {
+    /// It reads the catalogue.
+    begun: bool,
     pub(super) machine: Reconciliation,
     /// Somebody on this node waits for a change.
     hurry: Arc<Notify>,
@@ -126,8 +128,15 @@ async fn hint(catalogue: Arc<dyn Catalogue>, after: u64, hurry: Arc<Notify>) {
 }
 
 impl SupervisorActor {
-    /// Begins to keep to the catalogue, if there is one.
-    pub(super) fn keep_to_catalogue(&self, ctx: &mut Context<Self>) {
+    /// Begins to keep to the catalogue: when the node starts, if it has a task that a stored job could run, or when it is
+    /// first asked about stored jobs. A node that has none of either costs the store nothing.
+    pub(super) fn begin_to_keep(&mut self, ctx: &mut Context<Self>) {
+        if !std::mem::replace(&mut self.keeping.begun, true) {
+            self.keep_to_catalogue(ctx);
+        }
+    }
+
+    fn keep_to_catalogue(&self, ctx: &mut Context<Self>) {
         let Some(Stored { catalogue, .. }) = self.parts.stored.clone() else { return };
         if !matches!(self.phase, Phase::Running) {
             return;

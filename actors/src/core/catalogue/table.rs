@@ -26,6 +26,11 @@ pub struct CatalogueTable {
 }
 
 impl CatalogueTable {
+    /// An empty one, whose first change has the version after this one. Whoever knows an earlier one lists all jobs anew.
+    pub fn starting_after(version: u64) -> Self {
+        Self { version, forgotten: version, ..Self::default() }
+    }
+
     /// The version of the newest change.
     pub fn version(&self) -> u64 {
         self.version
