@@ -6,7 +6,6 @@ mod state;
 use std::{
     fmt,
     path::{Path, PathBuf},
-    pin::pin,
     sync::Arc,
 };
 
@@ -17,15 +16,8 @@ use callsheet_actors::{
         CatalogueQuery, CatalogueRow, CatalogueTable, Changed,
     },
 };
-use futures_util::{
-    FutureExt,
-    future::{BoxFuture, select},
-};
-use tokio::{
-    sync::watch,
-    task::spawn_blocking,
-    time::{sleep, timeout},
-};
+use futures_util::{FutureExt, future::BoxFuture};
+use tokio::{sync::watch, task::spawn_blocking, time::timeout};
 
 pub use self::state::FILE_BYTES_MAX;
 use self::{form::Form, state::State};
@@ -165,7 +157,8 @@ impl Catalogue for FileCatalogue {
         let mut version = self.version.subscribe();
         async move {
             let here = version.wait_for(|version| *version > after);
-            drop(select(pin!(here), pin!(sleep(CATALOGUE_ASKED_EVERY))).await);
+            // Late: it is looked at all the same.
+            let _ = timeout(CATALOGUE_ASKED_EVERY, here).await;
         }
         .boxed()
     }

@@ -5,7 +5,6 @@ mod statement;
 
 use std::{
     fmt,
-    pin::pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
 };
 
@@ -19,7 +18,7 @@ use callsheet_actors::{
 };
 use futures_util::{
     FutureExt,
-    future::{BoxFuture, join4, select},
+    future::{BoxFuture, join4},
 };
 use tokio::time::{sleep, timeout};
 use tokio_postgres::{Error, Row, types::Type};
@@ -305,14 +304,10 @@ impl Catalogue for PostgresCatalogue {
 
     fn changed(&self, _: u64) -> BoxFuture<'_, ()> {
         async move {
-            let poll = sleep(CATALOGUE_ASKED_EVERY);
-            match self.reader() {
-                Some(reader) => {
-                    let read_at = *self.read_at();
-                    drop(select(pin!(reader.catalogue_changed(read_at)), pin!(poll)).await);
-                }
-                None => poll.await,
-            }
+            let Some(reader) = self.reader() else { return sleep(CATALOGUE_ASKED_EVERY).await };
+            let read_at = *self.read_at();
+            // Late: it is looked at all the same.
+            let _ = timeout(CATALOGUE_ASKED_EVERY, reader.catalogue_changed(read_at)).await;
         }
         .boxed()
     }
