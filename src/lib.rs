@@ -100,6 +100,7 @@
 //! * `sqlite`: `backend::Local::at`, one node that forgets nothing when it restarts, without a server.
 //! * `prometheus` (default): a recorder and its `/metrics` resource for actix-web.
 //! * `actix-web` (by `prometheus`): [`Error`] as the answer of a handler.
+//! * `file-catalogue`: `catalogue::FileCatalogue`, [stored jobs](guide::stored_jobs) in a file of TOML or JSON.
 //! * `testkit`: virtual clock, fakes, recorder, cluster rig and conformance suites.
 
 // docs.rs, which builds on nightly, marks what a feature brings.
@@ -107,6 +108,8 @@
 
 pub mod backend;
 mod builder;
+#[cfg(feature = "file-catalogue")]
+pub mod catalogue;
 mod config;
 mod environment;
 mod error;
@@ -177,7 +180,7 @@ pub use tokio_postgres;
 pub use crate::shutdown::ShutdownSignals;
 pub use crate::{
     builder::Builder,
-    config::{JobConfig, StoredJob},
+    config::{JobConfig, STORED_JOB_SCHEMA, StoredJob},
     error::Error,
     handle::Callsheet,
     shutdown::{SERVER_STOP_MAX, ShutdownBudget},
