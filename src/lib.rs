@@ -102,6 +102,7 @@
 //! * `prometheus` (default): a recorder and its `/metrics` resource for actix-web.
 //! * `console`: `console::Console`, a page and a JSON API to see and operate the jobs.
 //! * `actix-web` (by `prometheus` and `console`): [`Error`] as the answer of a handler.
+//! * `file-catalogue`: `catalogue::FileCatalogue`, [stored jobs](guide::stored_jobs) in a file of TOML or JSON.
 //! * `testkit`: virtual clock, fakes, recorder, cluster rig and conformance suites.
 
 // docs.rs, which builds on nightly, marks what a feature brings.
@@ -109,6 +110,8 @@
 
 pub mod backend;
 mod builder;
+#[cfg(feature = "file-catalogue")]
+pub mod catalogue;
 mod config;
 #[cfg(feature = "console")]
 pub mod console;
@@ -187,7 +190,7 @@ pub use tokio_postgres;
 pub use crate::shutdown::ShutdownSignals;
 pub use crate::{
     builder::Builder,
-    config::{JobConfig, StoredJob},
+    config::{JobConfig, STORED_JOB_SCHEMA, StoredJob},
     error::Error,
     handle::{Callsheet, Cluster},
     shutdown::{SERVER_STOP_MAX, ShutdownBudget},

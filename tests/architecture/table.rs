@@ -174,7 +174,10 @@ pub(crate) const LAYERS: &[Layer] = &[
         name: "backends",
         files: &["src/backend/**"],
         chapters: &[
-            &["src/backend/postgres/{mod,locker,elector,backfills,control}.rs"],
+            &[
+                "src/backend/postgres/{mod,locker,elector,backfills,control}.rs",
+                "src/backend/postgres/catalogue/*.rs",
+            ],
             // A session, and what it does beside what it is asked.
             &["src/backend/postgres/{session,sessions,forget,lost_runs}.rs"],
             // The calls of a round.
@@ -194,8 +197,8 @@ pub(crate) const LAYERS: &[Layer] = &[
     },
     Layer {
         name: "facade",
-        files: &["src/*.rs", "src/builder/*.rs", "src/handle/*.rs", "src/guide/mod.rs"],
-        chapters: &[&["src/*.rs", "src/builder/*.rs", "src/handle/*.rs"]],
+        files: &["src/*.rs", "src/{builder,catalogue,handle}/*.rs", "src/guide/mod.rs"],
+        chapters: &[&["src/*.rs", "src/{builder,catalogue,handle}/*.rs"]],
         never: &[],
     },
     Layer { name: "console", files: &["src/console/**"], chapters: &[&["src/console/**"]], never: &[] },

@@ -62,6 +62,11 @@ impl Tasks {
         }
     }
 
+    /// Whether there is none.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.tasks.is_empty()
+    }
+
     /// What was wrong with what was added.
     pub fn faults(&self) -> &[Fault] {
         &self.faults

@@ -7,9 +7,12 @@ use callsheet_actors::{
     port::Notification,
 };
 use tokio::{
-    sync::broadcast::{
-        self,
-        error::{RecvError, TryRecvError},
+    sync::{
+        broadcast::{
+            self,
+            error::{RecvError, TryRecvError},
+        },
+        watch,
     },
     time::{Instant, timeout},
 };
@@ -26,6 +29,15 @@ pub(super) struct NotificationReader {
     deadline: Duration,
     hints: Arc<ControlHints>,
     notifications: tokio::sync::Mutex<Notifications>,
+    /// How often stored jobs may have been changed.
+    catalogue: Arc<watch::Sender<u64>>,
+}
+
+/// What the session of a beacon has heard of changes of stored jobs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Heard {
+    beacon: i64,
+    count: u64,
 }
 
 struct Notifications {
@@ -36,6 +48,7 @@ struct Notifications {
     /// Any role that knows the name of the channel can send any number of them.
     log: LogBudget<()>,
     since: Instant,
+    catalogue: Arc<watch::Sender<u64>>,
 }
 
 impl Notifications {
@@ -50,6 +63,9 @@ impl Notifications {
     }
 
     fn hear(&mut self, payload: &str, beacon: i64) {
+        if payload == notifications::CATALOGUE_CHANGED {
+            return self.catalogue.send_modify(|count| *count += 1);
+        }
         match notifications::read(payload, beacon) {
             Ok(Some(notification)) => self.heard.push(notification),
             // To another node.
@@ -61,6 +77,7 @@ impl Notifications {
     fn miss(&mut self, count: u64) {
         self.warn("dropped the oldest notifications, unread", &count);
         self.heard.push(Notification::Lagged);
+        self.catalogue.send_modify(|count| *count += 1);
     }
 }
 
@@ -73,15 +90,17 @@ impl NotificationReader {
         witness: notifications::Witness,
         deadline: Duration,
     ) -> Self {
+        let catalogue: Arc<watch::Sender<u64>> = Arc::default();
         let notifications = Notifications {
             received,
             heard: Vec::new(),
             confirmed: VecDeque::new(),
             log: LogBudget::default(),
             since: Instant::now(),
+            catalogue: catalogue.clone(),
         };
         let notifications = tokio::sync::Mutex::new(notifications);
-        Self { beacon, client, witness, deadline, hints, notifications }
+        Self { beacon, client, witness, deadline, hints, notifications, catalogue }
     }
 
     fn hear(&self, notifications: &mut Notifications, payload: &str) {
@@ -94,6 +113,19 @@ impl NotificationReader {
     fn miss(&self, notifications: &mut Notifications, count: u64) {
         self.hints.missed();
         notifications.miss(count);
+    }
+
+    /// What was heard of changes of stored jobs.
+    pub(super) fn heard(&self) -> Heard {
+        Heard { beacon: self.beacon, count: *self.catalogue.borrow() }
+    }
+
+    /// Resolves once more was heard than this, or if another session heard it.
+    pub(super) async fn catalogue_changed(&self, since: Option<Heard>) {
+        let mut counts = self.catalogue.subscribe();
+        let Some(since) = since.filter(|since| since.beacon == self.beacon) else { return };
+        // An error cannot be, since this has the sender.
+        let _ = counts.wait_for(|count| *count > since.count).await;
     }
 
     /// The next notification that the store confirms; none any more once the connection has ended.
