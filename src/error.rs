@@ -123,7 +123,7 @@ impl actix_web::ResponseError for Error {
 
 /// The status of an answer to a request that met such an error.
 #[cfg(feature = "actix-web")]
-fn status(kind: ErrorKind) -> actix_web::http::StatusCode {
+pub(crate) fn status(kind: ErrorKind) -> actix_web::http::StatusCode {
     use actix_web::http::StatusCode;
     match kind {
         ErrorKind::NotFound => StatusCode::NOT_FOUND,

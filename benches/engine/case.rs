@@ -58,6 +58,9 @@ pub(crate) enum Kind {
 
 const KINDS: [Kind; 6] = [Kind::Idle, Kind::Burst, Kind::Ticks, Kind::Clock, Kind::Overload, Kind::Seconds];
 
+/// How long jobs that were added are left alone before they count as idle: what adding them leaves behind is done then.
+const SETTLES: Duration = Duration::from_secs(2);
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Side {
     Callsheet,
@@ -196,7 +199,7 @@ pub(crate) fn measure(case: &Case) -> anyhow::Result<()> {
 
     match case.kind {
         Kind::Idle => {
-            thread::sleep(Duration::from_millis(300));
+            thread::sleep(SETTLES);
             println!("add_ms {}", added.as_secs_f64() * 1e3);
             println!("armed_ms {}", armed.as_secs_f64() * 1e3);
             let (bytes_now, of_files_now) = resident_and_of_files()?;

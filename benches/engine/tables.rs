@@ -11,7 +11,7 @@ use crate::{
 impl Plan {
     /// Jobs far in the future.
     pub(crate) fn idle(&self, jobs: u64) -> anyhow::Result<()> {
-        let case = Case { kind: Kind::Idle, jobs, period: FAR, ..self.case() };
+        let case = Case { kind: Kind::Idle, jobs, period: FAR, window: 4 * self.window, ..self.case() };
         let repetitions = if jobs > 100_000 { 1 } else { self.repetitions };
         let [callsheet, tokio] =
             [Side::Callsheet, Side::Tokio].map(|side| case.on(side).repeated(repetitions));
