@@ -71,8 +71,9 @@ pub use not_due::NotDue;
 pub use obstacle::{OBSTACLES_MAX, Obstacle};
 pub use records::{
     Change, Commit, Committed, HINT_BYTES_MAX, HINTS_WAITING_MAX, Heard, HintStream, ListedRecord,
-    RECORD_ID_MAX, RecordChange, RecordKind, RecordLimits, RecordName, RecordPage, RecordSession,
-    RecordSnapshot, RecordTraits, Records, RecordsError, StoredRecord, Unit, UnitAnswer, Version,
+    RECORD_ID_MAX, RecordChange, RecordKind, RecordLimits, RecordName, RecordPage, RecordServer,
+    RecordSession, RecordSnapshot, RecordTraits, Records, RecordsError, StoredRecord, Unit, UnitAnswer,
+    Version,
 };
 pub use schedule::{IntoSchedule, Schedule};
 pub use schedule_identity::ScheduleIdentity;
