@@ -29,16 +29,6 @@ function schedule_of(text, zone) {
   return zone.trim() ? { cron: said, timezone: zone.trim() } : said;
 }
 
-/** A merge patch after which `before` is `after`: what is only in `before` is named as `null`. */
-export function replacing(before, after) {
-  const is_object = (value) => value !== null && typeof value === 'object' && !Array.isArray(value);
-  if (!is_object(before) || !is_object(after)) return after;
-  const patch = {};
-  for (const key of Object.keys(before)) if (!(key in after)) patch[key] = null;
-  for (const [key, value] of Object.entries(after)) patch[key] = replacing(before[key], value);
-  return patch;
-}
-
 function usePreview(text, zone) {
   const [state, set_state] = useState({ preview: null, error: null });
   useEffect(() => {
@@ -83,7 +73,7 @@ export function EditSchedule({ asked, close, Note }) {
     set_busy(true);
     set_error(null);
     try {
-      const schedule = replacing(job.definition?.schedule, schedule_of(form.text, form.zone));
+      const schedule = schedule_of(form.text, form.zone);
       const stands = editable === 'stored' ? { version: job.version } : { schedule_was: job.schedule };
       const answer = await post('actions/edit',
         { job: job.name, patch: { schedule }, ...stands, ...(note && { note }), dry_run });

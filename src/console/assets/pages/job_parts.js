@@ -134,8 +134,8 @@ export function Decisions({ job, round, explain }) {
           ${one.count > 1 ? ` ×${count(one.count)}${one.at_least ? ' or more' : ''}` : ''}<//></td>
         <td class="wrap-any">${one.reason ? words(one.reason) : ''}
           ${one.text ? html`${one.reason ? ': ' : ''}${one.text}` : ''}
-          ${one.by ? html` <span class="muted small">by ${one.by}</span>` : ''}
-          ${!one.reason && !one.text ? one.words : ''}
+          ${one.by && html` <span class="muted small">by ${one.by}</span>`}
+          ${one.from && `from ${utc(one.from)} to ${utc(one.to)} UTC`}
           ${one.run && html` <a class="mono small" href=${run_link(one.run)}>run ${short(one.run)}</a>`}</td>
         <td class="opt nowrap small">${one.fire_time
           ? html`<button type="button" class="btn plain small" title="Explain this fire time"
