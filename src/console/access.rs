@@ -4,6 +4,7 @@ use std::{future::ready, marker::PhantomData, pin::Pin, sync::Arc, time::Duratio
 
 use actix_web::{FromRequest, HttpRequest, dev::Payload, web::Data};
 use futures_util::future::LocalBoxFuture;
+use serde::Serialize;
 use tokio::time::timeout;
 
 use super::{Shared, origin, problem::Problem};
@@ -26,7 +27,8 @@ pub enum Access {
 }
 
 /// What somebody may do; each right has those before it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub(crate) enum Right {
     Nobody,
     Read,

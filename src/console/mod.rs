@@ -85,7 +85,7 @@ pub(crate) struct Shared {
     pub(crate) policy: Policy,
     pub(crate) board: Board,
     pub(crate) hub: Hub,
-    pub(crate) heavy: Semaphore,
+    pub(crate) heavy: Arc<Semaphore>,
 }
 
 impl Console<Undecided> {
@@ -139,7 +139,7 @@ impl Console<Undecided> {
         let shared = Shared {
             board: Board::new(jobs.clone()),
             hub: Hub::default(),
-            heavy: Semaphore::new(HEAVY_MAX),
+            heavy: Arc::new(Semaphore::new(HEAVY_MAX)),
             jobs: jobs.clone(),
             authorise,
             policy,

@@ -14,7 +14,8 @@ use super::{Shared, problem::Problem};
 
 /// Everything but who may frame it.
 const CONTENT: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
-                       font-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors ";
+                       font-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; \
+                       require-trusted-types-for 'script'; trusted-types 'none'; frame-ancestors ";
 
 /// The most bytes of an origin that is shown in an error.
 const SHOWN_MAX: usize = 200;

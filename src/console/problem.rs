@@ -29,30 +29,33 @@ pub(crate) struct Problem {
     #[schema(value_type = String)]
     r#type: &'static str,
     /// The status in words.
-    title: String,
+    #[schema(value_type = String)]
+    title: &'static str,
     /// The status of the answer.
     pub(crate) status: u16,
     /// What kind of problem it is, in one word.
     #[schema(value_type = String)]
     pub(crate) kind: &'static str,
     /// What happened.
-    detail: String,
+    #[schema(value_type = String)]
+    detail: Box<str>,
     /// What would mend it.
-    cure: String,
+    #[schema(value_type = String)]
+    cure: Box<str>,
     /// What is wrong with what was sent, value by value.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     faults: Vec<FaultView>,
     /// The right that is missing.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
-    needs: Option<&'static str>,
+    needs: Option<Right>,
     /// The right that the user has.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
-    has: Option<&'static str>,
+    has: Option<Right>,
     /// How many jobs it would be.
     #[serde(skip_serializing_if = "Option::is_none")]
-    count: Option<usize>,
+    count: Option<u32>,
 }
 
 /// One thing that is wrong with what was sent.
@@ -80,11 +83,11 @@ impl Problem {
     fn new(status: StatusCode, kind: &'static str, detail: impl Into<String>, cure: &str) -> Self {
         Self {
             r#type: "about:blank",
-            title: status.canonical_reason().unwrap_or("Error").to_owned(),
+            title: status.canonical_reason().unwrap_or("Error"),
             status: status.as_u16(),
             kind,
-            detail: bounded(detail.into(), TEXT_BYTES_MAX),
-            cure: cure.to_owned(),
+            detail: bounded(detail.into(), TEXT_BYTES_MAX).into(),
+            cure: cure.into(),
             faults: Vec::new(),
             needs: None,
             has: None,
@@ -92,7 +95,7 @@ impl Problem {
         }
     }
 
-    pub(crate) fn cure(self, cure: impl Into<String>) -> Self {
+    pub(crate) fn cure(self, cure: impl Into<Box<str>>) -> Self {
         Self { cure: cure.into(), ..self }
     }
 
@@ -122,7 +125,7 @@ impl Problem {
             None => format!("it would be {found} jobs, and the request does not say how many it means"),
         };
         let cure = "ask with `dry_run`: true, and send its `count`";
-        Self { count: Some(found), ..Self::new(StatusCode::CONFLICT, "count", detail, cure) }
+        Self { count: u32::try_from(found).ok(), ..Self::new(StatusCode::CONFLICT, "count", detail, cure) }
     }
 
     pub(crate) fn forbidden(needs: Right, has: Right) -> Self {
@@ -130,8 +133,8 @@ impl Problem {
             format!("this needs the right `{}`, and the user has `{}`", needs.as_str(), has.as_str());
         let cure = "log in as somebody who has it; the application decides who has";
         Self {
-            needs: Some(needs.as_str()),
-            has: Some(has.as_str()),
+            needs: Some(needs),
+            has: Some(has),
             ..Self::new(StatusCode::FORBIDDEN, "forbidden", detail, cure)
         }
     }

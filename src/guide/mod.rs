@@ -21,6 +21,7 @@
 //! | [`explain`] | why a job ran late, or not at all |
 //! | [`health`] | live, ready, healthy, and what to do |
 //! | [`alerts`] | what may be expected of a job, and who notices that it does not happen |
+//! | [`console`] | a page and an API to see and operate the jobs: who may do what, what it costs |
 //! | [`backends`] | where nodes coordinate: what each system promises, and which to choose |
 //! | [`cluster`] | several nodes: who fires what, what becomes of what |
 //! | [`coordination`] | a leader, claims, both or neither: what each rests on |
@@ -47,6 +48,7 @@
 // Guides are read with every feature. With fewer, some of what they link to is not there.
 #![cfg_attr(
     not(all(
+        feature = "console",
         feature = "mysql",
         feature = "postgres",
         feature = "redis",
@@ -108,6 +110,10 @@ pub mod health {}
 
 #[doc = include_str!("alerts.md")]
 pub mod alerts {}
+
+#[cfg(feature = "console")]
+#[doc = include_str!("console.md")]
+pub mod console {}
 
 #[doc = include_str!("backends.md")]
 pub mod backends {}

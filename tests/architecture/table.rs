@@ -193,6 +193,7 @@ pub(crate) const LAYERS: &[Layer] = &[
         chapters: &[&["src/*.rs", "src/builder/*.rs", "src/handle/*.rs"]],
         never: &[],
     },
+    Layer { name: "console", files: &["src/console/**"], chapters: &[&["src/console/**"]], never: &[] },
 ];
 
 /// The modules of the engine that the facade may name. All other public items stand at the engine's root.

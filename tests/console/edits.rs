@@ -30,7 +30,7 @@ fn definition() -> Value {
         "schedule": {"cron": "0 9 * * 1-5", "timezone": "Europe/Lisbon", "jitter": "30s"},
         "task": {"name": "send_report", "arguments": {"to": "alice"}},
         "policies": {"overlap": {"queue": 3}, "timeout": "10m", "misfire": {"latest": {"within": "1h"}}},
-        "expect": {"success_within": "26h"},
+        "expect": {"success_within": "1d2h"},
         "lock_key": "reports",
         "tags": ["nightly"],
         "metrics_label": "reports",

@@ -156,7 +156,8 @@ async fn a_job_that_fires_all_the_time_is_estimated_in_the_calendar() {
     );
     let buckets = calendar["buckets"].as_array().expect("a list");
     assert_eq!(buckets.len(), 24);
-    for bucket in buckets {
+    // The first one has begun already.
+    for bucket in &buckets[1..] {
         let count = bucket["count"].as_u64().expect("a number");
         assert!((3_598..=3_602).contains(&count), "{bucket:#}");
     }

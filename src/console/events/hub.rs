@@ -38,6 +38,8 @@ struct State {
     next_client: u64,
     /// Somebody looks for changes.
     is_pumping: bool,
+    /// It is known what changes are told from: whoever reads everything now misses none of them.
+    has_begun: bool,
 }
 
 struct Kept {
@@ -71,6 +73,7 @@ impl Default for Hub {
             clients: BTreeMap::new(),
             next_client: 0,
             is_pumping: false,
+            has_begun: false,
         }))
     }
 }
@@ -80,10 +83,10 @@ struct Reset {
     reason: &'static str,
 }
 
-/// An event that has no id.
-pub(crate) fn notice(event: &str, reason: &'static str) -> Bytes {
+/// An event for one client.
+pub(crate) fn notice(event: &str, reason: &'static str) -> String {
     let data = serde_json::to_string(&Reset { reason }).unwrap_or_default();
-    format!("event: {event}\ndata: {data}\n\n").into()
+    format!("event: {event}\ndata: {data}\n\n")
 }
 
 impl Hub {
@@ -100,6 +103,8 @@ impl Hub {
         }
         let missed = match last {
             Some(last) => state.missed(views, last),
+            // What it reads from now on is as new as what it is told of.
+            None if state.has_begun => VecDeque::from([state.begin_again("connected")]),
             None => VecDeque::new(),
         };
         let (sender, frames) = mpsc::channel(CLIENT_FRAMES_MAX);
@@ -135,10 +140,17 @@ impl Hub {
         !std::mem::replace(&mut self.state().is_pumping, true)
     }
 
+    /// It is known what changes are told from.
+    pub(crate) fn begun(&self) {
+        self.state().has_begun = true;
+        self.reset(None, "connected");
+    }
+
     /// Nobody looks for changes any more; what follows is not known to follow.
     pub(crate) fn end_to_pump(&self) {
         let mut state = self.state();
         state.is_pumping = false;
+        state.has_begun = false;
         state.kept.clear();
         state.bytes = 0;
         // Whoever comes back with an id of before has missed something.
@@ -158,6 +170,11 @@ impl State {
         self.clients.retain(|_, client| !client.frames.is_closed());
     }
 
+    /// Tells one client to read everything again, and where it is then.
+    fn begin_again(&self, reason: &'static str) -> Bytes {
+        format!("id: {}-{}\n{}", self.epoch, self.number, notice("reset", reason)).into()
+    }
+
     /// What a client has missed that has seen everything up to `last`.
     fn missed(&self, views: Views, last: &str) -> VecDeque<Bytes> {
         let number = last.split_once('-').filter(|(epoch, _)| *epoch == self.epoch);
@@ -169,7 +186,7 @@ impl State {
                 let missed = self.kept.iter().filter(|kept| kept.number > number).filter(of_client);
                 missed.map(|kept| kept.frame.clone()).collect()
             }
-            _ => VecDeque::from([notice("reset", "what was missed is not kept any more")]),
+            _ => VecDeque::from([self.begin_again("what was missed is not kept any more")]),
         }
     }
 
@@ -243,7 +260,7 @@ mod tests {
 
         for last in [seen.as_str(), "elsewhere-7", "nonsense", ""] {
             let back = hub.subscribe(ALL, Some(last)).expect("there is room");
-            assert!(text(back.missed.front().cloned()).starts_with("event: reset\n"), "{last}");
+            assert!(text(back.missed.front().cloned()).contains("\nevent: reset\n"), "{last}");
         }
         assert!(hub.state().kept.len() <= KEPT_FRAMES_MAX);
     }

@@ -40,15 +40,23 @@ impl Drop for Guard {
 }
 
 /// What was sent last.
-#[derive(Default)]
 struct Sent {
-    snapshot: Option<Arc<Snapshot>>,
+    snapshot: Arc<Snapshot>,
     overview: Option<Overview>,
+}
+
+impl From<Arc<Snapshot>> for Sent {
+    /// What whoever connects has read.
+    fn from(snapshot: Arc<Snapshot>) -> Self {
+        Self { snapshot, overview: None }
+    }
 }
 
 async fn pump(shared: &Shared) {
     let mut events = shared.jobs.events(EventFilter::new().buffer(EVENTS_WAITING_MAX));
-    let (mut sent, mut runs) = (Sent::default(), RunsChanged::default());
+    let Ok(first) = shared.board.snapshot().await else { return };
+    let (mut sent, mut runs) = (Sent::from(first), RunsChanged::default());
+    shared.hub.begun();
     let (mut has_changed, mut looked_at, mut heard_at) = (true, Instant::now(), Instant::now());
     let mut pace = interval(PACE);
     pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -91,18 +99,16 @@ fn is_shown(event: &Event) -> bool {
 }
 
 fn send(shared: &Shared, snapshot: Arc<Snapshot>, sent: &mut Sent) {
-    if let Some(before) = &sent.snapshot {
-        match JobsChanged::between(&before.rows, &snapshot.rows) {
-            Some(changed) if changed.is_too_much() => {
-                shared.hub.reset(Some(View::Jobs), "many jobs have changed at once");
-            }
-            Some(changed) => shared.hub.publish(View::Jobs, &changed),
-            None => {}
+    match JobsChanged::between(&sent.snapshot.rows, &snapshot.rows) {
+        Some(changed) if changed.is_too_much() => {
+            shared.hub.reset(Some(View::Jobs), "many jobs have changed at once");
         }
+        Some(changed) => shared.hub.publish(View::Jobs, &changed),
+        None => {}
     }
     let overview = Overview::of(&snapshot.health, snapshot.rows.values(), snapshot.as_of);
     if sent.overview.as_ref().is_none_or(|before| !overview.is_as(before)) {
         shared.hub.publish(View::Overview, &overview);
     }
-    *sent = Sent { snapshot: Some(snapshot), overview: Some(overview) };
+    *sent = Sent { snapshot, overview: Some(overview) };
 }

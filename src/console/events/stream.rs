@@ -40,7 +40,7 @@ pub(crate) fn body(client: Subscription) -> impl Stream<Item = Result<Bytes, Inf
 async fn next(client: &mut Subscription, ends_at: Instant) -> Option<(Bytes, Place)> {
     if client.is_slow.load(Ordering::Acquire) {
         let told = notice("dropped", "this client was too slow: connect again, and read everything again");
-        return Some((told, Place::Ended));
+        return Some((told.into(), Place::Ended));
     }
     if let Some(missed) = client.missed.pop_front() {
         return Some((missed, Place::Open));

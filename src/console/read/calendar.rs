@@ -133,7 +133,7 @@ impl Window {
     fn estimate(&mut self, job: &str, last: DateTime<Utc>, every: TimeDelta) {
         for place in 0..self.counts.len() {
             let start = self.from + self.bucket * i32::try_from(place).unwrap_or(i32::MAX);
-            let end = (start + self.bucket).min(self.to);
+            let end = start.checked_add_signed(self.bucket).unwrap_or(self.to).min(self.to);
             let open = end.signed_duration_since(start.max(last));
             let count = open.num_milliseconds() / every.num_milliseconds();
             if let Ok(count @ 1..) = u64::try_from(count) {
@@ -170,17 +170,25 @@ async fn fire_times(jobs: &Callsheet, job: &str, to: DateTime<Utc>) -> (Vec<Date
     (Vec::new(), false)
 }
 
+/// An instant, moved back to where a bucket begins: counted from midnight UTC, as far as the length divides a day.
+fn aligned(at: DateTime<Utc>, bucket: TimeDelta) -> DateTime<Utc> {
+    let into = at.timestamp_millis().rem_euclid(bucket.num_milliseconds().max(1));
+    let into = TimeDelta::milliseconds(into)
+        + TimeDelta::nanoseconds(i64::from(at.timestamp_subsec_nanos() % 1_000_000));
+    at.checked_sub_signed(into).unwrap_or(at)
+}
+
 fn window(asked: &AskedCalendar) -> Result<Window, Problem> {
     let now = Utc::now();
-    let from = asked.from.unwrap_or(now).max(now);
     let hours = given::within("hours", asked.hours, 24, (1, 168))?;
-    let to = from.checked_add_signed(TimeDelta::hours(hours.into()));
-    let to = to.ok_or_else(|| Problem::invalid("`from` is too far away"))?;
     let bucket = given::duration("bucket", asked.bucket.as_deref().unwrap_or("1h"))?;
     let bucket = TimeDelta::from_std(bucket.clamp(BUCKET_MIN, BUCKET_MAX)).unwrap_or(TimeDelta::hours(1));
-    let count = (to - from).num_milliseconds().div_euclid(bucket.num_milliseconds());
-    let whole = bucket * i32::try_from(count).unwrap_or(i32::MAX) == to - from;
-    let count = usize::try_from(count).unwrap_or(usize::MAX).saturating_add(usize::from(!whole));
+    let from = aligned(asked.from.unwrap_or(now).max(now), bucket);
+    let to = from.checked_add_signed(TimeDelta::hours(hours.into()));
+    let to = to.ok_or_else(|| Problem::invalid("`from` is too far away"))?;
+    let (span, length) = ((to - from).num_milliseconds(), bucket.num_milliseconds());
+    let count = span.div_euclid(length) + i64::from(span % length != 0);
+    let count = usize::try_from(count).unwrap_or(usize::MAX);
     if count > BUCKETS_MAX {
         return Err(Problem::invalid(format!(
             "it would be {count} buckets; at most {BUCKETS_MAX} are answered"

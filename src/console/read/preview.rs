@@ -141,9 +141,14 @@ pub(crate) async fn sketch(
     after: DateTime<Utc>,
     count: usize,
 ) -> Result<Sketch, Problem> {
-    let turn = timeout(TURN_MAX, shared.heavy.acquire()).await;
-    let _turn = turn.map_err(|_| Problem::too_many("other previews are computed"))?;
-    let drawn = web::block(move || draw(&definition, zone.as_deref(), after, count)).await;
+    let turn = timeout(TURN_MAX, shared.heavy.clone().acquire_owned()).await;
+    let turn = turn.map_err(|_| Problem::too_many("other previews are computed"))?;
+    let drawn = web::block(move || {
+        // It is held until this ends, also if nobody waits for it any more.
+        let _turn = turn;
+        draw(&definition, zone.as_deref(), after, count)
+    })
+    .await;
     let drawn = drawn.map_err(|_| Problem::internal("a preview came to no end"))?;
     drawn.map_err(|faults| Problem::faults(&faults))
 }
