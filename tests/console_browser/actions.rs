@@ -108,7 +108,7 @@ async fn a_schedule_is_previewed_before_it_is_saved() {
 
     let after = stage.job("import").await;
     assert!(
-        after.schedule.contains("02:30") && after.timezone.as_deref() == Some("Europe/Lisbon"),
+        after.schedule.contains("30 2 * * *") && after.timezone.as_deref() == Some("Europe/Lisbon"),
         "{after:?}"
     );
     // The answer to the wrong schedule is an error of the request, which the browser logs.

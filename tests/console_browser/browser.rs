@@ -145,7 +145,7 @@ impl Browser {
     /// Clicks what has this label inside of what a selector names.
     pub(crate) async fn click_in(&self, place: &str, label: &str) {
         let script = "const said = (one) => (one.getAttribute('aria-label') || one.innerText || '').trim();
-            return [...document.querySelectorAll(arguments[0] + ' :is(button, a, label, summary, [role=option])')]
+            return [...document.querySelectorAll(arguments[0] + ' :is(button, a, input, label, summary, [role=option])')]
                 .find((one) => one.checkVisibility() && !one.disabled && said(one) === arguments[1]) || null";
         let arguments = vec![json!(place), json!(label)];
         let until = Instant::now() + DEADLINE;
@@ -178,8 +178,9 @@ impl Browser {
             }
             return document.querySelector(`[aria-label=\"${arguments[0]}\"]`)";
         let field = self.element(&format!("field {label:?}"), script, vec![json!(label)]).await;
-        field.clear().await.expect("it can be cleared");
-        field.send_keys(text).await.expect("it takes keys");
+        // As a person does: all of it is chosen, and typed over.
+        field.send_keys(Key::Control + "a").await.expect("it takes keys");
+        field.send_keys(Key::Delete + text).await.expect("it takes keys");
     }
 
     /// Presses keys, wherever the focus is.

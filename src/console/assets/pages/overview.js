@@ -69,6 +69,12 @@ function attention_words(attention) {
   return [...of].map(([why, n]) => `${n} ${words(why)}`).join(', ');
 }
 
+function nodes_words(nodes, are_all) {
+  const ill = nodes.filter((node) => node.healthy === false).length;
+  if (ill > 0) return `${ill} with problems`;
+  return are_all ? 'no problem is known' : 'that this one has heard of';
+}
+
 function Stats({ overview, nodes, are_all }) {
   const name_of = node_name(nodes);
   const jobs = overview.jobs;
@@ -79,12 +85,9 @@ function Stats({ overview, nodes, are_all }) {
     : overview.leader ? [name_of(overview.leader),
       html`term ${overview.term}${overview.role === 'leader' ? ', this node' : ''}`]
       : ['nobody', html`<span class="bad">Jobs of the leader wait for the next term.</span>`];
-  const healthy = nodes?.filter((node) => node.healthy !== false).length;
   return html`<div class="w12 grid pair">
     ${stat('Leader', leader[0], leader[1], to('nodes'))}
-    ${stat('Nodes', nodes ? count(nodes.length) : '–', nodes
-      ? (healthy === nodes.length ? (are_all ? 'no problem is known' : 'that this one has heard of') : `${nodes.length - healthy} with problems`) : '',
-      to('nodes'))}
+    ${stat('Nodes', nodes ? count(nodes.length) : '–', nodes ? nodes_words(nodes, are_all) : '', to('nodes'))}
     ${stat('Running', count(overview.running), overview.waiting ? `${plural(overview.waiting, 'run')} waiting`
       : 'none waiting', to('runs', { outcome: 'in_progress' }))}
     ${stat('Jobs', count(jobs.total),
@@ -213,8 +216,8 @@ function Running({ running, nodes }) {
     ${runs.length === 0 ? html`<${Empty} title="Nothing runs right now" />`
       : html`<ul class="list">${runs.map((run) => html`<li key=${run.run} data-row="">
         <span class="dot run pulse"></span>
-        <span class="grow cut"><a data-open="" href=${run_link(run.run)}>
-          ${run.job}</a> <span class="muted small">on ${name_of(run.node)}</span></span>
+        <span class="cut"><a data-open="" href=${run_link(run.run)}>${run.job}</a></span>
+        <span class="muted small grow cut">on ${name_of(run.node)}</span>
         <span class="quarter"><${Progress} value=${run.progress} /></span><span class="small nowrap">
           <${Took} run=${run} /></span></li>`)}</ul>`}
   <//>`;
