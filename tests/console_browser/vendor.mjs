@@ -2,8 +2,12 @@
 //
 //     node tests/console_browser/vendor.mjs DIRECTORY
 //
-// writes them into DIRECTORY. `tests/console_vendored.rs` compares them with `src/console/assets/vendor`. To
-// take a newer version: change `vendored.json`, and run this with that folder as DIRECTORY.
+// writes them into DIRECTORY. A test compares them with `src/console/assets/vendor`. To take a newer version: change
+// `vendored.json`, and run this with that folder as DIRECTORY.
+//
+//     node tests/console_browser/vendor.mjs --tools DIRECTORY
+//
+// writes what the tests need and the page does not: axe-core.
 
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
@@ -13,10 +17,11 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const here = dirname(fileURLToPath(import.meta.url));
-const packages = JSON.parse(readFileSync(join(here, 'vendored.json'), 'utf8'));
-const into = process.argv[2];
+const is_tools = process.argv[2] === '--tools';
+const packages = JSON.parse(readFileSync(join(here, is_tools ? 'tools.json' : 'vendored.json'), 'utf8'));
+const into = process.argv[is_tools ? 3 : 2];
 if (!into) {
-  console.error('usage: node vendor.mjs DIRECTORY');
+  console.error('usage: node vendor.mjs [--tools] DIRECTORY');
   process.exit(2);
 }
 
@@ -58,6 +63,10 @@ try {
     const name = `${entry.package} ${entry.version} (${entry.licence})`;
     for (const file of entry.files) {
       const text = readFileSync(join(from, file.from), 'utf8');
+      if (is_tools) {
+        writeFileSync(join(into, file.to), text);
+        continue;
+      }
       const body = file.to.endsWith('.js') ? with_paths(text, file.from) : text.trimEnd() + '\n';
       const end = file.export_default ? `export default ${file.export_default};\n` : '';
       writeFileSync(join(into, file.to), `/*! ${name}, see LICENSES.txt */\n${body}${end}`);
@@ -65,7 +74,7 @@ try {
     const licence = readFileSync(join(from, entry.licence_file), 'utf8').trim();
     licences.push(`${name}\n\n${licence}\n`);
   }
-  writeFileSync(join(into, 'LICENSES.txt'), licences.join(`\n${'-'.repeat(80)}\n\n`));
+  if (!is_tools) writeFileSync(join(into, 'LICENSES.txt'), licences.join(`\n${'-'.repeat(80)}\n\n`));
 } finally {
   rmSync(work, { recursive: true, force: true });
 }

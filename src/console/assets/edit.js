@@ -29,19 +29,11 @@ function schedule_of(text, zone) {
   return zone.trim() ? { cron: said, timezone: zone.trim() } : said;
 }
 
-/** A merge patch after which `before` is `after`: what is only in `before` is named as `null`. */
-export function replacing(before, after) {
-  const is_object = (value) => value !== null && typeof value === 'object' && !Array.isArray(value);
-  if (!is_object(before) || !is_object(after)) return after;
-  const patch = {};
-  for (const key of Object.keys(before)) if (!(key in after)) patch[key] = null;
-  for (const [key, value] of Object.entries(after)) patch[key] = replacing(before[key], value);
-  return patch;
-}
-
 function usePreview(text, zone) {
   const [state, set_state] = useState({ preview: null, error: null });
   useEffect(() => {
+    // What is shown of another text counts no more.
+    set_state((before) => ({ ...before, is_old: true }));
     if (!text.trim()) {
       set_state({ preview: null, error: null });
       return undefined;
@@ -50,8 +42,8 @@ function usePreview(text, zone) {
     const timer = setTimeout(async () => {
       try {
         const schedule = schedule_of(text, zone);
-        const params = { schedule: typeof schedule === 'string' ? schedule : JSON.stringify(schedule), zone: zone
-          || schedule.timezone, count: 6 };
+        const written = typeof schedule === 'string' ? schedule : JSON.stringify(schedule);
+        const params = { schedule: written, zone: zone || schedule.timezone, count: 6 };
         set_state({ preview: await get('preview', params, control.signal), error: null, zone: params.zone });
       } catch (error) {
         if (error.name !== 'AbortError') set_state({ preview: null, error });
@@ -73,7 +65,7 @@ export function EditSchedule({ asked, close, Note }) {
   const [dry, set_dry] = useState(null);
   const [error, set_error] = useState(null);
   const [busy, set_busy] = useState(false);
-  const { preview, error: fault, zone } = usePreview(form.text, form.zone);
+  const { preview, error: fault, zone, is_old } = usePreview(form.text, form.zone);
   const change = (name) => (event) => {
     set_form({ ...form, [name]: event.target.value });
     set_dry(null);
@@ -83,7 +75,7 @@ export function EditSchedule({ asked, close, Note }) {
     set_busy(true);
     set_error(null);
     try {
-      const schedule = replacing(job.definition?.schedule, schedule_of(form.text, form.zone));
+      const schedule = schedule_of(form.text, form.zone);
       const stands = editable === 'stored' ? { version: job.version } : { schedule_was: job.schedule };
       const answer = await post('actions/edit',
         { job: job.name, patch: { schedule }, ...stands, ...(note && { note }), dry_run });
@@ -102,7 +94,7 @@ export function EditSchedule({ asked, close, Note }) {
   };
   return html`<${Dialog} wide title=${`Change the schedule of ${job.name}`} close=${close} submit=${() => send(!dry)}
     busy=${busy}
-      action=${dry ? 'Save this schedule' : 'See what changes'} blocked=${!preview || Boolean(fault)}
+      action=${dry ? 'Save this schedule' : 'See what changes'} blocked=${!preview || is_old || Boolean(fault)}
       foot=${editable === 'schedule' ? 'A job of the code: the change lasts until the application starts again.' : ''}>
     <p class="note-box">Now: <strong>${job.schedule}</strong></p>
     <div class="two">

@@ -10,6 +10,7 @@ mod locks;
 mod preview;
 
 use actix_web::web::{Json, Query};
+use callsheet_actors::BackfillError;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -30,6 +31,7 @@ use super::{
     problem::Problem,
     view::Overview,
 };
+use crate::error::Error;
 
 /// The documented functions, for the description.
 pub(crate) mod paths {
@@ -173,7 +175,12 @@ pub(crate) struct BackfillsAnswer {
     responses((status = 200, body = BackfillsAnswer), (status = "4XX", body = Problem), (status = 503, body = Problem)))]
 pub(crate) async fn backfills(caller: Caller<Reads, Query<OfJob>>) -> Result<Json<BackfillsAnswer>, Problem> {
     let job = caller.input.job.as_deref().map(given::job).transpose()?;
-    let backfills = caller.shared.jobs.backfills(job.as_ref()).await?;
+    let backfills = match caller.shared.jobs.backfills(job.as_ref()).await {
+        Ok(backfills) => backfills,
+        // There is none, and the page of each job asks.
+        Err(Error::Backfill(BackfillError::NotKept { .. })) => Vec::new(),
+        Err(error) => return Err(error.into()),
+    };
     let backfills = backfills.iter().filter_map(|backfill| serde_json::to_value(backfill).ok()).collect();
     Ok(Json(BackfillsAnswer { backfills }))
 }

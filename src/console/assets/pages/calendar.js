@@ -55,8 +55,8 @@ function Shown({ calendar, is_week }) {
   if (total === 0) {
     return html`<section class="card"><${Empty} title="Nothing fires in this time">
       <p>The calendar counts the fire times of all jobs that are not paused, so that you see
-      where everything happens at once, most often at 00:00. Spread such jobs with a <code>H</code> in the cron
-      expression.</p><//></section>`;
+      where everything happens at once, most often at 00:00. A <code>jitter</code> in their
+      schedules spreads such jobs.</p><//></section>`;
   }
   const even = total / buckets.length;
   return html`<div class="grid">
@@ -105,8 +105,8 @@ function Chosen({ bucket, most }) {
   return html`<${Card} bare title=${`${local(bucket.at).slice(0, 16)}`}
     end=${html`<span title=${`${utc(bucket.at)} UTC`}>${plural(bucket.count, 'fire time')}</span>`}>
     ${most > 0 && html`<p
-      class="note-box flush warn">The busiest time: ${count(Math.round(bucket.count / most))} times the mean. An
-      <code>H</code> in a cron expression spreads jobs.</p>`}
+      class="note-box flush warn">The busiest time: ${count(Math.round(bucket.count / most))} times the mean.
+      A <code>jitter</code> in their schedules spreads jobs.</p>`}
     ${bucket.jobs?.length > 0 ? html`<ul class="list">
       ${bucket.jobs.map((one) => html`<li key=${one.job} data-row=""><span class="grow cut">
       <a data-open="" href=${job_link(one.job)}>${one.job}</a></span><span class="muted small">

@@ -212,15 +212,15 @@ function Backfills({ job, round, again }) {
   const all = answer.data?.backfills || [];
   if (all.length === 0) return null;
   return html`<${Card} bare title="Backfills"><ul class="list top">
-    ${all.map((one) => html`<li key=${one.backfill}><div class="grow stack">
+    ${all.map((one) => html`<li key=${one.id}><div class="grow stack">
     <div class="row tight"><${Badge} tone=${one.state === 'running' ? 'run' : ''}>
-      ${words(one.state?.state ?? one.state)}<//><span class="small muted">${one.by || ''}</span></div>
+      ${words(one.state)}<//><span class="small muted">${one.by || ''}</span></div>
     <div class="small muted">${utc(one.from).slice(0, 16)} to ${utc(one.to).slice(0, 16)} UTC</div>
     ${one.ticks > 0 && html`<${Progress} value=${one.done / one.ticks} />`}
     ${one.failed > 0 && html`<span class="small bad">${count(one.failed)} failed</span>`}</div>
     ${one.state === 'running' && may('backfill')
       && html`<button type="button" class="btn small"
-      onClick=${() => cancel_backfill(one.backfill, again)}>Stop</button>`}</li>`)}</ul><//>`;
+      onClick=${() => cancel_backfill(one.id, again)}>Stop</button>`}</li>`)}</ul><//>`;
 }
 
 function History({ job, round, name_of }) {

@@ -9,22 +9,31 @@ import { Answered, At, Badge, Card, Empty, Gaps } from '../ui.js';
 import { PreviewLines, Warnings } from '../preview.js';
 import { Plot } from '../plots.js';
 
+/** The schedule of a job as `api/preview` takes it; `null` if that is not known. */
+function written_schedule(job) {
+  const stored = job.definition?.schedule;
+  if (typeof stored === 'string') return stored;
+  if (stored) return JSON.stringify(stored);
+  // A job of the code has its schedule in words: of a cron expression they say it all.
+  const [, expression] = /^cron ([^()]+?)(?: \([^()]*\))?$/.exec(job.schedule) || [];
+  return expression || null;
+}
+
 /** The schedule in words, and the fire times to come. */
 export function Schedule({ job, next }) {
-  const stored = job.definition?.schedule;
-  const text = stored === undefined || stored === null ? null : typeof stored === 'string' ? stored
-    : JSON.stringify(stored);
+  const text = written_schedule(job);
   const zone = job.timezone || 'UTC';
-  const answer = useAnswer('preview', { schedule: text, zone, count: 7 }, { skip: !text });
-  const lines = (next || []).map((at) => ({ at, local: (zoned(at, zone) || utc(at)).replace(' ', 'T'), offset: '',
-    notes: [] }));
-  const preview = answer.data || { lines, cut: false };
+  const answer = useAnswer('preview', { schedule: text, zone, count: 7 }, { skip: !text, every: 60_000 });
+  const said = answer.data?.describe || job.schedule;
+  const lines = (next || []).map((at) => (
+    { at, local: (zoned(at, zone) || utc(at)).replace(' ', 'T'), offset: '', notes: [] }));
+  const known = answer.data || { lines, cut: false };
+  const preview = { ...known, lines: known.lines.filter((line) => Date.parse(line.at) >= now.value) };
   return html`<${Card} title="Schedule" end=${html`<span>${zone}</span>`}><div class="stack">
-    <p><strong>${job.schedule}</strong>
-      ${text && typeof stored === 'string' && html` <code class="muted">${stored}</code>`}</p>
+    <p><strong>${said}</strong>${said !== job.schedule && html` <code class="muted">${job.schedule}</code>`}</p>
     <${Warnings} warnings=${preview.warnings} />
-    ${job.pause ? html`<p class="muted small">It is paused: these are the fire times of the schedule.</p>` : null}
-    ${preview.lines.length === 0 && !job.next_fire_time ? html`<p class="muted">No fire time is to come.</p>`
+    ${job.pause && html`<p class="muted small">It is paused: these are the fire times of the schedule.</p>`}
+    ${known.lines.length === 0 && !job.next_fire_time ? html`<p class="muted">No fire time is to come.</p>`
       : html`<${PreviewLines} preview=${preview} zone=${zone} />`}
   </div><//>`;
 }
@@ -128,14 +137,13 @@ export function Decisions({ job, round, explain }) {
       <p>Skipped ticks, vetoes of hooks, refused triggers and lost runs are listed here, each with its reason.</p><//>`
     : html`<div class="table-wrap"><table class="cards"><thead><tr><th scope="col">Decided</th>
       <th scope="col">What</th><th scope="col">Why</th><th scope="col" class="opt">Fire time</th></tr></thead>
-      <tbody>${page.decisions.map((one,
-        n) => html`<tr key=${`${one.at} ${n}`}><td class="nowrap small"><${At} at=${one.at} /></td>
+      <tbody>${page.decisions.map((one, n) => html`<tr
+        key=${`${one.at} ${n}`}><td class="nowrap small"><${At} at=${one.at} /></td>
         <td class="nowrap"><${Badge} tone=${TONES[one.decision] || ''}>${words(one.decision)}
           ${one.count > 1 ? ` ×${count(one.count)}${one.at_least ? ' or more' : ''}` : ''}<//></td>
-        <td class="wrap-any">${one.reason ? words(one.reason) : ''}
-          ${one.text ? html`${one.reason ? ': ' : ''}${one.text}` : ''}
-          ${one.by ? html` <span class="muted small">by ${one.by}</span>` : ''}
-          ${!one.reason && !one.text ? one.words : ''}
+        <td class="wrap-any">${[one.reason && words(one.reason), one.text].filter(Boolean).join(': ')}
+          ${one.by && html` <span class="muted small">by ${one.by}</span>`}
+          ${one.from && ` from ${utc(one.from)} to ${utc(one.to)} UTC`}
           ${one.run && html` <a class="mono small" href=${run_link(one.run)}>run ${short(one.run)}</a>`}</td>
         <td class="opt nowrap small">${one.fire_time
           ? html`<button type="button" class="btn plain small" title="Explain this fire time"

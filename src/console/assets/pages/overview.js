@@ -20,19 +20,20 @@ export function Overview() {
   const nodes = useAnswer('nodes', {}, { every: 15_000 });
   return html`<${Head} title="Overview" sub=${answer.data && html`<${Subtitle} overview=${answer.data} />`} />
     <${Answered} answer=${answer}>
-      ${(overview) => html`<${Shown} overview=${overview} nodes=${nodes.data?.nodes} />`}<//>`;
+      ${(overview) => html`<${Shown} overview=${overview} nodes=${nodes.data?.nodes}
+      are_all=${nodes.data?.complete !== false} />`}<//>`;
 }
 
 const Subtitle = ({ overview }) => html`answered by ${overview.name
   || short(overview.node)}, backend ${overview.backend}
   ${overview.zone_data ? `, zone data ${overview.zone_data}` : ''}`;
 
-function Shown({ overview, nodes }) {
+function Shown({ overview, nodes, are_all }) {
   const attention = overview.attention || [];
   const problems = overview.problems || [];
   return html`<div class="grid">
     <${Verdict} overview=${overview} />
-    <${Stats} overview=${overview} nodes=${nodes} />
+    <${Stats} overview=${overview} nodes=${nodes} are_all=${are_all} />
     ${(attention.length > 0 || problems.length > 0)
       && html`<${Attention} attention=${attention} problems=${problems} />`}
     <${Activity} nodes=${nodes} />
@@ -68,7 +69,13 @@ function attention_words(attention) {
   return [...of].map(([why, n]) => `${n} ${words(why)}`).join(', ');
 }
 
-function Stats({ overview, nodes }) {
+function nodes_words(nodes, are_all) {
+  const ill = nodes.filter((node) => node.healthy === false).length;
+  if (ill > 0) return `${ill} with problems`;
+  return are_all ? 'no problem is known' : 'that this one has heard of';
+}
+
+function Stats({ overview, nodes, are_all }) {
   const name_of = node_name(nodes);
   const jobs = overview.jobs;
   const stat = (label, value, note, href) => html`<section class="card w3 stat stretch" aria-label=${label}>
@@ -78,12 +85,9 @@ function Stats({ overview, nodes }) {
     : overview.leader ? [name_of(overview.leader),
       html`term ${overview.term}${overview.role === 'leader' ? ', this node' : ''}`]
       : ['nobody', html`<span class="bad">Jobs of the leader wait for the next term.</span>`];
-  const healthy = nodes?.filter((node) => node.healthy !== false).length;
   return html`<div class="w12 grid pair">
     ${stat('Leader', leader[0], leader[1], to('nodes'))}
-    ${stat('Nodes', nodes ? count(nodes.length) : '–', nodes
-      ? (healthy === nodes.length ? 'no problem is known' : `${nodes.length - healthy} with problems`) : '',
-      to('nodes'))}
+    ${stat('Nodes', nodes ? count(nodes.length) : '–', nodes ? nodes_words(nodes, are_all) : '', to('nodes'))}
     ${stat('Running', count(overview.running), overview.waiting ? `${plural(overview.waiting, 'run')} waiting`
       : 'none waiting', to('runs', { outcome: 'in_progress' }))}
     ${stat('Jobs', count(jobs.total),
@@ -117,7 +121,7 @@ function Attention({ attention, problems }) {
 }
 
 function Activity({ nodes }) {
-  const [span, set_span] = useState(1);
+  const [span, set_span] = useState(0);
   const [label, hours, bucket] = SPANS[span];
   const [from, set_from] = useState(() => start_of(hours));
   const answer = useAnswer('activity', { from, bucket }, { every: 15_000 });
@@ -172,7 +176,7 @@ function Ticks({ activity, label }) {
 
 function Lateness({ activity, label }) {
   const buckets = activity.buckets || [];
-  const late = buckets.map((one) => (one.lateness_max ? millis(one.lateness_max) : null));
+  const late = buckets.map((one) => (one.started > 0 ? millis(one.lateness_max) : null));
   const worst = Math.max(0, ...late.filter((one) => one !== null));
   const failed = buckets.reduce((all, one) => all + (one.failed || 0), 0);
   const said = `In the last ${label}: at most ${duration(worst)} late, ${plural(failed, 'failed run')}.`;
@@ -212,8 +216,8 @@ function Running({ running, nodes }) {
     ${runs.length === 0 ? html`<${Empty} title="Nothing runs right now" />`
       : html`<ul class="list">${runs.map((run) => html`<li key=${run.run} data-row="">
         <span class="dot run pulse"></span>
-        <span class="grow cut"><a data-open="" href=${run_link(run.run)}>
-          ${run.job}</a> <span class="muted small">on ${name_of(run.node)}</span></span>
+        <span class="cut"><a data-open="" href=${run_link(run.run)}>${run.job}</a></span>
+        <span class="muted small grow cut">on ${name_of(run.node)}</span>
         <span class="quarter"><${Progress} value=${run.progress} /></span><span class="small nowrap">
           <${Took} run=${run} /></span></li>`)}</ul>`}
   <//>`;
