@@ -13,7 +13,7 @@ use callsheet_actors::{
     CALL_DEADLINE, DurationText, Fault, JobName,
     port::{
         CATALOGUE_ASKED_EVERY, Catalogue, CatalogueChange, CatalogueChanges, CatalogueError, CataloguePage,
-        CatalogueQuery, CatalogueRow, CatalogueTable, Changed,
+        CatalogueQuery, CatalogueRow, CatalogueTable, Changed, DuePage, DueQuery,
     },
 };
 use futures_util::{FutureExt, future::BoxFuture};
@@ -147,6 +147,11 @@ impl Catalogue for FileCatalogue {
     fn list<'a>(&'a self, query: &'a CatalogueQuery) -> BoxFuture<'a, Result<CataloguePage, CatalogueError>> {
         let query = query.clone();
         self.ask(move |table| table.list(&query)).boxed()
+    }
+
+    fn due<'a>(&'a self, query: &'a DueQuery) -> BoxFuture<'a, Result<DuePage, CatalogueError>> {
+        let query = query.clone();
+        self.ask(move |table| table.due(&query)).boxed()
     }
 
     fn changes(&self, after: u64, limit: usize) -> BoxFuture<'_, Result<CatalogueChanges, CatalogueError>> {

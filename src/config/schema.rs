@@ -32,6 +32,10 @@ struct Stored {
     tags: Option<Vec<Name>>,
     /// The label of its metrics. If it is left out: the name of the job.
     metrics_label: Option<Name>,
+    /// Whether it is deleted after its last run. It fires on the leader then. If it is left out: false.
+    #[serde(default)]
+    #[schemars(with = "bool")]
+    remove_when_done: Option<bool>,
     /// Whether it is to run. If it is left out: true.
     #[serde(default)]
     #[schemars(with = "bool")]

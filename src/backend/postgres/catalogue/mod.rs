@@ -12,10 +12,11 @@ use callsheet_actors::{
     By, CALL_DEADLINE, DurationText, JobName,
     port::{
         CATALOGUE_ASKED_EVERY, Catalogue, CatalogueChange, CatalogueChanges, CatalogueError, CataloguePage,
-        CatalogueQuery, CatalogueRow, Changed, DELETED_KEPT_MAX, Expected, Facets, HistoryError,
-        STORED_JOBS_MAX,
+        CatalogueQuery, CatalogueRow, Changed, DELETED_KEPT_MAX, DuePage, DueQuery, Expected, Facets,
+        HistoryError, STORED_JOBS_MAX,
     },
 };
+use chrono::{DateTime, Utc};
 use futures_util::{
     FutureExt,
     future::{BoxFuture, join4},
@@ -32,6 +33,11 @@ use super::{
     text::Text,
 };
 
+/// Before all one-shots: the year 1.
+const EARLIEST: DateTime<Utc> = match DateTime::from_timestamp(-62_135_596_800, 0) {
+    Some(instant) => instant,
+    None => DateTime::UNIX_EPOCH,
+};
 /// So many deleted jobs are forgotten at once.
 const FORGOTTEN_AT_ONCE: u64 = 1_000;
 
@@ -116,7 +122,7 @@ impl PostgresCatalogue {
         };
         let by = asked.by.as_ref().map(By::as_str);
         let jobs_max = i64::try_from(STORED_JOBS_MAX).unwrap_or(i64::MAX);
-        let parameters: [Parameter<'_>; 11] = [
+        let parameters: [Parameter<'_>; 12] = [
             (&self.scope, Type::TEXT),
             (&job, Type::TEXT),
             (&asked.change, Type::UUID),
@@ -128,6 +134,7 @@ impl PostgresCatalogue {
             (&tags, Type::TEXT_ARRAY),
             (&enabled, Type::BOOL),
             (&jobs_max, Type::INT8),
+            (&asked.due_at, Type::TIMESTAMPTZ),
         ];
         let rows = self.ask_locked(&self.statements.change, &parameters).await?;
         let Some(row) = rows.first() else {
@@ -169,7 +176,12 @@ impl PostgresCatalogue {
             (&query.enabled, Type::BOOL),
             (&limit, Type::INT8),
         ];
-        let rows = self.ask(&self.statements.list, &parameters).await?;
+        let statement = match query.one_shots {
+            None => &self.statements.list,
+            Some(false) => &self.statements.list_others,
+            Some(true) => &self.statements.list_one_shots,
+        };
+        let rows = self.ask(statement, &parameters).await?;
         let Some(first) = rows.first() else { return Err(unavailable("the server answered no row")) };
         let (version, found) = read(first, |row| Ok((number(row, "newest")?, found(row)?)))?;
         let mut read = jobs(&rows)?;
@@ -180,6 +192,25 @@ impl PostgresCatalogue {
             page.next = page.rows.last().map(|row| row.job.clone());
         }
         Ok(page)
+    }
+
+    async fn page_of_due(&self, query: &DueQuery) -> Result<DuePage, CatalogueError> {
+        let (after, name) = query.after.clone().unwrap_or((EARLIEST, "".into()));
+        let name = Text::of(&name);
+        let limit = i64::try_from(query.limit).unwrap_or(i64::MAX);
+        let parameters: [Parameter<'_>; 5] = [
+            (&self.scope, Type::TEXT),
+            (&query.before, Type::TIMESTAMPTZ),
+            (&after, Type::TIMESTAMPTZ),
+            (&name, Type::TEXT),
+            (&limit, Type::INT8),
+        ];
+        let rows = self.ask(&self.statements.due, &parameters).await?;
+        let found = rows.first().map_or(Ok(0), |first| read(first, found))?;
+        let mut read = jobs(&rows)?;
+        read.sort_unstable_by(|one, other| (one.due_at, &one.job).cmp(&(other.due_at, &other.job)));
+        let has_more = found > read.len() || found >= query.limit;
+        Ok(DuePage::of(read, has_more))
     }
 
     async fn changes_after(&self, after: u64, limit: usize) -> Result<CatalogueChanges, CatalogueError> {
@@ -262,6 +293,7 @@ fn job(row: &Row) -> Result<Option<CatalogueRow>, Error> {
     // Whoever edits it by hand may write anything there.
     read.changed_by = by.and_then(|by| By::new(by).ok());
     read.change = row.try_get("change")?;
+    read.due_at = row.try_get("due_at")?;
     Ok(Some(read))
 }
 
@@ -296,6 +328,10 @@ impl Catalogue for PostgresCatalogue {
 
     fn list<'a>(&'a self, query: &'a CatalogueQuery) -> BoxFuture<'a, Result<CataloguePage, CatalogueError>> {
         self.page(query).boxed()
+    }
+
+    fn due<'a>(&'a self, query: &'a DueQuery) -> BoxFuture<'a, Result<DuePage, CatalogueError>> {
+        self.page_of_due(query).boxed()
     }
 
     fn changes(&self, after: u64, limit: usize) -> BoxFuture<'_, Result<CatalogueChanges, CatalogueError>> {

@@ -11,7 +11,7 @@ use super::super::statement::schema::quoted;
 const PAGE_BYTES_MAX: usize = 16_777_216;
 
 /// The columns of a row. Of a definition that is too long, whoever reads it needs no more than to see that it is.
-const ROW: &str = "job, version, changed_at, changed_by, change,
+const ROW: &str = "job, version, changed_at, changed_by, change, due_at,
            CASE WHEN octet_length(definition) > {definition max} THEN left(definition, {definition max} + 1) ELSE definition END AS definition";
 
 /// The texts, for one schema.
@@ -19,7 +19,7 @@ pub(super) struct Statements {
     /// $1 scope.
     pub(super) lock: String,
     /// $1 scope, $2 job, $3 id, $4 definition (none: delete), $5 must be absent, $6 must have this version, $7 by, $8 task, $9
-    /// tags, $10 enabled, $11 how many jobs there may be.
+    /// tags, $10 enabled, $11 how many jobs there may be, $12 when it is due, if it is a one-shot.
     pub(super) change: String,
     /// $1 scope, $2 how many.
     pub(super) forget: String,
@@ -27,6 +27,11 @@ pub(super) struct Statements {
     pub(super) get: String,
     /// $1 scope, $2 after which name, $3 pattern of names, $4 tag, $5 task, $6 enabled, $7 limit.
     pub(super) list: String,
+    /// The same of jobs that are no one-shots, and of one-shots only.
+    pub(super) list_others: String,
+    pub(super) list_one_shots: String,
+    /// $1 scope, $2 before which instant, $3 after which one, $4 and which name, $5 limit.
+    pub(super) due: String,
     /// $1 scope, $2 after which version, $3 limit.
     pub(super) changes: String,
 }
@@ -45,7 +50,10 @@ impl Statements {
             change: qualified(CHANGE),
             forget: qualified(FORGET),
             get: qualified(GET),
-            list: qualified(LIST),
+            list: qualified(&LIST.replace("{kind}", "")),
+            list_others: qualified(&LIST.replace("{kind}", "AND due_at IS NULL")),
+            list_one_shots: qualified(&LIST.replace("{kind}", "AND due_at IS NOT NULL")),
+            due: qualified(DUE),
             changes: qualified(CHANGES),
         }
     }
@@ -75,13 +83,14 @@ WITH standing AS MATERIALIZED (
            END AS decision, s.version, v.deleted
     FROM {s}.catalogue_versions v LEFT JOIN standing s ON true WHERE v.scope = $1
 ), put AS (
-    INSERT INTO {s}.catalogue_jobs (scope, job, definition, task, tags, enabled, changed_at, changed_by, change)
-    SELECT $1, $2, $4, $8, $9, $10, clock_timestamp(), $7, $3 FROM decided WHERE decision = 'put'
+    INSERT INTO {s}.catalogue_jobs (scope, job, definition, task, tags, enabled, changed_at, changed_by, change, due_at)
+    SELECT $1, $2, $4, $8, $9, $10, clock_timestamp(), $7, $3, $12::timestamptz FROM decided WHERE decision = 'put'
     ON CONFLICT DO NOTHING
     RETURNING {row}
 ), replaced AS (
     UPDATE {s}.catalogue_jobs
-    SET definition = $4, task = $8, tags = $9, enabled = $10, changed_at = clock_timestamp(), changed_by = $7, change = $3
+    SET definition = $4, task = $8, tags = $9, enabled = $10, changed_at = clock_timestamp(), changed_by = $7, change = $3,
+        due_at = $12::timestamptz
     WHERE scope = $1 AND job = $2 AND version = (SELECT version FROM decided WHERE decision = 'replaced')
     RETURNING {row}
 )
@@ -113,11 +122,23 @@ LEFT JOIN LATERAL (
         FROM (
             SELECT {row} FROM {s}.catalogue_jobs
             WHERE scope = $1 AND definition IS NOT NULL AND ($2::text IS NULL OR job > $2) AND ($3::text IS NULL OR job LIKE $3)
-              AND ($4::text IS NULL OR $4 = ANY (tags)) AND ($5::text IS NULL OR task = $5) AND ($6::bool IS NULL OR enabled = $6)
+              AND ($4::text IS NULL OR $4 = ANY (tags)) AND ($5::text IS NULL OR task = $5) AND ($6::bool IS NULL OR enabled = $6) {kind}
             ORDER BY job LIMIT $7
         ) AS page
     ) AS rows WHERE before < {page max}
 ) AS j ON true";
+
+/// The one-shots that are due before an instant. How many the page would have had is beside each. The order of the rows is
+/// not said.
+const DUE: &str = "
+SELECT * FROM (
+    SELECT *, sum(octet_length(definition)) OVER (ORDER BY due_at, job) - octet_length(definition) AS before, count(*) OVER () AS found
+    FROM (
+        SELECT {row} FROM {s}.catalogue_jobs
+        WHERE scope = $1 AND due_at IS NOT NULL AND due_at < $2 AND (due_at, job) > ($3, $4) AND definition IS NOT NULL
+        ORDER BY due_at, job LIMIT $5
+    ) AS page
+) AS rows WHERE before < {page max}";
 
 /// Always answers a row, with what is forgotten; without a job if there is none. The order of the rows is not said.
 const CHANGES: &str = "
