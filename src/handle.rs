@@ -1,6 +1,7 @@
 //! The handle of a running scheduler.
 
 mod backfills;
+mod cluster;
 mod jobs;
 mod record;
 mod runs;
@@ -14,6 +15,7 @@ use callsheet_actors::{
     Resign, Routed, ShutdownReport, SupervisorActor,
 };
 
+pub use self::cluster::Cluster;
 use crate::{builder::Builder, error::Error};
 
 /// A running scheduler. Cheap to clone; works in any runtime.
@@ -24,7 +26,8 @@ use crate::{builder::Builder, error::Error};
 /// | to | method | message |
 /// |---|---|---|
 /// | add, change and remove jobs | [`add`](Self::add), [`add_all`](Self::add_all), [`update`](Self::update), [`reschedule`](Self::reschedule), [`remove`](Self::remove) | [`AddJob`](crate::AddJob), [`AddJobs`](crate::AddJobs), [`UpdateJob`](crate::UpdateJob), [`RescheduleJob`](crate::RescheduleJob), [`RemoveJobs`](crate::RemoveJobs) |
-/// | store jobs as data, for all nodes | [`put`](Self::put), [`put_if`](Self::put_if), [`delete`](Self::delete), [`stored`](Self::stored), [`list_stored`](Self::list_stored) | [`PutJob`](crate::PutJob), [`DeleteJob`](crate::DeleteJob), [`StoredDetails`](crate::StoredDetails), [`ListStored`](crate::ListStored) |
+/// | store jobs as data, for all nodes | [`put`](Self::put), [`put_if`](Self::put_if), [`put_with`](Self::put_with), [`delete`](Self::delete), [`stored`](Self::stored), [`list_stored`](Self::list_stored) | [`PutJob`](crate::PutJob), [`DeleteJob`](crate::DeleteJob), [`StoredDetails`](crate::StoredDetails), [`ListStored`](crate::ListStored) |
+/// | override the schedules of jobs of code, on all nodes | [`override_schedule`](Self::override_schedule), [`clear_override`](Self::clear_override) | [`OverrideSchedule`](crate::OverrideSchedule), [`ClearOverride`](crate::ClearOverride) |
 /// | pause and resume them, on all nodes | [`pause`](Self::pause), [`pause_with`](Self::pause_with), [`resume`](Self::resume) | [`PauseJobs`](crate::PauseJobs), [`ResumeJobs`](crate::ResumeJobs) |
 /// | skip what they missed | [`skip_missed`](Self::skip_missed) | [`SkipMissed`](crate::SkipMissed) |
 /// | say who asks, and why | [`by`](Self::by), [`note`](Self::note) | `by` and `note` of each of these |
@@ -35,6 +38,7 @@ use crate::{builder::Builder, error::Error};
 /// | talk to the actor of a job itself | [`job_address`](Self::job_address) | [`JobAddress`](crate::JobAddress) |
 /// | see what happened | [`runs`](Self::runs), [`history`](Self::history), [`decisions`](Self::decisions), [`operations`](Self::operations) | [`RunHistory`](crate::RunHistory), [`JobHistory`](crate::JobHistory), [`Decisions`](crate::Decisions), [`Operations`](crate::Operations) |
 /// | hear what happens | [`events`](Self::events), [`listen`](Self::listen), [`listen_to`](Self::listen_to) | [`Events`](crate::Events), [`Listen`], [`ListenTo`] |
+/// | ask all nodes of the cluster | [`cluster`](Self::cluster) | [`InCluster`](crate::InCluster) |
 /// | see how the node is, and leave the lead | [`health`](Self::health), [`resign`](Self::resign) | [`Health`], [`Resign`] |
 /// | stop | [`shutdown`](Self::shutdown), [`shutdown_now`](Self::shutdown_now), [`shutdown_on`](Self::shutdown_on) | [`Shutdown`](crate::Shutdown), [`ShutdownNow`](crate::ShutdownNow) |
 ///

@@ -43,13 +43,13 @@
 //! * [`Builder`]: backend, threads, hooks, listeners. [`metrics`]: a recorder. [`port`]: what can be
 //!   replaced.
 //! * [`guide`]: longer prose. To use it: [`guide::bodies`], [`guide::tasks`], [`guide::stored_jobs`],
-//!   `guide::policies`, [`guide::hooks`], [`guide::configuration`], `guide::testing`, [`guide::coming_from`]. To run
-//!   it: [`guide::deploying`], [`guide::metrics`], [`guide::logs`], [`guide::traces`], [`guide::history`],
-//!   [`guide::explain`], [`guide::health`], `guide::cluster`, [`guide::backends`], [`guide::coordination`],
-//!   `guide::leadership`, `guide::changing_jobs`, `guide::database`, `guide::parked`, `guide::other_connections`,
-//!   `guide::two_histories`. To know it: [`guide::limits`], [`guide::node_limits`], [`guide::faults`],
-//!   [`guide::audit`], [`guide::architecture`], [`guide::life_of_a_tick`], [`guide::election`], `guide::extending`,
-//!   [`guide::glossary`].
+//!   [`guide::control`], `guide::policies`, [`guide::hooks`], [`guide::configuration`], `guide::testing`,
+//!   [`guide::coming_from`]. To run it: [`guide::deploying`], [`guide::metrics`], [`guide::logs`], [`guide::traces`],
+//!   [`guide::history`], [`guide::explain`], [`guide::health`], `guide::console`, `guide::cluster`,
+//!   [`guide::backends`], [`guide::coordination`], `guide::leadership`, `guide::changing_jobs`, `guide::database`,
+//!   `guide::parked`, `guide::other_connections`, `guide::two_histories`. To know it: [`guide::limits`],
+//!   [`guide::node_limits`], [`guide::faults`], [`guide::audit`], [`guide::architecture`], [`guide::life_of_a_tick`],
+//!   [`guide::election`], `guide::extending`, [`guide::glossary`].
 //!
 //! # What it does not do
 //!
@@ -100,7 +100,8 @@
 //! * `kubernetes`: `backend::Kubernetes`, elections by a `Lease`, for `backend::Elected`.
 //! * `sqlite`: `backend::Local::at`, one node that forgets nothing when it restarts, without a server.
 //! * `prometheus` (default): a recorder and its `/metrics` resource for actix-web.
-//! * `actix-web` (by `prometheus`): [`Error`] as the answer of a handler.
+//! * `console`: `console::Console`, a page and a JSON API to see and operate the jobs.
+//! * `actix-web` (by `prometheus` and `console`): [`Error`] as the answer of a handler.
 //! * `testkit`: virtual clock, fakes, recorder, cluster rig and conformance suites.
 
 // docs.rs, which builds on nightly, marks what a feature brings.
@@ -109,6 +110,8 @@
 pub mod backend;
 mod builder;
 mod config;
+#[cfg(feature = "console")]
+pub mod console;
 mod environment;
 mod error;
 pub mod guide;
@@ -125,37 +128,44 @@ pub use actix_web;
 #[cfg(feature = "testkit")]
 pub use callsheet_actors::testkit;
 pub use callsheet_actors::{
+    ACTIVE_RUNS_MAX, ActiveRun, ActiveRuns, CLUSTER_WITHIN_DEFAULT, CLUSTER_WITHIN_MAX, CLUSTER_WITHIN_MIN,
+    CancelledRun, CancelledRuns, ChangedJobs, ClusterError, DetailsInCluster, HeldBy, InCluster,
+    JobInCluster, JobSet, NodeList, NodeNow, NodeStatus, Nodes, PageInCluster, RunOnNode, RunsInCluster,
+    RunsOnNode, StoredInCluster, TriggeredOn, Unconfirmed, WhyUnconfirmed,
+};
+pub use callsheet_actors::{
     ALLOW_MAX, ARGUMENTS_BYTES_MAX, ARGUMENTS_DEPTH_MAX, ATTEMPT_ERRORS_BYTES_MAX, ATTEMPTS_RECORDED_MAX,
     ActiveRunStatus, ActorGone, AddError, AddJob, AddJobs, Added, AnnounceShutdown, Answer, Arguments,
     AttemptRecord, BLOCKING_THREADS_DEFAULT, Bodiless, BodyThreads, By, CALL_DEADLINE, CATCH_UP_PACE,
     CATCH_UP_PER_SECOND_DEFAULT, CATCH_UP_PER_SECOND_MAX, CLOCK_OFFSET_MAX_DEFAULT, CONNECT_TIMEOUT_DEFAULT,
-    CancelItsRuns, CancelReason, CancelRun, CancelRuns, Candidacy, CatchingUp, DIVERGED_RUNS_MAX, Decision,
-    DecisionPage, DecisionRecord, Decisions, Delay, DeleteJob, DivergedRun, ERROR_BYTES_DEFAULT,
-    ERROR_BYTES_MAX, ERROR_BYTES_MIN, EVENT_BUFFER_DEFAULT, EVENT_BYTES_MAX, EVENTS_MAX, EXPECT_MAX,
-    EXPECT_MIN, EXPECT_RUN_MIN, EXPLAINED_MAX, EndedRun, ErrorKind, Event, EventFilter, EventKind, EventName,
-    EventStream, Events, Evidence, ExpectConfig, Expectation, Explain, ExplainError, Explanation,
-    Explanations, FAILING_RUNS_MIN, FIRE_TIMES_MAX, FORGET_AFTER_DEFAULT, FORGET_AFTER_MIN, FailedRun,
-    FailingJob, Fault, Faults, FencingToken, FinishedRun, FireTime, FireTimes, Fires, Gaps,
+    CancelItsRuns, CancelReason, CancelRun, CancelRuns, Candidacy, CatchingUp, ClearOverride,
+    DIVERGED_RUNS_MAX, Decision, DecisionPage, DecisionRecord, Decisions, Delay, DeleteJob, DivergedRun,
+    ERROR_BYTES_DEFAULT, ERROR_BYTES_MAX, ERROR_BYTES_MIN, EVENT_BUFFER_DEFAULT, EVENT_BYTES_MAX, EVENTS_MAX,
+    EXPECT_MAX, EXPECT_MIN, EXPECT_RUN_MIN, EXPLAINED_MAX, EndedRun, ErrorKind, Event, EventFilter,
+    EventKind, EventName, EventStream, Events, Evidence, ExpectConfig, Expectation, Explain, ExplainError,
+    Explanation, Explanations, FAILING_RUNS_MIN, FIRE_TIMES_MAX, FORGET_AFTER_DEFAULT, FORGET_AFTER_MIN,
+    FailedRun, FailingJob, Fault, Faults, FencingToken, FinishedRun, FireTime, FireTimes, Fires, Gaps,
     HISTORY_PAGE_DEFAULT, HISTORY_PAGE_MAX, HISTORY_QUEUE_MIN, HOOK_CALL_BYTES_MAX, HOOK_CALLS_MAX,
     HOOK_TIMEOUT_DEFAULT, HOOK_TIMEOUT_MAX, Health, HealthReport, HeldStatus, HistoryError, HistoryOptions,
-    Holder, HowDrained, IntoRecipient, IntoRunResult, JOB_LINES_MAX, JOBS_LOGGED_MAX, Job, JobActor,
-    JobAddress, JobContext, JobDetails, JobHistory, JobName, JobOperation, JobPage, JobRecord, JobState,
-    JobStatus, LOSSES_MAX, LastRunStatus, ListJobs, ListStored, ListTasks, Listen, ListenTo, LockKey,
-    MAY_LEAD_TIMEOUT, MEASURES_MAX, MEMORY_BYTES_MIN, MISFIRE_ALL_MAX, MISFIRE_WITHIN_MAX,
+    Holder, HowDrained, IfStored, IntoRecipient, IntoRunResult, JOB_LINES_MAX, JOBS_LOGGED_MAX, Job,
+    JobActor, JobAddress, JobContext, JobDetails, JobHistory, JobName, JobOperation, JobPage, JobRecord,
+    JobState, JobStatus, LOSSES_MAX, LastRunStatus, ListJobs, ListStored, ListTasks, Listen, ListenTo,
+    LockKey, MAY_LEAD_TIMEOUT, MEASURES_MAX, MEMORY_BYTES_MIN, MISFIRE_ALL_MAX, MISFIRE_WITHIN_MAX,
     MISFIRE_WITHIN_MIN, Measure, MemoryBounds, Misfire, NAME_MAX, NODE_HOOK_CALL_BYTES_MAX, NODE_NAME_MAX,
     NextFireTimes, NextFireTimesError, NodeId, NotDecided, NotKnown, Note, OPEN_RUN_STALE, OnLost, Operation,
     OperationPage, OperationRecord, Operations, Origin, Outcome, Over, OverdueAlarm, OverdueJob, Overlap,
-    PAGE_MAX, PAUSE_NOTE_MAX, PENDING_RETRIES_MAX, PROBLEM_JOBS_MAX, PROGRESS_PACE, PageStart, Part, Pause,
-    PauseError, PauseJobs, Policies, PolicyConfig, Problem, ProblemJobs, PutJob, QUEUE_MAX, REPORT_CHARS_MAX,
-    REPORTED_BYTES_MAX, REPORTED_RUNS_MAX, RESIGN_PAUSE_DEFAULT, RESIGN_PAUSE_MIN, RESTART_PERIOD,
-    RESTARTS_MAX, RETENTION_MAX, RETENTION_MIN, RemoveJobs, Reported, RescheduleJob, Resign, ResumeJobs,
-    Retention, Retry, Run, RunError, RunHistory, RunId, RunOrigin, RunPage, RunPhase, RunRecord, RunResult,
-    SHUTDOWN_ABORT_AFTER_DEFAULT, SHUTDOWN_END_MAX, STALL_MAX, SUBSCRIBER_EVENT_BYTES_MAX,
-    SUBSCRIBER_EVENTS_MAX, Scheduled, ScheduledTask, SelectError, Selector, Shutdown, ShutdownNow,
-    ShutdownReport, SkipMissed, SkipMissedError, SkipReason, SkippedMissed, SkippedTicks, StartError,
-    StepDownReason, StoredDetails, StoredHere, StoredJobError, StoredPage, StoredStatus, SupervisorActor,
-    TEXT_MAX, Tag, Task, TaskCall, TaskDetails, Term, TriggerError, TriggerJob, Triggered, TriggeredRun,
-    UnknownRun, UpdateError, UpdateJob, WAITING_ERROR_BYTES_MAX, When, WhenFull, port,
+    OverrideSchedule, PAGE_MAX, PAUSE_NOTE_MAX, PENDING_RETRIES_MAX, PROBLEM_JOBS_MAX, PROGRESS_PACE,
+    PageStart, Part, Pause, PauseError, PauseJobs, Policies, PolicyConfig, Problem, ProblemJobs, PutJob,
+    QUEUE_MAX, REPORT_CHARS_MAX, REPORTED_BYTES_MAX, REPORTED_RUNS_MAX, RESIGN_PAUSE_DEFAULT,
+    RESIGN_PAUSE_MIN, RESTART_PERIOD, RESTARTS_MAX, RETENTION_MAX, RETENTION_MIN, RemoveJobs, Reported,
+    RescheduleJob, Resign, ResumeJobs, Retention, Retry, Run, RunError, RunHistory, RunId, RunOrigin,
+    RunPage, RunPhase, RunRecord, RunResult, SHUTDOWN_ABORT_AFTER_DEFAULT, SHUTDOWN_END_MAX, STALL_MAX,
+    SUBSCRIBER_EVENT_BYTES_MAX, SUBSCRIBER_EVENTS_MAX, ScheduleOverride, Scheduled, ScheduledTask,
+    SelectError, Selector, Shutdown, ShutdownNow, ShutdownReport, SkipMissed, SkipMissedError, SkipReason,
+    SkippedMissed, SkippedTicks, StartError, StepDownReason, StoredDetails, StoredHere, StoredJobError,
+    StoredPage, StoredStatus, SupervisorActor, TEXT_MAX, Tag, Task, TaskCall, TaskDetails, Term,
+    TriggerError, TriggerJob, Triggered, TriggeredRun, UnknownRun, UpdateError, UpdateJob,
+    WAITING_ERROR_BYTES_MAX, When, WhenFull, port,
 };
 pub use callsheet_actors::{BACKEND_NAME_MAX, NAMED_BACKENDS_MAX, Routed};
 pub use callsheet_actors::{
@@ -179,7 +189,7 @@ pub use crate::{
     builder::Builder,
     config::{JobConfig, StoredJob},
     error::Error,
-    handle::Callsheet,
+    handle::{Callsheet, Cluster},
     shutdown::{SERVER_STOP_MAX, ShutdownBudget},
 };
 

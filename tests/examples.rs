@@ -46,6 +46,17 @@ fn listener_ends_well_when_it_is_told_to() {
 }
 
 #[test]
+fn reminders_runs_each_once_and_keeps_the_far_one_in_the_store() {
+    let lines = lines_of("reminders");
+
+    let [kept, refused, held, sent, left, report] = &lines[..] else { panic!("{lines:?}") };
+    assert_eq!((&**kept, &**refused), ("kept: \"call Bob back\"", "refused: true"));
+    assert_eq!(held, "held: alice/17, stored: alice/17, carol/1");
+    assert_eq!((&**sent, &**left), ("to alice: call Bob back", "left: carol/1"));
+    assert!(report.contains("cancelled 0"), "{report}");
+}
+
+#[test]
 fn actor_body_prints_until_its_paper_is_out() {
     let lines = lines_of("actor_body");
 

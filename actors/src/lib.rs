@@ -75,6 +75,7 @@ pub mod port;
 mod recipient;
 mod records;
 mod run;
+mod schedule_override;
 mod scheduled_task;
 pub mod serde;
 mod signal;
@@ -99,6 +100,7 @@ pub use crate::{
     catch_ups::CATCH_UP_PER_SECOND_DEFAULT,
     core::{
         alarm::{EXPECT_MAX, EXPECT_MIN, EXPECT_RUN_MIN, Expectation},
+        control::{Unconfirmed, WhyUnconfirmed},
         duration::{DurationText, parse_duration},
         end_text::{ERROR_BYTES_DEFAULT, ERROR_BYTES_MAX, ERROR_BYTES_MIN, WAITING_ERROR_BYTES_MAX},
         job::RunPhase,
@@ -123,8 +125,9 @@ pub use crate::{
         FORGET_AFTER_DEFAULT, FORGET_AFTER_MIN, NODE_NAME_MAX, Routed, THREADS_MAX,
     },
     error::{
-        AddError, BackfillError, ErrorKind, ExplainError, FIRE_TIMES_MAX, Fault, Faults, NextFireTimesError,
-        Over, PauseError, SelectError, SkipMissedError, StartError, TriggerError, UnknownRun, UpdateError,
+        AddError, BackfillError, ClusterError, ErrorKind, ExplainError, FIRE_TIMES_MAX, Fault, Faults,
+        NextFireTimesError, Over, PauseError, SelectError, SkipMissedError, StartError, TriggerError,
+        UnknownRun, UpdateError,
     },
     event::{CancelReason, Event, EventKind, EventName, Outcome, StepDownReason},
     event_filter::EventFilter,
@@ -152,11 +155,15 @@ pub use crate::{
         SUBSCRIBER_EVENT_BYTES_MAX, SUBSCRIBER_EVENTS_MAX,
     },
     message::{
-        AddJob, AddJobs, Added, AnnounceShutdown, Backfill, BackfillPreview, CancelBackfill, CancelRun,
-        CancelRuns, DeleteJob, Health, JobAddress, JobDetails, JobPage, ListBackfills, ListJobs, ListStored,
-        ListTasks, NextFireTimes, PAGE_MAX, PauseJobs, PreviewBackfill, PutJob, RemoveJobs, RescheduleJob,
-        Resign, ResumeJobs, Selector, Shutdown, ShutdownNow, SkipMissed, SkippedMissed, StoredDetails,
-        StoredHere, StoredPage, StoredStatus, TriggerJob, UpdateJob,
+        ACTIVE_RUNS_MAX, ActiveRun, ActiveRuns, AddJob, AddJobs, Added, AnnounceShutdown, Backfill,
+        BackfillPreview, CLUSTER_WITHIN_DEFAULT, CLUSTER_WITHIN_MAX, CLUSTER_WITHIN_MIN, CancelBackfill,
+        CancelRun, CancelRuns, CancelledRun, CancelledRuns, ChangedJobs, ClearOverride, DeleteJob,
+        DetailsInCluster, Health, HeldBy, IfStored, InCluster, JobAddress, JobDetails, JobInCluster, JobPage,
+        ListBackfills, ListJobs, ListStored, ListTasks, NextFireTimes, NodeList, NodeNow, NodeStatus, Nodes,
+        OverrideSchedule, PAGE_MAX, PageInCluster, PauseJobs, PreviewBackfill, PutJob, RemoveJobs,
+        RescheduleJob, Resign, ResumeJobs, RunOnNode, RunsInCluster, RunsOnNode, Selector, Shutdown,
+        ShutdownNow, SkipMissed, SkippedMissed, StoredDetails, StoredHere, StoredInCluster, StoredPage,
+        StoredStatus, TriggerJob, TriggeredOn, UpdateJob,
     },
     name::{By, FencingToken, JobName, LockKey, NAME_MAX, NodeId, RunId, RunIds, Tag, Term},
     note::Note,
@@ -166,12 +173,13 @@ pub use crate::{
         BACKFILL_TICKS_MAX, BACKFILLS_KEPT_MAX, BACKFILLS_OPEN_MAX, BackfillId, BackfillState,
         BackfillStatus, DIVERGED_RUNS_MAX, Decision, DecisionPage, DecisionRecord, Decisions, DivergedRun,
         EndedRun, FailedRun, Gaps, HISTORY_PAGE_DEFAULT, HISTORY_PAGE_MAX, HistoryError, Holder, JobHistory,
-        JobOperation, JobRecord, MEMORY_BYTES_MIN, MemoryBounds, OPEN_RUN_STALE, OperationPage,
+        JobOperation, JobRecord, JobSet, MEMORY_BYTES_MIN, MemoryBounds, OPEN_RUN_STALE, OperationPage,
         OperationRecord, Operations, PageStart, RETENTION_MAX, RETENTION_MIN, Retention, RunHistory,
         RunOrigin, RunPage, RunRecord,
     },
     recipient::IntoRecipient,
     run::{IntoRunResult, Origin, Run, RunError, RunResult},
+    schedule_override::ScheduleOverride,
     scheduled_task::ScheduledTask,
     starts::BodyThreads,
     stored_job::{ScheduleReader, StoredJob, StoredJobError},

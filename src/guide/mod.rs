@@ -5,6 +5,7 @@
 //! | [`bodies`] | which kind of body to choose |
 //! | [`tasks`] | bodies with a name and typed arguments: jobs as data |
 //! | [`stored_jobs`] | jobs as data for all nodes: stored, changed and deleted at runtime |
+//! | [`control`] | all nodes of a cluster, asked from any of them |
 //! | [`policies`] | what they do, and the line of each that surprises, asserted |
 //! | [`hooks`] | code around the runs of a job |
 //! | [`configuration`] | every option: default, range, what it decides |
@@ -22,6 +23,7 @@
 //! | [`explain`] | why a job ran late, or not at all |
 //! | [`health`] | live, ready, healthy, and what to do |
 //! | [`alerts`] | what may be expected of a job, and who notices that it does not happen |
+//! | [`console`] | a page and an API to see and operate the jobs: who may do what, what it costs |
 //! | [`backends`] | where nodes coordinate: what each system promises, and which to choose |
 //! | [`cluster`] | several nodes: who fires what, what becomes of what |
 //! | [`coordination`] | a leader, claims, both or neither: what each rests on |
@@ -48,6 +50,7 @@
 // Guides are read with every feature. With fewer, some of what they link to is not there.
 #![cfg_attr(
     not(all(
+        feature = "console",
         feature = "mysql",
         feature = "postgres",
         feature = "redis",
@@ -65,6 +68,9 @@ pub mod tasks {}
 
 #[doc = include_str!("stored_jobs.md")]
 pub mod stored_jobs {}
+
+#[doc = include_str!("control.md")]
+pub mod control {}
 
 #[cfg(feature = "testkit")]
 #[doc = include_str!("policies.md")]
@@ -118,6 +124,10 @@ pub mod health {}
 #[doc = include_str!("../../examples/ops/alerts.yml")]
 #[doc = "```"]
 pub mod alerts {}
+
+#[cfg(feature = "console")]
+#[doc = include_str!("console.md")]
+pub mod console {}
 
 #[doc = include_str!("backends.md")]
 pub mod backends {}

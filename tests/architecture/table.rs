@@ -32,12 +32,13 @@ pub(crate) const LAYERS: &[Layer] = &[
     // Values and state machines: they decide, and do nothing.
     Layer {
         name: "core",
-        files: &["actors/src/core/*.rs", "actors/src/core/{job,ledger,backfill,catalogue}/*.rs"],
+        files: &["actors/src/core/*.rs", "actors/src/core/{job,ledger,backfill,catalogue,control}/*.rs"],
         chapters: &[
             &["actors/src/core/job.rs", "actors/src/core/job/*.rs"],
             &["actors/src/core/ledger.rs", "actors/src/core/ledger/*.rs"],
             &["actors/src/core/backfill.rs", "actors/src/core/backfill/*.rs"],
             &["actors/src/core/catalogue.rs", "actors/src/core/catalogue/*.rs"],
+            &["actors/src/core/control.rs", "actors/src/core/control/*.rs"],
         ],
         never: &[],
     },
@@ -66,7 +67,7 @@ pub(crate) const LAYERS: &[Layer] = &[
         files: &[
             "actors/src/{event_filter,event_log,contained,coalesced,labels,metrics,hooks,body}.rs",
             "actors/src/{recipient,definition,job_config,job_names,job_state,error,drain,candidacy,health,failure_log,failing,overdue,alarm}.rs",
-            "actors/src/{task,scheduled_task,stored_job,memory_catalogue}.rs",
+            "actors/src/{task,scheduled_task,stored_job,schedule_override,memory_catalogue}.rs",
             "actors/src/task/*.rs",
             "actors/src/explain.rs",
             "actors/src/explain/*.rs",
@@ -131,10 +132,14 @@ pub(crate) const LAYERS: &[Layer] = &[
         files: &[
             "actors/src/message.rs",
             "actors/src/message/*.rs",
+            "actors/src/message/cluster/*.rs",
             "actors/src/supervisor.rs",
-            "actors/src/supervisor/*.rs",
+            "actors/src/supervisor/**",
         ],
-        chapters: &[&["actors/src/supervisor.rs", "actors/src/supervisor/*.rs"]],
+        chapters: &[
+            &["actors/src/message.rs", "actors/src/message/cluster.rs", "actors/src/message/cluster/*.rs"],
+            &["actors/src/supervisor.rs", "actors/src/supervisor/**"],
+        ],
         never: &[],
     },
     // It makes the actors, and hands each its recipients.
@@ -169,7 +174,7 @@ pub(crate) const LAYERS: &[Layer] = &[
         name: "backends",
         files: &["src/backend/**"],
         chapters: &[
-            &["src/backend/postgres/{mod,locker,elector,backfills}.rs"],
+            &["src/backend/postgres/{mod,locker,elector,backfills,control}.rs"],
             // A session, and what it does beside what it is asked.
             &["src/backend/postgres/{session,sessions,forget,lost_runs}.rs"],
             // The calls of a round.
@@ -193,6 +198,7 @@ pub(crate) const LAYERS: &[Layer] = &[
         chapters: &[&["src/*.rs", "src/builder/*.rs", "src/handle/*.rs"]],
         never: &[],
     },
+    Layer { name: "console", files: &["src/console/**"], chapters: &[&["src/console/**"]], never: &[] },
 ];
 
 /// The modules of the engine that the facade may name. All other public items stand at the engine's root.

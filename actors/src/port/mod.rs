@@ -7,6 +7,7 @@ mod body;
 mod capabilities;
 mod catalogue;
 mod clock;
+mod control;
 mod divergence;
 mod election;
 mod elector;
@@ -37,9 +38,14 @@ pub use capabilities::{Capabilities, Capability};
 pub use catalogue::{
     CATALOGUE_ASKED_EVERY, CATALOGUE_PAGE_MAX, Catalogue, CatalogueChange, CatalogueChanges, CatalogueError,
     CataloguePage, CatalogueQuery, CatalogueRow, CatalogueTable, Changed, DEFINITION_BYTES_MAX,
-    DELETED_KEPT_MAX, Expected, Facets, STORED_JOBS_MAX,
+    DELETED_KEPT_MAX, DuePage, DueQuery, Expected, Facets, ONE_SHOTS_HELD_BYTES_MAX, ONE_SHOTS_HELD_MAX,
+    ONE_SHOTS_HELD_WITHIN, STORED_JOBS_MAX,
 };
 pub use clock::{CLOCK_LOOK_EVERY, Clock, SystemClock};
+pub use control::{
+    ANSWER_BYTES_MAX, AskedNode, Control, ControlError, ControlRequest, ControlTable, DESCRIPTION_BYTES_MAX,
+    JobSet, NODES_MAX, NodeAnswer, NodeRow, Posted, REQUEST_BYTES_MAX, REQUESTS_OPEN_MAX, To,
+};
 pub use divergence::{
     DIVERGED_RUNS_MAX, DivergedRun, Divergence, GRANTED_RUNS_MAX, GrantedRun, KnownHistory,
 };
