@@ -27,11 +27,11 @@ fn root() -> &'static Path {
 
 /// Where `tests/run` installs it.
 fn program() -> PathBuf {
-    let program = root().join("target/schemathesis/bin/schemathesis");
+    let program = root().join("target/tools/schemathesis/bin/schemathesis");
     assert!(
         program.is_file(),
-        "schemathesis is missing: python3 -m venv target/schemathesis && target/schemathesis/bin/pip install \
-         --require-hashes -r tests/console_described/requirements.txt"
+        "schemathesis is missing: python3 -m venv target/tools/schemathesis && \
+         target/tools/schemathesis/bin/pip install --require-hashes -r tests/console_described/requirements.txt"
     );
     program
 }
