@@ -24,7 +24,8 @@ use crate::{builder::Builder, error::Error};
 /// | to | method | message |
 /// |---|---|---|
 /// | add, change and remove jobs | [`add`](Self::add), [`add_all`](Self::add_all), [`update`](Self::update), [`reschedule`](Self::reschedule), [`remove`](Self::remove) | [`AddJob`](crate::AddJob), [`AddJobs`](crate::AddJobs), [`UpdateJob`](crate::UpdateJob), [`RescheduleJob`](crate::RescheduleJob), [`RemoveJobs`](crate::RemoveJobs) |
-/// | store jobs as data, for all nodes | [`put`](Self::put), [`put_if`](Self::put_if), [`delete`](Self::delete), [`stored`](Self::stored), [`list_stored`](Self::list_stored) | [`PutJob`](crate::PutJob), [`DeleteJob`](crate::DeleteJob), [`StoredDetails`](crate::StoredDetails), [`ListStored`](crate::ListStored) |
+/// | store jobs as data, for all nodes | [`put`](Self::put), [`put_if`](Self::put_if), [`put_with`](Self::put_with), [`delete`](Self::delete), [`stored`](Self::stored), [`list_stored`](Self::list_stored) | [`PutJob`](crate::PutJob), [`DeleteJob`](crate::DeleteJob), [`StoredDetails`](crate::StoredDetails), [`ListStored`](crate::ListStored) |
+/// | override the schedules of jobs of code, on all nodes | [`override_schedule`](Self::override_schedule), [`clear_override`](Self::clear_override) | [`OverrideSchedule`](crate::OverrideSchedule), [`ClearOverride`](crate::ClearOverride) |
 /// | pause and resume them, on all nodes | [`pause`](Self::pause), [`pause_with`](Self::pause_with), [`resume`](Self::resume) | [`PauseJobs`](crate::PauseJobs), [`ResumeJobs`](crate::ResumeJobs) |
 /// | skip what they missed | [`skip_missed`](Self::skip_missed) | [`SkipMissed`](crate::SkipMissed) |
 /// | say who asks, and why | [`by`](Self::by), [`note`](Self::note) | `by` and `note` of each of these |

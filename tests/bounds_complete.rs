@@ -164,6 +164,7 @@ const GIVES: &[&str] = &[
     "health.rs: count",
     "operation.rs: number",
     "catalogue.rs: version",
+    "schedule_override.rs: version",
     "status.rs: stored",
     "query.rs: dropped",
     "query.rs: new",

@@ -46,6 +46,17 @@ fn listener_ends_well_when_it_is_told_to() {
 }
 
 #[test]
+fn reminders_runs_each_once_and_keeps_the_far_one_in_the_store() {
+    let lines = lines_of("reminders");
+
+    let [kept, refused, held, sent, left, report] = &lines[..] else { panic!("{lines:?}") };
+    assert_eq!((&**kept, &**refused), ("kept: \"call Bob back\"", "refused: true"));
+    assert_eq!(held, "held: alice/17, stored: alice/17, carol/1");
+    assert_eq!((&**sent, &**left), ("to alice: call Bob back", "left: carol/1"));
+    assert!(report.contains("cancelled 0"), "{report}");
+}
+
+#[test]
 fn actor_body_prints_until_its_paper_is_out() {
     let lines = lines_of("actor_body");
 
@@ -122,4 +133,59 @@ fn explain_answers_six_questions() {
     for (answer, (start, part)) in answers.iter().zip(expected) {
         assert!(answer.starts_with(start) && answer.contains(part), "{answer}");
     }
+}
+
+/// A span, as the exporter to standard output writes it.
+struct Exported<'a>(&'a [String]);
+
+impl<'a> Exported<'a> {
+    fn all(lines: &'a [String]) -> Vec<Self> {
+        let starts = |line: &String| line.starts_with("Span #");
+        lines.chunk_by(|_, next| !starts(next)).filter(|chunk| starts(&chunk[0])).map(Self).collect()
+    }
+
+    /// What stands behind a name, each time: that of a link stands at the end.
+    fn values(&self, name: &str) -> Vec<&'a str> {
+        let values = self.0.iter().filter_map(|line| {
+            let (of, value) = line.trim().trim_start_matches("->").trim_start().split_once(": ")?;
+            (of.trim() == name).then_some(value.trim())
+        });
+        values.collect()
+    }
+
+    fn value(&self, name: &str) -> &'a str {
+        self.values(name).first().unwrap_or_else(|| panic!("no {name}: {:#?}", self.0))
+    }
+
+    /// Not that of its instrumentation, which is in quotes.
+    fn is_named(&self, name: &str) -> bool {
+        self.values("Name").contains(&name)
+    }
+}
+
+#[test]
+fn otel_exports_the_spans_of_a_run_with_a_link_to_its_request() {
+    let lines = lines_of("otel");
+
+    let spans = Exported::all(&lines);
+    let named = |name| {
+        let mut spans = spans.iter().filter(|span| span.is_named(name));
+        spans.next().unwrap_or_else(|| panic!("no {name}: {lines:#?}"))
+    };
+    let [request, run, render, election] = ["request", "run", "render", "election"].map(named);
+    assert_eq!(run.value("ParentSpanId"), "None (root span)");
+    assert_eq!(run.values("TraceId")[1..], [request.value("TraceId")], "a link");
+    assert_eq!(run.values("SpanId")[1..], [request.value("SpanId")], "a link");
+    assert_ne!(run.value("TraceId"), request.value("TraceId"));
+    assert_eq!(render.value("ParentSpanId"), run.value("SpanId"));
+    assert_eq!(render.value("TraceId"), run.value("TraceId"));
+    assert!(render.is_named("rendered"), "{:#?}", render.0);
+    for (field, value) in [("job", "report"), ("attempt", "1"), ("outcome", "succeeded")] {
+        assert!(run.value(field).contains(value), "{field}: {}", run.value(field));
+    }
+    for field in ["run", "node", "token"] {
+        assert!(!run.value(field).is_empty());
+    }
+    assert!(election.value("outcome").contains("won") && election.value("term").contains('1'));
+    assert!(lines.iter().any(|line| line == "succeeded"), "{lines:#?}");
 }

@@ -75,6 +75,7 @@ pub mod port;
 mod recipient;
 mod records;
 mod run;
+mod schedule_override;
 mod scheduled_task;
 pub mod serde;
 mod signal;
@@ -153,10 +154,11 @@ pub use crate::{
     },
     message::{
         AddJob, AddJobs, Added, AnnounceShutdown, Backfill, BackfillPreview, CancelBackfill, CancelRun,
-        CancelRuns, DeleteJob, Health, JobAddress, JobDetails, JobPage, ListBackfills, ListJobs, ListStored,
-        ListTasks, NextFireTimes, PAGE_MAX, PauseJobs, PreviewBackfill, PutJob, RemoveJobs, RescheduleJob,
-        Resign, ResumeJobs, Selector, Shutdown, ShutdownNow, SkipMissed, SkippedMissed, StoredDetails,
-        StoredHere, StoredPage, StoredStatus, TriggerJob, UpdateJob,
+        CancelRuns, ClearOverride, DeleteJob, Health, IfStored, JobAddress, JobDetails, JobPage,
+        ListBackfills, ListJobs, ListStored, ListTasks, NextFireTimes, OverrideSchedule, PAGE_MAX, PauseJobs,
+        PreviewBackfill, PutJob, RemoveJobs, RescheduleJob, Resign, ResumeJobs, Selector, Shutdown,
+        ShutdownNow, SkipMissed, SkippedMissed, StoredDetails, StoredHere, StoredPage, StoredStatus,
+        TriggerJob, UpdateJob,
     },
     name::{By, FencingToken, JobName, LockKey, NAME_MAX, NodeId, RunId, RunIds, Tag, Term},
     note::Note,
@@ -172,6 +174,7 @@ pub use crate::{
     },
     recipient::IntoRecipient,
     run::{IntoRunResult, Origin, Run, RunError, RunResult},
+    schedule_override::ScheduleOverride,
     scheduled_task::ScheduledTask,
     starts::BodyThreads,
     stored_job::{ScheduleReader, StoredJob, StoredJobError},

@@ -26,6 +26,7 @@ mod notifications;
 mod proofs;
 mod refused_batches;
 mod report;
+mod round_span;
 mod rounds;
 mod set_back;
 

@@ -12,7 +12,7 @@ use crate::{
     name::JobName,
     port::{
         Catalogue, CatalogueChange, CatalogueChanges, CatalogueError, CataloguePage, CatalogueQuery,
-        CatalogueRow, CatalogueTable, Changed, Clock,
+        CatalogueRow, CatalogueTable, Changed, Clock, DuePage, DueQuery,
     },
 };
 
@@ -69,6 +69,10 @@ impl Catalogue for MemoryCatalogue {
 
     fn list<'a>(&'a self, query: &'a CatalogueQuery) -> BoxFuture<'a, Result<CataloguePage, CatalogueError>> {
         ready(Ok(self.lock().list(query))).boxed()
+    }
+
+    fn due<'a>(&'a self, query: &'a DueQuery) -> BoxFuture<'a, Result<DuePage, CatalogueError>> {
+        ready(Ok(self.lock().due(query))).boxed()
     }
 
     fn changes(&self, after: u64, limit: usize) -> BoxFuture<'_, Result<CatalogueChanges, CatalogueError>> {

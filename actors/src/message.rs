@@ -11,7 +11,10 @@ mod trigger;
 
 pub use self::{
     backfill::{Backfill, BackfillPreview, CancelBackfill, ListBackfills, PreviewBackfill},
-    catalogue::{DeleteJob, ListStored, PutJob, StoredDetails, StoredHere, StoredPage, StoredStatus},
+    catalogue::{
+        ClearOverride, DeleteJob, IfStored, ListStored, OverrideSchedule, PutJob, StoredDetails, StoredHere,
+        StoredPage, StoredStatus,
+    },
     jobs::{AddJob, AddJobs, Added, RemoveJobs, RescheduleJob, UpdateJob},
     pausing::{PauseJobs, ResumeJobs, SkipMissed, SkippedMissed},
     questions::{JobAddress, JobDetails, JobPage, ListJobs, ListTasks, NextFireTimes, PAGE_MAX},

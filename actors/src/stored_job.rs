@@ -29,6 +29,7 @@ use crate::{
 /// | `lock_key` | [`Job::lock_key`] | the job's name |
 /// | `tags` | [`Job::tag`] | none |
 /// | `metrics_label` | [`Job::metrics_label`] | the job's name |
+/// | `remove_when_done` | [`Job::remove_when_done`]: it is deleted after its last run; the leader fires it | `false` |
 /// | `enabled` | whether it is to run | `true` |
 /// | `note` | what people say of it, at most 1,000 bytes | none |
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -57,6 +58,9 @@ pub struct StoredJob<S> {
     /// The label of its metrics.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metrics_label: Option<String>,
+    /// It is deleted after its last run.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub remove_when_done: bool,
     /// It is to run.
     #[serde(default = "enabled", skip_serializing_if = "Clone::clone")]
     pub enabled: bool,
@@ -80,9 +84,16 @@ impl<S> StoredJob<S> {
             lock_key: None,
             tags: Vec::new(),
             metrics_label: None,
+            remove_when_done: false,
             enabled: true,
             note: None,
         }
+    }
+
+    /// A *one-shot*: it fires at the instants that its schedule has, and is deleted when it is done. If that is one
+    /// instant, nodes hold it in memory only when it is near: see [`ONE_SHOTS_HELD_WITHIN`](crate::port::ONE_SHOTS_HELD_WITHIN).
+    pub fn one_shot(schedule: impl Into<S>, task: TaskCall) -> Self {
+        Self { remove_when_done: true, ..Self::new(schedule.into(), task) }
     }
 
     /// The job of this name.
@@ -90,12 +101,17 @@ impl<S> StoredJob<S> {
     where
         S: IntoSchedule,
     {
-        let Self { schedule, task, policies, expect, lock_key, tags, metrics_label, .. } = self;
+        let Self {
+            schedule, task, policies, expect, lock_key, tags, metrics_label, remove_when_done, ..
+        } = self;
         let config =
             JobConfig { schedule: Some(schedule), policies, expect, task: Some(task), backend: None };
         let mut job = Job::from_config(name, config);
         job = tags.into_iter().fold(job, Job::tag);
         job = lock_key.into_iter().fold(job, Job::lock_key);
+        if remove_when_done {
+            job = job.remove_when_done();
+        }
         metrics_label.into_iter().fold(job, Job::metrics_label)
     }
 }
@@ -112,7 +128,7 @@ pub(crate) fn written(job: &impl Serialize) -> Result<Arc<str>, Fault> {
     Ok(text.into())
 }
 
-fn check_length(text: &str) -> Result<(), Fault> {
+pub(crate) fn check_length(text: &str) -> Result<(), Fault> {
     if text.len() <= DEFINITION_BYTES_MAX {
         return Ok(());
     }
@@ -144,9 +160,20 @@ pub(crate) fn read(name: &str, definition: &str, reader: &ScheduleReader) -> Res
 impl<S> StoredJob<S> {
     /// The same job by a schedule in another form.
     fn of<T>(schedule: S, other: StoredJob<T>) -> Self {
-        let StoredJob { schedule: _, task, policies, expect, lock_key, tags, metrics_label, enabled, note } =
-            other;
-        Self { schedule, task, policies, expect, lock_key, tags, metrics_label, enabled, note }
+        let StoredJob { task, policies, expect, lock_key, tags, metrics_label, enabled, note, .. } = other;
+        let remove_when_done = other.remove_when_done;
+        Self {
+            schedule,
+            task,
+            policies,
+            expect,
+            lock_key,
+            tags,
+            metrics_label,
+            remove_when_done,
+            enabled,
+            note,
+        }
     }
 }
 
@@ -160,6 +187,20 @@ pub enum StoredJobError {
     /// There is no stored job of this name.
     #[error("there is no stored job {name:?}; list the stored jobs to see their names")]
     UnknownJob {
+        /// The name as it was given, at most [`NAME_MAX`](crate::NAME_MAX) bytes of it.
+        name: String,
+    },
+    /// This node has no job of code of this name.
+    #[error(
+        "this node has no job of code {name:?}; ask a node that has it, or list the jobs to see their names"
+    )]
+    NoJobOfCode {
+        /// The name as it was given, at most [`NAME_MAX`](crate::NAME_MAX) bytes of it.
+        name: String,
+    },
+    /// Nobody has overridden the schedule of a job of this name.
+    #[error("nobody has overridden the schedule of {name:?}; the details of a job say whether somebody has")]
+    NotOverridden {
         /// The name as it was given, at most [`NAME_MAX`](crate::NAME_MAX) bytes of it.
         name: String,
     },
@@ -203,7 +244,9 @@ impl StoredJobError {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Invalid(_) | Self::Catalogue(CatalogueError::BadData { .. }) => ErrorKind::Invalid,
-            Self::UnknownJob { .. } => ErrorKind::NotFound,
+            Self::UnknownJob { .. } | Self::NoJobOfCode { .. } | Self::NotOverridden { .. } => {
+                ErrorKind::NotFound
+            }
             Self::Elsewhere { .. } => ErrorKind::Exists,
             Self::Full | Self::NotKept { .. } | Self::Catalogue(CatalogueError::Unavailable { .. }) => {
                 ErrorKind::Unavailable

@@ -24,7 +24,9 @@ mod key_policies;
 mod leaderless;
 mod leading;
 mod lost_runs;
+mod one_shots;
 mod outlook;
+mod overriding;
 mod parking;
 mod pausing;
 mod questions;
@@ -61,8 +63,9 @@ pub(crate) use self::leading::KillElection;
 pub(crate) use self::shutdown::JOIN_MAX;
 pub use self::shutdown::{SHUTDOWN_ABORT_AFTER_DEFAULT, SHUTDOWN_END_MAX};
 use self::{
-    alarms::Watch, backfills::Driving, catalogue::Keeping, clock::Rearming, gauges::Shows, outlook::LintLog,
-    parking::Parked, questions::WaitingQuestions, removing::Leaving, restarts::Deaths, tags::Tags,
+    alarms::Watch, backfills::Driving, catalogue::Keeping, clock::Rearming, gauges::Shows, one_shots::Done,
+    outlook::LintLog, overriding::Overrides, parking::Parked, questions::WaitingQuestions, removing::Leaving,
+    restarts::Deaths, tags::Tags,
 };
 pub use crate::core::restarts::{RESTART_PERIOD, RESTARTS_MAX};
 use crate::{
@@ -230,6 +233,10 @@ pub struct SupervisorActor {
     driving: Driving,
     /// What it knows of the catalogue.
     keeping: Keeping,
+    /// The stored jobs that are done and are to be deleted.
+    done: Done,
+    /// What it knows of overridden schedules.
+    overrides: Overrides,
     /// The node is not ready any more, though jobs go on.
     shutdown_announced: bool,
     /// Since when a shutdown waits for nothing any more.
@@ -287,6 +294,8 @@ impl SupervisorActor {
             shows: Shows::default(),
             driving: Driving::new(seed),
             keeping: Keeping::default(),
+            done: Done::default(),
+            overrides: Overrides::default(),
             shutdown_announced: false,
             at_once: watch::Sender::new(None),
             phase: Phase::Running,

@@ -8,8 +8,12 @@ use serde_json::Value;
 
 pub(crate) use self::registry::BoundTask;
 pub use self::registry::Tasks;
-use crate::run::{Run, RunResult};
 pub use crate::task_call::TaskCall;
+use crate::{
+    arguments::Arguments,
+    fault::Fault,
+    run::{Run, RunResult},
+};
 
 /// A body with a name and typed arguments: the type is the arguments. A job that runs one can be written as data,
 /// stored, and read by another process that has registered the task.
@@ -62,6 +66,17 @@ pub trait Task: Serialize + DeserializeOwned + JsonSchema + Send + 'static {
     ///
     /// The future is dropped when the run is aborted.
     fn run(self, run: Run, state: Self::State) -> impl Future<Output = RunResult> + Send;
+}
+
+impl TaskCall {
+    /// A task with its arguments: what a stored job runs.
+    ///
+    /// # Errors
+    ///
+    /// [`Fault`] if the arguments break a rule of [`Arguments`].
+    pub fn of<T: Task>(task: &T) -> Result<Self, Fault> {
+        Ok(Self::new(T::NAME, Arguments::of(task)?))
+    }
 }
 
 /// A task that a node has: an answer of [`ListTasks`](crate::ListTasks).

@@ -142,6 +142,14 @@ mod tests {
             Breach::Contradiction { after: at, next: None, before: at, previous: Some(at) },
         ]);
         shown.are_words([ScheduleIdentity::of_text("0 3 * * *")]);
+        shown.are_words([crate::ScheduleOverride {
+            code: "every 1h".into(),
+            schedule: "every 3h".into(),
+            by: None,
+            since: at,
+            note: None,
+            version: 7,
+        }]);
         shown.are_words([FireTime::new(at)]);
         shown.are_words([node]);
         shown.are_words([Note::new("the disk is full").expect("a good note")]);

@@ -16,6 +16,7 @@
 //! | [`deploying`] | probes, the shutdown budget, rolling deployments |
 //! | [`metrics`] | what a node counts, and what to alert on |
 //! | [`logs`] | what a node says: logs, spans, events |
+//! | [`traces`] | where the time goes: spans, and their links to requests |
 //! | [`history`] | what ran, what did not, who did what |
 //! | [`backfill`] | fire times of the past that are run once more |
 //! | [`explain`] | why a job ran late, or not at all |
@@ -88,6 +89,9 @@ pub mod testing {}
 pub mod coming_from {}
 
 #[doc = include_str!("deploying.md")]
+#[doc = "```yaml"]
+#[doc = include_str!("../../examples/ops/kubernetes/deployment.yaml")]
+#[doc = "```"]
 pub mod deploying {}
 
 #[doc = include_str!("metrics.md")]
@@ -95,6 +99,9 @@ pub mod metrics {}
 
 #[doc = include_str!("logs.md")]
 pub mod logs {}
+
+#[doc = include_str!("traces.md")]
+pub mod traces {}
 
 #[doc = include_str!("history.md")]
 pub mod history {}
@@ -109,6 +116,9 @@ pub mod explain {}
 pub mod health {}
 
 #[doc = include_str!("alerts.md")]
+#[doc = "```yaml"]
+#[doc = include_str!("../../examples/ops/alerts.yml")]
+#[doc = "```"]
 pub mod alerts {}
 
 #[cfg(feature = "console")]

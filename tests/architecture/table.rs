@@ -66,7 +66,7 @@ pub(crate) const LAYERS: &[Layer] = &[
         files: &[
             "actors/src/{event_filter,event_log,contained,coalesced,labels,metrics,hooks,body}.rs",
             "actors/src/{recipient,definition,job_config,job_names,job_state,error,drain,candidacy,health,failure_log,failing,overdue,alarm}.rs",
-            "actors/src/{task,scheduled_task,stored_job,memory_catalogue}.rs",
+            "actors/src/{task,scheduled_task,stored_job,schedule_override,memory_catalogue}.rs",
             "actors/src/task/*.rs",
             "actors/src/explain.rs",
             "actors/src/explain/*.rs",

@@ -1,14 +1,17 @@
 //! Jobs that are stored as data: all nodes hold what the catalogue has, whoever changed it, and one bad job harms no
-//! other.
+//! other. One-shots run once and are gone; overrides of jobs of code hold across deploys.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use callsheet::{
     AddJob, Builder, Callsheet, DeleteJob, ErrorKind, Job, JobDetails, JobOperation, ListJobs, ListStored,
     Operations, PutJob, RemoveJobs, RescheduleJob, Run, RunResult, Selector, StoredDetails, StoredHere,
     StoredJob, StoredJobError, StoredStatus, Task, UpdateJob,
     port::{CatalogueQuery, CatalogueRow, Expected},
-    schedule::every,
+    schedule::{Definition, every},
     schemars::JsonSchema,
     testkit::{Rig, simulate},
 };
@@ -19,6 +22,9 @@ mod bad_data;
 #[path = "../common/mod.rs"]
 mod common;
 mod nodes;
+mod one_shots;
+mod overrides;
+mod random;
 
 use common::{hours, mins, node_with, secs};
 

@@ -5,6 +5,7 @@
 //! never used again. A deleted job leaves a row without a definition behind for a time, so that whoever reads the
 //! changes after a version hears of it.
 
+mod one_shots;
 mod query;
 mod reconciliation;
 mod table;
@@ -14,17 +15,21 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-pub(crate) use self::reconciliation::{Act, Ask, Read, Reconciliation, Standing};
+pub(crate) use self::{
+    one_shots::{AskDue, OneShots},
+    reconciliation::{Act, Ask, Read, Reconciliation, Standing},
+};
 pub use self::{
-    query::{CataloguePage, CatalogueQuery, Facets},
+    one_shots::{ONE_SHOTS_HELD_BYTES_MAX, ONE_SHOTS_HELD_MAX, ONE_SHOTS_HELD_WITHIN},
+    query::{CataloguePage, CatalogueQuery, DuePage, DueQuery, Facets},
     table::CatalogueTable,
 };
 use crate::name::{By, JobName};
 
 /// The most bytes of the definition of a stored job, as JSON: 128 KiB.
 pub const DEFINITION_BYTES_MAX: usize = 131_072;
-/// The most stored jobs of a scope.
-pub const STORED_JOBS_MAX: usize = 1_000_000;
+/// The most stored jobs of a scope, one-shots among them.
+pub const STORED_JOBS_MAX: usize = 2_000_000;
 /// The most rows of one page of a catalogue.
 pub const CATALOGUE_PAGE_MAX: usize = 1_024;
 /// So many deleted jobs are remembered, the newest: whoever has not asked since lists all of them anew.
@@ -46,13 +51,15 @@ pub struct CatalogueRow {
     pub changed_by: Option<By>,
     /// The change that made it so: see [`CatalogueChange::change`].
     pub change: Uuid,
+    /// When it is due, if it is a one-shot: see [`CatalogueChange::due_at`].
+    pub due_at: Option<DateTime<Utc>>,
 }
 
 impl CatalogueRow {
     /// A row as a store keeps it.
     pub fn new(job: impl Into<Arc<str>>, version: u64, changed_at: DateTime<Utc>) -> Self {
         let (job, change) = (job.into(), Uuid::nil());
-        Self { job, version, definition: None, changed_at, changed_by: None, change }
+        Self { job, version, definition: None, changed_at, changed_by: None, change, due_at: None }
     }
 }
 
@@ -94,17 +101,22 @@ pub struct CatalogueChange {
     pub expected: Expected,
     /// Who changes it, if it is said.
     pub by: Option<By>,
+    /// The only instant at which it is due, in whole milliseconds, if it is a *one-shot*: a job that fires once and is
+    /// then deleted. The node that stores it knows that; the store keeps it beside the definition, and finds the
+    /// one-shots by it. `None` for all other jobs, and for a deletion.
+    pub due_at: Option<DateTime<Utc>>,
 }
 
 impl CatalogueChange {
     /// Puts a definition in the place of whatever there is.
     pub fn put(change: Uuid, job: JobName, definition: impl Into<Arc<str>>) -> Self {
-        Self { change, job, definition: Some(definition.into()), expected: Expected::Any, by: None }
+        let definition = Some(definition.into());
+        Self { change, job, definition, expected: Expected::Any, by: None, due_at: None }
     }
 
     /// Deletes a job.
     pub fn delete(change: Uuid, job: JobName) -> Self {
-        Self { change, job, definition: None, expected: Expected::Any, by: None }
+        Self { change, job, definition: None, expected: Expected::Any, by: None, due_at: None }
     }
 
     /// Only if this is so.
@@ -117,6 +129,12 @@ impl CatalogueChange {
     #[must_use]
     pub fn by(self, by: Option<By>) -> Self {
         Self { by, ..self }
+    }
+
+    /// Says when it is due, if it is a one-shot.
+    #[must_use]
+    pub fn due_at(self, due_at: Option<DateTime<Utc>>) -> Self {
+        Self { due_at, ..self }
     }
 }
 

@@ -21,10 +21,10 @@ use crate::{
     explain::Explain,
     listener::{EventStream, Events, Listen, ListenTo},
     message::{
-        AnnounceShutdown, Backfill, CancelBackfill, CancelRun, CancelRuns, DeleteJob, Health, JobAddress,
-        JobDetails, ListBackfills, ListJobs, ListStored, ListTasks, NextFireTimes, PauseJobs,
-        PreviewBackfill, PutJob, RemoveJobs, RescheduleJob, Resign, ResumeJobs, Selector, Shutdown,
-        ShutdownNow, SkipMissed, StoredDetails, TriggerJob,
+        AnnounceShutdown, Backfill, CancelBackfill, CancelRun, CancelRuns, ClearOverride, DeleteJob, Health,
+        JobAddress, JobDetails, ListBackfills, ListJobs, ListStored, ListTasks, NextFireTimes,
+        OverrideSchedule, PauseJobs, PreviewBackfill, PutJob, RemoveJobs, RescheduleJob, Resign, ResumeJobs,
+        Selector, Shutdown, ShutdownNow, SkipMissed, StoredDetails, TriggerJob,
     },
     name::JobName,
     port::{DecisionPage, Decisions, JobHistory, OperationPage, Operations, PageStart, RunHistory},
@@ -181,7 +181,7 @@ macro_rules! about_stored_jobs {
     };
 }
 
-about_stored_jobs!(PutJob, DeleteJob, ListStored, StoredDetails);
+about_stored_jobs!(PutJob, DeleteJob, ListStored, StoredDetails, OverrideSchedule, ClearOverride);
 
 /// Messages that select jobs.
 macro_rules! about_jobs {

@@ -20,6 +20,7 @@ use crate::{
     name::{JobName, LockKey, RunId, Tag},
     port::{Pause, SkipReason},
     run::Run,
+    schedule_override::ScheduleOverride,
     task::TaskCall,
 };
 
@@ -82,6 +83,9 @@ pub struct JobStatus {
     /// Its version in the catalogue, if it is a [stored](crate::PutJob) one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stored: Option<u64>,
+    /// What an operator has put in the place of the schedule that code says; `None` if it fires by that one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub overridden: Option<ScheduleOverride>,
 }
 
 /// Ticks that are due and wait for the end of a pause: see [`Misfire`](crate::Misfire).
@@ -206,6 +210,7 @@ impl JobStatus {
             parked: None,
             task: definition.task().map(|task| task.call().clone()),
             stored: None,
+            overridden: None,
         }
     }
 

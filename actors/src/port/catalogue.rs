@@ -7,7 +7,8 @@ use tokio::time::sleep;
 
 pub use crate::core::catalogue::{
     CATALOGUE_PAGE_MAX, CatalogueChange, CatalogueChanges, CataloguePage, CatalogueQuery, CatalogueRow,
-    CatalogueTable, Changed, DEFINITION_BYTES_MAX, DELETED_KEPT_MAX, Expected, Facets, STORED_JOBS_MAX,
+    CatalogueTable, Changed, DEFINITION_BYTES_MAX, DELETED_KEPT_MAX, DuePage, DueQuery, Expected, Facets,
+    ONE_SHOTS_HELD_BYTES_MAX, ONE_SHOTS_HELD_MAX, ONE_SHOTS_HELD_WITHIN, STORED_JOBS_MAX,
 };
 use crate::name::JobName;
 
@@ -26,7 +27,10 @@ pub const CATALOGUE_ASKED_EVERY: Duration = Duration::from_secs(1);
 ///   other one was made of the same job.
 /// * **Deleted jobs** are remembered: at least the newest [`DELETED_KEPT_MAX`] of them, so that those who read the
 ///   changes hear of it.
-/// * **Bounds.** [`STORED_JOBS_MAX`] jobs.
+/// * **One-shots.** A job that fires once comes with the instant at which it is [due](CatalogueChange::due_at). A
+///   store finds those by that instant, and lists all other jobs without them, at a cost that does not grow with how
+///   many one-shots wait: nodes hold only those that are near.
+/// * **Bounds.** [`STORED_JOBS_MAX`] jobs, one-shots among them.
 ///
 /// The rules in memory are those of [`CatalogueTable`]. The suite is `testkit::conformance::catalogue`.
 pub trait Catalogue: Send + Sync + fmt::Debug + 'static {
@@ -62,6 +66,13 @@ pub trait Catalogue: Send + Sync + fmt::Debug + 'static {
     ///
     /// [`CatalogueError::Unavailable`].
     fn list<'a>(&'a self, query: &'a CatalogueQuery) -> BoxFuture<'a, Result<CataloguePage, CatalogueError>>;
+
+    /// The one-shots that are due before an instant, the next first.
+    ///
+    /// # Errors
+    ///
+    /// [`CatalogueError::Unavailable`].
+    fn due<'a>(&'a self, query: &'a DueQuery) -> BoxFuture<'a, Result<DuePage, CatalogueError>>;
 
     /// The changes after a version, at most `limit` of them, the oldest first.
     ///

@@ -215,6 +215,7 @@ impl SupervisorActor {
         if let Err(error) = self.take_names(&definitions) {
             return Box::pin(ready(Err(error)).into_actor(self));
         }
+        let definitions = self.overridden(definitions);
         let added = self.add(definitions, asked.by.clone(), ctx);
         for job in &added {
             record_operation(self.node(), &job.definition.name, JobOperation::Added, &asked, || None);
@@ -321,6 +322,7 @@ impl Handler<AddFirstJobs> for SupervisorActor {
         // That time has passed is no reason not to start.
         self.note_over(&definitions);
         definitions.iter().for_each(|definition| drop(self.meters_of(definition, true)));
+        self.await_overrides(ctx);
         self.add(definitions, None, ctx);
         // Those of code come first: they have their names.
         self.keep_to_catalogue(ctx);

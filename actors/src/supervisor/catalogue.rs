@@ -19,8 +19,9 @@ use crate::{
     CALL_DEADLINE,
     contained::{caught, unharmed},
     core::{
-        catalogue::{Act, Ask, Read, Reconciliation, Standing},
+        catalogue::{Act, Ask, AskDue, Read, Reconciliation, Standing},
         operation::Operation,
+        policy::Fires,
         text::{PARKED_REASON_BYTES_MAX, bounded},
     },
     definition::Definition,
@@ -31,13 +32,16 @@ use crate::{
     note::Attribution,
     port::{
         CATALOGUE_PAGE_MAX, Catalogue, CatalogueChanges, CatalogueError, CataloguePage, CatalogueQuery,
-        CatalogueRow,
+        CatalogueRow, DueQuery,
     },
     stored_job::{ScheduleReader, read},
 };
 
 /// The pause after a question that failed.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
+/// After so long the catalogue is looked at for one-shots that are near, if none is known to be near sooner: clocks may
+/// step.
+const LOOK_FOR_ONE_SHOTS_MAX: Duration = Duration::from_hours(1);
 /// What changes within this time of a hint is read together.
 const COALESCED: Duration = Duration::from_millis(20);
 
@@ -86,16 +90,21 @@ impl Handler<AskCatalogue> for SupervisorActor {
 enum Answer {
     Page(CataloguePage),
     Changes(CatalogueChanges),
+    Due(DueQuery, Vec<CatalogueRow>),
 }
 
 async fn ask(catalogue: &dyn Catalogue, asked: Ask) -> Result<Answer, CatalogueError> {
     match asked {
         Ask::List { after } => {
-            let query = CatalogueQuery { after, ..CatalogueQuery::default() };
+            let query = CatalogueQuery { after, one_shots: Some(false), ..CatalogueQuery::default() };
             call(catalogue.list(&query)).await.map(Answer::Page)
         }
         Ask::Changes { after } => {
             call(catalogue.changes(after, CATALOGUE_PAGE_MAX)).await.map(Answer::Changes)
+        }
+        Ask::Due(query) => {
+            let page = call(catalogue.due(&query)).await?;
+            Ok(Answer::Due(query, page.rows))
         }
     }
 }
@@ -112,15 +121,22 @@ pub(super) async fn call<T>(
     }
 }
 
-/// Waits until it may be worthwhile to ask again.
-async fn hint(catalogue: Arc<dyn Catalogue>, after: u64, hurry: Arc<Notify>) {
+/// Waits until it may be worthwhile to ask again, at the latest until one-shots are near.
+async fn hint(catalogue: Arc<dyn Catalogue>, after: u64, hurry: Arc<Notify>, near_in: Option<Duration>) {
     let changed = async {
         if caught(async { catalogue.changed(after).await }).await.is_err() {
             sleep(ASK_AGAIN).await;
         }
         sleep(COALESCED).await;
     };
-    match select(Box::pin(changed), Box::pin(hurry.notified())).await {
+    let hurry = async {
+        match near_in {
+            // Neither is an error: it is time, or there is somebody in a hurry.
+            Some(near_in) => drop(timeout(near_in, hurry.notified()).await),
+            None => hurry.notified().await,
+        }
+    };
+    match select(Box::pin(changed), Box::pin(hurry)).await {
         Either::Left(_) | Either::Right(_) => {}
     }
 }
@@ -132,7 +148,10 @@ impl SupervisorActor {
         if !matches!(self.phase, Phase::Running) {
             return;
         }
-        let asked = self.keeping.machine.ask();
+        self.ask_catalogue(catalogue, self.keeping.machine.ask(), ctx);
+    }
+
+    fn ask_catalogue(&self, catalogue: Arc<dyn Catalogue>, asked: Ask, ctx: &mut Context<Self>) {
         let answered = async move { ask(&*catalogue, asked).await };
         ctx.spawn(answered.into_actor(self).map(|answer, actor, ctx| actor.on_catalogue(answer, ctx)));
     }
@@ -145,11 +164,14 @@ impl SupervisorActor {
             Ok(answer) => {
                 self.node().failures.succeeded(Operation::Catalogue);
                 let has_more = self.take_in(answer, ctx);
+                if self.keeping.machine.version().is_some() {
+                    self.overrides_known(ctx);
+                }
                 self.tell_waiting();
                 if has_more {
                     return self.keep_to_catalogue(ctx);
                 }
-                self.keep_to_catalogue_later(ctx);
+                self.keep_to_one_shots(ctx);
             }
             Err(error) => {
                 self.node().failures.failed(Operation::Catalogue, &error);
@@ -158,12 +180,29 @@ impl SupervisorActor {
         }
     }
 
-    fn keep_to_catalogue_later(&mut self, ctx: &mut Context<Self>) {
+    /// All changes are known: asks for the one-shots that are near, and for nothing before something changes.
+    fn keep_to_one_shots(&mut self, ctx: &mut Context<Self>) {
+        let Some(Stored { catalogue, .. }) = self.parts.stored.clone() else { return };
+        let now = self.node().store_time();
+        for job in self.keeping.machine.surplus(now) {
+            if self.keeping.machine.forget(&job) {
+                self.let_go(&job, None, ctx);
+            }
+        }
+        let near_in = match self.keeping.machine.ask_due(now) {
+            AskDue::Now(query) => return self.ask_catalogue(catalogue, Ask::Due(query), ctx),
+            AskDue::At(at) => Some((at - now).to_std().unwrap_or_default().min(LOOK_FOR_ONE_SHOTS_MAX)),
+            AskDue::Never => None,
+        };
+        self.keep_to_catalogue_later(near_in, ctx);
+    }
+
+    fn keep_to_catalogue_later(&mut self, near_in: Option<Duration>, ctx: &mut Context<Self>) {
         let Some(Stored { catalogue, .. }) = self.parts.stored.clone() else { return };
         let (after, hurry) = (self.keeping.machine.version().unwrap_or_default(), self.keeping.hurry.clone());
         let supervisor = ctx.address().downgrade();
         let hinted = actix::spawn(async move {
-            hint(catalogue, after, hurry).await;
+            hint(catalogue, after, hurry, near_in).await;
             if let Some(supervisor) = supervisor.upgrade() {
                 supervisor.do_send(AskCatalogue);
             }
@@ -182,11 +221,13 @@ impl SupervisorActor {
                 };
                 (has_more, self.keeping.machine.changed(changes))
             }
+            Answer::Due(query, rows) => (false, (self.keeping.machine.due(&query, rows), Vec::new())),
         };
         for job in gone {
             if self.keeping.machine.forget(&job) {
                 self.let_go(&job, None, ctx);
             }
+            self.drop_override(&job, None, ctx);
         }
         self.apply(rows, ctx);
         has_more
@@ -196,6 +237,9 @@ impl SupervisorActor {
     fn apply(&mut self, rows: Vec<CatalogueRow>, ctx: &mut Context<Self>) {
         let mut added: Vec<(CatalogueRow, Definition)> = Vec::new();
         for row in rows {
+            if self.take_override(&row, ctx) {
+                continue;
+            }
             let (read, definition) = self.read_row(&row);
             let act = self.keeping.machine.act(&row.job, &read);
             match (act, definition) {
@@ -219,7 +263,7 @@ impl SupervisorActor {
         self.add_stored(added, ctx);
     }
 
-    fn update_stored(&mut self, definition: Definition, by: Option<By>, ctx: &mut Context<Self>) {
+    pub(super) fn update_stored(&mut self, definition: Definition, by: Option<By>, ctx: &mut Context<Self>) {
         match self.update(definition, by, ctx) {
             Ok(job) => {
                 ctx.spawn(self.scheduled(vec![job]).map(|_, _, _| ()));
@@ -253,10 +297,11 @@ impl SupervisorActor {
         ctx.spawn(self.scheduled(jobs).map(|_, _, _| ()));
     }
 
-    fn stands(&mut self, row: &CatalogueRow, read: Read) {
+    pub(super) fn stands(&mut self, row: &CatalogueRow, read: Read) {
         let standing = match read {
             Read::Runnable => Standing::Held,
             Read::Disabled => Standing::Disabled,
+            Read::Overrides => Standing::Overrides,
             Read::Unusable(reason) => Standing::Parked(reason),
             Read::Blocked(reason) => Standing::Blocked(reason),
         };
@@ -270,7 +315,7 @@ impl SupervisorActor {
     }
 
     /// This node holds a stored job no more.
-    fn let_go(&mut self, job: &str, by: Option<By>, ctx: &mut Context<Self>) {
+    pub(super) fn let_go(&mut self, job: &str, by: Option<By>, ctx: &mut Context<Self>) {
         let Ok(name) = JobName::new(job) else { return };
         self.remove_named(&[name], &Attribution { by, note: None }, ctx);
     }
@@ -315,7 +360,9 @@ impl SupervisorActor {
         // Schedules of data are made by code that the engine does not know.
         let read = unharmed(|| {
             let (job, enabled) = read(name.as_str(), definition, &stored.reader)?;
-            Ok((job.define(now, &mut None, Some(tasks))?, enabled))
+            let definition = job.define(now, &mut None, Some(tasks))?;
+            check_removal(&definition)?;
+            Ok((definition, enabled))
         });
         read.unwrap_or_else(|| {
             Err(fault("reading it panicked", "mend the types that read it, or delete the job"))
@@ -356,7 +403,19 @@ impl SupervisorActor {
     }
 }
 
-fn unusable(reason: impl ToString) -> Read {
+/// Whoever sees the last run of a job end deletes it for all nodes: of a job that fires on any node, the others may still
+/// have a run.
+fn check_removal(definition: &Definition) -> Result<(), Fault> {
+    let fires = definition.policies.fires;
+    if !definition.remove_when_done || fires == Fires::Leader {
+        return Ok(());
+    }
+    let rule = "a stored job that is removed when it is done fires on the leader";
+    let fault = Fault::new("policies.fires", fires.to_string(), rule, "leave policies.fires out");
+    Err(fault.within(&format!("job {:?}", definition.name.as_str())))
+}
+
+pub(super) fn unusable(reason: impl ToString) -> Read {
     Read::Unusable(bounded(reason.to_string(), PARKED_REASON_BYTES_MAX).into())
 }
 

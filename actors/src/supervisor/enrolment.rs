@@ -44,7 +44,7 @@ pub(super) const REFUSED_AGAIN: Duration = Duration::from_secs(30);
 impl SupervisorActor {
     /// Enrols the next page of jobs, if this node fires some and no page is under way.
     pub(super) fn enrol(&mut self, ctx: &mut Context<Self>) {
-        if !self.enrolling.may_start() {
+        if self.awaits_overrides() || !self.enrolling.may_start() {
             return;
         }
         let (group, page) = self.next_page();
@@ -163,6 +163,10 @@ impl SupervisorActor {
             return None;
         };
         let (job, known_since) = (entry.job.clone(), entry.known_since);
+        let known_for = elapsed.saturating_sub(known_since);
+        // A one-shot is held only when it is near: it is as old as its row.
+        let stored_at = self.keeping.machine.stored_at(name.as_str());
+        let stored_for = stored_at.and_then(|stored_at| (asked_at - stored_at).to_std().ok());
         let Definition { identity, key, schedule, policies, .. } = &*job.definition;
         if self.keys.hold(key, &name) {
             return None;
@@ -175,7 +179,7 @@ impl SupervisorActor {
         let enrolment = Enrolment {
             key: key.clone(),
             overlap: policies.overlap,
-            known_for: elapsed.saturating_sub(known_since),
+            known_for: known_for.max(stored_for.unwrap_or_default()),
             asked_at: Some(asked_at),
             retry_lost: policies.on_lost == OnLost::Retry,
             from_completion: schedule.counts_from_completion(),

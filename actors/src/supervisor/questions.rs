@@ -92,14 +92,16 @@ impl SupervisorActor {
         let scheduled = entries.iter().map(|entry| entry.job.clone()).collect();
         let scheduled = self.who_fires(scheduled, ANSWER_DEADLINE, InquiryPurpose::Status);
         let backend = self.backend_name();
-        let stored: Vec<_> = entries.iter().map(|entry| self.stored_version(&entry.job)).collect();
+        let stored = |entry: &&Entry| (self.stored_version(&entry.job), self.override_of(&entry.job));
+        let stored: Vec<_> = entries.iter().map(stored).collect();
         let statuses: Vec<_> = entries.into_iter().map(|entry| self.status_of(entry)).collect();
         async move {
             let (statuses, scheduled) = join(join_all(statuses), scheduled).await;
-            let whole = |((status, scheduled), stored)| JobStatus {
+            let whole = |((status, scheduled), (stored, overridden))| JobStatus {
                 scheduled: Some(scheduled),
                 backend: backend.clone(),
                 stored,
+                overridden,
                 ..status
             };
             statuses.into_iter().zip(scheduled).zip(stored).map(whole).collect()

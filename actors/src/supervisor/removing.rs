@@ -62,6 +62,7 @@ impl SupervisorActor {
             let Some(entry) = self.jobs.remove(name) else { continue };
             self.parts.names.iter().for_each(|names| names.release(&entry.job.definition));
             self.over.remove(name);
+            self.leave_override(name);
             self.forget_alarm(&entry.job);
             self.hide(&entry.job);
             self.node().failing.well(name);

@@ -221,6 +221,9 @@ impl SupervisorActor {
         };
         let name = &job.definition.name;
         if matches!(self.phase, Phase::Running) && self.jobs.get(name).filter(same).is_some() {
+            if self.keeping.machine.is_held(name.as_str()) {
+                return self.delete_done(name, ctx);
+            }
             // It is there.
             let _ = self.remove(&Selector::from(name), &Attribution::default(), ctx);
         }

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use actix::prelude::*;
+use chrono::{DateTime, Utc};
 use futures_util::future::ready;
 use serde_json::Value;
 use tokio::time::{Instant, sleep, timeout};
@@ -61,26 +62,32 @@ impl SupervisorActor {
 
     /// What a message asks for, if it may be done.
     fn checked_put(&self, asked: PutJob) -> Result<(Stored, CatalogueChange), StoredJobError> {
-        let PutJob { job, definition, expected, asked } = asked;
+        let PutJob { job, definition, expected, keeps: _, asked } = asked;
         let stored = self.changeable()?;
         let name = JobName::new(&job).map_err(|fault| StoredJobError::Invalid(fault.into()))?;
+        if self.has_override(&name) {
+            let rule = "an operator has overridden the schedule of a job of code of this name";
+            let cure = "choose another name, or clear that first (ClearOverride)";
+            return Err(StoredJobError::Invalid(Fault::new("job name", name.as_str(), rule, cure).into()));
+        }
         let within =
             |fault: Fault| StoredJobError::Invalid(fault.within(&format!("job {:?}", name.as_str())).into());
         let text = definition.map_err(within)?;
-        self.check_stored(&name, &text)?;
-        let change = CatalogueChange::put(Uuid::new_v4(), name, text).expecting(expected).by(asked.by);
+        let due_at = self.check_stored(&name, &text)?;
+        let change = CatalogueChange::put(Uuid::new_v4(), name, text).expecting(expected).due_at(due_at);
+        let change = change.by(asked.by);
         Ok((stored, change))
     }
 
-    fn changeable(&self) -> Result<Stored, StoredJobError> {
+    pub(super) fn changeable(&self) -> Result<Stored, StoredJobError> {
         if !matches!(self.phase, Phase::Running) {
             return Err(StoredJobError::ShuttingDown);
         }
         self.stored()
     }
 
-    /// Whether this node could hold the job.
-    fn check_stored(&self, name: &JobName, text: &str) -> Result<(), StoredJobError> {
+    /// Whether this node could hold the job. Answers when it is due, if it is a one-shot.
+    fn check_stored(&self, name: &JobName, text: &str) -> Result<Option<DateTime<Utc>>, StoredJobError> {
         let (definition, enabled) = self.read_stored(name, text).map_err(StoredJobError::Invalid)?;
         let held = self.keeping.machine.is_held(name.as_str());
         if self.jobs.contains_key(name) && !held {
@@ -95,7 +102,8 @@ impl SupervisorActor {
                 .check_new(std::slice::from_ref(&definition), Vec::new())
                 .map_err(|error| error.to_string()),
         };
-        checked.map_err(|rule| {
+        let due_at = if enabled { self.due_once(&definition) } else { None };
+        checked.map(|()| due_at).map_err(|rule| {
             let cure = "change the definition, or store it with enabled = false";
             StoredJobError::Invalid(Fault::new("job", name.as_str(), rule, cure).into())
         })
@@ -103,16 +111,20 @@ impl SupervisorActor {
 
     /// The status of a stored job on this node.
     fn stored_status(&self, row: CatalogueRow) -> StoredStatus {
+        let is_far = self.keeping.machine.is_far(&row);
         let CatalogueRow { job, version, definition, changed_at, changed_by, .. } = row;
         let text = definition.unwrap_or_default();
         let here = match self.keeping.machine.standing(&job) {
             Some((standing, known)) if known >= version => match standing {
                 Standing::Held => StoredHere::Held,
                 Standing::Disabled => StoredHere::Disabled,
+                Standing::Overrides if self.jobs.contains_key(&*job) => StoredHere::Overrides,
+                Standing::Overrides => StoredHere::NoJob,
                 Standing::Parked(reason) | Standing::Blocked(reason) => {
                     StoredHere::Parked { reason: reason.clone() }
                 }
             },
+            Some(_) | None if is_far => StoredHere::Far,
             Some(_) | None => StoredHere::Unread,
         };
         let definition = serde_json::from_str(&text).unwrap_or_else(|_| Value::String(text.to_string()));
@@ -120,7 +132,7 @@ impl SupervisorActor {
     }
 
     /// Makes a change, has it recorded, and answers once this node knows it.
-    fn change_stored(
+    pub(super) fn change_stored(
         &self,
         (stored, change): (Stored, CatalogueChange),
         operation: JobOperation,
@@ -149,11 +161,16 @@ impl Handler<PutJob> for SupervisorActor {
     type Result = ResponseActFuture<Self, Result<StoredStatus, StoredJobError>>;
 
     fn handle(&mut self, asked: PutJob, _: &mut Self::Context) -> Self::Result {
-        let attribution = asked.asked.clone();
+        let (attribution, keeps) = (asked.asked.clone(), asked.keeps);
         match self.checked_put(asked) {
             Ok(change) => {
                 let stored = self.change_stored(change, JobOperation::Stored, attribution);
-                Box::pin(stored.map(|row, actor, _| row.map(|row| actor.stored_status(row))))
+                Box::pin(stored.map(move |row, actor, _| match row {
+                    Err(StoredJobError::Elsewhere { standing: Some(row), .. }) if keeps => {
+                        Ok(actor.stored_status(*row))
+                    }
+                    row => row.map(|row| actor.stored_status(row)),
+                }))
             }
             Err(error) => Box::pin(ready(Err(error)).into_actor(self)),
         }
@@ -168,6 +185,9 @@ impl Handler<DeleteJob> for SupervisorActor {
         let change = self.changeable().and_then(|stored| {
             let unknown = || StoredJobError::UnknownJob { name: given_name(&job) };
             let name = JobName::new(&job).map_err(|_| unknown())?;
+            if self.has_override(&name) {
+                return Err(unknown());
+            }
             let change = CatalogueChange::delete(Uuid::new_v4(), name).expecting(expected);
             Ok((stored, change.by(asked.by.clone())))
         });

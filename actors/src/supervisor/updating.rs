@@ -176,6 +176,7 @@ impl SupervisorActor {
         asked: Attribution,
         ctx: &mut Context<Self>,
     ) -> ResponseActFuture<Self, Result<Added, UpdateError>> {
+        let definition = self.by_override(definition);
         let changed = self.change_names(&definition);
         let job = match changed.and_then(|()| self.update(definition, asked.by.clone(), ctx)) {
             Ok(job) => job,
@@ -217,6 +218,7 @@ impl SupervisorActor {
         let now = self.node().clock.now();
         let definition = schedule.and_then(|schedule| entry.job.definition.rescheduled(schedule, now));
         self.check_is_code(&entry.job.definition.name)?;
+        self.check_not_overridden(&entry.job.definition.name)?;
         let definition = definition.map_err(|faults| {
             let subject = format!("job {job:?}");
             UpdateError::Invalid(Faults::of(

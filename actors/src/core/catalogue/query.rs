@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
 use serde::Deserialize;
 
 use super::{CATALOGUE_PAGE_MAX, CatalogueRow};
@@ -18,6 +19,8 @@ pub struct CatalogueQuery {
     pub task: Option<String>,
     /// Only jobs that are enabled, or that are not.
     pub enabled: Option<bool>,
+    /// Only [one-shots](super::CatalogueChange::due_at), or only jobs that are none.
+    pub one_shots: Option<bool>,
     /// Only names after this one.
     pub after: Option<Arc<str>>,
     /// How many at most, up to [`CATALOGUE_PAGE_MAX`]; 0 is that.
@@ -34,8 +37,9 @@ impl CatalogueQuery {
     pub fn admits(&self, row: &CatalogueRow) -> bool {
         let Some(definition) = &row.definition else { return false };
         let has_prefix = self.prefix.as_deref().is_none_or(|prefix| row.job.starts_with(prefix));
+        let is_of_kind = self.one_shots.is_none_or(|one_shots| one_shots == row.due_at.is_some());
         let asks_for_facets = self.tag.is_some() || self.task.is_some() || self.enabled.is_some();
-        has_prefix && (!asks_for_facets || Facets::of(definition).are_asked_for(self))
+        has_prefix && is_of_kind && (!asks_for_facets || Facets::of(definition).are_asked_for(self))
     }
 }
 
@@ -58,6 +62,41 @@ impl CataloguePage {
         rows.truncate(rows_max);
         let next = rows.last().filter(|_| has_more).map(|row| row.job.clone());
         Self { rows, next, version }
+    }
+}
+
+/// Which [one-shots](super::CatalogueChange::due_at) are answered, in the order of when they are due; those of one
+/// instant in the order of the bytes of their names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DueQuery {
+    /// Only those after this one: when it is due, and its name.
+    pub after: Option<(DateTime<Utc>, Arc<str>)>,
+    /// Only those that are due before this instant.
+    pub before: DateTime<Utc>,
+    /// How many at most, from 1 to [`CATALOGUE_PAGE_MAX`].
+    pub limit: usize,
+}
+
+impl DueQuery {
+    /// The first page of those that are due before an instant.
+    pub fn before(before: DateTime<Utc>) -> Self {
+        Self { after: None, before, limit: CATALOGUE_PAGE_MAX }
+    }
+}
+
+/// One page of one-shots.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DuePage {
+    /// They, none of which is deleted; fewer than were asked for if these are the last.
+    pub rows: Vec<CatalogueRow>,
+}
+
+impl DuePage {
+    /// A page of these rows, which are in order.
+    pub fn of(rows: Vec<CatalogueRow>) -> Self {
+        Self { rows }
     }
 }
 

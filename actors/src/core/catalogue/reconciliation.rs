@@ -2,14 +2,23 @@
 //!
 //! A node lists all jobs once, and then reads the changes after the version that it knows. What comes twice, or late,
 //! changes nothing: each row has a version, and an older one is not taken. A node that was cut off for so long that
-//! changes are forgotten lists all jobs anew, and lets go of those that are not there any more.
+//! changes are forgotten lists all jobs anew, and lets go of those that are not there any more. Of one-shots it reads
+//! those that are near: see [`OneShots`].
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
 };
 
-use super::{CatalogueChanges, CataloguePage, CatalogueRow};
+use chrono::{DateTime, Utc};
+
+use super::{
+    CatalogueChanges, CataloguePage, CatalogueRow, DueQuery,
+    one_shots::{AskDue, OneShots, place},
+};
+
+/// The most one-shots that a node cannot run, and remembers to say so. Of others it says nothing.
+const IDLE_ONE_SHOTS_MAX: usize = 1_000;
 
 /// What the shell is to ask the catalogue next.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +27,8 @@ pub(crate) enum Ask {
     List { after: Option<Arc<str>> },
     /// The changes after this version.
     Changes { after: u64 },
+    /// One-shots.
+    Due(DueQuery),
 }
 
 /// How a stored job stands on this node.
@@ -31,6 +42,8 @@ pub(crate) enum Standing {
     Parked(Arc<str>),
     /// It cannot run it beside its other jobs, for this reason.
     Blocked(Arc<str>),
+    /// It is no job, but overrides the schedule of one of code.
+    Overrides,
 }
 
 /// What the shell has read in the definition of a row.
@@ -44,6 +57,8 @@ pub(crate) enum Read {
     Unusable(Arc<str>),
     /// Nothing that it can run beside its other jobs, for this reason.
     Blocked(Arc<str>),
+    /// No job: it overrides the schedule of one of code.
+    Overrides,
 }
 
 /// What is to be done with a job of the node.
@@ -63,6 +78,14 @@ pub(crate) enum Act {
 struct Known {
     version: u64,
     standing: Standing,
+    /// When it is due, if it is a one-shot.
+    due_at: Option<DateTime<Utc>>,
+}
+
+impl Known {
+    fn is_idle_one_shot(&self) -> bool {
+        self.due_at.is_some() && self.standing != Standing::Held
+    }
 }
 
 /// What a node knows of the catalogue.
@@ -72,6 +95,9 @@ pub(crate) struct Reconciliation {
     /// Up to which all changes are known; `None`: the jobs are to be listed.
     version: Option<u64>,
     listing: Option<Listing>,
+    one_shots: OneShots,
+    /// How many one-shots are known that the node does not hold.
+    idle_one_shots: usize,
 }
 
 /// All jobs are being listed.
@@ -96,6 +122,9 @@ impl Reconciliation {
     /// Takes in a page of all jobs. Answers the rows that are news, and the jobs that are not there any more.
     pub(crate) fn listed(&mut self, page: CataloguePage) -> (Vec<CatalogueRow>, Vec<Arc<str>>) {
         let CataloguePage { rows, next, version } = page;
+        if self.listing.is_none() {
+            self.one_shots.walk_anew();
+        }
         let new = || Listing { version, seen: BTreeSet::new(), next: None };
         let listing = self.listing.get_or_insert_with(new);
         listing.seen.extend(rows.iter().map(|row| row.job.clone()));
@@ -105,7 +134,10 @@ impl Reconciliation {
             && let Some(listing) = self.listing.take()
         {
             self.version = Some(listing.version);
-            gone = self.known.keys().filter(|job| !listing.seen.contains(*job)).cloned().collect();
+            // One-shots are not listed: see `due`.
+            let is_gone =
+                |(job, known): &(&Arc<str>, &Known)| known.due_at.is_none() && !listing.seen.contains(*job);
+            gone = self.known.iter().filter(is_gone).map(|(job, _)| job.clone()).collect();
         }
         (self.news(rows), gone)
     }
@@ -119,7 +151,57 @@ impl Reconciliation {
         self.version = self.version.max(rows.iter().map(|row| row.version).max());
         let (put, deleted): (Vec<_>, Vec<_>) =
             self.news(rows).into_iter().partition(|row| row.definition.is_some());
-        (put, deleted.into_iter().map(|row| row.job).filter(|job| self.known.contains_key(job)).collect())
+        let mut gone: Vec<_> = deleted.into_iter().map(|row| row.job).collect();
+        let mut near = Vec::with_capacity(put.len());
+        for row in put {
+            match place(&row) {
+                Some(place) if !self.one_shots.is_near(&place) => {
+                    self.one_shots.stored_beyond(place.0);
+                    gone.push(row.job);
+                }
+                Some(_) | None => near.push(row),
+            }
+        }
+        gone.retain(|job| self.known.contains_key(job));
+        (near, gone)
+    }
+
+    /// What to ask about one-shots at `now`, by the store's clock, once all changes are known.
+    pub(crate) fn ask_due(&self, now: DateTime<Utc>) -> AskDue {
+        match (self.version, &self.listing) {
+            (Some(_), None) => self.one_shots.ask(now),
+            (None, _) | (_, Some(_)) => AskDue::Never,
+        }
+    }
+
+    /// Takes in one-shots that are near. Answers the rows that are news.
+    pub(crate) fn due(&mut self, query: &DueQuery, rows: Vec<CatalogueRow>) -> Vec<CatalogueRow> {
+        let rows = self.one_shots.answered(query, rows);
+        self.news(rows)
+    }
+
+    /// The one-shots that the node is to let go of, once nothing of them is to be asked now: those that are gone, and
+    /// those that are too many.
+    pub(crate) fn surplus(&mut self, now: DateTime<Utc>) -> Vec<Arc<str>> {
+        let mut surplus = self.one_shots.evict();
+        if !matches!(self.ask_due(now), AskDue::Now(_)) && self.listing.is_none() {
+            surplus.extend(self.one_shots.gone());
+        }
+        surplus
+    }
+
+    /// Whether it is a one-shot that the node reads when it is near.
+    pub(crate) fn is_far(&self, row: &CatalogueRow) -> bool {
+        place(row).is_some_and(|place| !self.one_shots.is_near(&place))
+    }
+
+    /// When a one-shot that the node holds was stored.
+    pub(crate) fn stored_at(&self, job: &str) -> Option<DateTime<Utc>> {
+        if self.one_shots.is_empty() {
+            return None;
+        }
+        let (job, known) = self.known.get_key_value(job)?;
+        self.one_shots.stored_at(&(known.due_at?, job.clone()))
     }
 
     fn news(&self, mut rows: Vec<CatalogueRow>) -> Vec<CatalogueRow> {
@@ -132,20 +214,40 @@ impl Reconciliation {
         match (self.is_held(job), read) {
             (false, Read::Runnable) => Act::Add,
             (true, Read::Runnable) => Act::Update,
-            (true, Read::Disabled | Read::Unusable(_) | Read::Blocked(_)) => Act::Remove,
-            (false, Read::Disabled | Read::Unusable(_) | Read::Blocked(_)) => Act::Leave,
+            (true, Read::Disabled | Read::Unusable(_) | Read::Blocked(_) | Read::Overrides) => Act::Remove,
+            (false, Read::Disabled | Read::Unusable(_) | Read::Blocked(_) | Read::Overrides) => Act::Leave,
         }
     }
 
     /// A job stands like this by its row.
     pub(crate) fn stands(&mut self, row: &CatalogueRow, standing: Standing) {
-        let known = Known { version: row.version, standing };
+        self.remove(&row.job);
+        let is_held = standing == Standing::Held;
+        let known = Known { version: row.version, standing, due_at: row.due_at };
+        if known.is_idle_one_shot() {
+            if self.idle_one_shots >= IDLE_ONE_SHOTS_MAX {
+                return;
+            }
+            self.idle_one_shots += 1;
+        }
+        if is_held {
+            self.one_shots.hold(row);
+        }
         self.known.insert(row.job.clone(), known);
+    }
+
+    fn remove(&mut self, job: &str) -> Option<Known> {
+        let (job, known) = self.known.remove_entry(job)?;
+        self.idle_one_shots -= usize::from(known.is_idle_one_shot());
+        if let Some(due_at) = known.due_at {
+            self.one_shots.let_go(&(due_at, job));
+        }
+        Some(known)
     }
 
     /// A job is not there any more. Answers whether the node held it.
     pub(crate) fn forget(&mut self, job: &str) -> bool {
-        self.known.remove(job).is_some_and(|known| known.standing == Standing::Held)
+        self.remove(job).is_some_and(|known| known.standing == Standing::Held)
     }
 
     pub(crate) fn is_held(&self, job: &str) -> bool {
@@ -161,7 +263,7 @@ impl Reconciliation {
     pub(crate) fn parked(&self) -> impl Iterator<Item = (&Arc<str>, &Arc<str>)> {
         self.known.iter().filter_map(|(job, known)| match &known.standing {
             Standing::Parked(reason) | Standing::Blocked(reason) => Some((job, reason)),
-            Standing::Held | Standing::Disabled => None,
+            Standing::Held | Standing::Disabled | Standing::Overrides => None,
         })
     }
 
@@ -302,6 +404,8 @@ mod tests {
             ("a", Read::Runnable, Act::Update),
             ("a", Read::Disabled, Act::Remove),
             ("a", unusable.clone(), Act::Remove),
+            ("a", Read::Overrides, Act::Remove),
+            ("new", Read::Overrides, Act::Leave),
             ("b", Read::Runnable, Act::Add),
             ("b", Read::Disabled, Act::Leave),
             ("b", unusable.clone(), Act::Leave),

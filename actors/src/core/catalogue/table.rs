@@ -10,7 +10,7 @@ use chrono::{DateTime, Utc};
 
 use super::{
     CatalogueChange, CatalogueChanges, CataloguePage, CatalogueQuery, CatalogueRow, Changed,
-    DELETED_KEPT_MAX, STORED_JOBS_MAX,
+    DELETED_KEPT_MAX, DuePage, DueQuery, STORED_JOBS_MAX,
 };
 
 /// The rows of a catalogue.
@@ -18,6 +18,8 @@ use super::{
 pub struct CatalogueTable {
     rows: BTreeMap<Arc<str>, CatalogueRow>,
     by_version: BTreeMap<u64, Arc<str>>,
+    /// The one-shots, by when they are due.
+    by_due: BTreeSet<(DateTime<Utc>, Arc<str>)>,
     /// The versions of those that are deleted and remembered.
     deleted: BTreeSet<u64>,
     version: u64,
@@ -48,6 +50,7 @@ impl CatalogueTable {
             definition: asked.definition.clone(),
             changed_by: asked.by.clone(),
             change: asked.change,
+            due_at: asked.due_at.filter(|_| asked.definition.is_some()),
             ..CatalogueRow::new(asked.job.as_str(), self.version + 1, now)
         };
         self.write(row.clone());
@@ -62,10 +65,13 @@ impl CatalogueTable {
             self.deleted.insert(row.version);
         }
         self.by_version.insert(row.version, row.job.clone());
+        let due = row.due_at.map(|due_at| (due_at, row.job.clone()));
         if let Some(former) = self.rows.insert(row.job.clone(), row) {
             self.by_version.remove(&former.version);
             self.deleted.remove(&former.version);
+            former.due_at.map(|due_at| self.by_due.remove(&(due_at, former.job)));
         }
+        self.by_due.extend(due);
         while self.deleted.len() > DELETED_KEPT_MAX {
             let Some(oldest) = self.deleted.pop_first() else { return };
             self.forgotten = oldest;
@@ -90,6 +96,14 @@ impl CatalogueTable {
         let rows = rows.take_while(|row| row.job.starts_with(prefix)).filter(|row| query.admits(row));
         let rows_max = query.rows_max();
         CataloguePage::of(rows.take(rows_max + 1).cloned().collect(), rows_max, self.version)
+    }
+
+    /// The one-shots that are due before an instant, the next first.
+    pub fn due(&self, query: &DueQuery) -> DuePage {
+        let from = query.after.clone().map_or(Bound::Unbounded, Bound::Excluded);
+        let due = self.by_due.range((from, Bound::Unbounded));
+        let due = due.take_while(|(due_at, _)| *due_at < query.before).take(query.limit);
+        DuePage::of(due.filter_map(|(_, job)| self.rows.get(job)).cloned().collect())
     }
 
     /// The changes after a version, at most so many.

@@ -40,11 +40,15 @@ pub enum JobOperation {
     Stored,
     /// It was deleted from the catalogue.
     Deleted,
+    /// Its schedule was overridden.
+    Overridden,
+    /// The override of its schedule was cleared.
+    OverrideCleared,
 }
 
 impl JobOperation {
     /// Every operation.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 14] = [
         Self::Added,
         Self::Changed,
         Self::Paused,
@@ -57,6 +61,8 @@ impl JobOperation {
         Self::SkippedMissed,
         Self::Stored,
         Self::Deleted,
+        Self::Overridden,
+        Self::OverrideCleared,
     ];
 }
 
@@ -73,6 +79,8 @@ words!(JobOperation {
     SkippedMissed: "skipped_missed",
     Stored: "stored",
     Deleted: "deleted",
+    Overridden: "overridden",
+    OverrideCleared: "override_cleared",
 });
 
 /// What somebody did to a job, and when.

@@ -198,5 +198,13 @@ pub(super) fn status(state: JobState) -> JobStatus {
         }),
         task: Some(crate::TaskCall::new("send", crate::Arguments::of(&[1]).expect("they are short"))),
         stored: Some(7),
+        overridden: Some(crate::ScheduleOverride {
+            code: "every 1h".into(),
+            schedule: "every 5m".into(),
+            by: By::new("alice").ok(),
+            since: at("2026-01-01T00:00:00Z"),
+            note: crate::Note::new("quiet hours").ok(),
+            version: 8,
+        }),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use chrono::{TimeDelta, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::future::join_all;
 use tokio::time::timeout;
 use uuid::Uuid;
@@ -11,7 +11,7 @@ use crate::{
     name::{By, JobName},
     port::{
         Catalogue, CatalogueChange, CatalogueChanges, CataloguePage, CatalogueQuery, CatalogueRow, Changed,
-        Expected,
+        DueQuery, Expected,
     },
 };
 
@@ -20,7 +20,7 @@ const HEARD_WITHIN: Duration = Duration::from_secs(5);
 
 /// Checks a catalogue that is empty, and another node's view of the same one: what is put is answered whole; of two
 /// writers one is told what stands; a change that is asked for twice is made once; pages and filters have each job
-/// once; who reads the changes misses none, and hears that there are some.
+/// once; one-shots come in the order of when they are due; who reads the changes misses none, and hears that there are some.
 ///
 /// # Panics
 ///
@@ -33,6 +33,8 @@ pub async fn catalogue(catalogue: Arc<dyn Catalogue>, other: Arc<dyn Catalogue>)
     check.a_job_that_comes_back_has_a_version_of_its_own().await;
     check.pages_have_each_job_once_in_order().await;
     check.jobs_are_found_by_prefix_tag_task_and_whether_they_are_enabled().await;
+    check.one_shots_are_found_by_when_they_are_due().await;
+    check.what_is_a_one_shot_no_more_is_not_found_as_one().await;
     check.who_reads_the_changes_misses_none().await;
     check.many_writers_at_once_get_a_version_each().await;
     check.who_waits_hears_of_a_change().await;
@@ -214,6 +216,72 @@ impl Check {
             let names: String = page.rows.iter().map(|row| row.job.trim_start_matches("find ")).collect();
             assert_eq!(names, found, "{query:?}");
         }
+    }
+
+    /// The one-shots of this prefix that are due before an instant, by pages of two.
+    async fn due(&self, prefix: &str, before: DateTime<Utc>) -> Vec<CatalogueRow> {
+        let (mut found, mut query) = (Vec::new(), DueQuery::before(before));
+        query.limit = 2;
+        loop {
+            let rows = self.other.due(&query).await.expect("an answer").rows;
+            let Some(last) = rows.last() else { break };
+            let place = |row: &CatalogueRow| (row.due_at.expect("it is a one-shot"), row.job.clone());
+            assert!(rows.len() <= 2 && rows.is_sorted_by_key(place), "{rows:?}");
+            assert!(query.after.as_ref().is_none_or(|after| rows.iter().all(|row| place(row) > *after)));
+            query.after = Some(place(last));
+            found.extend(rows);
+        }
+        found.retain(|row| row.job.starts_with(prefix));
+        found
+    }
+
+    async fn one_shots_are_found_by_when_they_are_due(&self) {
+        let at = |millis: i64| DateTime::from_timestamp_millis(1_900_000_000_000 + millis).expect("in range");
+        // Several at one instant, one before 1970, and one beyond what fits into nanoseconds.
+        let far = at(200_000_000_000_000);
+        let table = [("due 5", 1), ("due B", 0), ("due a", 0), ("due é", 0), ("due 1", -2_000_000_000_000)];
+        let mut put_all: Vec<_> = table.iter().map(|(job, millis)| (*job, at(*millis))).collect();
+        put_all.push(("due far", far));
+        for (job, due_at) in &put_all {
+            let row = self.done(&put(job).due_at(Some(*due_at))).await;
+            assert_eq!(row.due_at, Some(*due_at));
+            assert_eq!(self.get(job).await, Some(row));
+        }
+        self.done(&put("due never")).await;
+        let names = |rows: &[CatalogueRow]| rows.iter().map(|row| row.job.to_string()).collect::<Vec<_>>();
+
+        let all = self.due("due ", far + TimeDelta::milliseconds(1)).await;
+        let early = self.due("due ", at(1)).await;
+
+        assert_eq!(names(&all), ["due 1", "due B", "due a", "due é", "due 5", "due far"]);
+        assert!(all.iter().all(|row| row.definition.is_some()));
+        assert_eq!(names(&early), ["due 1", "due B", "due a", "due é"], "before that instant");
+        for (one_shots, count) in [(Some(true), 6), (Some(false), 1), (None, 7)] {
+            let prefix = Some("due ".to_owned());
+            let page = self.page(&CatalogueQuery { prefix, one_shots, ..CatalogueQuery::default() }).await;
+            assert_eq!(page.rows.len(), count, "{one_shots:?}");
+        }
+    }
+
+    async fn what_is_a_one_shot_no_more_is_not_found_as_one(&self) {
+        let at = |seconds: i64| DateTime::from_timestamp(1_800_000_000 + seconds, 0).expect("in range");
+        for job in ["shot deleted", "shot kept", "shot moved", "shot no more"] {
+            self.done(&put(job).due_at(Some(at(0)))).await;
+        }
+        let from = self.version().await;
+
+        self.done(&put("shot moved").due_at(Some(at(10)))).await;
+        self.done(&put("shot no more")).await;
+        let deleted = self.done(&delete("shot deleted").due_at(Some(at(0)))).await;
+
+        assert_eq!(deleted.due_at, None);
+        let due = self.due("shot ", at(100)).await;
+        let found: Vec<_> = due.iter().map(|row| (&*row.job, row.due_at)).collect();
+        assert_eq!(found, [("shot kept", Some(at(0))), ("shot moved", Some(at(10)))]);
+        let changed: Vec<_> =
+            self.changes(from, 10).await.iter().map(|row| (row.job.to_string(), row.due_at)).collect();
+        let expected = [("shot moved", Some(at(10))), ("shot no more", None), ("shot deleted", None)];
+        assert_eq!(changed, expected.map(|(job, due_at)| (job.to_owned(), due_at)), "with when they are due");
     }
 
     async fn who_reads_the_changes_misses_none(&self) {

@@ -10,7 +10,7 @@ use crate::{
     name::JobName,
     port::{
         CATALOGUE_ASKED_EVERY, Catalogue, CatalogueChange, CatalogueChanges, CatalogueError, CataloguePage,
-        CatalogueQuery, CatalogueRow, Changed,
+        CatalogueQuery, CatalogueRow, Changed, DuePage, DueQuery,
     },
 };
 
@@ -57,6 +57,14 @@ impl Catalogue for StoreCatalogue {
         async move {
             self.connected().await;
             self.0.store.catalogue.list(query).await
+        }
+        .boxed()
+    }
+
+    fn due<'a>(&'a self, query: &'a DueQuery) -> BoxFuture<'a, Result<DuePage, CatalogueError>> {
+        async move {
+            self.connected().await;
+            self.0.store.catalogue.due(query).await
         }
         .boxed()
     }

@@ -1,0 +1,359 @@
+//! Which one-shots a node holds: those that are near, in the order of when they are due, up to a bound.
+//!
+//! ```text
+//! due   past ······· now ············ near ·························· far
+//!       |------ held by the node ------|  its horizon                 in the store only
+//! ```
+//!
+//! Up to its *horizon* a node knows all one-shots. What is stored beyond it is found when it is near: the node asks the
+//! store when the next one is due, and then for those within a window. If there are too many, the horizon stands before
+//! the last that it holds, and moves on when there is room.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use super::{CATALOGUE_PAGE_MAX, CatalogueRow, DueQuery};
+
+/// One-shots that are due later than this are in the store only. A node holds the others when half of it is left, or
+/// sooner.
+pub const ONE_SHOTS_HELD_WITHIN: Duration = Duration::from_mins(15);
+/// The most one-shots that a node holds, those that are due first.
+pub const ONE_SHOTS_HELD_MAX: usize = 10_000;
+/// The most bytes of their definitions.
+pub const ONE_SHOTS_HELD_BYTES_MAX: usize = 16 * 1_024 * 1_024;
+/// There is to be room for so many before the store is asked for more.
+const ROOM_MIN: usize = ONE_SHOTS_HELD_MAX / 4;
+/// A one-shot that is due later is held as any other job: the store is not asked beyond.
+const FAR_MAX: DateTime<Utc> = match DateTime::from_timestamp(253_402_300_799, 0) {
+    Some(instant) => instant,
+    None => DateTime::<Utc>::MAX_UTC,
+};
+
+/// When a one-shot is due, and its name. The empty name is that of no job: it stands before all of its instant.
+pub(crate) type Place = (DateTime<Utc>, Arc<str>);
+
+/// When the next one-shot beyond the horizon is due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Next {
+    /// The store is to be asked.
+    #[default]
+    Unknown,
+    At(DateTime<Utc>),
+    /// There is none, unless one is stored.
+    None,
+}
+
+/// A one-shot that the node holds.
+#[derive(Debug, Clone, Copy)]
+struct Held {
+    bytes: usize,
+    stored_at: DateTime<Utc>,
+}
+
+/// The one-shots that a node holds.
+#[derive(Debug, Default)]
+pub(crate) struct OneShots {
+    held: BTreeMap<Place, Held>,
+    bytes: usize,
+    /// All of them up to here are known.
+    horizon: Option<Place>,
+    next: Next,
+    /// Those that were held when all jobs were listed anew, and were not seen again yet.
+    unseen: BTreeSet<Arc<str>>,
+}
+
+/// What to ask the store about one-shots, and when.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum AskDue {
+    /// This, now.
+    Now(DueQuery),
+    /// Not before this instant, unless something is stored or deleted.
+    At(DateTime<Utc>),
+    /// Nothing, unless something is stored or deleted.
+    Never,
+}
+
+impl OneShots {
+    /// Whether a one-shot that is due then is found by its instant.
+    pub(crate) fn can_wait(due_at: DateTime<Utc>) -> bool {
+        due_at < FAR_MAX
+    }
+
+    /// What to ask at `now`, by the store's clock.
+    pub(crate) fn ask(&self, now: DateTime<Utc>) -> AskDue {
+        // Of those that were not seen again, nobody knows whether they are still there.
+        let known = self.held.len().saturating_sub(self.unseen.len());
+        let room = ONE_SHOTS_HELD_MAX.saturating_sub(known);
+        if room < ROOM_MIN || self.bytes > ONE_SHOTS_HELD_BYTES_MAX / 4 * 3 {
+            return AskDue::Never;
+        }
+        let query = |before, limit| DueQuery { after: self.horizon.clone(), before, limit };
+        let within = TimeDelta::from_std(ONE_SHOTS_HELD_WITHIN).unwrap_or(TimeDelta::MAX);
+        match self.next {
+            Next::Unknown => AskDue::Now(query(FAR_MAX, 1)),
+            // Half of a window at a time, and not each of them by itself.
+            Next::At(next) if next - within / 2 <= now => {
+                AskDue::Now(query(now + within, room.min(CATALOGUE_PAGE_MAX)))
+            }
+            Next::At(next) => AskDue::At(next - within / 2),
+            Next::None => AskDue::Never,
+        }
+    }
+
+    /// Takes in what was answered to a question. Answers the rows up to the new horizon.
+    pub(crate) fn answered(&mut self, query: &DueQuery, mut rows: Vec<CatalogueRow>) -> Vec<CatalogueRow> {
+        if query.before == FAR_MAX {
+            self.next = rows.first().and_then(|row| row.due_at).map_or(Next::None, Next::At);
+            return Vec::new();
+        }
+        let is_last = rows.len() < query.limit;
+        let (mut bytes, mut taken) = (self.bytes, 0);
+        for row in &rows {
+            bytes += bytes_of(row);
+            // One alone is always taken.
+            if taken > 0 && bytes > ONE_SHOTS_HELD_BYTES_MAX {
+                break;
+            }
+            taken += 1;
+        }
+        let all = taken == rows.len();
+        rows.truncate(taken);
+        for row in &rows {
+            self.unseen.remove(&row.job);
+        }
+        match rows.last().and_then(place) {
+            _ if all && is_last => {
+                (self.horizon, self.next) = (Some((query.before, "".into())), Next::Unknown);
+            }
+            // The next one is near as well.
+            Some(last) => self.horizon = Some(last),
+            None => self.next = Next::Unknown,
+        }
+        rows
+    }
+
+    /// Whether the node is to know this one-shot; if not, it is to be found when it is near.
+    pub(crate) fn is_near(&self, place: &Place) -> bool {
+        self.horizon.as_ref().is_some_and(|horizon| place <= horizon)
+    }
+
+    /// One is stored that is beyond the horizon.
+    pub(crate) fn stored_beyond(&mut self, due_at: DateTime<Utc>) {
+        self.next = match self.next {
+            Next::Unknown => Next::Unknown,
+            Next::At(next) => Next::At(next.min(due_at)),
+            Next::None => Next::At(due_at),
+        };
+    }
+
+    /// The node holds it from now on.
+    pub(crate) fn hold(&mut self, row: &CatalogueRow) {
+        let Some(place) = place(row) else { return };
+        let held = Held { bytes: bytes_of(row), stored_at: row.changed_at };
+        self.bytes += held.bytes;
+        let former = self.held.insert(place, held);
+        self.bytes -= former.map_or(0, |former| former.bytes);
+    }
+
+    /// The node does not hold it any more.
+    pub(crate) fn let_go(&mut self, place: &Place) {
+        self.bytes -= self.held.remove(place).map_or(0, |held| held.bytes);
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.held.is_empty()
+    }
+
+    /// When one that the node holds was stored.
+    pub(crate) fn stored_at(&self, place: &Place) -> Option<DateTime<Utc>> {
+        self.held.get(place).map(|held| held.stored_at)
+    }
+
+    /// Those that are too many, the last first. The horizon stands before them.
+    pub(crate) fn evict(&mut self) -> Vec<Arc<str>> {
+        let mut evicted = Vec::new();
+        while self.held.len() > ONE_SHOTS_HELD_MAX || self.bytes > ONE_SHOTS_HELD_BYTES_MAX {
+            if self.held.len() == 1 {
+                break;
+            }
+            let Some((place, held)) = self.held.pop_last() else { break };
+            self.bytes -= held.bytes;
+            if self.is_near(&place) {
+                self.horizon = self.held.keys().next_back().cloned();
+                self.next = Next::At(place.0);
+            }
+            self.unseen.remove(&place.1);
+            evicted.push(place.1);
+        }
+        evicted
+    }
+
+    /// All jobs are listed anew: what is not seen again is gone.
+    pub(crate) fn walk_anew(&mut self) {
+        (self.horizon, self.next) = (None, Next::Unknown);
+        self.unseen = self.held.keys().map(|(_, job)| job.clone()).collect();
+    }
+
+    /// Those that are gone, once those up to the horizon were seen again.
+    pub(crate) fn gone(&mut self) -> Vec<Arc<str>> {
+        std::mem::take(&mut self.unseen).into_iter().collect()
+    }
+}
+
+/// Where a row stands among the one-shots, if it is one.
+pub(crate) fn place(row: &CatalogueRow) -> Option<Place> {
+    row.due_at.map(|due_at| (due_at, row.job.clone()))
+}
+
+fn bytes_of(row: &CatalogueRow) -> usize {
+    row.job.len() + row.definition.as_ref().map_or(0, |definition| definition.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(minutes: i64) -> DateTime<Utc> {
+        DateTime::UNIX_EPOCH + TimeDelta::minutes(minutes)
+    }
+
+    fn row(job: &str, due: i64) -> CatalogueRow {
+        let definition = Some("{}".into());
+        CatalogueRow { definition, due_at: Some(at(due)), ..CatalogueRow::new(job, 1, at(0)) }
+    }
+
+    /// A store of one-shots, which answers what is asked.
+    fn answer(store: &[CatalogueRow], query: &DueQuery) -> Vec<CatalogueRow> {
+        let mut rows: Vec<_> = store.iter().filter_map(|row| Some((place(row)?, row.clone()))).collect();
+        rows.sort_by(|(one, _), (other, _)| one.cmp(other));
+        let is_asked =
+            |place: &Place| place.0 < query.before && query.after.as_ref().is_none_or(|after| place > after);
+        rows.into_iter().filter(|(place, _)| is_asked(place)).map(|(_, row)| row).take(query.limit).collect()
+    }
+
+    /// Asks until there is nothing more to ask at this minute. Answers how often it asked.
+    fn keep(machine: &mut OneShots, store: &[CatalogueRow], minute: i64) -> usize {
+        let mut asked = 0;
+        while let AskDue::Now(query) = machine.ask(at(minute)) {
+            asked += 1;
+            assert!(asked < 100, "it ends");
+            let rows = machine.answered(&query, answer(store, &query));
+            rows.iter().for_each(|row| machine.hold(row));
+        }
+        asked
+    }
+
+    fn held(machine: &OneShots) -> Vec<&str> {
+        machine.held.keys().map(|(_, job)| &**job).collect()
+    }
+
+    #[test]
+    fn what_is_far_is_asked_for_when_it_is_near_and_not_before() {
+        let store = [row("a", 5), row("b", 5), row("c", 14), row("d", 100), row("e", 525_600)];
+        let mut machine = OneShots::default();
+
+        keep(&mut machine, &store, 0);
+        assert_eq!(held(&machine), ["a", "b", "c"]);
+        // Half of a window before the next one.
+        let next = at(100) - TimeDelta::seconds(450);
+        assert_eq!(machine.ask(at(0)), AskDue::At(next));
+        assert_eq!(keep(&mut machine, &store, 92), 0);
+
+        keep(&mut machine, &store, 93);
+        assert_eq!(held(&machine), ["a", "b", "c", "d"]);
+        assert!(matches!(machine.ask(at(93)), AskDue::At(when) if when > at(525_000)));
+    }
+
+    #[test]
+    fn a_node_asks_for_nothing_where_there_are_none() {
+        let mut machine = OneShots::default();
+        assert_eq!(keep(&mut machine, &[], 0), 1, "once");
+
+        assert_eq!(machine.ask(at(1_000_000)), AskDue::Never);
+        machine.stored_beyond(at(1_000_500));
+        assert!(matches!(machine.ask(at(1_000_000)), AskDue::At(_)), "unless one is stored");
+    }
+
+    #[test]
+    fn what_is_stored_before_the_horizon_is_to_be_known_and_what_is_beyond_is_not() {
+        let store = [row("far", 100)];
+        let mut machine = OneShots::default();
+        keep(&mut machine, &store, 0);
+        assert!(
+            !machine.is_near(&(at(5), "x".into())),
+            "nothing was near, so nothing is known but when the next is"
+        );
+
+        machine.stored_beyond(at(5));
+        let store = [row("far", 100), row("x", 5)];
+        keep(&mut machine, &store, 0);
+
+        assert_eq!(held(&machine), ["x"]);
+        assert!(machine.is_near(&(at(14), "y".into())) && !machine.is_near(&(at(15), "y".into())));
+    }
+
+    #[test]
+    fn of_too_many_the_first_are_held_and_the_others_when_there_is_room() {
+        let name = |nth: usize| format!("shot {nth:05}");
+        let store: Vec<_> = (0..ONE_SHOTS_HELD_MAX + 1_000).map(|nth| row(&name(nth), 5)).collect();
+        let mut machine = OneShots::default();
+        keep(&mut machine, &store, 0);
+        let known = machine.held.len();
+        assert!((ONE_SHOTS_HELD_MAX - ROOM_MIN..=ONE_SHOTS_HELD_MAX).contains(&known), "{known}");
+        assert_eq!(machine.ask(at(0)), AskDue::Never, "there is little room");
+
+        // Those that come before them take the places of the last.
+        let before: Vec<_> =
+            (0..=ONE_SHOTS_HELD_MAX - known).map(|nth| row(&format!("before {nth}"), 1)).collect();
+        before.iter().for_each(|row| machine.hold(row));
+        assert_eq!(machine.evict(), [name(known - 1).into()]);
+        assert!(!machine.is_near(&(at(5), name(known - 1).into())));
+        assert!(machine.is_near(&(at(5), name(known - 2).into())));
+
+        store[..5_000].iter().chain(&before).filter_map(place).for_each(|place| machine.let_go(&place));
+        keep(&mut machine, &store[5_000..], 0);
+        assert_eq!(
+            held(&machine),
+            store[5_000..].iter().map(|row| &*row.job).collect::<Vec<_>>(),
+            "all of them"
+        );
+        assert_eq!(machine.bytes, machine.held.values().map(|held| held.bytes).sum::<usize>());
+    }
+
+    #[test]
+    fn large_ones_are_held_up_to_a_bound_of_their_bytes() {
+        let large = |nth: i64| {
+            let definition = Some("x".repeat(super::super::DEFINITION_BYTES_MAX).into());
+            CatalogueRow { definition, ..row(&format!("large {nth:03}"), nth % 10) }
+        };
+        let store: Vec<_> = (0..500).map(large).collect();
+        let mut machine = OneShots::default();
+
+        keep(&mut machine, &store, 0);
+
+        assert!(
+            machine.bytes <= ONE_SHOTS_HELD_BYTES_MAX && machine.held.len() > 90,
+            "{}",
+            machine.held.len()
+        );
+        assert_eq!(machine.ask(at(0)), AskDue::Never);
+    }
+
+    #[test]
+    fn what_is_not_seen_again_when_all_is_listed_anew_is_gone() {
+        let mut machine = OneShots::default();
+        keep(&mut machine, &[row("a", 1), row("b", 2), row("c", 3)], 0);
+
+        machine.walk_anew();
+        keep(&mut machine, &[row("a", 1), row("c", 3), row("d", 4)], 0);
+
+        assert_eq!(machine.gone(), [Arc::from("b")]);
+        assert!(machine.gone().is_empty(), "once");
+        assert_eq!(held(&machine), ["a", "b", "c", "d"], "until it is let go of");
+    }
+}
