@@ -7,6 +7,8 @@
 //! CALLSHEET_BIND=127.0.0.1:8081 CALLSHEET_DATABASE_URL=postgres://user:password@host/database cargo run --example quickstart
 //! CALLSHEET_BACKEND=redis CALLSHEET_REDIS_URL=redis://host CALLSHEET_BIND=127.0.0.1:8081 cargo run --example quickstart --features redis
 //! CALLSHEET_LOCAL_FILE=callsheet.db cargo run --example quickstart --features sqlite         # forgets nothing
+//! # What is posted is stored, for all nodes and after a restart: on PostgreSQL, or in a file that may be edited by hand.
+//! CALLSHEET_CATALOGUE=jobs.toml cargo run --example quickstart --features file-catalogue
 //! CALLSHEET_TZDIR=/usr/share/zoneinfo cargo run --example quickstart      # newer time zone data
 //!
 //! curl localhost:8080/jobs
@@ -16,6 +18,7 @@
 //! curl localhost:8080/jobs/hello/runs             # or /runs, of all jobs: ?outcome=failed&limit=10
 //! curl localhost:8080/jobs/hello/explain?at=2026-11-29T17:03:00Z      # did it run then, and why not?
 //! curl -X DELETE localhost:8080/jobs/fast
+//! curl localhost:8080/nodes                       # of the cluster: who leads, what each has, what runs
 //! curl localhost:8080/health                      # or /livez, /readyz, /healthz: see callsheet::guide::deploying
 //! curl localhost:8080/metrics
 //! # The log is on standard error, the events are on standard output.
@@ -40,15 +43,17 @@ use actix_web::{
     web::{self, Bytes, Data, Json, Path, Query},
 };
 use callsheet::{
-    Error, Fault, Faults, HealthReport, JobName, JobStatus, RunHistory, RunPage, ShutdownBudget,
-    ShutdownReport, ShutdownSignals, When,
+    Arguments, Builder, Error, ErrorKind, Fault, Faults, HealthReport, JobName, JobStatus, NodeList,
+    RunHistory, RunPage, ShutdownBudget, ShutdownReport, ShutdownSignals, StoredJob, TaskCall, When,
     metrics::Prometheus,
+    port::Expected,
     prelude::*,
-    schedule::{IntoSchedule, Schedule, parse_duration, use_zone_data},
+    schedule::{Definition, IntoSchedule, Schedule, parse_duration, use_zone_data},
+    schemars::{self, JsonSchema},
 };
 use chrono::{DateTime, Utc};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
@@ -82,8 +87,9 @@ async fn run() -> anyhow::Result<ShutdownReport> {
     }
     let prometheus = Prometheus::install()?;
     // Alone, or a node of the cluster that has the same scope where the environment says.
-    let jobs = Callsheet::builder()
-        .backend_from_env("quickstart")
+    let builder = Callsheet::builder().backend_from_env("quickstart").task::<Work>(());
+    let (builder, in_file) = with_file(builder);
+    let jobs = builder
         .listen(Printer.start())
         .job(Job::new("minutely", cron("* * * * *").timezone("Europe/Lisbon")).run(work))
         .job(Job::new("steady", every(Duration::from_secs(2))).run(work))
@@ -93,9 +99,11 @@ async fn run() -> anyhow::Result<ShutdownReport> {
     println!("listening on http://{address}");
 
     let shared = Data::new(jobs.clone());
+    let stores = Data::new(Stores(in_file || jobs.health().await?.backend == "postgres"));
     let app = move || {
         App::new()
             .app_data(shared.clone())
+            .app_data(stores.clone())
             .service(prometheus.resource("/metrics"))
             .route("/health", web::get().to(health))
             .route("/livez", web::get().to(|jobs| probe(jobs, |health| health.live)))
@@ -104,6 +112,7 @@ async fn run() -> anyhow::Result<ShutdownReport> {
             .service(web::resource("/jobs").get(list).post(add))
             .service(web::resource("/jobs/{name}").get(details).delete(remove))
             .route("/jobs/{name}/run", web::post().to(trigger))
+            .route("/nodes", web::get().to(nodes))
             .route("/runs", web::get().to(runs))
             .route("/jobs/{name}/runs", web::get().to(runs_of))
             .route("/jobs/{name}/explain", web::get().to(explain))
@@ -133,6 +142,23 @@ fn listen() -> Result<TcpListener, Faults> {
     })
 }
 
+/// Keeps jobs in a file, if the environment names one. Answers whether it does.
+#[cfg(feature = "file-catalogue")]
+fn with_file(builder: Builder) -> (Builder, bool) {
+    match env::var_os("CALLSHEET_CATALOGUE") {
+        Some(path) => (builder.catalogue(callsheet::catalogue::FileCatalogue::at(path)), true),
+        None => (builder, false),
+    }
+}
+
+#[cfg(not(feature = "file-catalogue"))]
+fn with_file(builder: Builder) -> (Builder, bool) {
+    (builder, false)
+}
+
+/// Whether jobs that are posted are stored, for all nodes, or are this node's own.
+struct Stores(bool);
+
 /// Prints one line per event.
 struct Printer;
 
@@ -153,6 +179,20 @@ async fn work(_: Run) {
     tokio::time::sleep(Duration::from_millis(20)).await;
 }
 
+/// The same for a job that is stored, and names it.
+#[derive(Serialize, Deserialize, JsonSchema)]
+struct Work;
+
+impl Task for Work {
+    const NAME: &'static str = "work";
+    type State = ();
+
+    async fn run(self, run: Run, (): ()) -> RunResult {
+        work(run).await;
+        Ok(())
+    }
+}
+
 async fn moody(run: Run) -> RunResult {
     work(run.clone()).await;
     let even = run.fire_time().is_some_and(|fire_time| fire_time.timestamp() % 2 == 0);
@@ -169,12 +209,12 @@ struct NewJob {
     every: Option<String>,
 }
 
-impl IntoSchedule for NewJob {
-    fn into_schedule(self) -> Result<Arc<dyn Schedule>, Faults> {
+impl NewJob {
+    fn definition(self) -> Result<Definition, Faults> {
         match (self.cron, self.timezone, self.every) {
-            (Some(expression), Some(zone), None) => cron(expression).timezone(zone).into_schedule(),
-            (Some(expression), None, None) => cron(expression).into_schedule(),
-            (None, None, Some(period)) => every(parse_duration(&period)?).into_schedule(),
+            (Some(expression), Some(zone), None) => Ok(cron(expression).timezone(zone).into()),
+            (Some(expression), None, None) => Ok(cron(expression).into()),
+            (None, None, Some(period)) => Ok(every(parse_duration(&period)?).into()),
             (cron, zone, every) => {
                 let given = [cron.map(|_| "cron"), zone.map(|_| "timezone"), every.map(|_| "every")];
                 let given = given.into_iter().flatten().collect::<Vec<_>>().join(" and ");
@@ -185,26 +225,54 @@ impl IntoSchedule for NewJob {
     }
 }
 
-async fn add(jobs: Data<Callsheet>, body: Bytes) -> actix_web::Result<HttpResponse> {
+impl IntoSchedule for NewJob {
+    fn into_schedule(self) -> Result<Arc<dyn Schedule>, Faults> {
+        self.definition()?.into_schedule()
+    }
+}
+
+async fn add(jobs: Data<Callsheet>, stores: Data<Stores>, body: Bytes) -> actix_web::Result<HttpResponse> {
     let unreadable = |error| ErrorBadRequest(format!("the body is not the JSON of a job: {error}"));
     let new: NewJob = serde_json::from_slice(&body).map_err(unreadable)?;
-    let Added { job: name, scheduled, .. } = jobs.add(Job::new(new.name.clone(), new).run(work)).await?;
-    let location = format!("/jobs/{}", utf8_percent_encode(name.as_str(), NON_ALPHANUMERIC));
-    let mut job = shown(&jobs.details(name.as_str()).await?);
-    // On a follower: whether the leader fires it, or why not.
-    job["scheduled"] = json!(scheduled.to_string());
+    let name = new.name.clone();
+    let scheduled = if stores.0 {
+        let definition = new.definition().map_err(ErrorBadRequest)?;
+        let work = TaskCall::new(Work::NAME, Arguments::default());
+        jobs.put_if(&*name, &StoredJob::new(definition, work), Expected::Absent).await?;
+        "stored".to_owned()
+    } else {
+        let Added { scheduled, .. } = jobs.add(Job::new(name.clone(), new).run(work)).await?;
+        // On a follower: whether the leader fires it, or why not.
+        scheduled.to_string()
+    };
+    let location = format!("/jobs/{}", utf8_percent_encode(&name, NON_ALPHANUMERIC));
+    let mut job = shown(&jobs.details(name).await?);
+    job["scheduled"] = json!(scheduled);
     Ok(HttpResponse::Created().insert_header((header::LOCATION, location)).json(job))
 }
 
 /// An [`Error`] is an answer by itself: its status is that of its kind, and its text is the body.
-async fn remove(jobs: Data<Callsheet>, name: Path<String>) -> Result<HttpResponse, Error> {
-    jobs.remove(name.into_inner()).await?;
+async fn remove(
+    jobs: Data<Callsheet>,
+    stores: Data<Stores>,
+    name: Path<String>,
+) -> Result<HttpResponse, Error> {
+    let name = name.into_inner();
+    match jobs.delete(&*name).await {
+        Err(error) if !stores.0 || error.kind() == ErrorKind::NotFound => drop(jobs.remove(name).await?),
+        deleted => drop(deleted?),
+    }
     Ok(HttpResponse::NoContent().finish())
 }
 
 async fn trigger(jobs: Data<Callsheet>, name: Path<String>) -> Result<HttpResponse, Error> {
     let run = jobs.trigger(name.into_inner()).await?.run();
     Ok(HttpResponse::Accepted().json(json!({ "run": run })))
+}
+
+/// The nodes of the cluster, whichever of them is asked.
+async fn nodes(jobs: Data<Callsheet>) -> Result<Json<NodeList>, Error> {
+    Ok(Json(jobs.cluster().nodes().await?))
 }
 
 /// What the history keeps, of all nodes: the newest first, page by page.
@@ -291,6 +359,7 @@ fn shown(job: &JobStatus) -> Value {
         "name": job.name,
         "schedule": job.schedule,
         "timezone": job.timezone,
+        "stored": job.stored,
         "state": job.state,
         "reason": job.broken.as_ref().or(job.parked.as_ref()).or(job.conflicting.as_ref()),
         "pause": job.pause,

@@ -60,3 +60,13 @@ pub type JobConfig = callsheet_actors::JobConfig<Definition>;
 /// A job as the catalogue stores it, for all nodes: [`Callsheet::put`](crate::Callsheet::put). Its schedule is
 /// [data](crate::schedule#as-data).
 pub type StoredJob = callsheet_actors::StoredJob<Definition>;
+
+/// A JSON Schema (draft 2020-12) of a [`StoredJob`], with the [schedule as data](crate::schedule#as-data) in it: for
+/// editors, for other languages, and for forms. What a task's arguments may be says the schema of the task:
+/// [`Callsheet::tasks`](crate::Callsheet::tasks).
+///
+/// It checks names, types and most bounds, but not what the texts say: that is checked when a job is stored.
+pub const STORED_JOB_SCHEMA: &str = include_str!("config/stored_job.schema.json");
+
+#[cfg(test)]
+mod schema;

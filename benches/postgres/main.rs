@@ -4,7 +4,7 @@
 //! ```text
 //! cargo bench --bench postgres --features postgres                all of it, some twenty minutes
 //! cargo bench --bench postgres --features postgres -- adapter     one part: adapter, contended, sessions, snapshot, ticks, latency,
-//!                                                                 idle, stale, reopen, history, retention, record
+//!                                                                 idle, stale, reopen, history, retention, record, catalogue
 //! cargo bench --bench postgres --features postgres -- --quick     a smoke test
 //! ```
 //!
@@ -16,6 +16,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 mod bare;
+mod catalogue;
 mod claims;
 #[path = "../../tests/common/postgres.rs"]
 mod harness;
@@ -54,7 +55,7 @@ fn main() -> ExitCode {
     }
 }
 
-const PARTS: [&str; 12] = [
+const PARTS: [&str; 13] = [
     "adapter",
     "contended",
     "sessions",
@@ -67,6 +68,7 @@ const PARTS: [&str; 12] = [
     "history",
     "retention",
     "record",
+    "catalogue",
 ];
 /// The jobs whose ticks are claimed.
 const JOBS: usize = 10_000;
@@ -88,6 +90,9 @@ struct Plan {
     restarts: u32,
     /// How many runs the history has that is asked.
     runs: i64,
+    /// How many jobs are stored, and how many of them are changed.
+    stored: usize,
+    changes: usize,
 }
 
 impl Plan {
@@ -103,6 +108,8 @@ impl Plan {
             outages: &[2, 15],
             restarts: 3,
             runs: 5_000_000,
+            stored: 100_000,
+            changes: 1_000,
         };
         for argument in arguments {
             match argument.as_str() {
@@ -112,6 +119,7 @@ impl Plan {
                     (plan.idle, plan.snapshot) = (Duration::from_secs(1), Duration::from_secs(2));
                     (plan.stale, plan.runs) = (100_000, 50_000);
                     (plan.outages, plan.restarts) = (&[1], 1);
+                    (plan.stored, plan.changes) = (2_000, 20);
                 }
                 part if PARTS.contains(&part) => plan.parts.push(argument.clone()),
                 other => bail!("{other}: not one of {}, --quick", PARTS.join(", ")),
@@ -164,6 +172,9 @@ impl Plan {
         }
         if wanted("record") {
             self.record(&runtime)?;
+        }
+        if wanted("catalogue") {
+            runtime.block_on(self.catalogue())?;
         }
         Ok(())
     }

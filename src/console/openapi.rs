@@ -25,20 +25,29 @@ use super::{
         actions::skip_missed, actions::cancel_run, actions::backfill, actions::cancel_backfill, actions::edit,
         actions::remove
     ),
+    components(schemas(Problem)),
     servers((url = ".."))
 )]
 struct Description;
 
-/// The description, with the right that each route needs.
+/// The description, with the right that each route needs, and with the problems that each may answer.
 fn description() -> serde_json::Value {
     let mut description = serde_json::to_value(Description::openapi()).unwrap_or_default();
     for route in ROUTES {
         let operation = description.get_mut("paths").and_then(|paths| paths.get_mut(route.path));
         if let Some(operation) = operation.and_then(|path| path.get_mut(route.method)) {
             operation["x-right"] = route.right.as_str().into();
+            operation["responses"]["4XX"] = problem("It was not done.");
+            operation["responses"]["5XX"] = problem("It cannot be done now, or whether it was done is not known.");
         }
     }
     description
+}
+
+/// An answer that is a problem.
+fn problem(description: &str) -> serde_json::Value {
+    let schema = serde_json::json!({ "schema": { "$ref": "#/components/schemas/Problem" } });
+    serde_json::json!({ "description": description, "content": { "application/problem+json": schema } })
 }
 
 pub(crate) fn json() -> String {
@@ -47,7 +56,7 @@ pub(crate) fn json() -> String {
 
 /// This description.
 #[utoipa::path(get, path = "/api/openapi.json",
-    responses((status = 200, content_type = "application/json", body = Object), (status = "4XX", body = Problem)))]
+    responses((status = 200, content_type = "application/json", body = Object)))]
 pub(crate) async fn document(_: Caller<Reads>) -> HttpResponse {
     HttpResponse::Ok().content_type("application/json").body(json())
 }

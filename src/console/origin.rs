@@ -1,5 +1,5 @@
-//! Requests that pages of other sites make a browser send are refused: by Fetch Metadata, or by `Origin` where a browser
-//! sends no such headers. Programs send neither.
+//! Requests that pages of other sites make a browser send are refused: by Fetch Metadata, or by `Origin` where a
+//! browser sends no such headers. Programs send neither.
 
 use actix_web::{HttpRequest, http::Method, http::header};
 

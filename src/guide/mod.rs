@@ -5,6 +5,7 @@
 //! | [`bodies`] | which kind of body to choose |
 //! | [`tasks`] | bodies with a name and typed arguments: jobs as data |
 //! | [`stored_jobs`] | jobs as data for all nodes: stored, changed and deleted at runtime |
+//! | [`control`] | all nodes of a cluster, asked from any of them |
 //! | [`policies`] | what they do, and the line of each that surprises, asserted |
 //! | [`hooks`] | code around the runs of a job |
 //! | [`configuration`] | every option: default, range, what it decides |
@@ -67,6 +68,9 @@ pub mod tasks {}
 
 #[doc = include_str!("stored_jobs.md")]
 pub mod stored_jobs {}
+
+#[doc = include_str!("control.md")]
+pub mod control {}
 
 #[cfg(feature = "testkit")]
 #[doc = include_str!("policies.md")]

@@ -6,7 +6,7 @@ use super::*;
 
 /// The job of code, by the schedule of this version of the code.
 fn cleanup(code: Duration) -> Builder {
-    node_with([Job::new("cleanup", every(code)).run(async |_| {})])
+    node_with([Job::new("cleanup", every(code)).run(async |_| {})]).task::<Say>(Done::default())
 }
 
 fn by_alice(period: Duration) -> OverrideSchedule {
@@ -189,9 +189,7 @@ fn what_code_says_may_change_beneath_an_override_and_its_words_with_it() {
 #[test]
 fn what_cannot_be_overridden_is_refused_with_the_cure() {
     simulate(START, async |rig| {
-        let done = Done::default();
-        let both = cleanup(hours(1)).task::<Say>(done);
-        let index = rig.node(both).await;
+        let index = rig.node(cleanup(hours(1))).await;
         rig.advance(secs(1)).await;
         put(rig, index, "report", says("x")).await;
         let to = |job: &str, json: Value| OverrideSchedule::new(job, &json);

@@ -15,7 +15,9 @@ pub(crate) fn example(name: &str) -> Command {
     );
     let mut command = Command::new(example);
     // Whatever whoever runs the tests has set for examples of their own.
-    for variable in ["BACKEND", "DATABASE_URL", "ELECTION", "LEASE", "LOCAL_FILE", "NODE_NAME", "SCOPE"] {
+    for variable in
+        ["BACKEND", "CATALOGUE", "DATABASE_URL", "ELECTION", "LEASE", "LOCAL_FILE", "NODE_NAME", "SCOPE"]
+    {
         command.env_remove(format!("CALLSHEET_{variable}"));
     }
     command

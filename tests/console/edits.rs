@@ -82,7 +82,10 @@ async fn of_two_who_edit_one_version_one_is_told() {
     let jobs = with_a_stored_job().await;
     let app = served(&console(&jobs)).await;
     let version = get(&app, "job?job=report").await.json()["job"]["version"].clone();
-    let edit = |minutes: u32| json!({"job": "report", "version": version, "patch": {"schedule": {"every": format!("{minutes}m")}}});
+    let edit = |minutes: u32| {
+        let schedule = json!({"every": format!("{minutes}m")});
+        json!({"job": "report", "version": version, "patch": {"schedule": schedule}})
+    };
 
     assert_eq!(post(&app, "edit", &edit(5)).await.status, 200);
     let second = post(&app, "edit", &edit(7)).await;

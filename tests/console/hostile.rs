@@ -74,7 +74,8 @@ async fn a_hostile_schedule_is_refused_or_cut_within_its_bounds() {
     let jobs = started([]).await;
     let app = served(&console(&jobs)).await;
     let many: Vec<_> = (0..200).map(|_| json!({"cron": "0 0 29 2 MON"})).collect();
-    let except_all = json!({"cron": "* * * * * *", "except": [{"name": "all", "times": [{"from": "00:00", "to": "23:59:59"}]}]});
+    let all_day = json!([{"from": "00:00", "to": "23:59:59"}]);
+    let except_all = json!({"cron": "* * * * * *", "except": [{"name": "all", "times": all_day}]});
     let nested = (0..200).fold(json!({"every": "1m"}), |inner, _| json!({"any": [inner]}));
     for text in [
         "0 0 1--100000000 * *".to_owned(),

@@ -23,6 +23,7 @@ mod harness;
 #[path = "../process/mod.rs"]
 mod process;
 mod requests;
+mod stored;
 
 use example::example;
 use process::{DEADLINE, Process};
@@ -278,10 +279,10 @@ fn two_nodes_on_one_database_share_their_ticks_and_hand_them_over() {
     let health = follower.get("/health").json();
     assert_eq!((&health["role"], &health["backend"]), (&json!("follower"), &json!("postgres")));
 
-    for node in [&leader, &follower] {
-        assert_eq!(node.post(&json!({ "name": "fast", "every": "200ms" })).status, 201);
-        assert_eq!(node.post(&json!({ "name": "yearly", "cron": "0 0 1 1 *" })).status, 201);
-    }
+    // Stored, so that it does not matter which node is asked.
+    assert_eq!(follower.post(&json!({ "name": "fast", "every": "200ms" })).status, 201);
+    assert_eq!(leader.post(&json!({ "name": "yearly", "cron": "0 0 1 1 *" })).status, 201);
+    follower.wait_for("JobAdded yearly");
     // A manual trigger runs where it was asked for.
     assert_eq!(follower.send("POST", "/jobs/yearly/run").status, 202);
     follower.wait_for("RunSucceeded yearly");

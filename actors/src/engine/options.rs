@@ -255,6 +255,7 @@ impl EngineOptions {
         faults.extend(self.tasks.faults().iter().cloned());
         faults.extend(self.faults.iter().cloned());
         faults.extend(self.backend.faults());
+        faults.extend(self.catalogue.iter().flat_map(|catalogue| catalogue.faults()));
         faults.extend(self.named_faults());
         faults.extend(self.hooks.fault());
         faults.extend(self.history.faults());

@@ -10,7 +10,7 @@ pub use crate::core::catalogue::{
     CatalogueTable, Changed, DEFINITION_BYTES_MAX, DELETED_KEPT_MAX, DuePage, DueQuery, Expected, Facets,
     ONE_SHOTS_HELD_BYTES_MAX, ONE_SHOTS_HELD_MAX, ONE_SHOTS_HELD_WITHIN, STORED_JOBS_MAX,
 };
-use crate::name::JobName;
+use crate::{fault::Fault, name::JobName};
 
 /// How often nodes ask a catalogue that gives no hints what has changed.
 pub const CATALOGUE_ASKED_EVERY: Duration = Duration::from_secs(1);
@@ -36,6 +36,11 @@ pub const CATALOGUE_ASKED_EVERY: Duration = Duration::from_secs(1);
 pub trait Catalogue: Send + Sync + fmt::Debug + 'static {
     /// What it is called in errors and logs: `memory`, `postgres`, `file`.
     fn name(&self) -> &'static str;
+
+    /// What is wrong with it, told when a node starts. Default: nothing.
+    fn faults(&self) -> Vec<Fault> {
+        Vec::new()
+    }
 
     /// Puts, replaces or deletes a job.
     ///

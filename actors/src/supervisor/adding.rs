@@ -325,7 +325,7 @@ impl Handler<AddFirstJobs> for SupervisorActor {
         self.await_overrides(ctx);
         self.add(definitions, None, ctx);
         // Those of code come first: they have their names.
-        self.keep_to_catalogue(ctx);
+        self.begin_to_keep(ctx);
         Ok(())
     }
 }

@@ -32,7 +32,7 @@ use crate::{
     note::Attribution,
     port::{
         CATALOGUE_PAGE_MAX, Catalogue, CatalogueChanges, CatalogueError, CataloguePage, CatalogueQuery,
-        CatalogueRow, DueQuery,
+        CatalogueRow, DuePage, DueQuery,
     },
     stored_job::{ScheduleReader, read},
 };
@@ -44,6 +44,8 @@ const ASK_AGAIN: Duration = Duration::from_secs(1);
 const LOOK_FOR_ONE_SHOTS_MAX: Duration = Duration::from_hours(1);
 /// What changes within this time of a hint is read together.
 const COALESCED: Duration = Duration::from_millis(20);
+/// The same on a node without a task: a hint may come each second in vain.
+const COALESCED_WITHOUT_TASKS: Duration = Duration::from_secs(10);
 
 /// What this node needs to hold stored jobs.
 #[derive(Clone)]
@@ -55,6 +57,8 @@ pub(crate) struct Stored {
 /// What this node knows of the catalogue.
 #[derive(Default)]
 pub(super) struct Keeping {
+    /// It reads the catalogue.
+    begun: bool,
     pub(super) machine: Reconciliation,
     /// Somebody on this node waits for a change.
     hurry: Arc<Notify>,
@@ -90,7 +94,7 @@ impl Handler<AskCatalogue> for SupervisorActor {
 enum Answer {
     Page(CataloguePage),
     Changes(CatalogueChanges),
-    Due(DueQuery, Vec<CatalogueRow>),
+    Due(DueQuery, DuePage),
 }
 
 async fn ask(catalogue: &dyn Catalogue, asked: Ask) -> Result<Answer, CatalogueError> {
@@ -104,7 +108,7 @@ async fn ask(catalogue: &dyn Catalogue, asked: Ask) -> Result<Answer, CatalogueE
         }
         Ask::Due(query) => {
             let page = call(catalogue.due(&query)).await?;
-            Ok(Answer::Due(query, page.rows))
+            Ok(Answer::Due(query, page))
         }
     }
 }
@@ -122,12 +126,18 @@ pub(super) async fn call<T>(
 }
 
 /// Waits until it may be worthwhile to ask again, at the latest until one-shots are near.
-async fn hint(catalogue: Arc<dyn Catalogue>, after: u64, hurry: Arc<Notify>, near_in: Option<Duration>) {
+async fn hint(
+    catalogue: Arc<dyn Catalogue>,
+    after: u64,
+    hurry: Arc<Notify>,
+    near_in: Option<Duration>,
+    coalesced: Duration,
+) {
     let changed = async {
         if caught(async { catalogue.changed(after).await }).await.is_err() {
             sleep(ASK_AGAIN).await;
         }
-        sleep(COALESCED).await;
+        sleep(coalesced).await;
     };
     let hurry = async {
         match near_in {
@@ -142,8 +152,15 @@ async fn hint(catalogue: Arc<dyn Catalogue>, after: u64, hurry: Arc<Notify>, nea
 }
 
 impl SupervisorActor {
-    /// Begins to keep to the catalogue, if there is one.
-    pub(super) fn keep_to_catalogue(&self, ctx: &mut Context<Self>) {
+    /// Begins to keep to the catalogue, if it does not yet. A node without a task can run no stored job, and only needs the
+    /// overrides of its jobs of code: it looks less often, unless it is asked for something.
+    pub(super) fn begin_to_keep(&mut self, ctx: &mut Context<Self>) {
+        if !std::mem::replace(&mut self.keeping.begun, true) {
+            self.keep_to_catalogue(ctx);
+        }
+    }
+
+    fn keep_to_catalogue(&self, ctx: &mut Context<Self>) {
         let Some(Stored { catalogue, .. }) = self.parts.stored.clone() else { return };
         if !matches!(self.phase, Phase::Running) {
             return;
@@ -200,9 +217,11 @@ impl SupervisorActor {
     fn keep_to_catalogue_later(&mut self, near_in: Option<Duration>, ctx: &mut Context<Self>) {
         let Some(Stored { catalogue, .. }) = self.parts.stored.clone() else { return };
         let (after, hurry) = (self.keeping.machine.version().unwrap_or_default(), self.keeping.hurry.clone());
+        let has_tasks = !self.parts.tasks.is_empty();
+        let coalesced = if has_tasks { COALESCED } else { COALESCED_WITHOUT_TASKS };
         let supervisor = ctx.address().downgrade();
         let hinted = actix::spawn(async move {
-            hint(catalogue, after, hurry, near_in).await;
+            hint(catalogue, after, hurry, near_in, coalesced).await;
             if let Some(supervisor) = supervisor.upgrade() {
                 supervisor.do_send(AskCatalogue);
             }
@@ -221,7 +240,7 @@ impl SupervisorActor {
                 };
                 (has_more, self.keeping.machine.changed(changes))
             }
-            Answer::Due(query, rows) => (false, (self.keeping.machine.due(&query, rows), Vec::new())),
+            Answer::Due(query, page) => (false, (self.keeping.machine.due(&query, page), Vec::new())),
         };
         for job in gone {
             if self.keeping.machine.forget(&job) {

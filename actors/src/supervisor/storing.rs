@@ -180,7 +180,8 @@ impl Handler<PutJob> for SupervisorActor {
 impl Handler<DeleteJob> for SupervisorActor {
     type Result = ResponseActFuture<Self, Result<u64, StoredJobError>>;
 
-    fn handle(&mut self, asked: DeleteJob, _: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, asked: DeleteJob, ctx: &mut Self::Context) -> Self::Result {
+        self.begin_to_keep(ctx);
         let DeleteJob { job, expected, asked } = asked;
         let change = self.changeable().and_then(|stored| {
             let unknown = || StoredJobError::UnknownJob { name: given_name(&job) };
@@ -204,7 +205,8 @@ impl Handler<DeleteJob> for SupervisorActor {
 impl Handler<ListStored> for SupervisorActor {
     type Result = ResponseActFuture<Self, Result<StoredPage, StoredJobError>>;
 
-    fn handle(&mut self, ListStored(query): ListStored, _: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, ListStored(query): ListStored, ctx: &mut Self::Context) -> Self::Result {
+        self.begin_to_keep(ctx);
         let stored = self.stored();
         let page = async move { Ok::<_, StoredJobError>(call(stored?.catalogue.list(&query)).await?) };
         Box::pin(page.into_actor(self).map(|page, actor, _| {
@@ -218,7 +220,8 @@ impl Handler<ListStored> for SupervisorActor {
 impl Handler<StoredDetails> for SupervisorActor {
     type Result = ResponseActFuture<Self, Result<StoredStatus, StoredJobError>>;
 
-    fn handle(&mut self, StoredDetails(name): StoredDetails, _: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, StoredDetails(name): StoredDetails, ctx: &mut Self::Context) -> Self::Result {
+        self.begin_to_keep(ctx);
         let stored = self.stored();
         let row = async move {
             let unknown = StoredJobError::UnknownJob { name: given_name(&name) };

@@ -62,6 +62,11 @@ impl Tasks {
         }
     }
 
+    /// Whether there is none.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.tasks.is_empty()
+    }
+
     /// What was wrong with what was added.
     pub fn faults(&self) -> &[Fault] {
         &self.faults
@@ -74,6 +79,11 @@ impl Tasks {
             schema: registered.schema.clone(),
         };
         self.tasks.iter().map(details).collect()
+    }
+
+    /// Their names, in order.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &'static str> + '_ {
+        self.tasks.keys().copied()
     }
 
     /// The task that data names, with arguments that it can read.

@@ -18,11 +18,11 @@
 //! * `locker`: the other port, one call a method. `batch`: rounds; `claims`, `completions`, `advances`,
 //!   `enrolments`, `pauses`: what is asked in them. `lost_runs`: the search for runs of dead sessions.
 //!   `forget`: names that are out of use. `forgotten_ends`: ends that come later. `guard`: what runs get.
-//! * `backfills`: where backfills are kept.
+//! * `backfills`: where backfills are kept. `control`, `control_hints`: what nodes ask of each other.
 //! * `statement`: every statement with its parameters and its answer, what it locks, and why. `text`:
 //!   whatever somebody wrote, on its way to the server.
 //! * `histories`: whether this server knows what the node was granted before.
-//! * `history`: what happened, over connections of its own.
+//! * `history`: what happened, over connections of its own. `catalogue`: jobs as data, over the same connections.
 //! * `proof`: whether a claim would be possible. `cure`: what would mend a refused statement.
 //! * `settings`, `failure`, `migrations`: what a node is told, what it says when it fails, the schema.
 
@@ -30,10 +30,13 @@ mod advances;
 mod backfills;
 mod batch;
 mod candidates;
+mod catalogue;
 mod claims;
 mod clock;
 mod completions;
 mod connection;
+mod control;
+mod control_hints;
 mod credentials;
 mod cure;
 mod elector;
@@ -82,17 +85,21 @@ use std::{
 
 use callsheet_actors::{
     Fault, Faults, NodeId,
-    port::{Backend, Backfills, Clock, Elector, History, LockError, Locker, MemoryBounds, Session},
+    port::{
+        Backend, Backfills, Catalogue, Clock, Control, Elector, History, LockError, Locker, MemoryBounds,
+        Session,
+    },
 };
 
 use tokio::sync::watch;
 
 pub use self::guard::{Guard, GuardError};
 use self::{
+    catalogue::PostgresCatalogue,
     clock::Clocks,
     former_connections::{FAREWELL_MAX, Former},
     guard::RunStore,
-    history::PostgresHistory,
+    history::{HistoryPool, PostgresHistory},
     session::OpenSession,
     settings::Settings,
 };
@@ -272,6 +279,7 @@ impl Postgres {
             former: Arc::default(),
             zone_data: OnceLock::new(),
             node_name: OnceLock::new(),
+            history_pool: OnceLock::new(),
             current: Mutex::default(),
             closes: watch::Sender::default(),
             migrated: AtomicBool::new(false),
@@ -319,8 +327,9 @@ impl Postgres {
         self.set(|settings| settings.server.tls.identify(pem.as_ref(), key.as_ref()))
     }
 
-    /// Sets the connections of the [history](crate::Builder::history). Default: two of this node's own, opened when
-    /// they are needed, with the host, the credentials and the encryption of the others.
+    /// Sets the connections of the [history](crate::Builder::history), and of [stored jobs](crate::guide::stored_jobs).
+    /// Default: two of this node's own, opened when they are needed, with the host, the credentials and the encryption
+    /// of the others.
     ///
     /// They lead to the same database. Their pool should have timeouts; a statement that takes longer than 5 s is
     /// given up, with its connection. A pooler may stand between.
@@ -333,8 +342,8 @@ impl Postgres {
     ///
     /// That needs the right to create a schema in the database, unless there is nothing to do. Otherwise
     /// another role must have done it, or have run [`ddl`](Self::ddl); then `USAGE` of the schema, `SELECT`,
-    /// `INSERT` and `UPDATE` on its tables, `DELETE` on `debts`, `names` and `sessions`, on `backfills` if
-    /// there are to be any, on `history_runs`,
+    /// `INSERT` and `UPDATE` on its tables, `DELETE` on `debts`, `names` and `sessions`, on `backfills` and
+    /// `catalogue_jobs` if there are to be any, on `requests` if nodes are to ask each other, on `history_runs`,
     /// `history_decisions` and `history_operations` if old history is to go, and `EXECUTE` of the
     /// routines `is_over` and `wait_for_leadership`, which everybody has unless it was revoked, are enough.
     ///
@@ -401,11 +410,19 @@ impl Backend for Postgres {
     }
 
     fn history(&self, _: MemoryBounds) -> Option<Arc<dyn History>> {
-        Some(Arc::new(PostgresHistory::of(&self.shared.settings)))
+        Some(Arc::new(PostgresHistory::of(&self.shared.settings, self.shared.history_pool())))
+    }
+
+    fn catalogue(&self) -> Option<Arc<dyn Catalogue>> {
+        Some(Arc::new(PostgresCatalogue::of(&self.shared)))
     }
 
     fn backfills(&self) -> Option<Arc<dyn Backfills>> {
         Some(Arc::new(backfills::PostgresBackfills { shared: self.shared.clone() }))
+    }
+
+    fn control(&self) -> Option<Arc<dyn Control>> {
+        Some(Arc::new(control::PostgresControl { shared: self.shared.clone() }))
     }
 
     fn elector(&self) -> Arc<dyn Elector> {
@@ -443,6 +460,8 @@ struct Shared {
     zone_data: OnceLock<Arc<str>>,
     /// What the application calls the node.
     node_name: OnceLock<Arc<str>>,
+    /// The connections for what decides nothing.
+    history_pool: OnceLock<Result<HistoryPool, String>>,
     current: Mutex<Option<Arc<OpenSession>>>,
     /// How often it was closed: that ends what is being opened.
     closes: watch::Sender<u64>,
@@ -452,6 +471,10 @@ struct Shared {
 impl Shared {
     fn current(&self) -> MutexGuard<'_, Option<Arc<OpenSession>>> {
         self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn history_pool(&self) -> Result<HistoryPool, String> {
+        self.history_pool.get_or_init(|| HistoryPool::of(&self.settings)).clone()
     }
 
     /// The session that is open, or was until it was lost.

@@ -7,15 +7,18 @@ use callsheet_actors::{
     port::Notification,
 };
 use tokio::{
-    sync::broadcast::{
-        self,
-        error::{RecvError, TryRecvError},
+    sync::{
+        broadcast::{
+            self,
+            error::{RecvError, TryRecvError},
+        },
+        watch,
     },
     time::{Instant, timeout},
 };
 use tokio_postgres::Client;
 
-use super::notifications;
+use super::{control_hints::ControlHints, notifications};
 
 /// Reads the notifications for the session of a beacon.
 pub(super) struct NotificationReader {
@@ -24,7 +27,17 @@ pub(super) struct NotificationReader {
     witness: notifications::Witness,
     /// How long the store may take to answer.
     deadline: Duration,
+    hints: Arc<ControlHints>,
     notifications: tokio::sync::Mutex<Notifications>,
+    /// How often stored jobs may have been changed.
+    catalogue: Arc<watch::Sender<u64>>,
+}
+
+/// What the session of a beacon has heard of changes of stored jobs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Heard {
+    beacon: i64,
+    count: u64,
 }
 
 struct Notifications {
@@ -35,6 +48,7 @@ struct Notifications {
     /// Any role that knows the name of the channel can send any number of them.
     log: LogBudget<()>,
     since: Instant,
+    catalogue: Arc<watch::Sender<u64>>,
 }
 
 impl Notifications {
@@ -49,6 +63,9 @@ impl Notifications {
     }
 
     fn hear(&mut self, payload: &str, beacon: i64) {
+        if payload == notifications::CATALOGUE_CHANGED {
+            return self.catalogue.send_modify(|count| *count += 1);
+        }
         match notifications::read(payload, beacon) {
             Ok(Some(notification)) => self.heard.push(notification),
             // To another node.
@@ -60,25 +77,55 @@ impl Notifications {
     fn miss(&mut self, count: u64) {
         self.warn("dropped the oldest notifications, unread", &count);
         self.heard.push(Notification::Lagged);
+        self.catalogue.send_modify(|count| *count += 1);
     }
 }
 
 impl NotificationReader {
     pub(super) fn new(
         beacon: i64,
+        hints: Arc<ControlHints>,
         received: broadcast::Receiver<String>,
         client: Arc<Client>,
         witness: notifications::Witness,
         deadline: Duration,
     ) -> Self {
+        let catalogue: Arc<watch::Sender<u64>> = Arc::default();
         let notifications = Notifications {
             received,
             heard: Vec::new(),
             confirmed: VecDeque::new(),
             log: LogBudget::default(),
             since: Instant::now(),
+            catalogue: catalogue.clone(),
         };
-        Self { beacon, client, witness, deadline, notifications: tokio::sync::Mutex::new(notifications) }
+        let notifications = tokio::sync::Mutex::new(notifications);
+        Self { beacon, client, witness, deadline, hints, notifications, catalogue }
+    }
+
+    fn hear(&self, notifications: &mut Notifications, payload: &str) {
+        // Whoever hears of a request asks the store for it.
+        if !self.hints.hear(payload) {
+            notifications.hear(payload, self.beacon);
+        }
+    }
+
+    fn miss(&self, notifications: &mut Notifications, count: u64) {
+        self.hints.missed();
+        notifications.miss(count);
+    }
+
+    /// What was heard of changes of stored jobs.
+    pub(super) fn heard(&self) -> Heard {
+        Heard { beacon: self.beacon, count: *self.catalogue.borrow() }
+    }
+
+    /// Resolves once more was heard than this, or if another session heard it.
+    pub(super) async fn catalogue_changed(&self, since: Option<Heard>) {
+        let mut counts = self.catalogue.subscribe();
+        let Some(since) = since.filter(|since| since.beacon == self.beacon) else { return };
+        // An error cannot be, since this has the sender.
+        let _ = counts.wait_for(|count| *count > since.count).await;
     }
 
     /// The next notification that the store confirms; none any more once the connection has ended.
@@ -90,15 +137,15 @@ impl NotificationReader {
             }
             if notifications.heard.is_empty() {
                 match notifications.received.recv().await {
-                    Ok(payload) => notifications.hear(&payload, self.beacon),
-                    Err(RecvError::Lagged(count)) => notifications.miss(count),
+                    Ok(payload) => self.hear(&mut notifications, &payload),
+                    Err(RecvError::Lagged(count)) => self.miss(&mut notifications, count),
                     Err(RecvError::Closed) => return pending().await,
                 }
             }
             while notifications.heard.len() < notifications::ASKED_MAX {
                 match notifications.received.try_recv() {
-                    Ok(payload) => notifications.hear(&payload, self.beacon),
-                    Err(TryRecvError::Lagged(count)) => notifications.miss(count),
+                    Ok(payload) => self.hear(&mut notifications, &payload),
+                    Err(TryRecvError::Lagged(count)) => self.miss(&mut notifications, count),
                     Err(TryRecvError::Empty | TryRecvError::Closed) => break,
                 }
             }

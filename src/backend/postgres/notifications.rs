@@ -22,6 +22,9 @@ pub(super) const NOTIFICATIONS_MAX: usize = 1_024;
 /// The most notifications of which the store is asked at once.
 pub(super) const ASKED_MAX: usize = 256;
 
+/// What the table of stored jobs sends to every session when it is changed.
+pub(super) const CATALOGUE_CHANGED: &str = r#"{"catalogue": {}}"#;
+
 /// How jobs ($2) of a scope ($1) are paused. Locks nothing.
 pub(super) const PAUSES: &str = "
 SELECT name AS job, paused AND coalesce(paused_until > clock_timestamp(), true) AS paused, paused_until, pause_note, paused_by

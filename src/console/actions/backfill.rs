@@ -69,7 +69,7 @@ pub(crate) enum BackfillAnswer {
 
 /// Runs a job for each fire time of a past range, once.
 #[utoipa::path(post, path = "/api/actions/backfill", request_body = AskedBackfill,
-    responses((status = 200, body = BackfillAnswer), (status = "4XX", body = Problem), (status = 503, body = Problem)))]
+    responses((status = 200, body = BackfillAnswer)))]
 pub(crate) async fn backfill(
     caller: Caller<Operates, Json<AskedBackfill>>,
 ) -> Result<Json<BackfillAnswer>, Problem> {
@@ -112,7 +112,7 @@ pub(crate) struct CancelledBackfill {
 
 /// Cancels a backfill: what is in progress goes on, and no further fire time is taken up.
 #[utoipa::path(post, path = "/api/actions/cancel-backfill", request_body = AskedCancelBackfill,
-    responses((status = 200, body = CancelledBackfill), (status = "4XX", body = Problem), (status = 503, body = Problem)))]
+    responses((status = 200, body = CancelledBackfill)))]
 pub(crate) async fn cancel_backfill(
     caller: Caller<Operates, Json<AskedCancelBackfill>>,
 ) -> Result<Json<CancelledBackfill>, Problem> {

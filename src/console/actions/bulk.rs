@@ -163,7 +163,7 @@ async fn each<R, T>(
 
 /// Starts a run of each job, on this node.
 #[utoipa::path(post, path = "/api/actions/run", request_body = AskedRun,
-    responses((status = 200, body = BulkAnswer), (status = "4XX", body = Problem), (status = 503, body = Problem)))]
+    responses((status = 200, body = BulkAnswer)))]
 pub(crate) async fn run(caller: Caller<Operates, Json<AskedRun>>) -> Result<Json<BulkAnswer>, Problem> {
     let AskedRun { fire_time, arguments, note, .. } = &*caller.input;
     let selection = caller.input.selection();
@@ -187,7 +187,7 @@ pub(crate) async fn run(caller: Caller<Operates, Json<AskedRun>>) -> Result<Json
 
 /// Pauses jobs on all nodes.
 #[utoipa::path(post, path = "/api/actions/pause", request_body = AskedPause,
-    responses((status = 200, body = BulkAnswer), (status = "4XX", body = Problem), (status = 503, body = Problem)))]
+    responses((status = 200, body = BulkAnswer)))]
 pub(crate) async fn pause(caller: Caller<Operates, Json<AskedPause>>) -> Result<Json<BulkAnswer>, Problem> {
     let pause = caller.input.until.map_or_else(Pause::until_resumed, Pause::until);
     each(&caller, &caller.input.selection(), caller.input.note.as_deref(), async |jobs, name| {
@@ -199,7 +199,7 @@ pub(crate) async fn pause(caller: Caller<Operates, Json<AskedPause>>) -> Result<
 
 /// Resumes jobs on all nodes.
 #[utoipa::path(post, path = "/api/actions/resume", request_body = AskedJobs,
-    responses((status = 200, body = BulkAnswer), (status = "4XX", body = Problem), (status = 503, body = Problem)))]
+    responses((status = 200, body = BulkAnswer)))]
 pub(crate) async fn resume(caller: Caller<Operates, Json<AskedJobs>>) -> Result<Json<BulkAnswer>, Problem> {
     each(&caller, &caller.input.selection(), caller.input.note.as_deref(), async |jobs, name| {
         let changed = jobs.resume(name).await?;
@@ -210,7 +210,7 @@ pub(crate) async fn resume(caller: Caller<Operates, Json<AskedJobs>>) -> Result<
 
 /// Asks the runs of jobs to stop that are in progress on this node.
 #[utoipa::path(post, path = "/api/actions/cancel", request_body = AskedJobs,
-    responses((status = 200, body = BulkAnswer), (status = "4XX", body = Problem), (status = 503, body = Problem)))]
+    responses((status = 200, body = BulkAnswer)))]
 pub(crate) async fn cancel(caller: Caller<Operates, Json<AskedJobs>>) -> Result<Json<BulkAnswer>, Problem> {
     each(&caller, &caller.input.selection(), caller.input.note.as_deref(), async |jobs, name| {
         let cancelled = jobs.cancel_runs(name).await?;
@@ -221,7 +221,7 @@ pub(crate) async fn cancel(caller: Caller<Operates, Json<AskedJobs>>) -> Result<
 
 /// Skips everything that jobs have missed until now.
 #[utoipa::path(post, path = "/api/actions/skip-missed", request_body = AskedJobs,
-    responses((status = 200, body = BulkAnswer), (status = "4XX", body = Problem), (status = 503, body = Problem)))]
+    responses((status = 200, body = BulkAnswer)))]
 pub(crate) async fn skip_missed(
     caller: Caller<Operates, Json<AskedJobs>>,
 ) -> Result<Json<BulkAnswer>, Problem> {
@@ -241,7 +241,7 @@ pub(crate) async fn skip_missed(
 
 /// Removes jobs: a stored one from all nodes, one of code from this node.
 #[utoipa::path(post, path = "/api/actions/remove", request_body = AskedJobs,
-    responses((status = 200, body = BulkAnswer), (status = "4XX", body = Problem), (status = 503, body = Problem)))]
+    responses((status = 200, body = BulkAnswer)))]
 pub(crate) async fn remove(caller: Caller<Edits, Json<AskedJobs>>) -> Result<Json<BulkAnswer>, Problem> {
     each(&caller, &caller.input.selection(), caller.input.note.as_deref(), async |jobs, name| {
         if jobs.details(name).await?.stored.is_some() {

@@ -98,7 +98,7 @@ fn after(sketch: &Sketch) -> ScheduleView {
 
 /// Changes the definition of a job, or only its schedule.
 #[utoipa::path(post, path = "/api/actions/edit", request_body = AskedEdit,
-    responses((status = 200, body = EditAnswer), (status = "4XX", body = Problem), (status = 503, body = Problem)))]
+    responses((status = 200, body = EditAnswer)))]
 pub(crate) async fn edit(caller: Caller<Edits, Json<AskedEdit>>) -> Result<Json<EditAnswer>, Problem> {
     let jobs = told(&caller, caller.input.note.as_deref())?;
     let status = jobs.details(caller.input.job.as_str()).await?;

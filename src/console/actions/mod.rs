@@ -59,7 +59,7 @@ pub(crate) struct CancelledRun {
 
 /// Asks one run to stop.
 #[utoipa::path(post, path = "/api/actions/cancel-run", request_body = AskedCancelRun,
-    responses((status = 200, body = CancelledRun), (status = "4XX", body = Problem), (status = 503, body = Problem)))]
+    responses((status = 200, body = CancelledRun)))]
 pub(crate) async fn cancel_run(
     caller: Caller<Operates, Json<AskedCancelRun>>,
 ) -> Result<Json<CancelledRun>, Problem> {

@@ -78,7 +78,7 @@ pub(crate) struct AskedEvents {
 /// What changes, as server-sent events. A client that was away sends `Last-Event-ID`, and goes on from there.
 #[utoipa::path(get, path = "/api/events",
     params(AskedEvents, ("Last-Event-ID" = Option<String>, Header, description = "The id of the last event")),
-    responses((status = 200, content_type = "text/event-stream", body = String), (status = "4XX", body = Problem)))]
+    responses((status = 200, content_type = "text/event-stream", body = String)))]
 pub(crate) async fn events(
     caller: Caller<Reads, Query<AskedEvents>>,
     request: HttpRequest,

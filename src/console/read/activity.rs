@@ -183,7 +183,7 @@ impl Plot {
 /// What ran and what did not over a time, in buckets, and who led. Read from the history: at most 10,000 runs and as
 /// many decisions, the newest.
 #[utoipa::path(get, path = "/api/activity", params(AskedActivity),
-    responses((status = 200, body = ActivityAnswer), (status = "4XX", body = Problem), (status = 503, body = Problem)))]
+    responses((status = 200, body = ActivityAnswer)))]
 pub(crate) async fn activity(
     caller: Caller<Reads, Query<AskedActivity>>,
 ) -> Result<Json<ActivityAnswer>, Problem> {

@@ -200,7 +200,7 @@ fn window(asked: &AskedCalendar) -> Result<Window, Problem> {
 
 /// What fires when in the next hours or days, by the schedules of this node. Paused jobs are left out.
 #[utoipa::path(get, path = "/api/calendar", params(AskedCalendar),
-    responses((status = 200, body = CalendarAnswer), (status = "4XX", body = Problem)))]
+    responses((status = 200, body = CalendarAnswer)))]
 pub(crate) async fn calendar(
     caller: Caller<Reads, Query<AskedCalendar>>,
 ) -> Result<Json<CalendarAnswer>, Problem> {

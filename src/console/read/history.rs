@@ -74,7 +74,7 @@ impl Sieve {
 
 /// One page of the runs that the history keeps.
 #[utoipa::path(get, path = "/api/runs", params(AskedRuns),
-    responses((status = 200, body = RunsAnswer), (status = "4XX", body = Problem), (status = 503, body = Problem)))]
+    responses((status = 200, body = RunsAnswer)))]
 pub(crate) async fn runs(caller: Caller<Reads, Query<AskedRuns>>) -> Result<Json<RunsAnswer>, Problem> {
     let AskedRuns { job, outcome, node, from, to, limit, after } = caller.input.into_inner();
     let limit = given::within("limit", limit, PAGE_DEFAULT, (1, PAGE_MAX))?;
@@ -139,7 +139,7 @@ pub(crate) struct RunAnswer {
 
 /// One run that the history keeps.
 #[utoipa::path(get, path = "/api/run", params(WhichRun),
-    responses((status = 200, body = RunAnswer), (status = "4XX", body = Problem), (status = 503, body = Problem)))]
+    responses((status = 200, body = RunAnswer)))]
 pub(crate) async fn run(caller: Caller<Reads, Query<WhichRun>>) -> Result<Json<RunAnswer>, Problem> {
     let id = given::run(&caller.input.run)?;
     // The newest one that is not newer.
@@ -199,7 +199,7 @@ fn next_of(next: Option<PageStart>) -> Option<String> {
 
 /// One page of the decisions that started nothing: skipped ticks, vetoes, triggers that were refused, lost runs.
 #[utoipa::path(get, path = "/api/decisions", params(AskedRecords),
-    responses((status = 200, body = DecisionsAnswer), (status = "4XX", body = Problem), (status = 503, body = Problem)))]
+    responses((status = 200, body = DecisionsAnswer)))]
 pub(crate) async fn decisions(
     caller: Caller<Reads, Query<AskedRecords>>,
 ) -> Result<Json<DecisionsAnswer>, Problem> {
@@ -228,7 +228,7 @@ pub(crate) struct OperationsAnswer {
 
 /// One page of what was done to jobs, and by whom.
 #[utoipa::path(get, path = "/api/operations", params(AskedRecords),
-    responses((status = 200, body = OperationsAnswer), (status = "4XX", body = Problem), (status = 503, body = Problem)))]
+    responses((status = 200, body = OperationsAnswer)))]
 pub(crate) async fn operations(
     caller: Caller<Reads, Query<AskedRecords>>,
 ) -> Result<Json<OperationsAnswer>, Problem> {

@@ -31,7 +31,7 @@ pub(crate) struct Which {
 
 /// One job: its definition, its policies in words, what it does, and what became of it so far.
 #[utoipa::path(get, path = "/api/job", params(Which),
-    responses((status = 200, body = JobAnswer), (status = "4XX", body = Problem)))]
+    responses((status = 200, body = JobAnswer)))]
 pub(crate) async fn job(caller: Caller<Reads, Query<Which>>) -> Result<Json<JobAnswer>, Problem> {
     let jobs = &caller.shared.jobs;
     let name = given::job(&caller.input.job)?;
@@ -104,7 +104,7 @@ pub(crate) struct ExplanationView {
 
 /// Explains what became of a job: whether it ran, where and how late, or why it did not.
 #[utoipa::path(get, path = "/api/explain", params(AskedWhen),
-    responses((status = 200, body = ExplainAnswer), (status = "4XX", body = Problem), (status = 503, body = Problem)))]
+    responses((status = 200, body = ExplainAnswer)))]
 pub(crate) async fn explain(caller: Caller<Reads, Query<AskedWhen>>) -> Result<Json<ExplainAnswer>, Problem> {
     let AskedWhen { job, at, from, to } = caller.input.into_inner();
     let when = match (at, from, to) {

@@ -177,7 +177,7 @@ fn page<'a>(snapshot: &'a Snapshot, matcher: &Matcher, sort: Sort, order: Order)
 
 /// One page of the jobs of this node.
 #[utoipa::path(get, path = "/api/jobs", params(Asked),
-    responses((status = 200, body = JobsAnswer), (status = "4XX", body = Problem)))]
+    responses((status = 200, body = JobsAnswer)))]
 pub(crate) async fn jobs(caller: Caller<Reads, Query<Asked>>) -> Result<Json<JobsAnswer>, Problem> {
     let Asked { search, state, tag, task, sort, order, limit, after } = caller.input.into_inner();
     let limit = given::within("limit", limit, PAGE_DEFAULT, (1, PAGE_MAX))?;

@@ -42,7 +42,8 @@ pub(crate) struct LockView {
 }
 
 /// The lock keys that are held: by runs in progress of this node, and of others as far as the history tells.
-#[utoipa::path(get, path = "/api/locks", responses((status = 200, body = LocksAnswer), (status = "4XX", body = Problem)))]
+#[utoipa::path(get, path = "/api/locks",
+    responses((status = 200, body = LocksAnswer)))]
 pub(crate) async fn locks(caller: Caller<Reads>) -> Result<Json<LocksAnswer>, Problem> {
     let snapshot = caller.shared.board.snapshot().await?;
     let this = snapshot.health.node.to_string();

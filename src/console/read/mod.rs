@@ -69,7 +69,7 @@ pub(crate) struct May {
 }
 
 /// Who asks, and what he may do.
-#[utoipa::path(get, path = "/api/me", responses((status = 200, body = Me), (status = "4XX", body = Problem)))]
+#[utoipa::path(get, path = "/api/me", responses((status = 200, body = Me)))]
 pub(crate) async fn me(caller: Caller<Reads>) -> Result<Json<Me>, Problem> {
     let health = caller.shared.jobs.health().await?;
     Ok(Json(Me {
@@ -84,7 +84,8 @@ pub(crate) async fn me(caller: Caller<Reads>) -> Result<Json<Me>, Problem> {
 }
 
 /// How the node is, how many jobs are in which state, and what needs attention.
-#[utoipa::path(get, path = "/api/overview", responses((status = 200, body = Overview), (status = "4XX", body = Problem)))]
+#[utoipa::path(get, path = "/api/overview",
+    responses((status = 200, body = Overview)))]
 pub(crate) async fn overview(caller: Caller<Reads>) -> Result<Json<Overview>, Problem> {
     let snapshot = caller.shared.board.snapshot().await?;
     Ok(Json(Overview::of(&snapshot.health, snapshot.rows.values(), snapshot.as_of)))
@@ -118,7 +119,8 @@ pub(crate) struct NodeView {
 }
 
 /// The nodes of the cluster, as far as this one knows them.
-#[utoipa::path(get, path = "/api/nodes", responses((status = 200, body = NodesAnswer), (status = "4XX", body = Problem)))]
+#[utoipa::path(get, path = "/api/nodes",
+    responses((status = 200, body = NodesAnswer)))]
 pub(crate) async fn nodes(caller: Caller<Reads>) -> Result<Json<NodesAnswer>, Problem> {
     let health = caller.shared.jobs.health().await?;
     let problems = health.problems.iter().filter_map(|problem| serde_json::to_value(problem).ok());
@@ -172,7 +174,7 @@ pub(crate) struct BackfillsAnswer {
 
 /// The backfills that are running, and the last ones that are over.
 #[utoipa::path(get, path = "/api/backfills", params(OfJob),
-    responses((status = 200, body = BackfillsAnswer), (status = "4XX", body = Problem), (status = 503, body = Problem)))]
+    responses((status = 200, body = BackfillsAnswer)))]
 pub(crate) async fn backfills(caller: Caller<Reads, Query<OfJob>>) -> Result<Json<BackfillsAnswer>, Problem> {
     let job = caller.input.job.as_deref().map(given::job).transpose()?;
     let backfills = match caller.shared.jobs.backfills(job.as_ref()).await {
@@ -201,7 +203,8 @@ pub(crate) struct TaskView {
 }
 
 /// The tasks that this node has.
-#[utoipa::path(get, path = "/api/tasks", responses((status = 200, body = TasksAnswer), (status = "4XX", body = Problem)))]
+#[utoipa::path(get, path = "/api/tasks",
+    responses((status = 200, body = TasksAnswer)))]
 pub(crate) async fn tasks(caller: Caller<Reads>) -> Result<Json<TasksAnswer>, Problem> {
     let tasks = caller.shared.jobs.tasks().await?;
     let tasks = tasks.into_iter().map(|task| TaskView { name: task.name, schema: task.schema }).collect();

@@ -155,7 +155,7 @@ pub(crate) async fn sketch(
 
 /// What a schedule means: in words, with its next fire times and what the clocks do to them.
 #[utoipa::path(get, path = "/api/preview", params(AskedPreview),
-    responses((status = 200, body = Sketch), (status = "4XX", body = Problem)))]
+    responses((status = 200, body = Sketch)))]
 pub(crate) async fn preview(caller: Caller<Reads, Query<AskedPreview>>) -> Result<Json<Sketch>, Problem> {
     let AskedPreview { schedule, zone, count, after } = &*caller.input;
     let count = given::within("count", *count, COUNT_DEFAULT, (1, COUNT_MAX))?;

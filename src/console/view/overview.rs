@@ -33,7 +33,8 @@ pub(crate) struct Overview {
     #[schema(value_type = Value)]
     candidacy: Value,
     warning: Option<String>,
-    /// What is wrong, each with `problem`, `reason`, `cure`, and perhaps `since`, `count`, `jobs`, `overdue`, `failing`.
+    /// What is wrong, each with `problem`, `reason`, `cure`, and perhaps `since`, `count`, `jobs`, `overdue`,
+    /// `failing`.
     #[schema(value_type = Vec<Object>)]
     problems: Vec<Value>,
     jobs: Counts,

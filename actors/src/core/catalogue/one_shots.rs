@@ -17,7 +17,7 @@ use std::{
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::{CATALOGUE_PAGE_MAX, CatalogueRow, DueQuery};
+use super::{CATALOGUE_PAGE_MAX, CatalogueRow, DuePage, DueQuery};
 
 /// One-shots that are due later than this are in the store only. A node holds the others when half of it is left, or
 /// sooner.
@@ -106,12 +106,12 @@ impl OneShots {
     }
 
     /// Takes in what was answered to a question. Answers the rows up to the new horizon.
-    pub(crate) fn answered(&mut self, query: &DueQuery, mut rows: Vec<CatalogueRow>) -> Vec<CatalogueRow> {
+    pub(crate) fn answered(&mut self, query: &DueQuery, page: DuePage) -> Vec<CatalogueRow> {
+        let DuePage { mut rows, has_more } = page;
         if query.before == FAR_MAX {
             self.next = rows.first().and_then(|row| row.due_at).map_or(Next::None, Next::At);
             return Vec::new();
         }
-        let is_last = rows.len() < query.limit;
         let (mut bytes, mut taken) = (self.bytes, 0);
         for row in &rows {
             bytes += bytes_of(row);
@@ -127,7 +127,7 @@ impl OneShots {
             self.unseen.remove(&row.job);
         }
         match rows.last().and_then(place) {
-            _ if all && is_last => {
+            _ if all && !has_more => {
                 (self.horizon, self.next) = (Some((query.before, "".into())), Next::Unknown);
             }
             // The next one is near as well.
@@ -228,12 +228,14 @@ mod tests {
     }
 
     /// A store of one-shots, which answers what is asked.
-    fn answer(store: &[CatalogueRow], query: &DueQuery) -> Vec<CatalogueRow> {
+    fn answer(store: &[CatalogueRow], query: &DueQuery) -> DuePage {
         let mut rows: Vec<_> = store.iter().filter_map(|row| Some((place(row)?, row.clone()))).collect();
         rows.sort_by(|(one, _), (other, _)| one.cmp(other));
         let is_asked =
             |place: &Place| place.0 < query.before && query.after.as_ref().is_none_or(|after| place > after);
-        rows.into_iter().filter(|(place, _)| is_asked(place)).map(|(_, row)| row).take(query.limit).collect()
+        let mut rows = rows.into_iter().filter(|(place, _)| is_asked(place)).map(|(_, row)| row);
+        let page = rows.by_ref().take(query.limit).collect();
+        DuePage::of(page, rows.next().is_some())
     }
 
     /// Asks until there is nothing more to ask at this minute. Answers how often it asked.

@@ -89,14 +89,16 @@ impl DueQuery {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DuePage {
-    /// They, none of which is deleted; fewer than were asked for if these are the last.
+    /// They, none of which is deleted.
     pub rows: Vec<CatalogueRow>,
+    /// There may be more of them. A page has at least one then.
+    pub has_more: bool,
 }
 
 impl DuePage {
     /// A page of these rows, which are in order.
-    pub fn of(rows: Vec<CatalogueRow>) -> Self {
-        Self { rows }
+    pub fn of(rows: Vec<CatalogueRow>, has_more: bool) -> Self {
+        Self { rows, has_more }
     }
 }
 

@@ -13,7 +13,7 @@ use std::{
 use chrono::{DateTime, Utc};
 
 use super::{
-    CatalogueChanges, CataloguePage, CatalogueRow, DueQuery,
+    CatalogueChanges, CataloguePage, CatalogueRow, DuePage, DueQuery,
     one_shots::{AskDue, OneShots, place},
 };
 
@@ -175,8 +175,8 @@ impl Reconciliation {
     }
 
     /// Takes in one-shots that are near. Answers the rows that are news.
-    pub(crate) fn due(&mut self, query: &DueQuery, rows: Vec<CatalogueRow>) -> Vec<CatalogueRow> {
-        let rows = self.one_shots.answered(query, rows);
+    pub(crate) fn due(&mut self, query: &DueQuery, page: DuePage) -> Vec<CatalogueRow> {
+        let rows = self.one_shots.answered(query, page);
         self.news(rows)
     }
 

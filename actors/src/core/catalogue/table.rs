@@ -28,6 +28,11 @@ pub struct CatalogueTable {
 }
 
 impl CatalogueTable {
+    /// An empty one, whose first change has the version after this one. Whoever knows an earlier one lists all jobs anew.
+    pub fn starting_after(version: u64) -> Self {
+        Self { version, forgotten: version, ..Self::default() }
+    }
+
     /// The version of the newest change.
     pub fn version(&self) -> u64 {
         self.version
@@ -102,8 +107,10 @@ impl CatalogueTable {
     pub fn due(&self, query: &DueQuery) -> DuePage {
         let from = query.after.clone().map_or(Bound::Unbounded, Bound::Excluded);
         let due = self.by_due.range((from, Bound::Unbounded));
-        let due = due.take_while(|(due_at, _)| *due_at < query.before).take(query.limit);
-        DuePage::of(due.filter_map(|(_, job)| self.rows.get(job)).cloned().collect())
+        let mut due = due.take_while(|(due_at, _)| *due_at < query.before);
+        let page =
+            due.by_ref().take(query.limit).filter_map(|(_, job)| self.rows.get(job)).cloned().collect();
+        DuePage::of(page, due.next().is_some())
     }
 
     /// The changes after a version, at most so many.

@@ -41,10 +41,14 @@ impl Tables {
 
 /// A connection that is asked something. Dropped before the answer is there, it is closed, and does not go back
 /// to the pool: what it was asked may still be under way.
-pub(super) struct Asked(pub(super) Option<Object>);
+pub(in super::super) struct Asked(pub(in super::super) Option<Object>);
 
 impl Asked {
-    pub(super) async fn query(&self, text: &str, parameters: &[Parameter<'_>]) -> Result<Vec<Row>, Error> {
+    pub(in super::super) async fn query(
+        &self,
+        text: &str,
+        parameters: &[Parameter<'_>],
+    ) -> Result<Vec<Row>, Error> {
         match &self.0 {
             Some(client) => client.query_typed(text, parameters).await,
             None => Ok(Vec::new()),
@@ -58,7 +62,7 @@ impl Asked {
         }
     }
 
-    pub(super) async fn simple(&self, text: &str) -> Result<(), Error> {
+    pub(in super::super) async fn simple(&self, text: &str) -> Result<(), Error> {
         match &self.0 {
             Some(client) => client.batch_execute(text).await,
             None => Ok(()),
@@ -66,7 +70,7 @@ impl Asked {
     }
 
     /// It has answered all that it was asked.
-    pub(super) fn done(mut self) {
+    pub(in super::super) fn done(mut self) {
         drop(self.0.take());
     }
 }

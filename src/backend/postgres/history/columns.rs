@@ -18,7 +18,7 @@ use uuid::Uuid;
 use super::super::text::Text;
 
 /// What is asked, with its type.
-pub(super) type Parameter<'a> = (&'a (dyn ToSql + Sync), Type);
+pub(in super::super) type Parameter<'a> = (&'a (dyn ToSql + Sync), Type);
 
 /// Runs, each once: what comes later takes the place of what came before.
 pub(super) struct RunColumns<'a> {

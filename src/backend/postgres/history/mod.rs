@@ -25,10 +25,12 @@ use chrono::{DateTime, Days, Utc};
 use futures_util::{FutureExt, future::BoxFuture};
 use tokio_postgres::{Error, Row, types::Type};
 
+/// What the catalogue has of the history.
+pub(super) use self::{asked::Asked, columns::Parameter, pool::HistoryPool};
 use self::{
-    asked::{Asked, Tables, failed},
-    columns::{DecisionColumns, OperationColumns, Parameter, PauseColumns, RunColumns},
-    pool::{HistoryPool, NAME},
+    asked::{Tables, failed},
+    columns::{DecisionColumns, OperationColumns, PauseColumns, RunColumns},
+    pool::NAME,
     prune::{Turns, prune},
     rows::{decision, job_record, last_ends, operation, page, run},
     statement::Statements,
@@ -43,12 +45,7 @@ pub(super) struct PostgresHistory {
 }
 
 impl PostgresHistory {
-    /// Over the connections of the application, if it gives any.
-    pub(super) fn of(settings: &Settings) -> Self {
-        let pool = match &settings.history_pool {
-            Some(pool) => Ok(HistoryPool::given(pool.clone())),
-            None => HistoryPool::of(settings),
-        };
+    pub(super) fn of(settings: &Settings, pool: Result<HistoryPool, String>) -> Self {
         let (scope, statements) = (settings.scope.clone(), Statements::of(&settings.schema));
         Self { tables: Tables { scope, pool, statements }, turns: Turns::default() }
     }

@@ -1,4 +1,4 @@
-//! The connections of the history: never those by which nodes coordinate.
+//! The connections of the history and the catalogue: never those by which nodes coordinate.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -20,7 +20,8 @@ const WAIT: Duration = Duration::from_secs(2);
 
 /// A pool that opens its connections as the others of the node are opened: to the same host, with the same
 /// credentials and encryption, asked for each time.
-pub(super) struct HistoryPool {
+#[derive(Clone)]
+pub(in super::super) struct HistoryPool {
     pool: Pool,
     /// Why the last connection could not be opened, if what was to be asked for it did not answer.
     unanswered: Arc<Mutex<Option<String>>>,
@@ -52,7 +53,11 @@ impl Connect for Opens {
 }
 
 impl HistoryPool {
-    pub(super) fn of(settings: &Settings) -> Result<Self, String> {
+    /// Those of the application, whose number and waits are its own, or this node's.
+    pub(in super::super) fn of(settings: &Settings) -> Result<Self, String> {
+        if let Some(pool) = settings.history_pool.clone() {
+            return Ok(Self { pool, unanswered: Arc::default() });
+        }
         let unanswered: Arc<Mutex<Option<String>>> = Arc::default();
         let opens = Opens { settings: settings.clone(), unanswered: unanswered.clone() };
         let config = ManagerConfig { recycling_method: RecyclingMethod::Fast };
@@ -68,12 +73,7 @@ impl HistoryPool {
         Ok(Self { pool, unanswered })
     }
 
-    /// That of the application, whose connections and waits are its own.
-    pub(super) fn given(pool: Pool) -> Self {
-        Self { pool, unanswered: Arc::default() }
-    }
-
-    pub(super) async fn get(&self) -> Result<Object, HistoryError> {
+    pub(in super::super) async fn get(&self) -> Result<Object, HistoryError> {
         self.pool.get().await.map_err(|error| {
             let unanswered = self.unanswered.lock().unwrap_or_else(PoisonError::into_inner).take();
             unavailable(match (unanswered, error) {

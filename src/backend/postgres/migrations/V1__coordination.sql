@@ -56,6 +56,8 @@ CREATE TABLE sessions (
     -- Others that would rather not lead leave the lead to it.
     candidate boolean NOT NULL DEFAULT true,
     since timestamptz NOT NULL,
+    -- What the node says of itself, as JSON: the tasks and the jobs that it has. Written now and then, if it has changed.
+    described text,
     PRIMARY KEY (scope, beacon)
 );
 
@@ -183,6 +185,35 @@ UNION ALL
 SELECT run, token, claimed_at, NULL, fire_time, run_term, run_node, scope, run_job, name, NULL
 FROM names WHERE run IS NOT NULL;
 
+-- What nodes ask of each other. A row is there for some seconds: whoever asked deletes it, or whoever asks next, once its deadline
+-- has passed.
+CREATE TABLE requests (
+    scope text COLLATE "C" NOT NULL,
+    request uuid NOT NULL,
+    -- The node that asks.
+    asked_node uuid NOT NULL,
+    -- As JSON, which only nodes read.
+    body text NOT NULL,
+    asked_by text,
+    note text,
+    deadline timestamptz NOT NULL,
+    PRIMARY KEY (scope, request)
+);
+
+-- The nodes that are asked: those that had a session at that instant.
+CREATE TABLE request_nodes (
+    scope text COLLATE "C" NOT NULL,
+    node uuid NOT NULL,
+    request uuid NOT NULL,
+    name text NOT NULL,
+    -- The node has read the request, and does what it says. It gets it once.
+    taken boolean NOT NULL DEFAULT false,
+    -- As JSON.
+    answer text,
+    PRIMARY KEY (scope, node, request),
+    FOREIGN KEY (scope, request) REFERENCES requests (scope, request) ON DELETE CASCADE
+);
+
 -- Fire times of the past that are run once more. Few, and changed only by whoever asks for one, and by the leader.
 CREATE TABLE backfills (
     scope text COLLATE "C" NOT NULL,
@@ -301,6 +332,99 @@ BEGIN
         EXIT WHEN term IS NULL OR known IS NULL OR term <> known;
     END LOOP;
 END $$;
+
+-- Jobs that are data, for all nodes of a scope. Whoever edits them by hand writes definitions only, with INSERT, UPDATE and DELETE on
+-- catalogue_jobs: a trigger numbers each change and tells the nodes.
+
+-- How many changes there were. Whoever makes one has this row locked until he commits, so that versions are committed in their order:
+-- nodes go on from the newest that they have read. A node locks it before the row of the job.
+CREATE TABLE catalogue_versions (
+    scope text COLLATE "C" PRIMARY KEY,
+    -- That of the newest change.
+    version bigint NOT NULL DEFAULT 0,
+    -- Deletions up to this version may be forgotten.
+    forgotten bigint NOT NULL DEFAULT 0,
+    -- How many jobs there are, and how many deleted ones are remembered.
+    jobs bigint NOT NULL DEFAULT 0,
+    deleted bigint NOT NULL DEFAULT 0
+) WITH (fillfactor = 50);
+
+-- One row for each job, and for each that was deleted of late.
+CREATE TABLE catalogue_jobs (
+    scope text COLLATE "C" NOT NULL,
+    job text COLLATE "C" NOT NULL,
+    -- Of its last change.
+    version bigint NOT NULL,
+    -- As JSON; null if it was deleted.
+    definition text,
+    -- What of its definition it is found by.
+    task text COLLATE "C" NOT NULL DEFAULT '',
+    tags text[] COLLATE "C" NOT NULL DEFAULT '{}',
+    enabled boolean NOT NULL DEFAULT true,
+    changed_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    changed_by text,
+    -- Its own id for each change that a node makes: one that is asked for twice is made once.
+    change uuid NOT NULL,
+    -- When a job is due that fires once and is then deleted; null for all others, and for what was edited by hand.
+    due_at timestamptz,
+    PRIMARY KEY (scope, job)
+);
+CREATE UNIQUE INDEX catalogue_jobs_by_version ON catalogue_jobs (scope, version);
+-- A node that starts lists all jobs but one-shots, and then reads those that are near.
+CREATE INDEX catalogue_jobs_listed ON catalogue_jobs (scope, job) WHERE due_at IS NULL AND definition IS NOT NULL;
+CREATE INDEX catalogue_jobs_by_due ON catalogue_jobs (scope, due_at, job) WHERE due_at IS NOT NULL;
+CREATE INDEX catalogue_jobs_deleted ON catalogue_jobs (scope, version) WHERE definition IS NULL;
+
+-- Gives a change its version, and tells it to the nodes. A node says what the job is found by, and gives the change an id; of what has
+-- none, or that of the change before, the rest is filled in here.
+CREATE FUNCTION number_catalogue_change() RETURNS trigger
+LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+DECLARE
+    was_there CONSTANT integer := CASE WHEN OLD.definition IS NULL THEN 0 ELSE 1 END;
+    was_deleted CONSTANT integer := CASE WHEN OLD.job IS NOT NULL THEN 1 - was_there ELSE 0 END;
+    is_there CONSTANT integer := CASE WHEN NEW.definition IS NULL THEN 0 ELSE 1 END;
+    stored jsonb;
+BEGIN
+    IF OLD.job IS NOT NULL AND (OLD.scope, OLD.job) <> (NEW.scope, NEW.job) THEN
+        RAISE EXCEPTION 'a stored job keeps its scope and its name' USING HINT = 'Insert the new one, and delete the old one.';
+    END IF;
+    IF NEW.change IS NULL OR coalesce(NEW.change = OLD.change, false) THEN
+        NEW.change := gen_random_uuid();
+        NEW.changed_at := clock_timestamp();
+        NEW.changed_by := session_user;
+        NEW.due_at := NULL;
+        BEGIN
+            stored := NEW.definition::jsonb;
+            NEW.task := coalesce(stored #>> '{task,name}', '');
+            NEW.tags := ARRAY(SELECT jsonb_array_elements_text(stored -> 'tags'));
+            NEW.enabled := coalesce((stored ->> 'enabled')::boolean, true);
+        EXCEPTION WHEN data_exception THEN
+            -- Nodes say what is wrong with it.
+            NEW.task := '';
+            NEW.tags := '{}';
+            NEW.enabled := true;
+        END;
+    END IF;
+    INSERT INTO catalogue_versions AS v (scope, version, jobs, deleted) VALUES (NEW.scope, 1, is_there, 1 - is_there)
+    ON CONFLICT (scope) DO UPDATE
+    SET version = v.version + 1, jobs = v.jobs + is_there - was_there, deleted = v.deleted + 1 - is_there - was_deleted
+    RETURNING v.version INTO NEW.version;
+    PERFORM pg_notify(s.channel, '{"catalogue": {}}') FROM scopes s WHERE s.scope = NEW.scope;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER number_change BEFORE INSERT OR UPDATE ON catalogue_jobs
+FOR EACH ROW EXECUTE FUNCTION number_catalogue_change();
+
+-- Remembers a job that was deleted by hand: a node only takes its definition away.
+CREATE FUNCTION remember_catalogue_deletion() RETURNS trigger
+LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+BEGIN
+    UPDATE catalogue_versions SET jobs = jobs - 1 WHERE scope = OLD.scope;
+    INSERT INTO catalogue_jobs (scope, job) VALUES (OLD.scope, OLD.job);
+    RETURN NULL;
+END $$;
+CREATE TRIGGER remember_deletion AFTER DELETE ON catalogue_jobs
+FOR EACH ROW WHEN (OLD.definition IS NOT NULL) EXECUTE FUNCTION remember_catalogue_deletion();
 
 -- What happened, for whoever asks later. Nothing is decided by it: no claim, no end, no cursor. It is written behind, in
 -- batches, over connections of its own, and what is old is deleted by the leader, a page at a time.
