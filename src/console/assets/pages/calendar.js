@@ -1,6 +1,6 @@
 // When everything fires: the coming day by quarters of an hour, or the coming week by hours.
 
-import { html, useState } from '../lib.js';
+import { html, useMemo, useState } from '../lib.js';
 import { count, local, plural, utc, viewer_zone } from '../format.js';
 import { useAnswer } from '../api.js';
 import { job_link, route, set_params } from '../route.js';
@@ -45,28 +45,42 @@ function rows_of(buckets, is_week) {
   return [...rows.values()];
 }
 
+/** The buckets without the jobs that fire so often that nothing else would be seen; `all` counts these too. */
+function without_frequent({ buckets, frequent }) {
+  const often = new Set((frequent || []).map((one) => one.job));
+  return (buckets || []).map((bucket) => {
+    const left_out = (bucket.jobs || []).filter((one) => often.has(one.job));
+    const rest = left_out.reduce((sum, one) => sum - one.count, bucket.count);
+    return { ...bucket, all: bucket.count, count: Math.max(0, rest) };
+  });
+}
+
 function Shown({ calendar, is_week }) {
-  const buckets = calendar.buckets || [];
+  const buckets = useMemo(() => without_frequent(calendar), [calendar]);
   const most = Math.max(0, ...buckets.map((one) => one.count));
   const busiest = buckets.reduce((best, one) => (one.count > (best?.count || 0) ? one : best), null);
   const [at, set_at] = useState(busiest?.at || null);
   const chosen = buckets.find((one) => one.at === at) || busiest;
   const total = buckets.reduce((sum, one) => sum + one.count, 0);
-  if (total === 0) {
+  if (buckets.every((one) => one.all === 0)) {
     return html`<section class="card"><${Empty} title="Nothing fires in this time">
       <p>The calendar counts the fire times of all jobs that are not paused, so that you see
       where everything happens at once, most often at 00:00. A <code>jitter</code> in their
       schedules spreads such jobs.</p><//></section>`;
   }
   const even = total / buckets.length;
+  const often = calendar.frequent?.length || 0;
   return html`<div class="grid">
-    <${Card} class=${is_week ? 'w12' : 'w7'} title=${`${count(total)} fire times of ${plural(calendar.jobs, 'job')}`}
+    <${Card} class=${is_week ? 'w12' : 'w7'}
+      title=${`${count(total)} fire times of ${plural(calendar.jobs - often, 'job')}`}
       end=${html`<${Scale} most=${most} />`}>
       <div class="heat">${is_week ? html`<${Grid}
         columns=${Array.from({ length: 24 }, (_, n) => String(n).padStart(2, '0'))} buckets=${buckets} is_week
         most=${most} chosen=${chosen} choose=${set_at} />`
         : html`<${Grid} columns=${[':00', ':15', ':30', ':45']} buckets=${buckets} most=${most} chosen=${chosen}
           choose=${set_at} />`}</div>
+      ${often > 0 && html`<p class="small muted">${plural(often, 'job')} ${often === 1 ? 'fires' : 'fire'} too often
+        for the map, and ${often === 1 ? 'is' : 'are'} left out of it.</p>`}
       ${calendar.cut && html`<p
         class="small warn">Not all jobs are counted: there are too many, or counting took too long.</p>`}
     <//>
@@ -103,7 +117,7 @@ const compact = (n) => (n < 1_000 ? String(n) : n < 10_000 ? `${(n / 1_000).toFi
 
 function Chosen({ bucket, most }) {
   return html`<${Card} bare title=${`${local(bucket.at).slice(0, 16)}`}
-    end=${html`<span title=${`${utc(bucket.at)} UTC`}>${plural(bucket.count, 'fire time')}</span>`}>
+    end=${html`<span title=${`${utc(bucket.at)} UTC`}>${plural(bucket.all, 'fire time')}</span>`}>
     ${most > 0 && html`<p
       class="note-box flush warn">The busiest time: ${count(Math.round(bucket.count / most))} times the mean.
       A <code>jitter</code> in their schedules spreads jobs.</p>`}
@@ -116,7 +130,7 @@ function Chosen({ bucket, most }) {
 }
 
 function Frequent({ frequent }) {
-  return html`<${Card} bare title="Too frequent to count one by one"><ul class="list">
+  return html`<${Card} bare title="Too frequent for the map"><ul class="list">
     ${frequent.map((one) => html`<li key=${one.job}><span class="grow cut"><a href=${job_link(one.job)}>
     ${one.job}</a></span>
     <span class="muted small">every ${one.every}</span></li>`)}</ul><//>`;

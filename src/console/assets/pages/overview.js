@@ -28,9 +28,13 @@ const Subtitle = ({ overview }) => html`answered by ${overview.name
   || short(overview.node)}, backend ${overview.backend}
   ${overview.zone_data ? `, zone data ${overview.zone_data}` : ''}`;
 
+/** Problems that the list of jobs does not show anyway. */
+const OF_JOBS = ['overdue', 'failing', 'broken', 'parked', 'conflicting'];
+const of_the_node = (problems) => (problems || []).filter((one) => !OF_JOBS.includes(one.problem));
+
 function Shown({ overview, nodes, are_all }) {
   const attention = overview.attention || [];
-  const problems = overview.problems || [];
+  const problems = of_the_node(overview.problems);
   return html`<div class="grid">
     <${Verdict} overview=${overview} />
     <${Stats} overview=${overview} nodes=${nodes} are_all=${are_all} />
@@ -45,8 +49,7 @@ function Shown({ overview, nodes, are_all }) {
 
 function Verdict({ overview }) {
   const jobs = overview.attention?.length || 0;
-  const problems = overview.problems?.filter((one) => !['overdue', 'failing', 'broken', 'parked',
-    'conflicting'].includes(one.problem)) || [];
+  const problems = of_the_node(overview.problems);
   const bad = jobs > 0 || problems.length > 0 || !overview.live;
   const headline = problems.length > 0 ? 'This node has a problem'
     : jobs > 0 ? `${plural(jobs, 'job')} ${jobs === 1 ? 'needs' : 'need'} attention`
@@ -83,7 +86,7 @@ function Stats({ overview, nodes, are_all }) {
       ${href ? html`<a href=${href}>${value}</a>` : value}</span><span class="note">${note}</span></section>`;
   const leader = overview.role === 'local' ? ['this process', 'No other node takes part.']
     : overview.leader ? [name_of(overview.leader),
-      html`term ${overview.term}${overview.role === 'leader' ? ', this node' : ''}`]
+      `${overview.term ? `term ${overview.term}` : 'another node'}${overview.role === 'leader' ? ', this node' : ''}`]
       : ['nobody', html`<span class="bad">Jobs of the leader wait for the next term.</span>`];
   return html`<div class="w12 grid pair">
     ${stat('Leader', leader[0], leader[1], to('nodes'))}
