@@ -40,7 +40,7 @@ const TURN_MAX: Duration = Duration::from_secs(2);
 #[into_params(parameter_in = Query)]
 pub(crate) struct AskedPreview {
     /// A cron expression, or a schedule as JSON.
-    #[param(max_length = 8192)]
+    #[param(max_length = 4096)]
     schedule: String,
     /// The zone in which the times are shown; a cron expression without one fires in it.
     zone: Option<String>,
