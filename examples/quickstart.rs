@@ -18,6 +18,7 @@
 //! curl localhost:8080/jobs/hello/runs             # or /runs, of all jobs: ?outcome=failed&limit=10
 //! curl localhost:8080/jobs/hello/explain?at=2026-11-29T17:03:00Z      # did it run then, and why not?
 //! curl -X DELETE localhost:8080/jobs/fast
+//! curl localhost:8080/nodes                       # of the cluster: who leads, what each has, what runs
 //! curl localhost:8080/health                      # or /livez, /readyz, /healthz: see callsheet::guide::deploying
 //! curl localhost:8080/metrics
 //! # The log is on standard error, the events are on standard output.
@@ -42,8 +43,8 @@ use actix_web::{
     web::{self, Bytes, Data, Json, Path, Query},
 };
 use callsheet::{
-    Arguments, Builder, Error, ErrorKind, Fault, Faults, HealthReport, JobName, JobStatus, RunHistory,
-    RunPage, ShutdownBudget, ShutdownReport, ShutdownSignals, StoredJob, TaskCall, When,
+    Arguments, Builder, Error, ErrorKind, Fault, Faults, HealthReport, JobName, JobStatus, NodeList,
+    RunHistory, RunPage, ShutdownBudget, ShutdownReport, ShutdownSignals, StoredJob, TaskCall, When,
     metrics::Prometheus,
     port::Expected,
     prelude::*,
@@ -111,6 +112,7 @@ async fn run() -> anyhow::Result<ShutdownReport> {
             .service(web::resource("/jobs").get(list).post(add))
             .service(web::resource("/jobs/{name}").get(details).delete(remove))
             .route("/jobs/{name}/run", web::post().to(trigger))
+            .route("/nodes", web::get().to(nodes))
             .route("/runs", web::get().to(runs))
             .route("/jobs/{name}/runs", web::get().to(runs_of))
             .route("/jobs/{name}/explain", web::get().to(explain))
@@ -266,6 +268,11 @@ async fn remove(
 async fn trigger(jobs: Data<Callsheet>, name: Path<String>) -> Result<HttpResponse, Error> {
     let run = jobs.trigger(name.into_inner()).await?.run();
     Ok(HttpResponse::Accepted().json(json!({ "run": run })))
+}
+
+/// The nodes of the cluster, whichever of them is asked.
+async fn nodes(jobs: Data<Callsheet>) -> Result<Json<NodeList>, Error> {
+    Ok(Json(jobs.cluster().nodes().await?))
 }
 
 /// What the history keeps, of all nodes: the newest first, page by page.

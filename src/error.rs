@@ -1,8 +1,8 @@
 //! Why a call to the scheduler did nothing, and what a web server answers then.
 
 use callsheet_actors::{
-    AddError, BackfillError, ErrorKind, ExplainError, Fault, HistoryError, NextFireTimesError, PauseError,
-    SelectError, SkipMissedError, StoredJobError, TriggerError, UnknownRun, UpdateError,
+    AddError, BackfillError, ClusterError, ErrorKind, ExplainError, Fault, HistoryError, NextFireTimesError,
+    PauseError, SelectError, SkipMissedError, StoredJobError, TriggerError, UnknownRun, UpdateError,
 };
 
 /// Why a call to the scheduler did nothing.
@@ -39,6 +39,9 @@ pub enum Error {
     /// A stored job was not changed or answered.
     #[error(transparent)]
     Stored(#[from] StoredJobError),
+    /// What was asked of all nodes was not done.
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
     /// No backfill was started, cancelled or listed.
     #[error(transparent)]
     Backfill(#[from] BackfillError),
@@ -85,6 +88,7 @@ impl Error {
             Self::CancelRun(error) => error.kind(),
             Self::Backfill(error) => error.kind(),
             Self::Stored(error) => error.kind(),
+            Self::Cluster(error) => error.kind(),
             Self::History(error) => error.kind(),
             Self::By(_) | Self::Note(_) => ErrorKind::Invalid,
             Self::Stopped => ErrorKind::Stopped,
@@ -123,7 +127,7 @@ impl actix_web::ResponseError for Error {
 
 /// The status of an answer to a request that met such an error.
 #[cfg(feature = "actix-web")]
-fn status(kind: ErrorKind) -> actix_web::http::StatusCode {
+pub(crate) fn status(kind: ErrorKind) -> actix_web::http::StatusCode {
     use actix_web::http::StatusCode;
     match kind {
         ErrorKind::NotFound => StatusCode::NOT_FOUND,

@@ -1,6 +1,7 @@
 //! The handle of a running scheduler.
 
 mod backfills;
+mod cluster;
 mod jobs;
 mod record;
 mod runs;
@@ -14,6 +15,7 @@ use callsheet_actors::{
     Resign, Routed, ShutdownReport, SupervisorActor,
 };
 
+pub use self::cluster::Cluster;
 use crate::{builder::Builder, error::Error};
 
 /// A running scheduler. Cheap to clone; works in any runtime.
@@ -36,6 +38,7 @@ use crate::{builder::Builder, error::Error};
 /// | talk to the actor of a job itself | [`job_address`](Self::job_address) | [`JobAddress`](crate::JobAddress) |
 /// | see what happened | [`runs`](Self::runs), [`history`](Self::history), [`decisions`](Self::decisions), [`operations`](Self::operations) | [`RunHistory`](crate::RunHistory), [`JobHistory`](crate::JobHistory), [`Decisions`](crate::Decisions), [`Operations`](crate::Operations) |
 /// | hear what happens | [`events`](Self::events), [`listen`](Self::listen), [`listen_to`](Self::listen_to) | [`Events`](crate::Events), [`Listen`], [`ListenTo`] |
+/// | ask all nodes of the cluster | [`cluster`](Self::cluster) | [`InCluster`](crate::InCluster) |
 /// | see how the node is, and leave the lead | [`health`](Self::health), [`resign`](Self::resign) | [`Health`], [`Resign`] |
 /// | stop | [`shutdown`](Self::shutdown), [`shutdown_now`](Self::shutdown_now), [`shutdown_on`](Self::shutdown_on) | [`Shutdown`](crate::Shutdown), [`ShutdownNow`](crate::ShutdownNow) |
 ///

@@ -43,12 +43,13 @@
 //! * [`Builder`]: backend, threads, hooks, listeners. [`metrics`]: a recorder. [`port`]: what can be
 //!   replaced.
 //! * [`guide`]: longer prose. To use it: [`guide::bodies`], [`guide::tasks`], [`guide::stored_jobs`],
-//!   `guide::policies`, [`guide::hooks`], [`guide::configuration`], `guide::testing`, [`guide::coming_from`]. To run
-//!   it: [`guide::deploying`], [`guide::metrics`], [`guide::logs`], [`guide::history`], [`guide::explain`],
-//!   [`guide::health`], `guide::cluster`, [`guide::backends`], [`guide::coordination`], `guide::leadership`,
-//!   `guide::changing_jobs`, `guide::database`, `guide::parked`, `guide::other_connections`, `guide::two_histories`. To
-//!   know it: [`guide::limits`], [`guide::node_limits`], [`guide::faults`], [`guide::audit`], [`guide::architecture`],
-//!   [`guide::life_of_a_tick`], [`guide::election`], `guide::extending`, [`guide::glossary`].
+//!   [`guide::control`], `guide::policies`, [`guide::hooks`], [`guide::configuration`], `guide::testing`,
+//!   [`guide::coming_from`]. To run it: [`guide::deploying`], [`guide::metrics`], [`guide::logs`], [`guide::traces`],
+//!   [`guide::history`], [`guide::explain`], [`guide::health`], `guide::console`, `guide::cluster`,
+//!   [`guide::backends`], [`guide::coordination`], `guide::leadership`, `guide::changing_jobs`, `guide::database`,
+//!   `guide::parked`, `guide::other_connections`, `guide::two_histories`. To know it: [`guide::limits`],
+//!   [`guide::node_limits`], [`guide::faults`], [`guide::audit`], [`guide::architecture`], [`guide::life_of_a_tick`],
+//!   [`guide::election`], `guide::extending`, [`guide::glossary`].
 //!
 //! # What it does not do
 //!
@@ -99,7 +100,8 @@
 //! * `kubernetes`: `backend::Kubernetes`, elections by a `Lease`, for `backend::Elected`.
 //! * `sqlite`: `backend::Local::at`, one node that forgets nothing when it restarts, without a server.
 //! * `prometheus` (default): a recorder and its `/metrics` resource for actix-web.
-//! * `actix-web` (by `prometheus`): [`Error`] as the answer of a handler.
+//! * `console`: `console::Console`, a page and a JSON API to see and operate the jobs.
+//! * `actix-web` (by `prometheus` and `console`): [`Error`] as the answer of a handler.
 //! * `file-catalogue`: `catalogue::FileCatalogue`, [stored jobs](guide::stored_jobs) in a file of TOML or JSON.
 //! * `testkit`: virtual clock, fakes, recorder, cluster rig and conformance suites.
 
@@ -111,6 +113,8 @@ mod builder;
 #[cfg(feature = "file-catalogue")]
 pub mod catalogue;
 mod config;
+#[cfg(feature = "console")]
+pub mod console;
 mod environment;
 mod error;
 pub mod guide;
@@ -126,6 +130,12 @@ mod shutdown;
 pub use actix_web;
 #[cfg(feature = "testkit")]
 pub use callsheet_actors::testkit;
+pub use callsheet_actors::{
+    ACTIVE_RUNS_MAX, ActiveRun, ActiveRuns, CLUSTER_WITHIN_DEFAULT, CLUSTER_WITHIN_MAX, CLUSTER_WITHIN_MIN,
+    CancelledRun, CancelledRuns, ChangedJobs, ClusterError, DetailsInCluster, HeldBy, InCluster,
+    JobInCluster, JobSet, NodeList, NodeNow, NodeStatus, Nodes, PageInCluster, RunOnNode, RunsInCluster,
+    RunsOnNode, StoredInCluster, TriggeredOn, Unconfirmed, WhyUnconfirmed,
+};
 pub use callsheet_actors::{
     ALLOW_MAX, ARGUMENTS_BYTES_MAX, ARGUMENTS_DEPTH_MAX, ATTEMPT_ERRORS_BYTES_MAX, ATTEMPTS_RECORDED_MAX,
     ActiveRunStatus, ActorGone, AddError, AddJob, AddJobs, Added, AnnounceShutdown, Answer, Arguments,
@@ -182,7 +192,7 @@ pub use crate::{
     builder::Builder,
     config::{JobConfig, STORED_JOB_SCHEMA, StoredJob},
     error::Error,
-    handle::Callsheet,
+    handle::{Callsheet, Cluster},
     shutdown::{SERVER_STOP_MAX, ShutdownBudget},
 };
 

@@ -14,6 +14,8 @@ use std::{
 /// What takes a duration or a count, and the test in `tests/bounds` that tries its
 /// ends.
 const TAKES: &[(&str, &str)] = &[
+    ("cluster.rs: limit", "a_cluster_is_asked_within_its_ends_and_for_any_number_of_runs"),
+    ("cluster.rs: within", "a_cluster_is_asked_within_its_ends_and_for_any_number_of_runs"),
     ("backfill.rs: max_concurrent", "backfills_at_their_ends_work_and_beyond_are_refused"),
     ("backfill.rs: max_ticks", "backfills_at_their_ends_work_and_beyond_are_refused"),
     ("backfill.rs: spacing", "backfills_at_their_ends_work_and_beyond_are_refused"),
@@ -153,6 +155,11 @@ const VARIANTS: &[(&str, &str)] = &[
 
 /// Those whose numbers come from this library: answers, events, and what the engine asks of a port.
 const GIVES: &[&str] = &[
+    "answers.rs: clock_ahead_seconds",
+    "answers.rs: count",
+    "answers.rs: jobs",
+    "answers.rs: runs",
+    "answers.rs: version",
     "pausing.rs: count",
     "backfill.rs: count",
     "drain.rs: drained",

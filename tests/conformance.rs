@@ -245,6 +245,11 @@ async fn the_shared_store_keeps_backfills() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_nodes_of_a_shared_store_ask_each_other() {
+    conformance::control(&mut shared()).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn records_in_memory_are_records() {
     conformance::records(&mut RecordsInMemory::new(Arc::new(clock()))).await;
 }

@@ -134,3 +134,58 @@ fn explain_answers_six_questions() {
         assert!(answer.starts_with(start) && answer.contains(part), "{answer}");
     }
 }
+
+/// A span, as the exporter to standard output writes it.
+struct Exported<'a>(&'a [String]);
+
+impl<'a> Exported<'a> {
+    fn all(lines: &'a [String]) -> Vec<Self> {
+        let starts = |line: &String| line.starts_with("Span #");
+        lines.chunk_by(|_, next| !starts(next)).filter(|chunk| starts(&chunk[0])).map(Self).collect()
+    }
+
+    /// What stands behind a name, each time: that of a link stands at the end.
+    fn values(&self, name: &str) -> Vec<&'a str> {
+        let values = self.0.iter().filter_map(|line| {
+            let (of, value) = line.trim().trim_start_matches("->").trim_start().split_once(": ")?;
+            (of.trim() == name).then_some(value.trim())
+        });
+        values.collect()
+    }
+
+    fn value(&self, name: &str) -> &'a str {
+        self.values(name).first().unwrap_or_else(|| panic!("no {name}: {:#?}", self.0))
+    }
+
+    /// Not that of its instrumentation, which is in quotes.
+    fn is_named(&self, name: &str) -> bool {
+        self.values("Name").contains(&name)
+    }
+}
+
+#[test]
+fn otel_exports_the_spans_of_a_run_with_a_link_to_its_request() {
+    let lines = lines_of("otel");
+
+    let spans = Exported::all(&lines);
+    let named = |name| {
+        let mut spans = spans.iter().filter(|span| span.is_named(name));
+        spans.next().unwrap_or_else(|| panic!("no {name}: {lines:#?}"))
+    };
+    let [request, run, render, election] = ["request", "run", "render", "election"].map(named);
+    assert_eq!(run.value("ParentSpanId"), "None (root span)");
+    assert_eq!(run.values("TraceId")[1..], [request.value("TraceId")], "a link");
+    assert_eq!(run.values("SpanId")[1..], [request.value("SpanId")], "a link");
+    assert_ne!(run.value("TraceId"), request.value("TraceId"));
+    assert_eq!(render.value("ParentSpanId"), run.value("SpanId"));
+    assert_eq!(render.value("TraceId"), run.value("TraceId"));
+    assert!(render.is_named("rendered"), "{:#?}", render.0);
+    for (field, value) in [("job", "report"), ("attempt", "1"), ("outcome", "succeeded")] {
+        assert!(run.value(field).contains(value), "{field}: {}", run.value(field));
+    }
+    for field in ["run", "node", "token"] {
+        assert!(!run.value(field).is_empty());
+    }
+    assert!(election.value("outcome").contains("won") && election.value("term").contains('1'));
+    assert!(lines.iter().any(|line| line == "succeeded"), "{lines:#?}");
+}

@@ -8,11 +8,13 @@
 mod candidacy;
 mod check;
 mod report;
+mod span;
 
 use std::{sync::Arc, time::Duration};
 
 use actix::prelude::*;
 use chrono::{DateTime, TimeDelta, Utc};
+use tracing::Instrument;
 
 use self::check::Check;
 pub(crate) use self::report::Report;
@@ -223,6 +225,7 @@ impl ElectionActor {
         let withdraws = unfit.is_some() && self.announced;
         // Who would rather not lead must not wait for this node.
         self.announced &= !withdraws;
+        let span = span::of(self.node.id);
         let call = async move {
             match unfit {
                 Some((_, reason)) if withdraws => {
@@ -237,8 +240,10 @@ impl ElectionActor {
                 }
             }
         };
+        let call = call.instrument(span.clone());
         let answered = call.into_actor(self).map(move |answer, actor, ctx| {
             let answer = actor.unless_unfit(answer, ctx);
+            span::ended(&span, &answer);
             let answer = actor.heard(Operation::Campaign, answer);
             if let Some(Campaign::Lost { leader: Some(leader), .. }) = answer {
                 actor.node.leader.heard(leader, actor.node.clock.elapsed());

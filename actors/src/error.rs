@@ -3,6 +3,7 @@
 mod adding;
 mod asking;
 mod changing;
+mod cluster;
 mod kind;
 mod running;
 
@@ -10,6 +11,7 @@ pub use self::{
     adding::{AddError, Over},
     asking::{ExplainError, FIRE_TIMES_MAX, NextFireTimesError},
     changing::{PauseError, SelectError, SkipMissedError, UpdateError},
+    cluster::ClusterError,
     kind::ErrorKind,
     running::{BackfillError, TriggerError, UnknownRun},
 };

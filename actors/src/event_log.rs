@@ -70,6 +70,7 @@ impl EventKind {
             | Self::LeaseTooShort { .. }
             | Self::ZoneDataChanged { .. }
             | Self::ZoneDataDiffers { .. }
+            | Self::JobSetDrift { .. }
             | Self::TickSkipped { reason: SkipReason::Misfire, .. } => Level::Warn,
             Self::LeadershipGained { .. }
             | Self::LeadershipLost { .. }
@@ -190,7 +191,7 @@ pub(crate) mod tests {
     use super::*;
     use crate::{
         core::backfill::BackfillId,
-        core::{alarm::Expectation, time::FireTime},
+        core::{alarm::Expectation, control::JobSet, time::FireTime},
         event::{CancelReason, EventName, Outcome, StepDownReason},
         name::{By, FencingToken, LockKey, RunId, RunIds, Term},
         port::Pause,
@@ -288,6 +289,10 @@ pub(crate) mod tests {
             EventName::ZoneDataChanged => EventKind::ZoneDataChanged { from: reason(), to: reason() },
             EventName::ZoneDataDiffers => {
                 EventKind::ZoneDataDiffers { own: reason(), other: reason(), other_node: NodeId::numbered(1) }
+            }
+            EventName::JobSetDrift => {
+                let own = JobSet { count: 12, ..JobSet::default() };
+                EventKind::JobSetDrift { own, other: JobSet::default(), other_node: NodeId::numbered(1) }
             }
             EventName::HistoryDiverged => {
                 let granted = GrantedRun {

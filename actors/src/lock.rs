@@ -26,6 +26,7 @@ mod notifications;
 mod proofs;
 mod refused_batches;
 mod report;
+mod round_span;
 mod rounds;
 mod set_back;
 
@@ -35,7 +36,7 @@ pub(crate) use self::{
     commands::{
         AskLockHealth, AskOtherZoneData, AskPendingRetries, AwaitSession, CloseLostRuns, CloseSession,
         EnrolJobs, FindConflicts, FindHolder, ForgetNames, InquireJobs, InquiryPurpose, KeepNames,
-        LockHealth, PauseInStore, ReadClock, RetractKeys, WithdrawJobs,
+        ListHolders, LockHealth, PauseInStore, ReadClock, RetractKeys, WithdrawJobs,
     },
     holdings::Holdings,
     proofs::AllEnrolled,

@@ -2,6 +2,7 @@
 
 mod backfill;
 mod catalogue;
+mod cluster;
 mod jobs;
 mod pausing;
 mod questions;
@@ -9,11 +10,18 @@ mod runs;
 mod selector;
 mod trigger;
 
+pub(crate) use self::cluster::{ClusterCall, together};
 pub use self::{
     backfill::{Backfill, BackfillPreview, CancelBackfill, ListBackfills, PreviewBackfill},
     catalogue::{
         ClearOverride, DeleteJob, IfStored, ListStored, OverrideSchedule, PutJob, StoredDetails, StoredHere,
         StoredPage, StoredStatus,
+    },
+    cluster::{
+        ACTIVE_RUNS_MAX, ActiveRun, ActiveRuns, CLUSTER_WITHIN_DEFAULT, CLUSTER_WITHIN_MAX,
+        CLUSTER_WITHIN_MIN, CancelledRun, CancelledRuns, ChangedJobs, DetailsInCluster, HeldBy, InCluster,
+        JobInCluster, NodeList, NodeNow, NodeStatus, Nodes, PageInCluster, RunOnNode, RunsInCluster,
+        RunsOnNode, StoredInCluster, TriggeredOn,
     },
     jobs::{AddJob, AddJobs, Added, RemoveJobs, RescheduleJob, UpdateJob},
     pausing::{PauseJobs, ResumeJobs, SkipMissed, SkippedMissed},

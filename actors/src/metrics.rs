@@ -77,6 +77,7 @@ pub(crate) struct Meters {
     pub(crate) job_actor_restarts: Counter,
     pub(crate) oldest_undecided: Gauge,
     pub(crate) leader_overdue: Gauge,
+    pub(crate) job_set_drift: Gauge,
     labels: Mutex<Labels<JobMeters>>,
 }
 
@@ -127,6 +128,7 @@ impl Meters {
             job_actor_restarts: counter(JOB_ACTOR_RESTARTS),
             oldest_undecided,
             leader_overdue: gauge(LEADER_OVERDUE),
+            job_set_drift: gauge(JOB_SET_DRIFT),
             labels: Mutex::new(Labels::new(job_labels_max)),
             common,
         }

@@ -21,6 +21,7 @@ mod notices;
 mod plan;
 mod request;
 mod rounds;
+mod servers;
 mod session;
 mod shared;
 mod sweep;

@@ -207,6 +207,11 @@ pub enum Origin {
     },
 }
 
+impl Origin {
+    /// Somebody triggered the job, and nothing more is known.
+    pub(crate) const UNKNOWN: Self = Self::Trigger { by: None, fire_time: None, task: None };
+}
+
 /// One run, as its body sees it. Cheap to clone; also the message that an actor body gets.
 #[derive(Clone, Message)]
 #[rtype(result = "RunResult")]
@@ -339,7 +344,9 @@ impl Run {
 
     /// The span of this attempt, by which the lines of a log tell the run that they belong to; disabled if no
     /// subscriber wants it, which costs nothing. Its target is `callsheet::run`, its name `run`, its level
-    /// INFO, and it has no parent.
+    /// INFO, and it has no parent. That of a run which was triggered [follows
+    /// from](tracing::Span::follows_from) the span in which [`TriggerJob::new`](crate::TriggerJob::new) was called;
+    /// of several attempts, that of the first.
     ///
     /// | field | type | |
     /// |---|---|---|

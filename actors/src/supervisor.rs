@@ -14,6 +14,7 @@ mod cancelling;
 mod catalogue;
 mod catching_up;
 mod clock;
+mod cluster;
 mod enrolment;
 mod explaining;
 mod forgetting;
@@ -63,9 +64,20 @@ pub(crate) use self::leading::KillElection;
 pub(crate) use self::shutdown::JOIN_MAX;
 pub use self::shutdown::{SHUTDOWN_ABORT_AFTER_DEFAULT, SHUTDOWN_END_MAX};
 use self::{
-    alarms::Watch, backfills::Driving, catalogue::Keeping, clock::Rearming, gauges::Shows, one_shots::Done,
-    outlook::LintLog, overriding::Overrides, parking::Parked, questions::WaitingQuestions, removing::Leaving,
-    restarts::Deaths, tags::Tags,
+    alarms::Watch,
+    backfills::Driving,
+    catalogue::Keeping,
+    clock::Rearming,
+    cluster::{Describing, Serving},
+    gauges::Shows,
+    one_shots::Done,
+    outlook::LintLog,
+    overriding::Overrides,
+    parking::Parked,
+    questions::WaitingQuestions,
+    removing::Leaving,
+    restarts::Deaths,
+    tags::Tags,
 };
 pub use crate::core::restarts::{RESTART_PERIOD, RESTARTS_MAX};
 use crate::{
@@ -100,7 +112,7 @@ use crate::{
     metrics::{GaugeShare, JobMeters},
     name::{JobName, Term},
     node::Node,
-    port::{Able, Authority, Backfills, Retention},
+    port::{Able, Authority, Backfills, Control, Retention},
     task::Tasks,
 };
 
@@ -160,6 +172,8 @@ pub(crate) struct Supervised {
     pub(crate) lock: Addr<LockActor>,
     /// Where backfills are kept, if they are.
     pub(crate) backfills: Option<Arc<dyn Backfills>>,
+    /// How it asks other nodes, if it can.
+    pub(crate) control: Option<Arc<dyn Control>>,
     pub(crate) shutdown_abort_after: Duration,
     /// Gets the report when the engine has stopped.
     pub(crate) stopped: Option<oneshot::Sender<ShutdownReport>>,
@@ -237,6 +251,9 @@ pub struct SupervisorActor {
     done: Done,
     /// What it knows of overridden schedules.
     overrides: Overrides,
+    /// What others ask of it, and what it knows of them.
+    serving: Serving,
+    describing: Describing,
     /// The node is not ready any more, though jobs go on.
     shutdown_announced: bool,
     /// Since when a shutdown waits for nothing any more.
@@ -296,6 +313,8 @@ impl SupervisorActor {
             keeping: Keeping::default(),
             done: Done::default(),
             overrides: Overrides::default(),
+            serving: Serving::default(),
+            describing: Describing::default(),
             shutdown_announced: false,
             at_once: watch::Sender::new(None),
             phase: Phase::Running,

@@ -40,7 +40,8 @@ impl Rounds {
             change: Change::Put(vec![0; RECORD_BYTES]),
         };
         let unit = Unit { records: vec![record], hints: Vec::new() };
-        let led = Commit { alive: vec![session], leader: Some(Version::ABSENT), units: vec![unit] };
+        let led =
+            Commit { alive: vec![session], leader: Some(Version::ABSENT), server: None, units: vec![unit] };
         rounds.leader = match rounds.records.commit(&led).await? {
             Committed::Units { answers, .. } => match answers.as_slice() {
                 [UnitAnswer::Made { versions }] => *versions.first().context("a version")?,
@@ -94,6 +95,7 @@ impl Rounds {
         let commit = Commit {
             alive: vec![self.session],
             leader: Some(self.leader),
+            server: None,
             units: self.jobs.iter().take(to).skip(from).map(unit).collect(),
         };
         let Committed::Units { answers, .. } = self.records.commit(&commit).await? else {

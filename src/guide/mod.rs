@@ -5,6 +5,7 @@
 //! | [`bodies`] | which kind of body to choose |
 //! | [`tasks`] | bodies with a name and typed arguments: jobs as data |
 //! | [`stored_jobs`] | jobs as data for all nodes: stored, changed and deleted at runtime |
+//! | [`control`] | all nodes of a cluster, asked from any of them |
 //! | [`policies`] | what they do, and the line of each that surprises, asserted |
 //! | [`hooks`] | code around the runs of a job |
 //! | [`configuration`] | every option: default, range, what it decides |
@@ -16,11 +17,13 @@
 //! | [`deploying`] | probes, the shutdown budget, rolling deployments |
 //! | [`metrics`] | what a node counts, and what to alert on |
 //! | [`logs`] | what a node says: logs, spans, events |
+//! | [`traces`] | where the time goes: spans, and their links to requests |
 //! | [`history`] | what ran, what did not, who did what |
 //! | [`backfill`] | fire times of the past that are run once more |
 //! | [`explain`] | why a job ran late, or not at all |
 //! | [`health`] | live, ready, healthy, and what to do |
 //! | [`alerts`] | what may be expected of a job, and who notices that it does not happen |
+//! | [`console`] | a page and an API to see and operate the jobs: who may do what, what it costs |
 //! | [`backends`] | where nodes coordinate: what each system promises, and which to choose |
 //! | [`cluster`] | several nodes: who fires what, what becomes of what |
 //! | [`coordination`] | a leader, claims, both or neither: what each rests on |
@@ -47,6 +50,7 @@
 // Guides are read with every feature. With fewer, some of what they link to is not there.
 #![cfg_attr(
     not(all(
+        feature = "console",
         feature = "mysql",
         feature = "postgres",
         feature = "redis",
@@ -64,6 +68,9 @@ pub mod tasks {}
 
 #[doc = include_str!("stored_jobs.md")]
 pub mod stored_jobs {}
+
+#[doc = include_str!("control.md")]
+pub mod control {}
 
 #[cfg(feature = "testkit")]
 #[doc = include_str!("policies.md")]
@@ -86,6 +93,9 @@ pub mod testing {}
 pub mod coming_from {}
 
 #[doc = include_str!("deploying.md")]
+#[doc = "```yaml"]
+#[doc = include_str!("../../examples/ops/kubernetes/deployment.yaml")]
+#[doc = "```"]
 pub mod deploying {}
 
 #[doc = include_str!("metrics.md")]
@@ -93,6 +103,9 @@ pub mod metrics {}
 
 #[doc = include_str!("logs.md")]
 pub mod logs {}
+
+#[doc = include_str!("traces.md")]
+pub mod traces {}
 
 #[doc = include_str!("history.md")]
 pub mod history {}
@@ -107,7 +120,14 @@ pub mod explain {}
 pub mod health {}
 
 #[doc = include_str!("alerts.md")]
+#[doc = "```yaml"]
+#[doc = include_str!("../../examples/ops/alerts.yml")]
+#[doc = "```"]
 pub mod alerts {}
+
+#[cfg(feature = "console")]
+#[doc = include_str!("console.md")]
+pub mod console {}
 
 #[doc = include_str!("backends.md")]
 pub mod backends {}

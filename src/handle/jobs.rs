@@ -260,7 +260,7 @@ impl Callsheet {
     }
 
     /// Why is said in the pause itself, which all nodes see.
-    fn pausing(&self, jobs: impl Into<Selector>) -> PauseJobs {
+    pub(super) fn pausing(&self, jobs: impl Into<Selector>) -> PauseJobs {
         let pause = PauseJobs::new(jobs).by(self.by.clone());
         self.note.clone().into_iter().fold(pause, |pause, note| pause.note(note))
     }

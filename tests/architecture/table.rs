@@ -32,12 +32,13 @@ pub(crate) const LAYERS: &[Layer] = &[
     // Values and state machines: they decide, and do nothing.
     Layer {
         name: "core",
-        files: &["actors/src/core/*.rs", "actors/src/core/{job,ledger,backfill,catalogue}/*.rs"],
+        files: &["actors/src/core/*.rs", "actors/src/core/{job,ledger,backfill,catalogue,control}/*.rs"],
         chapters: &[
             &["actors/src/core/job.rs", "actors/src/core/job/*.rs"],
             &["actors/src/core/ledger.rs", "actors/src/core/ledger/*.rs"],
             &["actors/src/core/backfill.rs", "actors/src/core/backfill/*.rs"],
             &["actors/src/core/catalogue.rs", "actors/src/core/catalogue/*.rs"],
+            &["actors/src/core/control.rs", "actors/src/core/control/*.rs"],
         ],
         never: &[],
     },
@@ -131,10 +132,14 @@ pub(crate) const LAYERS: &[Layer] = &[
         files: &[
             "actors/src/message.rs",
             "actors/src/message/*.rs",
+            "actors/src/message/cluster/*.rs",
             "actors/src/supervisor.rs",
-            "actors/src/supervisor/*.rs",
+            "actors/src/supervisor/**",
         ],
-        chapters: &[&["actors/src/supervisor.rs", "actors/src/supervisor/*.rs"]],
+        chapters: &[
+            &["actors/src/message.rs", "actors/src/message/cluster.rs", "actors/src/message/cluster/*.rs"],
+            &["actors/src/supervisor.rs", "actors/src/supervisor/**"],
+        ],
         never: &[],
     },
     // It makes the actors, and hands each its recipients.
@@ -170,7 +175,7 @@ pub(crate) const LAYERS: &[Layer] = &[
         files: &["src/backend/**"],
         chapters: &[
             &[
-                "src/backend/postgres/{mod,locker,elector,backfills}.rs",
+                "src/backend/postgres/{mod,locker,elector,backfills,control}.rs",
                 "src/backend/postgres/catalogue/*.rs",
             ],
             // A session, and what it does beside what it is asked.
@@ -196,6 +201,7 @@ pub(crate) const LAYERS: &[Layer] = &[
         chapters: &[&["src/*.rs", "src/{builder,catalogue,handle}/*.rs"]],
         never: &[],
     },
+    Layer { name: "console", files: &["src/console/**"], chapters: &[&["src/console/**"]], never: &[] },
 ];
 
 /// The modules of the engine that the facade may name. All other public items stand at the engine's root.

@@ -18,6 +18,9 @@ use chrono::{DateTime, Utc};
 mod common;
 use common::{details, hours, mins, node_with, secs};
 
+#[path = "../common/log.rs"]
+mod log;
+
 mod embedded;
 mod refused;
 mod take_over;

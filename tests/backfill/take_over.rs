@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use callsheet::{Health, OnLost, Operation, RemoveJobs, RunId};
+use callsheet::{Health, HealthReport, OnLost, Operation, RemoveJobs, Resign, RunId};
 
-use super::*;
+use super::{log::Log, *};
 
 /// How often a first attempt of each run of a backfill started.
 fn first_starts(rig: &Rig) -> BTreeMap<RunId, usize> {
@@ -110,6 +110,45 @@ fn a_node_that_leads_no_more_is_not_unhealthy_for_what_only_leaders_ask() {
         assert_ne!(rig.leader(), Some(leader));
         let told = rig.send(leader, Health).await;
         assert!(!format!("{told:?}").contains("Backfills"), "{told:?}");
+    });
+}
+
+/// What a leader is refused that resigns, and may lead again later.
+#[test]
+fn a_leader_that_resigned_says_again_what_fails_when_it_leads_again() {
+    const REASON: &str = "no rights of one that resigns";
+    let log = Log::keep();
+    simulate(START, async |rig| {
+        rig.set_lease(secs(5));
+        for _ in 0..2 {
+            rig.node(node_with([Seen::default().job(secs(1))])).await;
+        }
+        rig.advance(secs(1)).await;
+        let leader = rig.leader().expect("somebody leads");
+        rig.store().refuse([Operation::Backfills], REASON);
+        // It looks each minute.
+        rig.advance(secs(70)).await;
+        let is_told = |told: &HealthReport| format!("{told:?}").contains(REASON);
+        assert!(is_told(&rig.send(leader, Health).await), "while it leads");
+        let said = || log.text().lines().filter(|line| line.contains(REASON)).map(str::to_owned).collect();
+        let while_it_led: Vec<String> = said();
+
+        // Nobody is refused from now on; but this node does not ask any more, and hears of no success.
+        rig.store().refuse_nothing();
+        assert!(rig.send(leader, Resign).await, "it led");
+        rig.advance(secs(1)).await;
+        assert_ne!(rig.leader(), Some(leader));
+        assert!(!is_told(&rig.send(leader, Health).await), "it asks for nothing of the kind any more");
+
+        // A reason is said once a minute.
+        rig.advance(secs(70)).await;
+        assert!(rig.send(1 - leader, Resign).await, "it led");
+        rig.store().refuse([Operation::Backfills], REASON);
+        rig.advance(secs(10)).await;
+        assert_eq!(rig.leader(), Some(leader));
+        let said: Vec<String> = said();
+        let [again] = &said[while_it_led.len()..] else { panic!("once: {said:#?}") };
+        assert!(again.contains("the store: "), "it did not fail all the time: {again}");
     });
 }
 

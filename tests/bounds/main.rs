@@ -10,11 +10,12 @@ use std::{
 };
 
 use callsheet::{
-    BACKFILL_CONCURRENT_MAX, BACKFILL_SPACING_MAX, Backfill, BackfillState, Builder, Callsheet, Decisions,
-    Error, EventFilter, EventKind, FIRE_TIMES_MAX, HISTORY_QUEUE_MIN, HistoryOptions, Job, JobConfig,
-    JobState, ListBackfills, ListJobs, MEMORY_BYTES_MIN, Misfire, NextFireTimes, NextFireTimesError,
-    Operations, Overlap, PAGE_MAX, PauseJobs, Policies, RETENTION_MAX, RETENTION_MIN, Retry, Run, RunHistory,
-    RunId, RunPhase, SUBSCRIBER_EVENTS_MAX, ShutdownBudget, WhenFull,
+    ACTIVE_RUNS_MAX, ActiveRuns, BACKFILL_CONCURRENT_MAX, BACKFILL_SPACING_MAX, Backfill, BackfillState,
+    Builder, CLUSTER_WITHIN_MAX, CLUSTER_WITHIN_MIN, Callsheet, Decisions, Error, ErrorKind, EventFilter,
+    EventKind, FIRE_TIMES_MAX, HISTORY_QUEUE_MIN, HistoryOptions, Job, JobConfig, JobState, ListBackfills,
+    ListJobs, MEMORY_BYTES_MIN, Misfire, NextFireTimes, NextFireTimesError, Operations, Overlap, PAGE_MAX,
+    PauseJobs, Policies, RETENTION_MAX, RETENTION_MIN, Retry, Run, RunHistory, RunId, RunPhase,
+    SUBSCRIBER_EVENTS_MAX, ShutdownBudget, WhenFull,
     schedule::{self, Definition, PREVIEW_MAX, at, daily, every, monthly, random, weekly},
     testkit::{
         Rig, VirtualClock,

@@ -483,6 +483,32 @@ async fn the_history_at_its_ends_works() {
 }
 
 #[tokio::test]
+async fn a_cluster_is_asked_within_its_ends_and_for_any_number_of_runs() {
+    let job =
+        Job::new("job", every(hours(1))).overlap(Overlap::Allow(3)).run(async |run| run.cancelled().await);
+    let jobs = Callsheet::builder().job(job).start().await.expect("it starts");
+    for _ in 0..3 {
+        jobs.trigger("job").await.expect("it starts");
+    }
+    for wrong in
+        [Duration::ZERO, NANO, Duration::from_millis(99), Duration::from_millis(60_001), Duration::MAX]
+    {
+        let error = jobs.cluster().within(wrong).nodes().await.expect_err("out of range");
+        assert_eq!(error.kind(), ErrorKind::Invalid);
+        let range = "nodes have at least 100ms and at most 1m to answer; choose a time in this range; 5s is the default";
+        assert!(error.to_string().ends_with(range), "{error}");
+    }
+    for right in [CLUSTER_WITHIN_MIN, CLUSTER_WITHIN_MAX] {
+        jobs.cluster().within(right).nodes().await.expect("in range");
+    }
+    for (limit, length) in [(0, 3), (1, 1), (2, 2), (3, 3), (ACTIVE_RUNS_MAX, 3), (usize::MAX, 3)] {
+        let runs = jobs.ask(ActiveRuns::default().limit(limit)).await.expect("an answer");
+        assert_eq!((runs.runs.len(), runs.count), (length, 3), "{limit}");
+    }
+    jobs.shutdown(Duration::ZERO).await;
+}
+
+#[tokio::test]
 async fn a_page_of_history_of_any_length_says_whether_there_is_more() {
     let job = Job::new("job", every(hours(1))).run(async |_| {});
     let jobs = Callsheet::builder().job(job).start().await.expect("it starts");

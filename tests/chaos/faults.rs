@@ -137,7 +137,7 @@ faults! {
     SlowClaim "leader frozen in a claim" => servers::slow_claim,
     /// The leader dies while its claim is under way.
     KillInClaim "leader killed in a claim" => servers::kill_in_claim,
-    /// Somebody ends the term of the leader in the table, which the leader does not know.
+    /// Somebody ends the term of the leader in the table while it claims, which the leader does not know.
     EndTerm "leader's term ended by hand" => servers::end_term,
     /// A foreign transaction holds the leader row for update.
     HoldLeaderRow "leader row held for update" => servers::hold_leader_row,

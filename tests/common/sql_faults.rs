@@ -195,7 +195,7 @@ pub(crate) async fn half_a_commit<D: Database>(scope: &str) {
         records: vec![RecordChange { name: name("job"), version, change: Change::Put(vec![2]) }],
         hints: Vec::new(),
     };
-    let commit = Commit { alive: vec![session], leader: None, units: vec![unit] };
+    let commit = Commit { alive: vec![session], units: vec![unit], ..Commit::default() };
     assert_eq!(records.commit(&commit).await, Err(RecordsError::Timeout));
     // The proxy keeps the connection to the server open.
     let began = Instant::now();

@@ -57,7 +57,7 @@ async fn a_commit_as_large_as_it_may_be_is_made() {
         Unit { records: (0..count).map(record).collect(), hints: vec![vec![b'h'; HINT_BYTES_MAX].into()] }
     });
     let units = units.collect();
-    let commit = Commit { alive: vec![session; 2], leader: Some(Version::ABSENT), units };
+    let commit = Commit { alive: vec![session; 2], leader: Some(Version::ABSENT), server: None, units };
 
     let committed = records.commit(&commit).await.expect("an answer");
 

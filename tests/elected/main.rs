@@ -3,11 +3,14 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+#[path = "../common/log.rs"]
+mod log;
 
 mod composed;
 mod electors;
 mod hand_overs;
 mod refusals;
+mod told;
 mod walk;
 
 use std::{

@@ -59,6 +59,7 @@ async fn a_commit_as_large_as_it_may_be_is_made() {
     let commit = Commit {
         alive: vec![session; Commit::ALIVE_MAX],
         leader: Some(Version::ABSENT),
+        server: None,
         units: (0..units)
             .map(|unit| {
                 let count = widest.min(left - (units - unit - 1));

@@ -74,6 +74,7 @@ async fn every_statement_reads_only_the_rows_that_it_is_about() {
     let lead = Commit {
         alive: vec![session, other],
         leader: Some(Version::ABSENT),
+        server: None,
         units: vec![Unit { records: vec![lead], hints: Vec::new() }],
     };
     let leader = made(&records.commit(&lead).await.expect("an answer")).expect("nobody leads");
@@ -81,11 +82,11 @@ async fn every_statement_reads_only_the_rows_that_it_is_about() {
         let change = |name| RecordChange { name, version: Version::ABSENT, change: Change::Put(vec![1]) };
         let unit = |name| Unit { records: vec![change(name)], hints: Vec::new() };
         let units = ids(&format!("new-{round}-"), round).into_iter().map(unit).collect();
-        let commit = Commit { alive: vec![session, other], leader: Some(leader), units };
+        let commit = Commit { alive: vec![session, other], leader: Some(leader), server: None, units };
         records.commit(&commit).await.expect("an answer");
         records.read(&ids("old-", (round - 1).min(200)), &[session]).await.expect("an answer");
         let stale = ids("old-", round).into_iter().map(unit).collect();
-        let conflicts = Commit { alive: vec![session], leader: Some(leader), units: stale };
+        let conflicts = Commit { alive: vec![session], leader: Some(leader), server: None, units: stale };
         records.commit(&conflicts).await.expect("an answer");
     }
     let version = write(&*records, "job", Version::ABSENT, "one").await;

@@ -284,6 +284,11 @@ async fn it_keeps_backfills() {
 }
 
 #[tokio::test]
+async fn its_nodes_ask_each_other() {
+    conformance::control(&mut PostgresCluster::new("control").await).await;
+}
+
+#[tokio::test]
 async fn nodes_that_start_at_once_make_the_schema_together() {
     let cluster = PostgresCluster::new("migration").await;
     let nodes: Vec<_> =

@@ -17,6 +17,7 @@ mod sql;
 mod store;
 
 mod backend;
+mod credentials;
 mod faults;
 mod nodes;
 mod plans;

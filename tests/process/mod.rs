@@ -58,6 +58,7 @@ impl Process {
         self.seen.extend(self.lines.try_iter());
     }
 
+    #[allow(dead_code, reason = "some processes end by themselves, or are killed")]
     pub(crate) fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).expect("it runs");
     }

@@ -11,11 +11,12 @@ use std::{
 
 use callsheet::{
     port::{
-        Commit, Committed, HintStream, RecordKind, RecordLimits, RecordName, RecordPage, RecordSession,
-        RecordSnapshot, RecordTraits, Records, RecordsError, Unit,
+        Commit, Committed, HintStream, RecordKind, RecordLimits, RecordName, RecordPage, RecordServer,
+        RecordSession, RecordSnapshot, RecordTraits, Records, RecordsError, Unit,
     },
     testkit::MemoryRecords,
 };
+use callsheet_actors::adapter::RecordTable;
 use futures_util::{FutureExt, StreamExt, future::BoxFuture};
 use tokio::time::sleep;
 
@@ -39,6 +40,8 @@ pub(crate) enum Broken {
     Hints,
     /// A list begins anew with each page.
     Lists,
+    /// The server that makes a commit is not compared.
+    Server,
 }
 
 pub(crate) struct Client {
@@ -53,6 +56,8 @@ pub(crate) struct Client {
     /// So many commits are answered yet. Then the way back is cut: a commit is made, an end is not, and neither is
     /// answered.
     answered: AtomicUsize,
+    /// The store becomes this just before the next commit.
+    becomes: Mutex<Option<RecordTable>>,
 }
 
 impl Client {
@@ -65,6 +70,7 @@ impl Client {
             broken: Broken::Nothing,
             dead: Arc::default(),
             answered: AtomicUsize::new(usize::MAX),
+            becomes: Mutex::default(),
         }
     }
 
@@ -83,6 +89,11 @@ impl Client {
     /// One that leaves something out.
     pub(crate) fn broken(store: MemoryRecords, broken: Broken) -> Self {
         Self { broken, ..Self::new(store, None) }
+    }
+
+    /// Just before the next commit, another server takes the place of the one that there is.
+    pub(crate) fn fails_over_before_a_commit(&self, copied: RecordTable) {
+        *self.becomes.lock().expect("nobody panicked") = Some(copied);
     }
 
     /// Answers only so many commits from now on, and then nothing that writes.
@@ -121,6 +132,7 @@ impl Client {
         let mut commit = commit.clone();
         match self.broken {
             Broken::Nothing | Broken::Renewals | Broken::Expiry | Broken::Hints | Broken::Lists => {}
+            Broken::Server => commit.server = None,
             Broken::Units => {
                 let each = commit.units.into_iter().flat_map(|unit| {
                     let Unit { records, hints } = unit;
@@ -171,6 +183,10 @@ impl Records for Client {
         self.store.traits()
     }
 
+    fn server(&self) -> Option<RecordServer> {
+        self.store.server()
+    }
+
     fn open(&self, ttl: Duration) -> BoxFuture<'_, Result<RecordSession, RecordsError>> {
         async move {
             let ttl = if self.broken == Broken::Expiry { ttl.max(Duration::from_secs(3_600)) } else { ttl };
@@ -210,6 +226,8 @@ impl Records for Client {
         async move {
             commit.check(&self.limits())?;
             self.way().await;
+            let becomes = self.becomes.lock().expect("nobody panicked").take();
+            becomes.into_iter().for_each(|copied| self.store.fail_over(copied));
             let commit = self.as_broken(commit).await;
             if !self.is_answered() {
                 let _ = self.store.commit(&commit).await?;

@@ -4,6 +4,7 @@
 mod client;
 mod outages;
 mod race;
+mod servers;
 
 use std::{sync::Arc, time::Duration};
 
@@ -126,6 +127,7 @@ async fn the_suite_of_records_finds_what_a_store_leaves_out() {
         Broken::Expiry,
         Broken::Hints,
         Broken::Lists,
+        Broken::Server,
     ] {
         assert!(!passes(broken).await, "{broken:?}");
     }

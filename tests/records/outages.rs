@@ -24,28 +24,28 @@ use crate::{LEASE, client::Client, least, memory};
 
 const JOBS: usize = 20;
 
-struct Node {
-    client: Arc<Client>,
+pub(crate) struct Node {
+    pub(crate) client: Arc<Client>,
     backend: RecordsBackend,
 }
 
 impl Node {
-    fn new(store: &MemoryRecords) -> Self {
+    pub(crate) fn new(store: &MemoryRecords) -> Self {
         let client = Arc::new(Client::new(store.clone(), least()));
         let backend = RecordsBackend::new(client.clone(), "outages", LEASE);
         Self { client, backend }
     }
 
-    fn locker(&self) -> Arc<dyn Locker> {
+    pub(crate) fn locker(&self) -> Arc<dyn Locker> {
         self.backend.locker()
     }
 
-    fn elector(&self) -> Arc<dyn Elector> {
+    pub(crate) fn elector(&self) -> Arc<dyn Elector> {
         self.backend.elector()
     }
 
     /// The term that it wins at once; `None`: another node leads.
-    async fn wins(&self) -> Option<Term> {
+    pub(crate) async fn wins(&self) -> Option<Term> {
         match self.elector().campaign(Duration::ZERO).await.expect("an answer") {
             Campaign::Won(grant) => Some(grant.term),
             Campaign::Lost { .. } => None,
@@ -198,7 +198,7 @@ fn enrolment(job: &JobName, authority: Authority) -> Enrolment {
     enrolment
 }
 
-async fn cursor(node: &Node, job: &JobName, authority: Authority) -> DateTime<Utc> {
+pub(crate) async fn cursor(node: &Node, job: &JobName, authority: Authority) -> DateTime<Utc> {
     let enrolled = node.locker().enrol(&[enrolment(job, authority)]).await.expect("an answer");
     match &enrolled[..] {
         [Enrolled::Done { cursor, .. }] => *cursor,

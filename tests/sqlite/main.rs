@@ -17,6 +17,7 @@ use tempfile::TempDir;
 
 mod disk;
 mod kills;
+mod named;
 mod paths;
 mod restarts;
 

@@ -99,6 +99,8 @@ pub struct Ledger {
     cursor_bound: Option<DateTime<Utc>>,
     /// In a cut: cursors of jobs that the store does not know any more.
     seen: HashMap<JobName, DateTime<Utc>>,
+    /// In a cut: no tick is granted yet, and is to be asked for again after this time.
+    hold: Option<Duration>,
     open: HashMap<RunId, OpenRun>,
     /// The newest ends, by run and token.
     closed: VecDeque<(RunId, FencingToken)>,

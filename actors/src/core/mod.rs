@@ -11,6 +11,7 @@ pub(crate) mod byte_budget;
 pub(crate) mod catalogue;
 pub(crate) mod clock;
 pub(crate) mod contract;
+pub(crate) mod control;
 pub(crate) mod due_queue;
 pub(crate) mod due_ticks;
 pub(crate) mod duration;

@@ -60,11 +60,13 @@ pub enum Operation {
     Backfills,
     /// Reading the catalogue.
     Catalogue,
+    /// Doing what other nodes ask of this one, and looking who they are.
+    Control,
 }
 
 impl Operation {
     /// All of them.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::Open,
         Self::Session,
         Self::Observe,
@@ -90,6 +92,7 @@ impl Operation {
         Self::Compare,
         Self::Backfills,
         Self::Catalogue,
+        Self::Control,
     ];
 
     /// Its name in metrics, logs and JSON.
@@ -120,6 +123,7 @@ impl Operation {
             Self::Compare => "compare",
             Self::Backfills => "backfills",
             Self::Catalogue => "catalogue",
+            Self::Control => "control",
         }
     }
 
@@ -151,7 +155,8 @@ impl Operation {
             | Self::PendingRetries
             | Self::Forget
             | Self::Backfills
-            | Self::Catalogue => false,
+            | Self::Catalogue
+            | Self::Control => false,
         }
     }
 }

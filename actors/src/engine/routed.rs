@@ -15,16 +15,17 @@ use super::{
 use crate::{
     drain::ShutdownReport,
     error::{
-        BackfillError, ExplainError, NextFireTimesError, PauseError, SelectError, SkipMissedError,
-        TriggerError, UnknownRun, UpdateError,
+        BackfillError, ClusterError, ExplainError, NextFireTimesError, PauseError, SelectError,
+        SkipMissedError, TriggerError, UnknownRun, UpdateError,
     },
     explain::Explain,
     listener::{EventStream, Events, Listen, ListenTo},
     message::{
-        AnnounceShutdown, Backfill, CancelBackfill, CancelRun, CancelRuns, ClearOverride, DeleteJob, Health,
-        JobAddress, JobDetails, ListBackfills, ListJobs, ListStored, ListTasks, NextFireTimes,
-        OverrideSchedule, PauseJobs, PreviewBackfill, PutJob, RemoveJobs, RescheduleJob, Resign, ResumeJobs,
-        Selector, Shutdown, ShutdownNow, SkipMissed, StoredDetails, TriggerJob,
+        ActiveRuns, AnnounceShutdown, Backfill, CancelBackfill, CancelRun, CancelRuns, ClearOverride,
+        ClusterCall, DeleteJob, Health, InCluster, JobAddress, JobDetails, ListBackfills, ListJobs,
+        ListStored, ListTasks, NextFireTimes, Nodes, OverrideSchedule, PauseJobs, PreviewBackfill, PutJob,
+        RemoveJobs, RescheduleJob, Resign, ResumeJobs, RunsOnNode, Selector, Shutdown, ShutdownNow,
+        SkipMissed, StoredDetails, TriggerJob, together,
     },
     name::JobName,
     port::{DecisionPage, Decisions, JobHistory, OperationPage, Operations, PageStart, RunHistory},
@@ -259,6 +260,63 @@ impl Routed for Health {
         let mut reports = engines.send_to_each(self).await?.into_iter();
         let first = reports.next().ok_or(MailboxError::Closed)?;
         Ok(first.with_named(engines.names.backends().iter().cloned().zip(reports)))
+    }
+}
+
+impl Routed for ActiveRuns {
+    async fn route(self, engines: &Engines) -> Answer<Self> {
+        let limit = self.page_limit();
+        let all = engines.send_to_each(self).await?;
+        Ok(RunsOnNode::together(all, limit))
+    }
+}
+
+/// Messages to whole clusters. Each backend of the node has its own.
+macro_rules! about_clusters {
+    ($($message:ty),* $(,)?) => {
+        $(
+            impl Routed for InCluster<$message> {
+                async fn route(self, engines: &Engines) -> Answer<Self> {
+                    let is_about_one = self.asked.is_about_one();
+                    Ok(together(engines.send_to_each(self).await?, is_about_one))
+                }
+            }
+        )*
+    };
+}
+
+about_clusters!(Nodes, ActiveRuns, CancelRun, CancelRuns, PauseJobs, ResumeJobs, JobDetails, ListJobs);
+
+/// Stored jobs are on the default backend.
+impl Routed for InCluster<PutJob> {
+    async fn route(self, engines: &Engines) -> Answer<Self> {
+        engines.send(0, self).await
+    }
+}
+
+impl Routed for InCluster<DeleteJob> {
+    async fn route(self, engines: &Engines) -> Answer<Self> {
+        engines.send(0, self).await
+    }
+}
+
+/// One backend after the other: the job is on one of them, and is to be started once.
+impl Routed for InCluster<TriggerJob> {
+    async fn route(self, engines: &Engines) -> Answer<Self> {
+        if let Some(engine) = engines.names.engine_of(&self.asked.job) {
+            return engines.send(engine, self).await;
+        }
+        let mut answers = Vec::new();
+        for engine in 0..engines.all.len() {
+            let answer = engines.send(engine, self.clone()).await?;
+            match answer {
+                Err(ClusterError::UnknownJob { .. } | ClusterError::Unsupported { .. }) => {
+                    answers.push(answer);
+                }
+                answer => return Ok(answer),
+            }
+        }
+        Ok(together(answers, true))
     }
 }
 

@@ -221,6 +221,7 @@ pub(super) async fn start_actors(
         election,
         lock: lock.clone(),
         backfills: backend.backfills(),
+        control: backend.control(),
         shutdown_abort_after,
         stopped: Some(stopped),
     };

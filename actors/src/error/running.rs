@@ -18,7 +18,7 @@ fn by(holder: Option<RunId>) -> String {
 /// Why no run was cancelled: this node neither runs it nor is to.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "run {run} is neither in progress nor waits on this node; it has ended, or another node runs it: cancel it there"
+    "run {run} is neither in progress nor waits on this node; it has ended, or another node runs it: cancel it there, or from here by `cluster()`"
 )]
 pub struct UnknownRun {
     /// The run.

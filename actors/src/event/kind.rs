@@ -9,6 +9,7 @@ use crate::{
     core::{
         alarm::Expectation,
         backfill::BackfillId,
+        control::JobSet,
         outcome::{CancelReason, Outcome},
         pause::Pause,
         skip::SkipReason,
@@ -27,7 +28,7 @@ use crate::{
 /// | level | events |
 /// |---|---|
 /// | ERROR | `RunPanicked`, `JobRestarted`, `JobBroken`, `JobOverdue`, `LeaderOverdue` |
-/// | WARN | `HistoryDiverged`, `RunFailed`, `RunTimedOut`, `RunLost`, `LockLost`, `JobConflicting`, `JobParked`, `ClockStepped`, `LeaseTooShort`, `ZoneDataChanged`, `ZoneDataDiffers`, `TickSkipped` by `Misfire` |
+/// | WARN | `HistoryDiverged`, `RunFailed`, `RunTimedOut`, `RunLost`, `LockLost`, `JobConflicting`, `JobParked`, `ClockStepped`, `LeaseTooShort`, `ZoneDataChanged`, `ZoneDataDiffers`, `JobSetDrift`, `TickSkipped` by `Misfire` |
 /// | INFO | `LeadershipGained`, `LeadershipLost`, `LeaseLongEnough`, `CandidacyWithdrawn`, `CandidacyRestored`, `JobPaused`, `JobResumed`, `JobRevived`, `JobUnparked`, `JobRecovered`, `LeaderRecovered`, `JobUpdated`, `BackfillStarted`, `BackfillFinished`, `BackfillCancelled`, `TickHeld`, `RunRetried`, `RunCancelled`, `ShutdownStarted`, `ShutdownFinished` |
 /// | DEBUG | `JobAdded`, `JobRemoved`, `TickSkipped`, `RunStarted`, `RunSucceeded`, `RunProgressed`, `LockContended`, `LockUnavailable`, `LeadershipUnavailable` |
 ///
@@ -420,6 +421,16 @@ pub enum EventKind {
         own: String,
         /// The version of the other one.
         other: String,
+        /// That node; there may be more.
+        other_node: NodeId,
+    },
+    /// Another node of the cluster has other jobs in its code, or other schedules of them, since a minute or more: what only
+    /// some nodes have runs only while one of these is there. During a rolling deployment it passes.
+    JobSetDrift {
+        /// The jobs of this node.
+        own: JobSet,
+        /// Those of the other one.
+        other: JobSet,
         /// That node; there may be more.
         other_node: NodeId,
     },

@@ -124,6 +124,9 @@ impl fmt::Display for EventKind {
             Self::ZoneDataDiffers { own, other, other_node } => {
                 write!(f, " {own} here, {other} on node {other_node}: give all nodes the same")
             }
+            Self::JobSetDrift { own, other, other_node } => {
+                write!(f, " {own} here, {other} on node {other_node}: deploy the same code on all nodes")
+            }
             Self::HistoryDiverged { term, count, runs } => write_diverged(f, *term, *count, runs),
             Self::ShutdownStarted { deadline } => write!(f, " deadline {deadline:.1?}"),
             Self::ShutdownFinished { drained, cancelled, aborted } => {

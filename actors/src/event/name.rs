@@ -85,6 +85,7 @@ event_names! {
     ClockStepped,
     ZoneDataChanged,
     ZoneDataDiffers,
+    JobSetDrift,
     HistoryDiverged,
     ShutdownStarted,
     ShutdownFinished,

@@ -53,6 +53,7 @@ impl EventKind {
             | Self::LeaseTooShort { .. }
             | Self::LeaseLongEnough { .. }
             | Self::ClockStepped { .. }
+            | Self::JobSetDrift { .. }
             | Self::ShutdownStarted { .. }
             | Self::ShutdownFinished { .. } => 0,
         }

@@ -49,6 +49,7 @@ impl EventKind {
             | Self::ClockStepped { .. }
             | Self::ZoneDataChanged { .. }
             | Self::ZoneDataDiffers { .. }
+            | Self::JobSetDrift { .. }
             | Self::HistoryDiverged { .. }
             | Self::ShutdownStarted { .. }
             | Self::ShutdownFinished { .. } => None,

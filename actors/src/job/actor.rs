@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use actix::prelude::*;
 use chrono::{DateTime, Utc};
 use tokio::{sync::oneshot, time::Instant};
+use tracing::Span;
 
 use super::{
     backfilled::fire_times_in,
@@ -18,7 +19,7 @@ use super::{
     snapshot::JobSnapshot,
     status::JobStatus,
     told::{AnswerAtOnce, Told},
-    triggered::{TriggerReply, TriggeredRun},
+    triggered::{Asked, TriggerReply, TriggeredRun},
 };
 use crate::{
     alarm::JobAlarm,
@@ -60,8 +61,8 @@ pub struct JobActor {
     pub(super) unfinished: Seldom<Unfinished>,
     /// Who waits to hear what became of a trigger.
     pub(super) triggers: Seldom<(RunId, TriggerReply)>,
-    /// Who triggered runs, and what they name; only of those that say so.
-    pub(super) origins: Seldom<(RunId, Origin)>,
+    /// Who asked for runs, and what they name; only of those of which something is known.
+    pub(super) asked: Seldom<Asked>,
     /// Who may wait to hear how a triggered run ended.
     pub(super) ends: Seldom<(RunId, oneshot::Sender<Outcome>)>,
     /// It is known to wait for the store to decide a due tick.
@@ -87,7 +88,7 @@ impl JobActor {
             former_keys,
             key_in_use,
             unfinished,
-            origins,
+            asked,
             ends,
             drain,
             retiring,
@@ -101,7 +102,7 @@ impl JobActor {
             former_keys,
             unfinished,
             triggers: Seldom::default(),
-            origins,
+            asked,
             ends,
             overdue: None,
             armed_after: None,
@@ -182,9 +183,9 @@ impl JobActor {
     /// What this job knows nothing of any more is lost to those who wait for its end: it goes on elsewhere,
     /// perhaps. Who triggered it is forgotten.
     fn answer_lost_ends(&mut self) {
-        if !self.origins.is_empty() {
+        if !self.asked.is_empty() {
             let machine = &self.machine;
-            self.origins.list_mut().retain(|(run, _)| machine.knows(*run));
+            self.asked.list_mut().retain(|asked| machine.knows(asked.run));
         }
         if !self.ends.is_empty() {
             let machine = &self.machine;
@@ -315,15 +316,18 @@ impl JobActor {
     fn trigger(
         &mut self,
         origin: Option<Origin>,
+        request: Span,
         reply: oneshot::Sender<Result<TriggeredRun, TriggerError>>,
         ctx: &mut JobContext,
     ) {
         let mut reading = self.job.read();
-        if let Some(origin) = origin {
+        let request = Some(request).filter(|request| !request.is_disabled());
+        if origin.is_some() || request.is_some() {
+            let origin = origin.unwrap_or(Origin::UNKNOWN);
             if let Origin::Trigger { task: Some(_), .. } = &origin {
                 reading.now.spare = reading.now.spare.with_own_arguments();
             }
-            self.origins.list_mut().push((reading.now.spare, origin));
+            self.asked.list_mut().push(Asked { run: reading.now.spare, origin, request });
         }
         self.triggers.list_mut().push((reading.now.spare, TriggerReply::Caller(reply)));
         self.step_at(reading, Input::Trigger, ctx);
@@ -405,7 +409,7 @@ impl Actor for JobActor {
             former_keys: std::mem::take(&mut self.former_keys),
             key_in_use: self.job.key_in_use.clone(),
             unfinished: std::mem::take(&mut self.unfinished),
-            origins: std::mem::take(&mut self.origins),
+            asked: std::mem::take(&mut self.asked),
             ends: std::mem::take(&mut self.ends),
             drain: self.drain.take(),
             retiring: self.lifecycle.is_retiring(),
@@ -435,7 +439,7 @@ impl Handler<Envelope> for JobActor {
             }
             Some(JobMessage::Drain { drain, fires }) => self.on_drain(drain, fires, ctx),
             Some(JobMessage::Redefine(job)) => self.redefine(job, ctx),
-            Some(JobMessage::Trigger { origin, reply }) => self.trigger(origin, reply, ctx),
+            Some(JobMessage::Trigger { origin, request, reply }) => self.trigger(origin, request, reply, ctx),
             Some(JobMessage::Backfill { run, origin, reply }) => self.backfill(run, origin, reply, ctx),
             Some(JobMessage::FireTimesIn { range, max, reply }) => {
                 let found = unharmed(|| fire_times_in(&*self.job.definition.schedule, range, max));

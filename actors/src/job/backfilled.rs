@@ -7,7 +7,7 @@ use super::{
     actor::JobActor,
     context::JobContext,
     explain::before,
-    triggered::{TriggerReply, TriggeredRun},
+    triggered::{Asked, TriggerReply, TriggeredRun},
 };
 use crate::{
     core::{
@@ -29,11 +29,11 @@ impl JobActor {
         reply: oneshot::Sender<Result<TriggeredRun, Refusal>>,
         ctx: &mut JobContext,
     ) {
-        let origins = self.origins.list_mut();
+        let asked = self.asked.list_mut();
         // It says more than what the store keeps of a lost run that goes on.
-        match origins.iter_mut().find(|(known, _)| *known == run) {
-            Some((_, known)) => *known = origin,
-            None => origins.push((run, origin)),
+        match asked.iter_mut().find(|asked| asked.run == run) {
+            Some(known) => known.origin = origin,
+            None => asked.push(Asked::new(run, origin)),
         }
         self.triggers.list_mut().push((run, TriggerReply::Leader(reply)));
         self.step(Input::Backfill { run }, ctx);

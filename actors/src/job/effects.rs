@@ -17,7 +17,7 @@ use super::{
     run_span,
     run_task::RunTask,
     told::{AnswerAtOnce, Told},
-    triggered::{TriggerReply, Triggered, TriggeredRun, not_triggered},
+    triggered::{Asked, TriggerReply, Triggered, TriggeredRun, not_triggered},
 };
 use crate::{
     body_queue::Begin,
@@ -178,6 +178,9 @@ impl JobActor {
         }
         self.node().meters.runs_in_progress.increment(1);
         let run = self.run(&start);
+        if start.tick.is_none() {
+            self.follow_request(&run);
+        }
         self.running.push(run.clone());
         if self.job.has_after_hooks() {
             // Of the last attempt only.
@@ -220,14 +223,25 @@ impl JobActor {
 
     /// Who triggered a run, and what it names, as far as this node was told.
     fn trigger_origin(&self, run: RunId) -> Origin {
-        let known = self.origins.iter().find(|(triggered, _)| *triggered == run);
-        known.map_or(Origin::Trigger { by: None, fire_time: None, task: None }, |(_, origin)| origin.clone())
+        self.origin_of(run).cloned().unwrap_or(Origin::UNKNOWN)
+    }
+
+    /// What is known of who asked for a run.
+    pub(super) fn origin_of(&self, run: RunId) -> Option<&Origin> {
+        self.asked.iter().find(|asked| asked.run == run).map(|asked| &asked.origin)
+    }
+
+    /// The first attempt of a run follows from the request that triggered it, whose span may close then.
+    fn follow_request(&mut self, run: &Run) {
+        let asked = self.asked.iter_mut().find(|asked| asked.run == run.id());
+        if let Some(request) = asked.and_then(|asked| asked.request.take()) {
+            run.span().follows_from(&request);
+        }
     }
 
     /// The fire time that a run names, without taking its tick.
     fn named(&self, run: RunId) -> Option<FireTime> {
-        let (_, origin) = self.origins.iter().find(|(known, _)| *known == run)?;
-        match origin {
+        match self.origin_of(run)? {
             Origin::Trigger { fire_time, .. } => *fire_time,
             Origin::Backfill { fire_time, .. } => Some(*fire_time),
             Origin::Tick(_) => None,
@@ -241,8 +255,8 @@ impl JobActor {
             Some((backfill, _)) => Origin::Backfill { backfill, fire_time, by: None },
             None => Origin::Trigger { by: None, fire_time: Some(fire_time), task: None },
         };
-        if self.origins.iter().all(|(run, _)| *run != retry.run) {
-            self.origins.list_mut().push((retry.run, origin));
+        if self.origin_of(retry.run).is_none() {
+            self.asked.list_mut().push(Asked::new(retry.run, origin));
         }
     }
 

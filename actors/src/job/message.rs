@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use actix::{dev::channel::AddressReceiver, prelude::*};
 use chrono::{DateTime, Utc};
 use tokio::sync::oneshot;
+use tracing::Span;
 
 use super::{
     actor::JobActor, explain::TickViews, handle::JobHandle, report::Report, status::JobStatus,
@@ -45,6 +46,8 @@ pub(crate) enum JobMessage {
     Trigger {
         /// Who, and the fire time that it names; `None` if neither is said.
         origin: Option<Origin>,
+        /// The span in which it was asked for.
+        request: Span,
         reply: oneshot::Sender<Result<TriggeredRun, TriggerError>>,
     },
     /// The leader wants this run of a backfill.

@@ -96,8 +96,7 @@ impl JobActor {
         let key = Some(self.former_keys.key_of(run, own)).filter(|key| !std::ptr::eq(*key, own)).cloned();
         let attempts = unfinished.map(|unfinished| unfinished.attempts.into_records()).unwrap_or_default();
         let reported = last.map(Run::reported).unwrap_or_default();
-        let known = self.origins.iter().find(|(known, _)| *known == run).map(|(_, origin)| origin);
-        let (by, named) = match last.map(Run::origin).or(known) {
+        let (by, named) = match last.map(Run::origin).or(self.origin_of(run)) {
             Some(Origin::Trigger { by, fire_time, .. }) => (by.clone(), *fire_time),
             Some(Origin::Backfill { by, fire_time, .. }) => (by.clone(), Some(*fire_time)),
             Some(Origin::Tick(_)) | None => (None, None),
@@ -133,11 +132,10 @@ impl JobActor {
         let now = self.node().clock.elapsed();
         self.node().recorder.decision(self.job.generation, now, || {
             let text = bounded(error, TEXT_MAX).into();
-            let by =
-                self.origins.iter().find(|(known, _)| *known == run).and_then(|(_, origin)| match origin {
-                    Origin::Trigger { by, .. } => by.clone(),
-                    Origin::Tick(_) | Origin::Backfill { .. } => None,
-                });
+            let by = self.origin_of(run).and_then(|origin| match origin {
+                Origin::Trigger { by, .. } => by.clone(),
+                Origin::Tick(_) | Origin::Backfill { .. } => None,
+            });
             decided(&self.job, now, Decision::TriggerRefused { count: 1, by, text })
         });
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use tokio::sync::oneshot;
 
-use super::{former_keys::FormerKeys, handle::JobHandle, record::Unfinished};
+use super::{former_keys::FormerKeys, handle::JobHandle, record::Unfinished, triggered::Asked};
 use crate::{
     core::{
         job::{JobMachine, NodeBounds},
@@ -18,7 +18,7 @@ use crate::{
     metrics::GaugeShare,
     name::RunId,
     port::Session,
-    run::{Origin, Run},
+    run::Run,
 };
 
 /// What an actor of a job begins with: that of a new job, or what one that died has left.
@@ -32,7 +32,7 @@ pub(crate) struct JobSnapshot {
     /// That of the definition.
     pub(super) key_in_use: Option<Arc<KeyInUse>>,
     pub(super) unfinished: Seldom<Unfinished>,
-    pub(super) origins: Seldom<(RunId, Origin)>,
+    pub(super) asked: Seldom<Asked>,
     pub(super) ends: Seldom<(RunId, oneshot::Sender<Outcome>)>,
     pub(super) drain: Option<Arc<Drain>>,
     /// The job was removed.
@@ -54,7 +54,7 @@ impl JobSnapshot {
             former_keys: FormerKeys::default(),
             key_in_use: job.key_in_use.clone(),
             unfinished: Seldom::default(),
-            origins: Seldom::default(),
+            asked: Seldom::default(),
             ends: Seldom::default(),
             drain: None,
             retiring: false,

@@ -6,12 +6,14 @@ use futures_util::future::{Either, select};
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
+use tracing::Span;
 
 use crate::{
     core::job::Refusal,
     error::TriggerError,
     event::Outcome,
     name::{JobName, RunId},
+    run::Origin,
 };
 
 /// A run that was triggered, whose end can be waited for.
@@ -69,6 +71,20 @@ impl TriggeredRun {
             // It may have ended just before.
             Either::Right(((), mut end)) => end.try_recv().unwrap_or(Outcome::Lost),
         }
+    }
+}
+
+/// What is known of who asked for a run.
+pub(super) struct Asked {
+    pub(super) run: RunId,
+    pub(super) origin: Origin,
+    /// The span in which it was asked for, until the run starts.
+    pub(super) request: Option<Span>,
+}
+
+impl Asked {
+    pub(super) fn new(run: RunId, origin: Origin) -> Self {
+        Self { run, origin, request: None }
     }
 }
 

@@ -140,6 +140,11 @@ pub(crate) struct LockHealth {
 #[rtype(result = "Option<Arc<JobHandle>>")]
 pub(crate) struct FindHolder(pub(crate) RunId);
 
+/// Asks for the jobs of all claims that the store granted to this node and whose ends are not recorded: a job for each.
+#[derive(Message)]
+#[rtype(result = "Vec<Arc<JobHandle>>")]
+pub(crate) struct ListHolders;
+
 /// Writes the ends that are not recorded yet, then ends the session and the actor.
 #[derive(Message)]
 #[rtype(result = "()")]
@@ -340,6 +345,14 @@ impl Handler<FindHolder> for LockActor {
 
     fn handle(&mut self, FindHolder(run): FindHolder, _: &mut Self::Context) -> Self::Result {
         MessageResult(self.held.holder(run))
+    }
+}
+
+impl Handler<ListHolders> for LockActor {
+    type Result = MessageResult<ListHolders>;
+
+    fn handle(&mut self, _: ListHolders, _: &mut Self::Context) -> Self::Result {
+        MessageResult(self.held.holders())
     }
 }
 

@@ -103,6 +103,12 @@ impl Holdings {
         self.with(run, |held| held.job.clone())
     }
 
+    /// The jobs of all of them, one for each.
+    pub(super) fn holders(&self) -> Vec<Arc<JobHandle>> {
+        let open = self.lock();
+        open.iter().flat_map(HashMap::values).map(|held| held.job.clone()).collect()
+    }
+
     /// Lets one go.
     pub(super) fn release(&self, run: RunId) -> Option<Held> {
         let mut open = self.lock();

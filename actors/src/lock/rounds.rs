@@ -9,11 +9,13 @@ use std::{
 
 use actix::prelude::*;
 use futures_util::future::{BoxFuture, MaybeDone, maybe_done};
+use tracing::Instrument;
 
 use super::{
     actor::{BATCH_MAX, LockActor},
     calls::one_each,
     refused_batches::Answered,
+    round_span::{self, Asked},
 };
 use crate::{
     contained::contained,
@@ -73,7 +75,10 @@ impl LockActor {
         // On top of what is asked anyway, and after it.
         let trial = self.refused.take(now);
         let locker = self.locker.clone();
-        Some(Box::pin(async move {
+        let asked = Asked { ends: ends.len(), claims: claims.len(), advances: advances.len() };
+        let span = round_span::of(self.node.id, &asked);
+        let within = span.clone();
+        let round = async move {
             let round = match ends.is_empty() && requests.is_empty() && cursor_advances.is_empty() {
                 true => Ok(RoundAnswers {
                     ended: Ok(Vec::new()),
@@ -91,7 +96,7 @@ impl LockActor {
                 Some(trial) => Some(trial.ask(&*locker).await),
                 None => None,
             };
-            Round {
+            let round = Round {
                 session,
                 ended: (ends, ended),
                 claimed: (claims, claimed),
@@ -99,8 +104,11 @@ impl LockActor {
                 tried,
                 asked_at: now,
                 took: Duration::ZERO,
-            }
-        }))
+            };
+            round_span::answered(&span, &round);
+            round
+        };
+        Some(if within.is_disabled() { Box::pin(round) } else { Box::pin(round.instrument(within)) })
     }
 
     pub(super) fn on_round(&mut self, round: Round, ctx: &mut Context<Self>) {

@@ -1,9 +1,12 @@
 //! Which jobs are meant.
 
+use serde::{Deserialize, Serialize};
+
 use crate::name::JobName;
 
 /// Which jobs are meant.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Selector {
     /// The job of this name.

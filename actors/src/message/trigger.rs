@@ -2,6 +2,7 @@
 
 use actix::Message;
 use serde::Serialize;
+use tracing::Span;
 
 use crate::{
     arguments::Arguments,
@@ -27,12 +28,23 @@ pub struct TriggerJob {
     pub(crate) fire_time: Option<FireTime>,
     pub(crate) arguments: Option<Result<Arguments, Fault>>,
     pub(crate) asked: Attribution,
+    /// In which it was asked for.
+    pub(crate) request: Span,
 }
 
 impl TriggerJob {
     /// The job of this name.
+    ///
+    /// The [span](crate::Run::span) of the run follows from the one that is current here, such as that of a
+    /// request, if a subscriber wants both. That one closes no sooner than the run starts, or is refused.
     pub fn new(job: impl Into<String>) -> Self {
-        Self { job: job.into(), fire_time: None, arguments: None, asked: Attribution::default() }
+        Self {
+            job: job.into(),
+            fire_time: None,
+            arguments: None,
+            asked: Attribution::default(),
+            request: Span::current(),
+        }
     }
 
     /// Has the run *name* a fire time that has passed: "run last night's report again". The body reads it as

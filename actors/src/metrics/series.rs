@@ -21,6 +21,7 @@ pub(super) const WAITING_TICKS: &str = "callsheet_waiting_ticks";
 pub(super) const CATCHING_UP: &str = "callsheet_catching_up_jobs";
 pub(super) const OLDEST_UNDECIDED: &str = "callsheet_oldest_undecided_tick_seconds";
 pub(super) const LEADER_OVERDUE: &str = "callsheet_leader_overdue";
+pub(super) const JOB_SET_DRIFT: &str = "callsheet_job_set_drift";
 pub(super) const BUILD_INFO: &str = "callsheet_build_info";
 pub(super) const RUNS: &str = "callsheet_runs_total";
 pub(super) const RUN_RETRIES: &str = "callsheet_run_retries_total";
@@ -96,6 +97,7 @@ pub(super) fn describe() {
         Unit::Count,
         "1 while the leader, another node, says that ticks are due and not decided, else 0"
     );
+    gauge!(JOB_SET_DRIFT, Unit::Count, "Other nodes that have other jobs in their code than this one");
     gauge!(BUILD_INFO, Unit::Count, "1, with the versions of the library and of the time zone data");
     counter!(RUNS, Unit::Count, "Runs that ended, by outcome");
     counter!(RUN_RETRIES, Unit::Count, "Attempts of runs that failed and were followed by another one");

@@ -4,7 +4,9 @@ use std::{any::Any, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Able, Backfills, Capabilities, Catalogue, Clock, Elector, History, Locker, MemoryBounds};
+use super::{
+    Able, Backfills, Capabilities, Catalogue, Clock, Control, Elector, History, Locker, MemoryBounds,
+};
 use crate::{error::Fault, name::NodeId, word::words};
 
 /// An elector and a locker on one store: a term means something only in the store that granted it.
@@ -71,6 +73,12 @@ pub trait Backend: Send + Sync + 'static {
     /// Where jobs are kept as data, for all nodes. Asked once, unless the application has them elsewhere. Default:
     /// nowhere.
     fn catalogue(&self) -> Option<Arc<dyn Catalogue>> {
+        None
+    }
+
+    /// How this node sees the others of its scope, and asks things of them. Asked once. Default: it does not, and what
+    /// is asked of all nodes is refused, unless there is [no other](Self::single_node).
+    fn control(&self) -> Option<Arc<dyn Control>> {
         None
     }
 

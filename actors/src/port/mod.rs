@@ -7,6 +7,7 @@ mod body;
 mod capabilities;
 mod catalogue;
 mod clock;
+mod control;
 mod divergence;
 mod election;
 mod elector;
@@ -41,6 +42,10 @@ pub use catalogue::{
     ONE_SHOTS_HELD_WITHIN, STORED_JOBS_MAX,
 };
 pub use clock::{CLOCK_LOOK_EVERY, Clock, SystemClock};
+pub use control::{
+    ANSWER_BYTES_MAX, AskedNode, Control, ControlError, ControlRequest, ControlTable, DESCRIPTION_BYTES_MAX,
+    JobSet, NODES_MAX, NodeAnswer, NodeRow, Posted, REQUEST_BYTES_MAX, REQUESTS_OPEN_MAX, To,
+};
 pub use divergence::{
     DIVERGED_RUNS_MAX, DivergedRun, Divergence, GRANTED_RUNS_MAX, GrantedRun, KnownHistory,
 };
@@ -66,8 +71,9 @@ pub use not_due::NotDue;
 pub use obstacle::{OBSTACLES_MAX, Obstacle};
 pub use records::{
     Change, Commit, Committed, HINT_BYTES_MAX, HINTS_WAITING_MAX, Heard, HintStream, ListedRecord,
-    RECORD_ID_MAX, RecordChange, RecordKind, RecordLimits, RecordName, RecordPage, RecordSession,
-    RecordSnapshot, RecordTraits, Records, RecordsError, StoredRecord, Unit, UnitAnswer, Version,
+    RECORD_ID_MAX, RecordChange, RecordKind, RecordLimits, RecordName, RecordPage, RecordServer,
+    RecordSession, RecordSnapshot, RecordTraits, Records, RecordsError, StoredRecord, Unit, UnitAnswer,
+    Version,
 };
 pub use schedule::{IntoSchedule, Schedule};
 pub use schedule_identity::ScheduleIdentity;

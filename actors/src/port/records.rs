@@ -16,7 +16,7 @@ pub use self::{
     error::RecordsError,
     hint::{HINT_BYTES_MAX, HINTS_WAITING_MAX, Heard, HintStream},
     limits::{RecordLimits, RecordTraits},
-    name::{RECORD_ID_MAX, RecordKind, RecordName, RecordSession, Version},
+    name::{RECORD_ID_MAX, RecordKind, RecordName, RecordServer, RecordSession, Version},
     snapshot::{ListedRecord, RecordPage, RecordSnapshot, StoredRecord},
 };
 
@@ -59,6 +59,16 @@ pub trait Records: Send + Sync + 'static {
 
     /// What the store can do beyond what every store can. Does not change while the client lives.
     fn traits(&self) -> RecordTraits;
+
+    /// Which server answered the last call, of a store that may put another one in its place which does not know what
+    /// the former one had answered: a replica that is promoted, or one that starts again without its newest writes.
+    /// `None`: none has answered yet; or the store does not tell, or loses nothing.
+    ///
+    /// A store that tells compares it with [`Commit::server`] when it makes a commit. The engine then grants no tick that
+    /// was due before such a change until every node that lives has said what it knows of it.
+    fn server(&self) -> Option<RecordServer> {
+        None
+    }
 
     /// Opens a session that lives for `ttl` from the instant at which the store opens it, unless it is renewed
     /// or ended. A store may keep it for longer, up to [`RecordTraits::expires_within`] more, but never for

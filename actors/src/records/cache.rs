@@ -94,6 +94,11 @@ impl Cache {
         }
     }
 
+    /// The jobs of which only the cursors are known.
+    pub(super) fn seen_jobs(&self) -> Vec<Arc<str>> {
+        self.seen.iter().map(|(job, _)| job.clone()).collect()
+    }
+
     /// The names of the jobs that are cached.
     pub(super) fn jobs(&self) -> Vec<Arc<str>> {
         self.names.iter().filter(|(_, cached)| cached.row.has_job()).map(|(name, _)| name.clone()).collect()

@@ -148,6 +148,7 @@ impl RecordsElector {
         let commit = Commit {
             alive: vec![session, lives],
             leader: Some(former.version),
+            server: None,
             units: vec![Unit { records: vec![change], hints }],
         };
         let committed = shared.records.commit(&commit).await;

@@ -43,6 +43,15 @@ pub(super) struct ManifestRow {
     pub(super) stands: bool,
 }
 
+/// Which server of the store answered last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct ServerRow {
+    pub(super) server: u64,
+    /// Since when, in microseconds since 1970; `None`: it is the first one.
+    #[serde(default)]
+    pub(super) since: Option<i64>,
+}
+
 /// What leaders said last.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub(super) struct DecidedRow {

@@ -69,7 +69,7 @@ impl RecordsElector {
                 self.shared.clock.heard(time);
                 Ok(Some(matches!(answers.first(), Some(UnitAnswer::Made { .. }))))
             }
-            Committed::Dead(_) | Committed::LeaderMoved => Ok(None),
+            Committed::Dead(_) | Committed::LeaderMoved | Committed::OtherServer => Ok(None),
         }
     }
 }
@@ -80,6 +80,7 @@ fn guarded(lives: RecordSession, leader: Version, version: Version, bytes: &[u8]
     Commit {
         alive: vec![lives],
         leader: Some(leader),
+        server: None,
         units: vec![Unit { records: vec![change], hints: Vec::new() }],
     }
 }

@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
     format::{ManifestRow, decode, encode},
+    servers::other_server,
     shared::{Shared, lock_error},
 };
 use crate::port::{
@@ -86,7 +87,7 @@ impl Shared {
         let bytes = encode(&own.row).map_err(lock_error)?;
         let change = RecordChange { name, version, change: Change::Put(bytes) };
         let units = vec![Unit { records: vec![change], hints: Vec::new() }];
-        let commit = Commit { alive: vec![own.session], leader: None, units };
+        let commit = Commit { alive: vec![own.session], units, ..Commit::default() };
         match self.records.commit(&commit).await.map_err(lock_error)? {
             Committed::Units { answers, time } => {
                 self.clock.heard(time);
@@ -99,6 +100,7 @@ impl Shared {
                 })
             }
             Committed::Dead(_) | Committed::LeaderMoved => Err(self.lost_session(own.session)),
+            Committed::OtherServer => Err(lock_error(other_server())),
         }
     }
 

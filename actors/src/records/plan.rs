@@ -93,6 +93,7 @@ impl Round<'_> {
                 self.core.ledger.load_ended(end.run, end.token);
             }
             planned.asks_leader |= request.asks_leader();
+            self.core.ledger.hold(self.hold.as_ref().and_then(|hold| hold.wait(request)));
             planned.answers.push((at, request.apply(&mut self.core.ledger, session, now)));
         }
         let told = self.core.ledger.take_told_of_cut();

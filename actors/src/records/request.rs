@@ -25,6 +25,8 @@ pub(super) enum Request {
     Pause(JobName, Option<Pause>),
     /// Holds a name, unless it was held within so long.
     Keep(JobName, Duration),
+    /// Moves the cursor of a job forward to where it was seen.
+    Forward(Arc<str>),
     /// Closes a run of a dead session, which has a key.
     Close(LockKey, RunId),
 }
@@ -41,6 +43,12 @@ pub(super) enum Answer {
     Done,
     /// Others were faster again and again. Nothing changed.
     Contended,
+}
+
+impl Answer {
+    pub(super) fn is_contended(&self) -> bool {
+        matches!(self, Self::Contended)
+    }
 }
 
 /// The rows that a request looks at.
@@ -93,6 +101,7 @@ impl Request {
             Self::Retract(key) | Self::Close(key, _) => needs.name(key.to_stored()),
             Self::Withdraw(_, job) => needs.job(job.to_stored()),
             Self::Pause(job, _) | Self::Keep(job, _) => needs.name(job.to_stored()),
+            Self::Forward(job) => needs.name(job.clone()),
         }
         needs
     }
@@ -103,7 +112,7 @@ impl Request {
             Self::Claim(claim) if !claim.recheck => Some(&claim.key),
             Self::Close(key, _) => Some(key),
             Self::End(_) | Self::Claim(_) | Self::Advance(_) | Self::Enrol(_) | Self::Retract(_) => None,
-            Self::Withdraw(..) | Self::Pause(..) | Self::Keep(..) => None,
+            Self::Withdraw(..) | Self::Pause(..) | Self::Keep(..) | Self::Forward(_) => None,
         }
     }
 
@@ -112,7 +121,7 @@ impl Request {
         match self {
             Self::Enrol(enrolment) => Some(&enrolment.key),
             Self::End(_) | Self::Claim(_) | Self::Advance(_) | Self::Retract(_) | Self::Close(..) => None,
-            Self::Withdraw(..) | Self::Pause(..) | Self::Keep(..) => None,
+            Self::Withdraw(..) | Self::Pause(..) | Self::Keep(..) | Self::Forward(_) => None,
         }
     }
 
@@ -127,7 +136,8 @@ impl Request {
             Self::Advance(advance) => of(advance.authority),
             // Terms declare policies.
             Self::Enrol(_) | Self::Withdraw(..) => true,
-            Self::End(_) | Self::Retract(_) | Self::Pause(..) | Self::Keep(..) | Self::Close(..) => false,
+            Self::End(_) | Self::Retract(_) | Self::Pause(..) | Self::Close(..) => false,
+            Self::Keep(..) | Self::Forward(_) => false,
         }
     }
 
@@ -149,6 +159,10 @@ impl Request {
             Self::Pause(job, pause) => Answer::Changed(ledger.pause(now, job, pause.as_ref())),
             Self::Keep(job, fresh) => {
                 ledger.keep_name_unless_fresh(job, *fresh);
+                Answer::Done
+            }
+            Self::Forward(job) => {
+                ledger.restore(job);
                 Answer::Done
             }
             Self::Close(_, run) => Answer::Closed(ledger.close_if_dead(now, *run)),

@@ -15,6 +15,7 @@ use super::{
     manifests::{manifest_name, session_of_manifest},
     plan::{Planned, chunks},
     request::{Answer, Needs, Request},
+    servers::{Hold, other_server},
     shared::{Core, Leader, Shared, lock_error},
 };
 use crate::{
@@ -23,8 +24,8 @@ use crate::{
         ledger::{FloorRow, NameRow},
     },
     port::{
-        Commit, Committed, LockError, RecordKind, RecordName, RecordSession, RecordsError, StoredRecord,
-        UnitAnswer, Version,
+        Commit, Committed, LockError, RecordKind, RecordName, RecordServer, RecordSession, RecordsError,
+        StoredRecord, UnitAnswer, Version,
     },
 };
 
@@ -62,6 +63,12 @@ pub(super) struct Round<'a> {
     pub(super) alive: HashSet<u64>,
     /// Who led when the answers were planned. Every commit of them is guarded by it.
     pub(super) leader: Option<Leader>,
+    /// The server that knows what this node knows. Every commit is guarded by it.
+    pub(super) server: Option<RecordServer>,
+    /// What it does not grant yet.
+    pub(super) hold: Option<Arc<Hold>>,
+    /// It says what the node knows to a server that is another one than before.
+    pub(super) settles: bool,
 }
 
 /// What has to be read.
@@ -96,7 +103,9 @@ impl<'a> Round<'a> {
     ) -> Self {
         let needs = requests.iter().map(Request::needs).collect();
         let answers = requests.iter().map(|_| None).collect();
-        Self { shared, core, session, requests, needs, answers, alive: HashSet::new(), leader: None }
+        let alive = HashSet::new();
+        let (leader, server, hold) = (None, None, None);
+        Self { shared, core, session, requests, needs, answers, alive, leader, server, hold, settles: true }
     }
 
     pub(super) async fn run(mut self) -> Result<Vec<Answer>, LockError> {
@@ -106,6 +115,9 @@ impl<'a> Round<'a> {
             let open: Vec<_> = (0..self.requests.len()).filter(|at| self.answers[*at].is_none()).collect();
             if open.is_empty() {
                 break;
+            }
+            if self.settles {
+                self.settle().await?;
             }
             self.load(&open).await.map_err(lock_error)?;
             self.leader = self.shared.leader();
@@ -241,7 +253,11 @@ impl<'a> Round<'a> {
                     cache.nodes.insert(session.0, row.map(|row| row.node));
                 }
             }
-            RecordKind::Format | RecordKind::Leader | RecordKind::Decided | RecordKind::Handover => {}
+            RecordKind::Format
+            | RecordKind::Leader
+            | RecordKind::Decided
+            | RecordKind::Handover
+            | RecordKind::Server => {}
         }
         Ok(())
     }
@@ -270,6 +286,7 @@ impl<'a> Round<'a> {
         let commit = Commit {
             alive: [Some(self.session), lives].into_iter().flatten().collect(),
             leader: leader.map(|leader| leader.version),
+            server: self.server,
             units: chunk.iter_mut().map(|planned| std::mem::take(&mut planned.unit)).collect(),
         };
         match self.shared.records.commit(&commit).await {
@@ -291,6 +308,9 @@ impl<'a> Round<'a> {
                 self.shared.set_leader(None);
                 Ok(None)
             }
+            // What this node knows is said to that one first.
+            Ok(Committed::OtherServer) if self.settles => Ok(None),
+            Ok(Committed::OtherServer) => Err(lock_error(other_server())),
             Err(error) => {
                 if error == RecordsError::Timeout {
                     chunk.iter().for_each(|planned| self.doubt(planned));

@@ -65,6 +65,7 @@ impl Shared {
         let keeper = tokio::spawn(keep_alive(Arc::downgrade(self), session, sent_at)).abort_handle();
         *lock(&self.own) =
             Some(Own { session, trusted_until: sent_at + (duration - margin), lost, keeper, term: None });
+        self.settle().await?;
         Ok(session_of(session))
     }
 
@@ -178,6 +179,10 @@ async fn keep_alive(shared: std::sync::Weak<Shared>, session: RecordSession, ope
                 next = None;
                 if let Some(own) = lock(&shared.own).as_mut().filter(|own| own.session == session) {
                     own.trusted_until = sent_at + (lease.duration - lease.margin);
+                }
+                if shared.unsettled().is_some() {
+                    // Beside the renewals. What fails is tried again after the next one.
+                    tokio::spawn(async move { shared.settle().await });
                 }
             }
             Ok(Ok(false)) => return shared.lose(session, "the store ended it: it was not renewed in time"),

@@ -14,6 +14,7 @@ use super::{
     format::{LeaderRow, decode},
     manifests::OwnManifest,
     notices::Notices,
+    servers::Settled,
     session::Own,
     sweep::Sweep,
 };
@@ -44,6 +45,8 @@ pub(super) struct Shared {
     /// Who leads, as this node knows.
     pub(super) leader: Mutex<Option<Leader>>,
     pub(super) leader_changed: Notify,
+    /// The server of the store that knows what this node knows.
+    pub(super) settled: Mutex<Option<Settled>>,
     pub(super) notices: Notices,
     /// What this node said of itself.
     pub(super) manifest: tokio::sync::Mutex<Option<OwnManifest>>,
@@ -95,6 +98,7 @@ impl Shared {
             former: Mutex::default(),
             leader: Mutex::new(None),
             leader_changed: Notify::new(),
+            settled: Mutex::default(),
             notices: Notices::default(),
             manifest: tokio::sync::Mutex::default(),
             sweep: tokio::sync::Mutex::default(),

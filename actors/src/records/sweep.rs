@@ -283,8 +283,12 @@ impl Round<'_> {
         self.begin(&needs);
         let forgotten = self.core.ledger.forget(self.shared.clock.now(), term, after).names;
         let unit = self.forgetting_unit(&floor, after, names).map_err(lock_error)?;
-        let commit =
-            Commit { alive: vec![self.session, lives], leader: Some(leader.version), units: vec![unit] };
+        let commit = Commit {
+            alive: vec![self.session, lives],
+            leader: Some(leader.version),
+            server: None,
+            units: vec![unit],
+        };
         // Whatever becomes of it, these are read again.
         self.core.cache.floor = None;
         names.iter().for_each(|(name, _)| self.core.cache.evict(name));
@@ -303,6 +307,7 @@ impl Round<'_> {
                 self.shared.set_leader(None);
                 Ok(None)
             }
+            Committed::OtherServer => Ok(None),
         }
     }
 

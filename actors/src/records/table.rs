@@ -29,6 +29,11 @@ pub struct RecordTable {
 }
 
 impl RecordTable {
+    /// Gives no version or session that another table gave, whose place it takes.
+    pub(crate) fn follow(&mut self, former: &Self) {
+        self.last = self.last.max(former.last);
+    }
+
     /// Ends the sessions whose time is over, for good.
     pub fn expire(&mut self, now: Duration) {
         self.sessions.retain(|_, (_, until)| *until > now);
@@ -80,7 +85,8 @@ impl RecordTable {
         }
     }
 
-    /// Makes the units whose versions are the present ones, if the guards hold. `time` is answered with that.
+    /// Makes the units whose versions are the present ones, if the guards hold; [`Commit::server`] is for whoever has
+    /// several servers. `time` is answered with that.
     pub fn commit(&mut self, commit: &Commit, time: Option<DateTime<Utc>>) -> Committed {
         if let Some(dead) = commit.alive.iter().find(|session| !self.is_alive(**session)) {
             return Committed::Dead(*dead);

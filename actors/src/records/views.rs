@@ -99,11 +99,15 @@ impl Shared {
         let commit = Commit {
             alive: [Some(session), leader.lives()].into_iter().flatten().collect(),
             leader: Some(leader.version),
+            server: None,
             units: vec![Unit { records: vec![change], hints: Vec::new() }],
         };
         match self.records.commit(&commit).await.map_err(lock_error)? {
             Committed::Dead(dead) if dead == session => Err(self.lost_session(dead)),
-            Committed::Units { .. } | Committed::Dead(_) | Committed::LeaderMoved => Ok(()),
+            Committed::Units { .. }
+            | Committed::Dead(_)
+            | Committed::LeaderMoved
+            | Committed::OtherServer => Ok(()),
         }
     }
 }

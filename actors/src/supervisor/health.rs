@@ -24,7 +24,7 @@ use crate::{
     health::{HealthReport, Part, Problem, ProblemJobs, STALL_MAX, before},
     lock::{AskLockHealth, LockHealth},
     message::Health,
-    name::{JobName, NodeId},
+    name::{JobName, NodeId, Term},
     node::Node,
     port::{Obstacle, Role},
 };
@@ -124,22 +124,26 @@ impl SupervisorActor {
         node.leader.last().other(elapsed, self.parts.lease)
     }
 
+    /// What this node is to its cluster, if it leads in this term.
+    pub(super) fn role(&self, term: Option<Term>) -> Role {
+        match (self.parts.able.single_node, term) {
+            (true, _) => Role::Local,
+            (false, Some(_)) => Role::Leader,
+            (false, None) => Role::Follower,
+        }
+    }
+
     /// What is known without asking anybody; whether it is live, ready and healthy is not judged yet.
     fn known_health(&mut self) -> HealthReport {
         let problems = self.known_problems();
         let node = self.node();
         let elapsed = node.clock.elapsed();
         let term = node.leadership.term(elapsed);
-        let role = match (self.parts.able.single_node, term) {
-            (true, _) => Role::Local,
-            (false, Some(_)) => Role::Leader,
-            (false, None) => Role::Follower,
-        };
         HealthReport {
             node: node.id,
             name: node.name.to_string(),
             backend: self.parts.able.backend.to_owned(),
-            role,
+            role: self.role(term),
             term,
             candidacy: node.candidacy(),
             leader: self.known_leader(),

@@ -21,6 +21,8 @@ impl SupervisorActor {
         if matches!(self.phase, Phase::Running) {
             self.on_connected(ctx);
             self.compare_zone_data(ctx);
+            self.begin_serving(ctx);
+            self.begin_describing(ctx);
         }
         self.parts.election.do_send(SessionChanged::Opened);
     }

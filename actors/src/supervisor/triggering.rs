@@ -82,7 +82,7 @@ impl Handler<TriggerJob> for SupervisorActor {
     type Result = ResponseFuture<Result<TriggeredRun, TriggerError>>;
 
     fn handle(&mut self, asked: TriggerJob, _: &mut Self::Context) -> Self::Result {
-        let TriggerJob { job: name, fire_time, arguments, asked } = asked;
+        let TriggerJob { job: name, fire_time, arguments, asked, request } = asked;
         let checked = self.triggerable(&name).and_then(|(job, entry)| {
             let task = entry.check_trigger(fire_time, arguments).map_err(|fault| {
                 TriggerError::Invalid(fault.within(&format!("job {:?}", job.as_str())).into())
@@ -99,7 +99,7 @@ impl Handler<TriggerJob> for SupervisorActor {
         let by = asked.by;
         let says = by.is_some() || fire_time.is_some() || task.is_some();
         let origin = says.then_some(Origin::Trigger { by, fire_time, task });
-        let answer = entry.job.ask(|reply| JobMessage::Trigger { origin, reply });
+        let answer = entry.job.ask(|reply| JobMessage::Trigger { origin, request, reply });
         Box::pin(async move {
             match timeout(CALL_DEADLINE * 2, answer).await {
                 Ok(Ok(answer)) => answer,

@@ -81,6 +81,11 @@ impl Tasks {
         self.tasks.iter().map(details).collect()
     }
 
+    /// Their names, in order.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &'static str> + '_ {
+        self.tasks.keys().copied()
+    }
+
     /// The task that data names, with arguments that it can read.
     pub(crate) fn bind(&self, call: TaskCall) -> Result<BoundTask, Fault> {
         let Some(registered) = self.tasks.get(&*call.name) else { return Err(self.unknown(&call.name)) };

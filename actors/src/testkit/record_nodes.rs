@@ -12,7 +12,7 @@ use super::conformance::Cluster;
 use crate::{
     port::{
         Backend, Clock, Commit, Committed, HintStream, RecordKind, RecordLimits, RecordName, RecordPage,
-        RecordSession, RecordSnapshot, RecordTraits, Records, RecordsError, SystemClock,
+        RecordServer, RecordSession, RecordSnapshot, RecordTraits, Records, RecordsError, SystemClock,
     },
     records::RecordsBackend,
 };
@@ -92,6 +92,10 @@ impl Records for Client {
 
     fn traits(&self) -> RecordTraits {
         self.records.traits()
+    }
+
+    fn server(&self) -> Option<RecordServer> {
+        self.records.server()
     }
 
     fn open(&self, ttl: Duration) -> BoxFuture<'_, Result<RecordSession, RecordsError>> {

@@ -1,7 +1,10 @@
 //! Records in the memory of the process: the trivial adapter, which documents the port.
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -15,7 +18,8 @@ use tokio::{
 use crate::{
     port::{
         Clock, Commit, Committed, HINTS_WAITING_MAX, Heard, HintStream, RecordKind, RecordLimits, RecordName,
-        RecordPage, RecordSession, RecordSnapshot, RecordTraits, Records, RecordsError, UnitAnswer,
+        RecordPage, RecordServer, RecordSession, RecordSnapshot, RecordTraits, Records, RecordsError,
+        UnitAnswer,
     },
     records::RecordTable,
 };
@@ -29,6 +33,8 @@ const RECORD_BYTES_MAX: usize = 256 * 1_024;
 #[derive(Clone)]
 pub struct MemoryRecords {
     table: Arc<Mutex<RecordTable>>,
+    /// Which server answers.
+    server: Arc<AtomicU64>,
     /// When the time began by which sessions end.
     began: Instant,
     clock: Arc<dyn Clock>,
@@ -40,6 +46,7 @@ impl MemoryRecords {
     pub fn new(clock: Arc<dyn Clock>) -> Self {
         Self {
             table: Arc::default(),
+            server: Arc::new(AtomicU64::new(1)),
             began: Instant::now(),
             clock,
             hints: broadcast::Sender::new(HINTS_WAITING_MAX),
@@ -49,6 +56,19 @@ impl MemoryRecords {
     /// Ends a session at once, as if its time to live were over.
     pub fn expire(&self, session: RecordSession) {
         self.lock().end(session);
+    }
+
+    /// What is in the store, as a replica has it that gets nothing more.
+    pub fn copy(&self) -> RecordTable {
+        self.lock().clone()
+    }
+
+    /// Another server takes the place of this one, and knows only what was copied.
+    pub fn fail_over(&self, mut copied: RecordTable) {
+        let mut table = self.lock();
+        copied.follow(&table);
+        *table = copied;
+        self.server.fetch_add(1, Ordering::SeqCst);
     }
 
     /// How many records there are.
@@ -105,6 +125,10 @@ impl Records for MemoryRecords {
         }
     }
 
+    fn server(&self) -> Option<RecordServer> {
+        Some(RecordServer(self.server.load(Ordering::SeqCst)))
+    }
+
     fn open(&self, ttl: Duration) -> BoxFuture<'_, Result<RecordSession, RecordsError>> {
         self.call(move |table, now| {
             self.limits().check_ttl(ttl)?;
@@ -137,6 +161,9 @@ impl Records for MemoryRecords {
     fn commit<'a>(&'a self, commit: &'a Commit) -> BoxFuture<'a, Result<Committed, RecordsError>> {
         self.call(move |table, _| {
             commit.check(&self.limits())?;
+            if commit.server.is_some_and(|server| Some(server) != self.server()) {
+                return Ok(Committed::OtherServer);
+            }
             let committed = table.commit(commit, Some(self.clock.now()));
             if let Committed::Units { answers, .. } = &committed {
                 let made = commit.units.iter().zip(answers);

@@ -9,11 +9,11 @@ use std::{
 use chrono::{DateTime, TimeDelta};
 use tokio::{sync::Notify, time::Instant};
 
-use self::state::State;
 pub use self::{
     backend::StoreBackend,
     faults::{BadData, CallFault},
 };
+use self::{control::Hints, state::State};
 use crate::{
     core::{
         ledger::{Ledger, Record},
@@ -22,13 +22,14 @@ use crate::{
     history::MemoryHistory,
     memory_catalogue::MemoryCatalogue,
     name::NodeId,
-    port::{Divergence, KnownHistory, Lease, MemoryBounds, Proof},
+    port::{ControlTable, Divergence, KnownHistory, Lease, MemoryBounds, Proof},
     testkit::{VirtualClock, clock::check_move},
 };
 
 mod backend;
 mod backfills;
 mod catalogue;
+mod control;
 mod elector;
 mod faults;
 mod locker;
@@ -62,6 +63,7 @@ pub struct SharedStore {
     told: Arc<Notify>,
     history: Arc<MemoryHistory>,
     catalogue: MemoryCatalogue,
+    hints: Hints,
 }
 
 impl SharedStore {
@@ -88,6 +90,7 @@ impl SharedStore {
             calls: 0,
             changed_at: Instant::now(),
             latency: LATENCY,
+            control: ControlTable::default(),
         };
         Self {
             catalogue: MemoryCatalogue::new(Arc::new(clock.clone())),
@@ -97,6 +100,7 @@ impl SharedStore {
             changed: Arc::default(),
             changes: Arc::default(),
             told: Arc::default(),
+            hints: Hints::default(),
             history: Arc::new(MemoryHistory::new(MemoryBounds::default())),
         }
     }

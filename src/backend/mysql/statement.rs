@@ -354,7 +354,8 @@ mod tests {
             let record = RecordChange { name, version: Version::ABSENT, change: Change::Put(bytes.clone()) };
             Unit { records: vec![record], hints: Vec::new() }
         });
-        let commit = Commit { alive: vec![RecordSession(u64::MAX); 2], leader: None, units: units.collect() };
+        let commit =
+            Commit { alive: vec![RecordSession(u64::MAX); 2], units: units.collect(), ..Commit::default() };
         let locks = Locks::of(&commit);
         let decided = decide(
             &commit,

@@ -51,6 +51,7 @@ pub(super) fn ddl(schema: &str) -> String {
          --   GRANT SELECT, INSERT, UPDATE ON ALL TABLES IN SCHEMA {name} TO <role>;\n\
          --   GRANT DELETE ON {emptied} TO <role>;\n\
          --   GRANT DELETE ON {name}.backfills TO <role>; -- if there are to be any\n\
+         --   GRANT DELETE ON {name}.requests TO <role>; -- so that nodes can ask each other\n\
          --   GRANT DELETE ON {name}.catalogue_jobs TO <role>; -- if jobs are to be stored\n\
          --   GRANT DELETE ON {old} TO <role>; -- so that old history goes\n\
          --   GRANT EXECUTE ON ROUTINE {called} TO <role>; -- unless everybody may\n\

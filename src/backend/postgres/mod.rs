@@ -18,7 +18,7 @@
 //! * `locker`: the other port, one call a method. `batch`: rounds; `claims`, `completions`, `advances`,
 //!   `enrolments`, `pauses`: what is asked in them. `lost_runs`: the search for runs of dead sessions.
 //!   `forget`: names that are out of use. `forgotten_ends`: ends that come later. `guard`: what runs get.
-//! * `backfills`: where backfills are kept.
+//! * `backfills`: where backfills are kept. `control`, `control_hints`: what nodes ask of each other.
 //! * `statement`: every statement with its parameters and its answer, what it locks, and why. `text`:
 //!   whatever somebody wrote, on its way to the server.
 //! * `histories`: whether this server knows what the node was granted before.
@@ -35,6 +35,8 @@ mod claims;
 mod clock;
 mod completions;
 mod connection;
+mod control;
+mod control_hints;
 mod credentials;
 mod cure;
 mod elector;
@@ -84,7 +86,8 @@ use std::{
 use callsheet_actors::{
     Fault, Faults, NodeId,
     port::{
-        Backend, Backfills, Catalogue, Clock, Elector, History, LockError, Locker, MemoryBounds, Session,
+        Backend, Backfills, Catalogue, Clock, Control, Elector, History, LockError, Locker, MemoryBounds,
+        Session,
     },
 };
 
@@ -340,7 +343,7 @@ impl Postgres {
     /// That needs the right to create a schema in the database, unless there is nothing to do. Otherwise
     /// another role must have done it, or have run [`ddl`](Self::ddl); then `USAGE` of the schema, `SELECT`,
     /// `INSERT` and `UPDATE` on its tables, `DELETE` on `debts`, `names` and `sessions`, on `backfills` and
-    /// `catalogue_jobs` if there are to be any, on `history_runs`,
+    /// `catalogue_jobs` if there are to be any, on `requests` if nodes are to ask each other, on `history_runs`,
     /// `history_decisions` and `history_operations` if old history is to go, and `EXECUTE` of the
     /// routines `is_over` and `wait_for_leadership`, which everybody has unless it was revoked, are enough.
     ///
@@ -416,6 +419,10 @@ impl Backend for Postgres {
 
     fn backfills(&self) -> Option<Arc<dyn Backfills>> {
         Some(Arc::new(backfills::PostgresBackfills { shared: self.shared.clone() }))
+    }
+
+    fn control(&self) -> Option<Arc<dyn Control>> {
+        Some(Arc::new(control::PostgresControl { shared: self.shared.clone() }))
     }
 
     fn elector(&self) -> Arc<dyn Elector> {

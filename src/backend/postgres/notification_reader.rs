@@ -18,7 +18,7 @@ use tokio::{
 };
 use tokio_postgres::Client;
 
-use super::notifications;
+use super::{control_hints::ControlHints, notifications};
 
 /// Reads the notifications for the session of a beacon.
 pub(super) struct NotificationReader {
@@ -27,6 +27,7 @@ pub(super) struct NotificationReader {
     witness: notifications::Witness,
     /// How long the store may take to answer.
     deadline: Duration,
+    hints: Arc<ControlHints>,
     notifications: tokio::sync::Mutex<Notifications>,
     /// How often stored jobs may have been changed.
     catalogue: Arc<watch::Sender<u64>>,
@@ -83,6 +84,7 @@ impl Notifications {
 impl NotificationReader {
     pub(super) fn new(
         beacon: i64,
+        hints: Arc<ControlHints>,
         received: broadcast::Receiver<String>,
         client: Arc<Client>,
         witness: notifications::Witness,
@@ -98,7 +100,19 @@ impl NotificationReader {
             catalogue: catalogue.clone(),
         };
         let notifications = tokio::sync::Mutex::new(notifications);
-        Self { beacon, client, witness, deadline, notifications, catalogue }
+        Self { beacon, client, witness, deadline, hints, notifications, catalogue }
+    }
+
+    fn hear(&self, notifications: &mut Notifications, payload: &str) {
+        // Whoever hears of a request asks the store for it.
+        if !self.hints.hear(payload) {
+            notifications.hear(payload, self.beacon);
+        }
+    }
+
+    fn miss(&self, notifications: &mut Notifications, count: u64) {
+        self.hints.missed();
+        notifications.miss(count);
     }
 
     /// What was heard of changes of stored jobs.
@@ -123,15 +137,15 @@ impl NotificationReader {
             }
             if notifications.heard.is_empty() {
                 match notifications.received.recv().await {
-                    Ok(payload) => notifications.hear(&payload, self.beacon),
-                    Err(RecvError::Lagged(count)) => notifications.miss(count),
+                    Ok(payload) => self.hear(&mut notifications, &payload),
+                    Err(RecvError::Lagged(count)) => self.miss(&mut notifications, count),
                     Err(RecvError::Closed) => return pending().await,
                 }
             }
             while notifications.heard.len() < notifications::ASKED_MAX {
                 match notifications.received.try_recv() {
-                    Ok(payload) => notifications.hear(&payload, self.beacon),
-                    Err(TryRecvError::Lagged(count)) => notifications.miss(count),
+                    Ok(payload) => self.hear(&mut notifications, &payload),
+                    Err(TryRecvError::Lagged(count)) => self.miss(&mut notifications, count),
                     Err(TryRecvError::Empty | TryRecvError::Closed) => break,
                 }
             }

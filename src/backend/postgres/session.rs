@@ -27,6 +27,7 @@ use uuid::Uuid;
 use super::{
     clock::Clocks,
     connection::{Connected, Rights, check_lease, check_rights, connect, inspect, silent},
+    control_hints::ControlHints,
     failure::{self, refusal},
     forget::Forgetting,
     former_connections::Former,
@@ -71,6 +72,8 @@ pub(super) struct OpenSession {
     /// Where the rows of its runs are.
     pub(super) places: Places,
     notifications: Arc<NotificationReader>,
+    /// What other nodes ask, as far as it was heard of.
+    hints: Arc<ControlHints>,
     /// How far it has forgotten names that are out of use.
     pub(super) forgetting: tokio::sync::Mutex<Forgetting>,
     /// How far it has searched for runs of dead sessions.
@@ -170,6 +173,11 @@ impl OpenSession {
     /// What reads the notifications of this session; it does not keep the session open.
     pub(super) fn notifications(&self) -> Arc<NotificationReader> {
         self.notifications.clone()
+    }
+
+    /// The hints of other nodes' requests; they do not keep the session open.
+    pub(super) fn hints(&self) -> Arc<ControlHints> {
+        self.hints.clone()
     }
 
     /// Connects the second connection, which ends with this session, or when it is dropped.
@@ -371,8 +379,10 @@ impl Prepared {
             pauses: statements.pauses.clone(),
             pending: statements.still_pending.clone(),
         };
+        let hints = Arc::new(ControlHints::of(settings.node));
         let notifications = Arc::new(NotificationReader::new(
             beacon,
+            hints.clone(),
             notifications,
             client.clone(),
             witness,
@@ -391,6 +401,7 @@ impl Prepared {
             search: tokio::sync::Mutex::default(),
             closing: AtomicBool::new(false),
             notifications,
+            hints,
             client,
             loss,
             pulse,

@@ -129,6 +129,7 @@ pub(super) mod claim_as_leader;
 pub(super) mod claim_status;
 pub(super) mod complete;
 pub(super) mod complete_in_place;
+pub(super) mod control;
 pub(super) mod declare;
 pub(super) mod enrol;
 pub(super) mod eviction;

@@ -360,7 +360,12 @@ mod tests {
             change: Change::Put(b"'; DROP".to_vec()),
         };
         let unit = Unit { records: vec![change("a'; DROP", 0), change("b", 7)], hints: Vec::new() };
-        Commit { alive: vec![RecordSession(u64::MAX)], leader: Some(Version::ABSENT), units: vec![unit] }
+        Commit {
+            alive: vec![RecordSession(u64::MAX)],
+            leader: Some(Version::ABSENT),
+            server: None,
+            units: vec![unit],
+        }
     }
 
     fn all() -> Vec<String> {

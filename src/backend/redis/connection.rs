@@ -9,7 +9,10 @@ use std::{
     time::Duration,
 };
 
-use callsheet_actors::{DurationText, Faults, port::RecordsError};
+use callsheet_actors::{
+    DurationText, Faults,
+    port::{RecordServer, RecordsError},
+};
 use futures_util::{FutureExt, future::BoxFuture};
 use redis::{
     AsyncConnectionConfig, Cmd, PushInfo, RedisConnectionInfo, RedisError, RedisResult, Value,
@@ -41,6 +44,8 @@ const HOST_TIMEOUT: Duration = Duration::from_millis(1_500);
 /// How often a cluster may send on from one server to another.
 const MOVES_MAX: usize = 3;
 const VERSION_MIN: u64 = 6;
+/// How many digits of a `run_id`, which has forty, tell a server from all others.
+const SERVER_DIGITS: usize = 16;
 /// The eviction policy that deletes nothing.
 const NO_EVICTION: &str = "noeviction";
 
@@ -66,6 +71,12 @@ impl RedisConnection {
     /// Asks the server one thing.
     pub(super) async fn ask(&self, command: &Cmd) -> RedisResult<Value> {
         self.commands.clone().send_packed_command(command).await.and_then(Value::extract_error)
+    }
+
+    /// Which process answers, by the first of the random digits of its `run_id`; `None`: it does not say.
+    pub(super) fn server(&self) -> Option<RecordServer> {
+        let digits = self.process.get(..SERVER_DIGITS)?;
+        u64::from_str_radix(digits, 16).ok().filter(|server| *server != 0).map(RecordServer)
     }
 
     /// Has what is said on a channel pushed to this connection.

@@ -50,7 +50,10 @@ use super::store::{Node, RecordStore, backend_of_node};
 /// # What a fail-over loses
 ///
 /// Redis answers before its replicas have what was written. A replica that is promoted may lack claims that were
-/// granted: then a tick can run twice, and two runs can hold one key at the same time. A primary that is cut off
+/// granted: then two runs can hold one key at the same time. Each node that finds another server, also after a restart of
+/// the same one, writes down where it knows the jobs to be. A tick that was due before waits meanwhile, for a
+/// quarter of the lease and 5 s, unless it is the leader's and its term goes on. So a tick runs twice only if the node
+/// that ran it dies with the primary, or does not reach the new one within that time. A primary that is cut off
 /// goes on granting claims to the nodes on its side. `min-replicas-to-write 1` with a short
 /// `min-replicas-max-lag` shortens both; nothing on Redis excludes them. Where that matters, use
 /// `backend::Postgres`.

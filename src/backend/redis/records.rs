@@ -1,17 +1,25 @@
 //! The port of versioned records.
 
-use std::{io::Write, sync::Arc, time::Duration};
+use std::{
+    io::Write,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use callsheet_actors::port::{
     Change, Commit, Committed, HintStream, ListedRecord, RecordChange, RecordKind, RecordLimits, RecordName,
-    RecordPage, RecordSession, RecordSnapshot, RecordTraits, Records, RecordsError, StoredRecord, Unit,
-    UnitAnswer, Version,
+    RecordPage, RecordServer, RecordSession, RecordSnapshot, RecordTraits, Records, RecordsError,
+    StoredRecord, Unit, UnitAnswer, Version,
 };
 use chrono::{DateTime, Utc};
 use futures_util::{FutureExt, future::BoxFuture};
 use redis::{Cmd, RedisWrite, Value};
 
 use super::{
+    connection::RedisConnection,
     failure::not_understood,
     hints::{HINT, RedisEar},
     script::{Script, run},
@@ -44,6 +52,8 @@ pub(super) struct RedisRecords {
     hints: Hints<RedisEar>,
     keys: Keys,
     versions: Versions,
+    /// Which server was called last; 0: none yet, or it does not say.
+    server: AtomicU64,
 }
 
 /// The names under which the server keeps what belongs to the scope.
@@ -65,7 +75,23 @@ impl RedisRecords {
         };
         let (seed, versions) = (random(), Versions::new());
         let hints = Hints::new(RedisEar(settings.clone()), seed);
-        Self { link: Link::new(settings, seed), hints, keys, versions }
+        Self { link: Link::new(settings, seed), hints, keys, versions, server: AtomicU64::new(0) }
+    }
+
+    /// Remembers which server is called.
+    fn meet(&self, connection: &RedisConnection) -> Option<RecordServer> {
+        let server = connection.server();
+        self.server.store(server.map_or(0, |server| server.0), Ordering::Release);
+        server
+    }
+
+    /// Runs a script on the server.
+    async fn run(&self, script: Script, write: impl Fn(&mut Cmd)) -> Result<Value, RecordsError> {
+        let call = async |connection: &RedisConnection| {
+            self.meet(connection);
+            run(connection, script, &write).await
+        };
+        self.link.call(call).await
     }
 }
 
@@ -219,6 +245,10 @@ impl Records for RedisRecords {
         TRAITS
     }
 
+    fn server(&self) -> Option<RecordServer> {
+        Some(self.server.load(Ordering::Acquire)).filter(|server| *server != 0).map(RecordServer)
+    }
+
     fn open(&self, ttl: Duration) -> BoxFuture<'_, Result<RecordSession, RecordsError>> {
         async move {
             LIMITS.check_ttl(ttl)?;
@@ -242,9 +272,7 @@ impl Records for RedisRecords {
             let write = |command: &mut Cmd| {
                 command.arg(2).arg(&key).arg(&self.keys.records);
             };
-            let answer =
-                self.link.call(async |connection| run(connection, Script::Renew, write).await).await?;
-            match answer {
+            match self.run(Script::Renew, write).await? {
                 Value::Int(alive) => Ok(alive == 1),
                 _ => Err(not_understood("a renewal")),
             }
@@ -277,8 +305,7 @@ impl Records for RedisRecords {
                 }
                 names.iter().for_each(|name| command.write_arg_fmt(name));
             };
-            let answer =
-                self.link.call(async |connection| run(connection, Script::Read, write).await).await?;
+            let answer = self.run(Script::Read, write).await?;
             read_snapshot(answer, names.len(), sessions.len()).ok_or_else(|| not_understood("a read"))
         }
         .boxed()
@@ -290,10 +317,18 @@ impl Records for RedisRecords {
             // One for all of them is enough: no record is written twice.
             let made = self.versions.next();
             let write = |command: &mut Cmd| write_commit(command, &self.keys, commit, made);
-            let answer =
-                self.link.call(async |connection| run(connection, Script::Commit, write).await).await?;
-            // What was done is unknown.
-            read_commit(answer, commit, made).ok_or(RecordsError::Timeout)
+            let call = async |connection: &RedisConnection| {
+                let server = self.meet(connection);
+                if commit.server.is_some() && commit.server != server {
+                    return Ok(None);
+                }
+                run(connection, Script::Commit, write).await.map(Some)
+            };
+            match self.link.call(call).await? {
+                None => Ok(Committed::OtherServer),
+                // What was done is unknown.
+                Some(answer) => read_commit(answer, commit, made).ok_or(RecordsError::Timeout),
+            }
         }
         .boxed()
     }
@@ -316,8 +351,7 @@ impl Records for RedisRecords {
                 command.arg(2).arg(&self.keys.records).arg(&self.keys.names);
                 command.arg(&from).arg(&to).arg(limit).arg(PAGE_BYTES);
             };
-            let answer =
-                self.link.call(async |connection| run(connection, Script::List, write).await).await?;
+            let answer = self.run(Script::List, write).await?;
             read_page(answer, kind).ok_or_else(|| not_understood("a list"))
         }
         .boxed()

@@ -244,7 +244,7 @@ mod tests {
         let commit = Commit {
             alive: vec![RecordSession(1), RecordSession(2)],
             leader: Some(Version(3)),
-            units: Vec::new(),
+            ..Commit::default()
         };
         let decided = |alive: &[u64], leader| {
             let found = Found { alive: alive.iter().copied().collect(), leader, ..Found::default() };

@@ -197,6 +197,9 @@ impl Ledger {
                 _ => Verdict::Elsewhere { cursor },
             });
         }
+        if let Some(wait) = self.hold {
+            return Err(Verdict::NotYet { wait });
+        }
         if let Some(pause) = row.pause(now) {
             return Err(Verdict::Paused(pause.clone()));
         }

@@ -11,6 +11,7 @@ use chrono::{DateTime, Utc};
 
 use super::{
     Ledger, OpenRun,
+    row::JobRow,
     stored::{ENDED_MAX, FloorRow, LOST_MAX, NameRow, OpenRow, PolicyRow, millis, token},
 };
 use crate::{
@@ -50,6 +51,7 @@ impl Ledger {
         self.lost.clear();
         self.withdrawn.clear();
         self.seen.clear();
+        self.hold = None;
         self.cut = Some(Box::default());
     }
 
@@ -109,6 +111,20 @@ impl Ledger {
     /// The cursor that a job had which the store does not know any more.
     pub(crate) fn load_seen(&mut self, job: &Arc<str>, cursor: DateTime<Utc>) {
         self.seen.insert(JobName::stored(job.clone()), cursor);
+    }
+
+    /// No tick is granted yet, if there is a time after which it is to be asked for again.
+    pub(crate) fn hold(&mut self, wait: Option<Duration>) {
+        self.hold = wait;
+    }
+
+    /// A job that the store does not know any more is there again, for its cursor alone, until somebody enrols it.
+    pub(crate) fn restore(&mut self, job: &str) {
+        let seen = self.seen.get(job).copied().filter(|_| !self.jobs.contains_key(job));
+        let Some(cursor) = seen else { return };
+        let mut row = JobRow::new(cursor, None, None);
+        (row.withdrawn, row.held) = (true, self.age);
+        self.jobs.insert(JobName::stored(job), Box::new(row));
     }
 
     /// The key of an open run.

@@ -5,8 +5,8 @@ use std::{collections::HashMap, sync::Arc};
 use chrono::{DateTime, Utc};
 
 use super::{
-    HINT_BYTES_MAX, RECORD_ID_MAX, RecordLimits, RecordName, RecordSession, RecordsError, Version,
-    error::at_most,
+    HINT_BYTES_MAX, RECORD_ID_MAX, RecordLimits, RecordName, RecordServer, RecordSession, RecordsError,
+    Version, error::at_most,
 };
 
 /// Guards, and units that are made under them.
@@ -19,6 +19,8 @@ pub struct Commit {
     /// it does not matter. Only a unit of a commit with a single unit changes that record; it names the same
     /// version then.
     pub leader: Option<Version>,
+    /// The [server](super::Records::server) that must make the units, unless it does not matter.
+    pub server: Option<RecordServer>,
     /// What is to be done. No record occurs twice in one unit, nor in two, except that several units may
     /// [keep](Change::Keep) the same one in the same version.
     pub units: Vec<Unit>,
@@ -71,6 +73,8 @@ pub enum Committed {
     Dead(RecordSession),
     /// The leader's record has another version. Nothing was done.
     LeaderMoved,
+    /// Another server than [`Commit::server`] would have made the units. Nothing was done.
+    OtherServer,
 }
 
 /// What became of a unit.

@@ -19,6 +19,8 @@ pub enum RecordKind {
     Decided,
     /// What the newest leader leaves to the next one; one record.
     Handover,
+    /// Which server of the store answered last, and since when; one record.
+    Server,
     /// What a session says of its node; by the session.
     Manifest,
     /// A job, a lock key, or both of one name.
@@ -29,12 +31,13 @@ pub enum RecordKind {
 
 impl RecordKind {
     /// Every kind.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Format,
         Self::Leader,
         Self::Floor,
         Self::Decided,
         Self::Handover,
+        Self::Server,
         Self::Manifest,
         Self::Name,
         Self::Pending,
@@ -48,6 +51,7 @@ impl RecordKind {
             Self::Floor => "floor",
             Self::Decided => "decided",
             Self::Handover => "handover",
+            Self::Server => "server",
             Self::Manifest => "session",
             Self::Name => "name",
             Self::Pending => "pending",
@@ -93,6 +97,12 @@ impl fmt::Display for RecordName {
 /// million, and then after the first one has long gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RecordSession(pub u64);
+
+/// Which server of a store answers. Opaque: equal or not.
+///
+/// Each start of a server gives it a number that no server of the store ever had.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct RecordServer(pub u64);
 
 /// Which write of a record it is. Opaque: equal or not.
 ///

@@ -12,6 +12,8 @@
 //!
 //! The tests of a [`Catalogue`](crate::port::Catalogue) run [`catalogue()`] on an empty one.
 //!
+//! A backend whose nodes ask each other by [`Control`](crate::port::Control) runs [`control()`] as well.
+//!
 //! A backend whose claims are kept in the memory of each node runs [`elector()`] and [`limits()`]; the tests of
 //! [`TickVotes`](crate::port::TickVotes) run [`tick_votes()`].
 //!
@@ -19,6 +21,7 @@
 
 mod backfills;
 mod catalogue;
+mod control;
 mod elector;
 mod history;
 mod locker;
@@ -34,6 +37,7 @@ use futures_util::{FutureExt, future::BoxFuture};
 pub use self::{
     backfills::backfills,
     catalogue::catalogue,
+    control::control,
     elector::elector,
     history::history,
     locker::{limits, locker},

@@ -15,8 +15,8 @@ use std::{sync::Arc, time::Duration};
 use futures_util::future::BoxFuture;
 
 use crate::port::{
-    Change, Commit, Committed, RecordChange, RecordKind, RecordName, RecordSession, RecordSnapshot, Records,
-    RecordsError, StoredRecord, Unit, UnitAnswer, Version,
+    Change, Commit, Committed, RecordChange, RecordKind, RecordName, RecordServer, RecordSession,
+    RecordSnapshot, Records, RecordsError, StoredRecord, Unit, UnitAnswer, Version,
 };
 
 /// For how long a session lives that outlives most checks, also on a busy machine.

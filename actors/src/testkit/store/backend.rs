@@ -14,6 +14,7 @@ use tokio::time::{Instant, sleep};
 use super::{
     LEASE_MAX, LEASE_MIN, SCOPE, SharedStore,
     catalogue::StoreCatalogue,
+    control::StoreControl,
     faults::{BadData, CallFault},
     state::{OwnSession, State},
 };
@@ -22,8 +23,8 @@ use crate::{
     error,
     name::NodeId,
     port::{
-        Backend, Backfills, Catalogue, Clock, ElectError, Elector, History, Lease, LockError, Locker,
-        MemoryBounds, Session,
+        Backend, Backfills, Catalogue, Clock, Control, ElectError, Elector, History, Lease, LockError,
+        Locker, MemoryBounds, Session,
     },
     testkit::VirtualClock,
 };
@@ -206,6 +207,7 @@ fn changes(operation: Operation) -> bool {
             | Operation::Inquire
             | Operation::Backfills
             | Operation::Prove
+            | Operation::Control
     )
 }
 
@@ -256,6 +258,10 @@ impl Backend for StoreBackend {
 
     fn catalogue(&self) -> Option<Arc<dyn Catalogue>> {
         Some(Arc::new(StoreCatalogue(self.clone())))
+    }
+
+    fn control(&self) -> Option<Arc<dyn Control>> {
+        Some(Arc::new(StoreControl(self.clone())))
     }
 
     fn backfills(&self) -> Option<Arc<dyn Backfills>> {

@@ -37,7 +37,7 @@ impl Locker for StoreBackend {
             let node = self.node;
             let lease = self.store.lease;
             let zone_data = self.zone_data();
-            let opened = self.call(move |state, now, _| {
+            let opened = self.call(move |state, now, since| {
                 if let Some(reason) = state.refused.get(&Operation::Open) {
                     return Err(LockError::Unavailable { reason: reason.clone() });
                 }
@@ -48,7 +48,9 @@ impl Locker for StoreBackend {
                 state.changed_at = now;
                 let session = state.ledger.open_session_of(node);
                 let expires_at = now + lease.duration;
-                state.sessions.insert(node, OwnSession { session, expires_at, zone_data, stands: true });
+                state
+                    .sessions
+                    .insert(node, OwnSession { session, expires_at, zone_data, since, stands: true });
                 Ok((session, now))
             });
             match opened.await {

@@ -13,7 +13,7 @@ use super::faults::{BadData, CallFault};
 use crate::{
     core::{ledger::Ledger, operation::Operation},
     name::{NodeId, Term},
-    port::{Divergence, Handover, KnownHistory, LockError, Notification, Proof, Session},
+    port::{ControlTable, Divergence, Handover, KnownHistory, LockError, Notification, Proof, Session},
 };
 
 pub(super) struct State {
@@ -51,6 +51,8 @@ pub(super) struct State {
     pub(super) changed_at: Instant,
     /// How long each call takes.
     pub(super) latency: Duration,
+    /// What nodes ask of each other.
+    pub(super) control: ControlTable,
 }
 
 /// Says what of the history of a node is not known.
@@ -61,6 +63,8 @@ pub(super) struct OwnSession {
     pub(super) session: Session,
     pub(super) expires_at: Instant,
     pub(super) zone_data: Arc<str>,
+    /// By the store's clock.
+    pub(super) since: DateTime<Utc>,
     /// It is a candidate, to whom others leave the lead that would rather not have it.
     pub(super) stands: bool,
 }

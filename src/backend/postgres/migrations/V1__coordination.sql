@@ -56,6 +56,8 @@ CREATE TABLE sessions (
     -- Others that would rather not lead leave the lead to it.
     candidate boolean NOT NULL DEFAULT true,
     since timestamptz NOT NULL,
+    -- What the node says of itself, as JSON: the tasks and the jobs that it has. Written now and then, if it has changed.
+    described text,
     PRIMARY KEY (scope, beacon)
 );
 
@@ -182,6 +184,35 @@ SELECT run, token, claimed_at, ended_at, fire_time, term, node, scope, job, key,
 UNION ALL
 SELECT run, token, claimed_at, NULL, fire_time, run_term, run_node, scope, run_job, name, NULL
 FROM names WHERE run IS NOT NULL;
+
+-- What nodes ask of each other. A row is there for some seconds: whoever asked deletes it, or whoever asks next, once its deadline
+-- has passed.
+CREATE TABLE requests (
+    scope text COLLATE "C" NOT NULL,
+    request uuid NOT NULL,
+    -- The node that asks.
+    asked_node uuid NOT NULL,
+    -- As JSON, which only nodes read.
+    body text NOT NULL,
+    asked_by text,
+    note text,
+    deadline timestamptz NOT NULL,
+    PRIMARY KEY (scope, request)
+);
+
+-- The nodes that are asked: those that had a session at that instant.
+CREATE TABLE request_nodes (
+    scope text COLLATE "C" NOT NULL,
+    node uuid NOT NULL,
+    request uuid NOT NULL,
+    name text NOT NULL,
+    -- The node has read the request, and does what it says. It gets it once.
+    taken boolean NOT NULL DEFAULT false,
+    -- As JSON.
+    answer text,
+    PRIMARY KEY (scope, node, request),
+    FOREIGN KEY (scope, request) REFERENCES requests (scope, request) ON DELETE CASCADE
+);
 
 -- Fire times of the past that are run once more. Few, and changed only by whoever asks for one, and by the leader.
 CREATE TABLE backfills (

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use tokio::time::Instant;
 
 use super::{Suite, just_after, key, name};
 use crate::{
@@ -10,15 +11,17 @@ use crate::{
     port::{Authority, Completed, Enrolled, Enrolment, Pause, ScheduleIdentity, TickClaim, Verdict},
 };
 
-/// For how long names must have been out of use. Longer than a round of the suite takes to come round.
+/// For how long names must have been out of use: longer than a store takes for two calls.
 const AFTER: Duration = Duration::from_secs(2);
+/// A time in which nothing is out of use.
+const NEVER: Duration = Duration::from_secs(3_600);
 const ROUND: Duration = Duration::from_millis(500);
 
 impl Suite {
     /// On a store of one node nobody else says what is held: there only what was withdrawn is forgotten.
     pub(super) async fn forgetting(&mut self, shared: bool) {
         self.keep_leading().await;
-        self.forgets(Duration::from_secs(3_600)).await;
+        self.forgets(NEVER).await;
         let run = self.manual("kept-run", "kept-run");
         let held_token = self.granted(&run).await;
         for job in ["gone-withdrawn", "kept-paused", "kept-held", "gone-idle"] {
@@ -34,10 +37,14 @@ impl Suite {
         let keys = ["gone-withdrawn", "kept-paused", "kept-held", "gone-idle"].map(key);
         self.locker.retract(&keys).await.expect("an answer");
 
-        let mut names = 0;
-        for _ in 0..8 {
+        let (unused_since, mut names, mut over) = (Instant::now(), 0, false);
+        // However long the rounds take: the last one begins when that time is over.
+        while !over {
             tokio::time::sleep(ROUND).await;
             self.keep_leading().await;
+            over = unused_since.elapsed() > AFTER + ROUND;
+            // It counts how old the store is: what is held next is held from then on.
+            assert_eq!(self.forgets(NEVER).await, 0);
             self.locker
                 .keep_names(&[name("kept-held"), name("gone-withdrawn")], Duration::ZERO)
                 .await

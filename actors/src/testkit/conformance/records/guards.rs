@@ -7,6 +7,7 @@ impl Suite {
         self.what_a_dead_session_asks_is_not_done().await;
         self.what_rests_on_a_leader_that_moved_is_not_done().await;
         self.a_commit_without_units_says_whether_its_guards_hold().await;
+        self.what_another_server_would_make_is_not_done().await;
     }
 
     async fn open(&self) -> RecordSession {
@@ -16,8 +17,11 @@ impl Suite {
     async fn what_a_dead_session_asks_is_not_done(&self) {
         let (term, dead) = (self.open().await, self.open().await);
         let units = vec![unit(vec![put("guarded", Version::ABSENT, b"1")]), unit(Vec::new())];
-        let guarded =
-            |alive: &[RecordSession]| Commit { alive: alive.to_vec(), leader: None, units: units.clone() };
+        let guarded = |alive: &[RecordSession]| Commit {
+            alive: alive.to_vec(),
+            units: units.clone(),
+            ..Commit::default()
+        };
         self.second.end(dead).await.expect("an answer");
         let never = RecordSession(u64::MAX / 3);
 
@@ -40,7 +44,12 @@ impl Suite {
     pub(super) async fn lead(&self, client: &dyn Records, version: Version, bytes: &[u8]) -> Committed {
         let name = RecordName::only(RecordKind::Leader);
         let change = RecordChange { name, version, change: Change::Put(bytes.to_vec()) };
-        let asked = Commit { alive: vec![self.own], leader: Some(version), units: vec![unit(vec![change])] };
+        let asked = Commit {
+            alive: vec![self.own],
+            leader: Some(version),
+            server: None,
+            units: vec![unit(vec![change])],
+        };
         commit(client, &asked).await
     }
 
@@ -48,6 +57,7 @@ impl Suite {
         let asked = |leader, id: &str| Commit {
             alive: vec![self.own],
             leader: Some(leader),
+            server: None,
             units: vec![unit(vec![put(id, Version::ABSENT, b"1")])],
         };
         let none = Version::ABSENT;
@@ -80,7 +90,7 @@ impl Suite {
     async fn a_commit_without_units_says_whether_its_guards_hold(&self) {
         let name = RecordName::only(RecordKind::Leader);
         let leader = self.first.read(&[name], &[]).await.expect("an answer").records[0].version;
-        let asked = |alive, leader| Commit { alive: vec![alive], leader: Some(leader), units: Vec::new() };
+        let asked = |alive, leader| Commit { alive: vec![alive], leader: Some(leader), ..Commit::default() };
         let dead = self.open().await;
         self.second.end(dead).await.expect("an answer");
 
@@ -88,5 +98,21 @@ impl Suite {
         assert_eq!(commit(&*self.first, &asked(dead, leader)).await, Committed::Dead(dead));
         let moved = commit(&*self.first, &asked(self.own, Version(leader.0 ^ 1))).await;
         assert_eq!(moved, Committed::LeaderMoved);
+    }
+
+    /// Of a store that tells its servers from each other.
+    async fn what_another_server_would_make_is_not_done(&self) {
+        let Some(server) = self.first.server() else { return };
+        let asked = |server, id: &str| Commit {
+            server: Some(server),
+            ..unguarded(vec![unit(vec![put(id, Version::ABSENT, b"1")])])
+        };
+
+        let other = commit(&*self.first, &asked(RecordServer(server.0 ^ 1), "elsewhere")).await;
+        assert_eq!(other, Committed::OtherServer);
+        assert_eq!(self.stored("elsewhere").await, StoredRecord::ABSENT, "nothing was done");
+        assert_eq!(self.second.server(), Some(server), "both clients are answered by one server");
+        let made = answers(&*self.second, &asked(server, "here")).await;
+        assert_ne!(made, [UnitAnswer::Conflict]);
     }
 }

@@ -31,7 +31,7 @@ impl Suite {
     }
 
     fn guarded(&self, units: Vec<Unit>) -> Commit {
-        Commit { alive: vec![self.own], leader: None, units }
+        Commit { alive: vec![self.own], units, ..Commit::default() }
     }
 
     async fn a_commit_may_be_as_large_as_the_limits(&self) {

@@ -64,7 +64,7 @@ impl Suite {
             let id = format!("ended-{round}");
             let session = self.first.open(self.long).await.expect("a session opens");
             let units = vec![unit(vec![put(&id, Version::ABSENT, b"1")])];
-            let asked = Commit { alive: vec![session], leader: None, units };
+            let asked = Commit { alive: vec![session], units, ..Commit::default() };
             let end_and_look = async {
                 self.second.end(session).await.expect("an answer");
                 only(read(&*self.second, &[&id]).await)
@@ -83,7 +83,7 @@ impl Suite {
             let id = format!("guarded-{round}");
             let leader = self.first.read(&name, &[]).await.expect("an answer").records[0].version;
             let units = vec![unit(vec![put(&id, Version::ABSENT, b"1")])];
-            let asked = Commit { alive: vec![self.own], leader: Some(leader), units };
+            let asked = Commit { alive: vec![self.own], leader: Some(leader), server: None, units };
             let take_over_and_look = async {
                 let taken = self.lead(&*self.second, leader, b"another").await;
                 assert!(matches!(taken, Committed::Units { .. }), "nobody else wants the lead: {taken:?}");

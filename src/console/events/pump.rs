@@ -1,0 +1,114 @@
+//! Looks for changes while somebody listens, four times a second, whatever happens.
+
+use std::{sync::Arc, time::Duration};
+
+use actix_web::{rt, web::Data};
+use callsheet_actors::{Event, EventFilter};
+use tokio::time::{Instant, MissedTickBehavior, interval};
+
+use super::{
+    View,
+    changes::{JobsChanged, RunsChanged, SHOWN},
+};
+use crate::console::{Shared, board::Snapshot, view::Overview};
+
+/// How often changes are sent.
+const PACE: Duration = Duration::from_millis(250);
+/// How often the jobs are looked at when nothing happens: time passes, and other nodes fire.
+const IDLE_PACE: Duration = Duration::from_secs(5);
+/// How long changes are looked for when nobody listens any more.
+const LINGER: Duration = Duration::from_secs(30);
+/// How many events may wait until they are looked at; of more the newest are lost.
+const EVENTS_WAITING_MAX: usize = 4_096;
+
+/// Sees to it that somebody looks for changes.
+pub(crate) fn see_to_it(shared: &Data<Shared>) {
+    if shared.hub.begin_to_pump() {
+        let guard = Guard((**shared).clone());
+        rt::spawn(async move { pump(&guard.0).await });
+    }
+}
+
+/// However it ends, also with the worker that it was begun on.
+struct Guard(Arc<Shared>);
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        self.0.hub.end_to_pump();
+        self.0.hub.close();
+    }
+}
+
+/// What was sent last.
+struct Sent {
+    snapshot: Arc<Snapshot>,
+    overview: Option<Overview>,
+}
+
+impl From<Arc<Snapshot>> for Sent {
+    /// What whoever connects has read.
+    fn from(snapshot: Arc<Snapshot>) -> Self {
+        Self { snapshot, overview: None }
+    }
+}
+
+async fn pump(shared: &Shared) {
+    let mut events = shared.jobs.events(EventFilter::new().buffer(EVENTS_WAITING_MAX));
+    let Ok(first) = shared.board.snapshot().await else { return };
+    let (mut sent, mut runs) = (Sent::from(first), RunsChanged::default());
+    shared.hub.begun();
+    let (mut has_changed, mut looked_at, mut heard_at) = (true, Instant::now(), Instant::now());
+    let mut pace = interval(PACE);
+    pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            event = events.next() => match event {
+                Some(event) => {
+                    has_changed = true;
+                    if is_shown(&event) {
+                        runs.add(event);
+                    }
+                }
+                // The scheduler has stopped.
+                None => return,
+            },
+            _ = pace.tick() => {
+                let now = Instant::now();
+                if shared.hub.clients() > 0 {
+                    heard_at = now;
+                } else if now - heard_at > LINGER {
+                    return;
+                }
+                if !runs.is_empty() {
+                    shared.hub.publish(View::Runs, &std::mem::take(&mut runs));
+                }
+                if has_changed || now - looked_at > IDLE_PACE {
+                    let Ok(snapshot) = shared.board.snapshot().await else { return };
+                    // A look that is not new enough: the next one sees it.
+                    has_changed = snapshot.looked_at() < now && has_changed;
+                    looked_at = now;
+                    send(shared, snapshot, &mut sent);
+                }
+            }
+        }
+    }
+}
+
+fn is_shown(event: &Event) -> bool {
+    SHOWN.contains(&event.kind.name())
+}
+
+fn send(shared: &Shared, snapshot: Arc<Snapshot>, sent: &mut Sent) {
+    match JobsChanged::between(&sent.snapshot.rows, &snapshot.rows) {
+        Some(changed) if changed.is_too_much() => {
+            shared.hub.reset(Some(View::Jobs), "many jobs have changed at once");
+        }
+        Some(changed) => shared.hub.publish(View::Jobs, &changed),
+        None => {}
+    }
+    let overview = Overview::of(&snapshot.health, snapshot.rows.values(), snapshot.as_of);
+    if sent.overview.as_ref().is_none_or(|before| !overview.is_as(before)) {
+        shared.hub.publish(View::Overview, &overview);
+    }
+    *sent = Sent { snapshot, overview: Some(overview) };
+}
