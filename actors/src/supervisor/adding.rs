@@ -215,6 +215,7 @@ impl SupervisorActor {
         if let Err(error) = self.take_names(&definitions) {
             return Box::pin(ready(Err(error)).into_actor(self));
         }
+        self.begin_to_keep(ctx);
         let definitions = self.overridden(definitions);
         let added = self.add(definitions, asked.by.clone(), ctx);
         for job in &added {
@@ -322,10 +323,16 @@ impl Handler<AddFirstJobs> for SupervisorActor {
         // That time has passed is no reason not to start.
         self.note_over(&definitions);
         definitions.iter().for_each(|definition| drop(self.meters_of(definition, true)));
-        self.await_overrides(ctx);
+        // A node without jobs of code has nothing to override, and without tasks nothing that is stored runs here.
+        let keeps = !(definitions.is_empty() && self.parts.tasks.is_empty());
+        if keeps {
+            self.await_overrides(ctx);
+        }
         self.add(definitions, None, ctx);
         // Those of code come first: they have their names.
-        self.begin_to_keep(ctx);
+        if keeps {
+            self.begin_to_keep(ctx);
+        }
         Ok(())
     }
 }

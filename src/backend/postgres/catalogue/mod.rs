@@ -121,6 +121,7 @@ impl PostgresCatalogue {
             Expected::Version(version) => (false, Some(i64::try_from(version).unwrap_or(-1))),
         };
         let by = asked.by.as_ref().map(By::as_str);
+        let due_at = asked.due_at.filter(|_| asked.definition.is_some());
         let jobs_max = i64::try_from(STORED_JOBS_MAX).unwrap_or(i64::MAX);
         let parameters: [Parameter<'_>; 12] = [
             (&self.scope, Type::TEXT),
@@ -134,7 +135,7 @@ impl PostgresCatalogue {
             (&tags, Type::TEXT_ARRAY),
             (&enabled, Type::BOOL),
             (&jobs_max, Type::INT8),
-            (&asked.due_at, Type::TIMESTAMPTZ),
+            (&due_at, Type::TIMESTAMPTZ),
         ];
         let rows = self.ask_locked(&self.statements.change, &parameters).await?;
         let Some(row) = rows.first() else {
