@@ -87,7 +87,7 @@ pub trait Catalogue: Send + Sync + fmt::Debug + 'static {
     fn changes(&self, after: u64, limit: usize) -> BoxFuture<'_, Result<CatalogueChanges, CatalogueError>>;
 
     /// Resolves when there may be changes after a version. The engine asks when it resolves, and not before: where a
-    /// hint can be lost, it resolves within a second all the same. It may resolve in vain. Default: after
+    /// hint can be lost unnoticed, it resolves within a second all the same. It may resolve in vain. Default: after
     /// [`CATALOGUE_ASKED_EVERY`].
     ///
     /// # Cancel safety

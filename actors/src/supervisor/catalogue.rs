@@ -44,8 +44,6 @@ const ASK_AGAIN: Duration = Duration::from_secs(1);
 const LOOK_FOR_ONE_SHOTS_MAX: Duration = Duration::from_hours(1);
 /// What changes within this time of a hint is read together.
 const COALESCED: Duration = Duration::from_millis(20);
-/// The same on a node without a task: a hint may come each second in vain.
-const COALESCED_WITHOUT_TASKS: Duration = Duration::from_secs(10);
 
 /// What this node needs to hold stored jobs.
 #[derive(Clone)]
@@ -126,18 +124,12 @@ pub(super) async fn call<T>(
 }
 
 /// Waits until it may be worthwhile to ask again, at the latest until one-shots are near.
-async fn hint(
-    catalogue: Arc<dyn Catalogue>,
-    after: u64,
-    hurry: Arc<Notify>,
-    near_in: Option<Duration>,
-    coalesced: Duration,
-) {
+async fn hint(catalogue: Arc<dyn Catalogue>, after: u64, hurry: Arc<Notify>, near_in: Option<Duration>) {
     let changed = async {
         if caught(async { catalogue.changed(after).await }).await.is_err() {
             sleep(ASK_AGAIN).await;
         }
-        sleep(coalesced).await;
+        sleep(COALESCED).await;
     };
     let hurry = async {
         match near_in {
@@ -153,7 +145,7 @@ async fn hint(
 
 impl SupervisorActor {
     /// Begins to keep to the catalogue, if it does not yet. A node without a task can run no stored job, and only needs the
-    /// overrides of its jobs of code: it looks less often, unless it is asked for something.
+    /// overrides of its jobs of code.
     pub(super) fn begin_to_keep(&mut self, ctx: &mut Context<Self>) {
         if !std::mem::replace(&mut self.keeping.begun, true) {
             self.keep_to_catalogue(ctx);
@@ -217,11 +209,9 @@ impl SupervisorActor {
     fn keep_to_catalogue_later(&mut self, near_in: Option<Duration>, ctx: &mut Context<Self>) {
         let Some(Stored { catalogue, .. }) = self.parts.stored.clone() else { return };
         let (after, hurry) = (self.keeping.machine.version().unwrap_or_default(), self.keeping.hurry.clone());
-        let has_tasks = !self.parts.tasks.is_empty();
-        let coalesced = if has_tasks { COALESCED } else { COALESCED_WITHOUT_TASKS };
         let supervisor = ctx.address().downgrade();
         let hinted = actix::spawn(async move {
-            hint(catalogue, after, hurry, near_in, coalesced).await;
+            hint(catalogue, after, hurry, near_in).await;
             if let Some(supervisor) = supervisor.upgrade() {
                 supervisor.do_send(AskCatalogue);
             }

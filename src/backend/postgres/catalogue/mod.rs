@@ -6,6 +6,7 @@ mod statement;
 use std::{
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    time::Duration,
 };
 
 use callsheet_actors::{
@@ -21,7 +22,7 @@ use futures_util::{
     FutureExt,
     future::{BoxFuture, join4},
 };
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_postgres::{Error, Row, types::Type};
 
 use self::statement::{BEGIN, Statements};
@@ -33,6 +34,8 @@ use super::{
     text::Text,
 };
 
+/// So often the store is asked though the session has heard of no change: a trigger may have been switched off.
+const ASKED_UNHEARD_EVERY: Duration = Duration::from_secs(30);
 /// Before all one-shots: the year 1.
 const EARLIEST: DateTime<Utc> = match DateTime::from_timestamp(-62_135_596_800, 0) {
     Some(instant) => instant,
@@ -341,10 +344,14 @@ impl Catalogue for PostgresCatalogue {
 
     fn changed(&self, _: u64) -> BoxFuture<'_, ()> {
         async move {
-            let Some(reader) = self.reader() else { return sleep(CATALOGUE_ASKED_EVERY).await };
-            let read_at = *self.read_at();
-            // Late: it is looked at all the same.
-            let _ = timeout(CATALOGUE_ASKED_EVERY, reader.catalogue_changed(read_at)).await;
+            let (read_at, until) = (*self.read_at(), Instant::now() + ASKED_UNHEARD_EVERY);
+            while Instant::now() < until {
+                let Some(reader) = self.reader() else { return sleep(CATALOGUE_ASKED_EVERY).await };
+                // Now and then another session hears for this node. The store is not asked about that.
+                if timeout(CATALOGUE_ASKED_EVERY, reader.catalogue_changed(read_at)).await.is_ok() {
+                    return;
+                }
+            }
         }
         .boxed()
     }
