@@ -98,8 +98,13 @@ fn packages_ship_sources_documents_and_licences_and_nothing_else() {
     }
 }
 
-/// Shown where the README stands beside it.
-const CURVES: &str = "![Curves: benches/engine.svg](benches/engine.svg)";
+/// Shown where the README stands beside them. Their texts say where they are.
+const PICTURES: [&str; 4] = [
+    "![Curves: benches/engine.svg](benches/engine.svg)",
+    "![Console: .github/console-overview.png](.github/console-overview.png)",
+    "![Console: .github/console-job.png](.github/console-job.png)",
+    "![Console: .github/console-jobs.png](.github/console-jobs.png)",
+];
 
 #[test]
 fn packages_say_what_a_registry_shows() {
@@ -118,8 +123,8 @@ fn packages_say_what_a_registry_shows() {
         }
         let readme = fs::read_to_string(root().join(directory).join("README.md")).expect("a README");
         assert!(readme.starts_with(&format!("# {}", if name == "callsheet" { "Callsheet" } else { name })));
-        // A link to a file leads nowhere on a registry's page. The curves have a text that says where they are.
-        let readme = readme.replace(CURVES, "");
+        // A link to a file leads nowhere on a registry's page.
+        let readme = PICTURES.iter().fold(readme, |readme, picture| readme.replace(picture, ""));
         let links = readme.match_indices("](").map(|(at, _)| &readme[at + 2..]);
         let links = links.chain(definitions(&readme).into_values());
         assert_eq!(links.filter(|to| !to.starts_with("https://")).collect::<Vec<_>>(), [""; 0], "{name}");
