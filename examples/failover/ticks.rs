@@ -84,6 +84,9 @@ pub(crate) fn read_marks(path: &Path) -> anyhow::Result<Vec<BodyMark>> {
     Ok(marks)
 }
 
+/// Said of a node whose body was there, and did not go on, while another body of its key ran.
+pub(crate) const STOOD_STILL: &str = ", which stood still,";
+
 impl Known {
     /// Holds everything against everything else.
     pub(crate) fn audit(&self) -> Audit {
@@ -252,8 +255,12 @@ impl Known {
                 if both > allowed {
                     let ms = both.num_milliseconds();
                     let (one, other) = (former.node, body.node);
+                    let [of_one, of_other] = [former, body].map(|body| self.said_of(&body.run));
+                    let stood_still = self.awake(one, body.started_at, *free_at) < *free_at - body.started_at;
+                    let still = if stood_still { STOOD_STILL } else { "" };
                     audit.broken.push(format!(
-                        "two bodies of the key {key} at once for {ms} ms, on nodes {one} and {other}, at {}",
+                        "two bodies of the key {key} at once for {ms} ms, on nodes {one}{still} ({of_one}) and \
+                         {other} ({of_other}), at {}, until {free_at}",
                         body.started_at
                     ));
                 }
@@ -270,6 +277,16 @@ impl Known {
             }
             *newest = body.token.max(*newest);
         }
+    }
+
+    /// What was said of a run, and when.
+    fn said_of(&self, run: &str) -> String {
+        let of_run = self.heard.iter().filter(|(_, said)| said.run.as_deref() == Some(run));
+        let words = of_run.map(|(node, said)| {
+            let why = said.why.as_deref().unwrap_or_default();
+            format!("{} {why} by {node} at {}", said.event, said.heard_at.time())
+        });
+        words.collect::<Vec<_>>().join(", ")
     }
 
     /// When a body ended, at the latest: with its node, if it did not say so.
