@@ -38,7 +38,8 @@ fn description() -> serde_json::Value {
         if let Some(operation) = operation.and_then(|path| path.get_mut(route.method)) {
             operation["x-right"] = route.right.as_str().into();
             operation["responses"]["4XX"] = problem("It was not done.");
-            operation["responses"]["5XX"] = problem("It cannot be done now, or whether it was done is not known.");
+            operation["responses"]["5XX"] =
+                problem("It cannot be done now, or whether it was done is not known.");
         }
     }
     description
