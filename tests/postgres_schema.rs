@@ -44,7 +44,7 @@ async fn contents(schema: &str) -> Vec<String> {
         UNION ALL SELECT replace(indexdef, $1, '') FROM pg_indexes WHERE schemaname = $1
         UNION ALL SELECT concat_ws(' ', relname, reloptions) FROM pg_class
         WHERE relnamespace = $1::text::regnamespace AND relkind = 'r'
-        UNION ALL SELECT conname || pg_get_constraintdef(oid) FROM pg_constraint
+        UNION ALL SELECT conname || replace(pg_get_constraintdef(oid), $1, '') FROM pg_constraint
         WHERE connamespace = $1::text::regnamespace
         ORDER BY 1";
     let admin = admin().await;

@@ -30,8 +30,8 @@ fn program() -> PathBuf {
     let program = root().join("target/tools/schemathesis/bin/schemathesis");
     assert!(
         program.is_file(),
-        "schemathesis is missing: python3 -m venv target/tools/schemathesis && target/tools/schemathesis/bin/pip install \
-         --require-hashes -r tests/console_described/requirements.txt"
+        "schemathesis is missing: python3 -m venv target/tools/schemathesis && \
+         target/tools/schemathesis/bin/pip install --require-hashes -r tests/console_described/requirements.txt"
     );
     program
 }
