@@ -48,7 +48,8 @@ function palette_actions(job, data, again) {
 
 const Subtitle = ({ job }) => html`<span class="row tight">
   <${State} state=${job.state} />${job.overdue && html`<${State} state="overdue" />`}
-  ${job.failures > 0 && html`<${Badge} tone="bad" icon="cross">${plural(job.failures, 'failure')} in a row<//>`}
+  ${job.failures > 0 && html`<${Badge} tone="bad" icon="cross">${plural(job.failures, 'failure')} in a row
+    ${alone.value ? '' : ' on this node'}<//>`}
   ${job.stored && html`<${Badge} title="Its definition is in the catalogue, for all nodes">stored<//>`}
   <${Tags} tags=${job.tags} />
   ${job.next_fire_time && !job.pause
