@@ -202,7 +202,8 @@ async fn arguments_beyond_what_a_script_counts_stay_as_they_are() {
     let served = Served::of(&node, alice());
     let browser = Browser::start(WIDE).await;
     browser.open(&served.url, "job?job=import").await;
-    browser.shows("9007199254740993").await;
+    let shown = "return document.querySelector('dl.facts pre')?.innerText.includes('9007199254740993')";
+    browser.until("the arguments are shown", shown, vec![]).await;
 
     browser.click("Run now").await;
     browser.fill("Arguments of number", "{\"id\": 9007199254740995}").await;
