@@ -4,8 +4,11 @@ use std::time::Duration;
 
 use callsheet::{
     Callsheet, ErrorKind, Job, JobOperation, JobState, JobStatus, Operations, Run, RunHistory, RunOrigin,
-    StoredJob, schedule::every,
+    RunResult, StoredJob, Task,
+    schedule::every,
+    schemars::{self, JsonSchema},
 };
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::time::sleep;
 
@@ -140,6 +143,121 @@ async fn a_backfill_is_counted_before_it_runs() {
 
     assert_eq!(node.backfills(None).await.expect("it is asked").len(), 1);
     stage.end().await;
+}
+
+#[actix_web::test]
+async fn a_pause_until_no_instant_cannot_be_confirmed() {
+    let stage = Stage::with([quiet("import")]).await;
+    let Stage { served, browser, .. } = &stage;
+    browser.open(&served.url, "job?job=import").await;
+    browser.click("Pause").await;
+    browser.shows("How long").await;
+    let change = "const [selector, value, kind] = arguments;
+        const field = document.querySelector(`dialog[open] ${selector}`);
+        field.value = value;
+        field.dispatchEvent(new Event(kind, { bubbles: true }))";
+    browser.run(change, vec![json!("select"), json!("own"), json!("change")]).await;
+    browser.shows("in your time").await;
+    let is_blocked = "return document.querySelector('dialog[open] button[type=submit]').disabled";
+    for (written, fault) in [("", "write a date and a time"), ("2020-01-01T09:00:00", "it has passed")] {
+        browser.run(change, vec![json!("[type=datetime-local]"), json!(written), json!("input")]).await;
+        browser.shows(fault).await;
+        assert_eq!(browser.run(is_blocked, vec![]).await, json!(true), "{written:?}");
+    }
+
+    let later = json!("2099-01-01T09:00:00");
+    browser.run(change, vec![json!("[type=datetime-local]"), later, json!("input")]).await;
+    browser.confirm("Pause").await;
+
+    browser.shows("import: paused").await;
+    let until = stage.job("import").await.pause.expect("it is paused").until;
+    assert!(until.is_some_and(|until| until.to_string().starts_with("2099-01-01")), "{until:?}");
+    stage.end().await;
+}
+
+/// It says which number it was told.
+#[derive(Serialize, Deserialize, JsonSchema)]
+struct Number {
+    id: u64,
+}
+
+impl Task for Number {
+    const NAME: &'static str = "number";
+    type State = ();
+
+    async fn run(self, run: Run, (): ()) -> RunResult {
+        run.report(self.id.to_string());
+        Ok(())
+    }
+}
+
+#[actix_web::test]
+async fn arguments_beyond_what_a_script_counts_stay_as_they_are() {
+    let node = Store::new().node(Callsheet::builder().task::<Number>(())).await;
+    let stored: StoredJob = serde_json::from_value(json!({
+        "schedule": {"every": "1h"}, "task": {"name": "number", "arguments": {"id": 9_007_199_254_740_993_u64}},
+    }))
+    .expect("a definition");
+    node.put("import", &stored).await.expect("it is good");
+    let served = Served::of(&node, alice());
+    let browser = Browser::start(WIDE).await;
+    browser.open(&served.url, "job?job=import").await;
+    let shown = "return document.querySelector('dl.facts pre')?.innerText.includes('9007199254740993')";
+    browser.until("the arguments are shown", shown, vec![]).await;
+
+    browser.click("Run now").await;
+    browser.fill("Arguments of number", "{\"id\": 9007199254740995}").await;
+    browser.confirm("Run now").await;
+    browser.shows("import: started").await;
+
+    let report = loop {
+        let page = node.runs(RunHistory::new()).await.expect("a history is kept");
+        match page.runs.into_iter().find_map(|run| run.report) {
+            Some(report) => break report,
+            None => sleep(Duration::from_millis(50)).await,
+        }
+    };
+    assert_eq!(&*report, "9007199254740995");
+    browser.end().await;
+    served.stop().await;
+    stop(node).await;
+}
+
+#[actix_web::test]
+async fn cancelling_runs_where_none_is_in_progress_says_so() {
+    let stage = Stage::with([quiet("import")]).await;
+    let Stage { served, browser, .. } = &stage;
+    browser.open(&served.url, "job?job=import").await;
+
+    browser.click("More actions").await;
+    browser.click("Cancel runs").await;
+    browser.confirm("Cancel runs").await;
+
+    browser.shows("import: no run was in progress").await;
+    stage.end().await;
+}
+
+#[actix_web::test]
+async fn a_run_of_another_node_has_a_button_to_cancel_it() {
+    let store = Store::new();
+    let slow =
+        || Job::new("slow", every(Duration::from_hours(1))).run(async |run: Run| run.cancelled().await);
+    let leader = store.node(Callsheet::builder().job(slow())).await;
+    let follower = store.node(Callsheet::builder().job(slow())).await;
+    let run = leader.trigger("slow").await.expect("it runs");
+    // What a node is asked for is written by then: the other one finds it.
+    leader.runs(RunHistory::new()).await.expect("a history is kept");
+    let served = Served::of(&follower, alice());
+    let browser = Browser::start(WIDE).await;
+    browser.open(&served.url, &format!("run?run={}", run.run())).await;
+
+    browser.click("Cancel").await;
+
+    browser.shows("Cancel a run of slow").await;
+    browser.end().await;
+    served.stop().await;
+    stop(follower).await;
+    stop(leader).await;
 }
 
 #[actix_web::test]

@@ -18,7 +18,7 @@ async fn a_page_that_is_open_shows_the_next_leader() {
     let browser = Browser::start(WIDE).await;
     browser.open(&served.url, "overview").await;
     browser.shows("answered by web-2").await;
-    browser.hides("this node").await;
+    browser.hides(", this node").await;
 
     stop(first).await;
 

@@ -21,10 +21,14 @@ async fn the_list_of_jobs_is_used_without_a_mouse() {
     browser.shows("gamma").await;
 
     browser.press("jj").await;
-    let current = "return document.querySelector('tr.current .name').innerText";
+    let current = "return document.querySelector('tr[data-current] .name').innerText";
     assert_eq!(browser.run(current, vec![]).await, json!("beta"));
     browser.press("k").await;
     assert_eq!(browser.run(current, vec![]).await, json!("alpha"));
+    browser.press("xjx").await;
+    let chosen = "return [...document.querySelectorAll('tr.chosen .name')].map((one) => one.innerText)";
+    assert_eq!(browser.run(chosen, vec![]).await, json!(["alpha", "beta"]));
+    browser.press("k").await;
     browser.press(&Key::Enter.value().to_string()).await;
     browser.until("the job is open", "return location.hash === '#/job?job=alpha'", vec![]).await;
 

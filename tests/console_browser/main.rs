@@ -12,6 +12,7 @@ mod crowd;
 mod failover;
 mod hostile;
 mod keyboard;
+mod lists;
 mod pages;
 mod vendored;
 

@@ -6,12 +6,14 @@ import { me, now, post } from './api.js';
 import { At, Dialog, Fault, Field, Icon, Loading, toast } from './ui.js';
 import { EditSchedule } from './edit.js';
 
-/** The dialog that is open: `{kind, jobs | filter, job, run, done}`. */
+/** The dialog that is open: `{kind, number, jobs | filter, job, run, done}`. */
 export const open_action = signal(null);
-const close = () => { open_action.value = null; };
+let asked_number = 0;
 
 /** Opens the dialog of an action. */
-export const ask = (kind, subject) => { open_action.value = { kind, ...subject }; };
+export const ask = (kind, subject) => { open_action.value = { kind, number: ++asked_number, ...subject }; };
+/** Closes this dialog, and no other one that was opened since. */
+const closes = (asked) => () => { if (open_action.value === asked) open_action.value = null; };
 
 /** Whether the one who looks may do it. */
 export const may = (kind) => (kind === 'remove' || kind === 'edit' ? me.value.may.edit : me.value.may.operate);
@@ -30,7 +32,7 @@ const EXPLAIN = {
   run: 'A run starts now. It takes no tick of the schedule, and the overlap policy holds.',
   pause: 'No tick runs until the job is resumed. What is running goes on.',
   resume: 'Ticks run again. Ticks that are held run or are skipped as the misfire policy says.',
-  cancel: 'Runs in progress on this node are told to stop.',
+  cancel: 'Runs in progress are told to stop, on all nodes if the backend tells them.',
   'skip-missed': 'Ticks that were missed, or are held by a pause, are skipped. It fires again at the next one to come.',
   remove: 'The job leaves this node, and the catalogue if it is stored there. Its history stays.',
 };
@@ -45,32 +47,42 @@ function Note({ note, set_note, asked }) {
       autocomplete="off" />`}<//>`;
 }
 
-/** Until when a pause lasts: an instant, or `null` until somebody resumes the job. */
-function Until({ value, set }) {
-  const [own, set_own] = useState(false);
+/** Until when a pause lasts: `at`, or for ever without one. `text`: what the field of another time says. */
+const FOREVER = { choice: '', at: null, text: '' };
+
+/** What is wrong with the time that was written; `null` if nothing is. */
+function fault_of_until({ choice, text }) {
+  if (choice !== 'own') return null;
+  const at = instant_of_field(text);
+  if (!at) return 'write a date and a time';
+  return Date.parse(at) <= now.value ? 'it has passed' : null;
+}
+
+function Until({ until, set }) {
   const hour = 3_600_000;
   const morning = new Date(now.value + 24 * hour);
   morning.setHours(9, 0, 0, 0);
   const choices = [['', 'until somebody resumes it'], [hour, 'for 1 hour'], [4 * hour, 'for 4 hours'],
     ['morning', 'until tomorrow, 09:00'], ['own', 'until another time']];
-  const [chosen, set_chosen] = useState('');
+  const { choice, at, text } = until;
+  const write = (said) => set({ choice: 'own', at: instant_of_field(said), text: said });
   const choose = (event) => {
-    const choice = event.target.value;
-    set_chosen(choice);
-    set_own(choice === 'own');
-    if (choice === '') set(null);
-    else if (choice === 'morning') set(morning.toISOString());
-    else if (choice === 'own') set(new Date(now.value + hour).toISOString());
-    else set(new Date(now.value + Number(choice)).toISOString());
+    const chosen = event.target.value;
+    if (chosen === '') set(FOREVER);
+    else if (chosen === 'own') write(field_of_instant(now.value + hour));
+    else {
+      const end = chosen === 'morning' ? morning : new Date(now.value + Number(chosen));
+      set({ choice: chosen, at: end.toISOString(), text: '' });
+    }
   };
   return html`<div class="two">
-    <${Field} label="How long">${(field) => html`<select ...${field} value=${chosen} onChange=${choose}>
-      ${choices.map(([choice, text]) => html`<option value=${choice}>${text}</option>`)}</select>`}<//>
-    ${own && html`<${Field} label="Until" hint=${`in your time, ${viewer_zone}`}>
-      ${(field) => html`<input ...${field} type="datetime-local" step="1"
-      value=${field_of_instant(value)} onInput=${(event) => set(instant_of_field(event.target.value))} />`}<//>`}
-    ${!own && value && html`<div class="field"><span class="label">That is</span><span>
-      <${At} at=${value} /> <span class="muted small">${utc(value)} UTC</span></span></div>`}
+    <${Field} label="How long">${(field) => html`<select ...${field} value=${choice} onChange=${choose}>
+      ${choices.map(([value, label]) => html`<option value=${value}>${label}</option>`)}</select>`}<//>
+    ${choice === 'own' && html`<${Field} label="Until" hint=${`in your time, ${viewer_zone}`}
+      fault=${fault_of_until(until)}>${(field) => html`<input ...${field} type="datetime-local" step="1" required
+      value=${text} onInput=${(event) => write(event.target.value)} />`}<//>`}
+    ${choice !== 'own' && at && html`<div class="field"><span class="label">That is</span><span>
+      <${At} at=${at} /> <span class="muted small">${utc(at)} UTC</span></span></div>`}
   </div>`;
 }
 
@@ -82,19 +94,33 @@ function useCount(asked, kind, is_one) {
   const [error, set_error] = useState(null);
   const [round, set_round] = useState(0);
   useEffect(() => {
-    if (is_one) return;
+    if (is_one) return undefined;
+    let gone = false;
+    set_answer({ count: null, jobs: [] });
+    const unless_gone = (act) => (value) => { if (!gone) act(value); };
     post(`actions/${kind}`, { ...subject_of(asked), dry_run: true })
-      .then((dry) => { set_answer(dry); set_error(null); }, set_error);
+      .then(unless_gone((dry) => { set_answer(dry); set_error(null); }), unless_gone(set_error));
+    return () => { gone = true; };
   }, [round]);
   return { ...answer, error, again: () => set_round(round + 1) };
 }
 
-function told(kind, answer, total) {
+/** What became of runs that were to stop: how many there were. */
+function told_cancelled(what, done) {
+  const runs = done.filter((one) => one.run).length;
+  toast(`${what}: ${runs === 0 ? 'no run was in progress' : `${plural(runs, 'run')} told to stop`}`);
+}
+
+function told(kind, answer, asked, total) {
   const { failed = [], done = [] } = answer;
   const action = ACTIONS[kind];
   if (failed.length === 0) {
     const runs = done.filter((one) => one.run);
-    const what = total === 1 && done[0]?.job ? done[0].job : plural(total, 'job');
+    const what = asked.jobs?.length === 1 ? asked.jobs[0] : plural(total, 'job');
+    if (kind === 'cancel') {
+      told_cancelled(what, done);
+      return;
+    }
     toast(runs.length === 1 && kind === 'run' ? `${what}: ${runs[0].text || 'started'}` : `${what}: ${action.done}`);
     return;
   }
@@ -102,13 +128,16 @@ function told(kind, answer, total) {
   toast(`${plural(failed.length, 'job')} of ${total} could not be ${action.done}. ${first}`, 'bad');
 }
 
+/** What was shown of many: their number, and the digest of their names. */
+const seen = ({ count: number, digest }) => ({ count: number, ...(digest && { digest }) });
+
 /** An action on one job, or on many. */
-function JobsAction({ asked }) {
+function JobsAction({ asked, close }) {
   const { kind } = asked;
   const action = ACTIONS[kind];
   const is_one = asked.jobs?.length === 1;
   const [note, set_note] = useState('');
-  const [until, set_until] = useState(null);
+  const [until, set_until] = useState(FOREVER);
   const [own, set_own] = useState('');
   const [error, set_error] = useState(null);
   const [busy, set_busy] = useState(false);
@@ -116,11 +145,14 @@ function JobsAction({ asked }) {
   const max = counted.max ?? me.value.bulk_max ?? 1_000;
   const over = counted.count > max;
   const submit = async () => {
-    const body = { ...subject_of(asked), ...(note && { note }), ...(until && { until }) };
-    if (!is_one) body.count = counted.count;
+    const body = { ...subject_of(asked), ...(note && { note }), ...(until.at && { until: until.at }) };
+    if (!is_one) Object.assign(body, seen(counted));
+    const raw = {};
     if (kind === 'run' && own.trim()) {
       try {
-        body.arguments = JSON.parse(own);
+        JSON.parse(own);
+        // As it is written: numbers beyond 2^53 would be others.
+        raw.arguments = own.trim();
       } catch (fault) {
         set_error({ title: 'The arguments are not JSON', message: fault.message,
           cure: 'Write an object, such as {"to": "alice"}.' });
@@ -129,13 +161,14 @@ function JobsAction({ asked }) {
     }
     set_busy(true);
     try {
-      const answer = await post(`actions/${kind}`, body);
-      told(kind, answer, counted.count);
+      const answer = await post(`actions/${kind}`, body, raw);
+      told(kind, answer, asked, counted.count);
       close();
       asked.done?.();
     } catch (problem) {
       set_error(problem);
-      if (problem.kind === 'count') counted.again();
+      // They are others by now: this is shown before it is asked for again.
+      if (!is_one && problem.status === 409) counted.again();
     }
     set_busy(false);
   };
@@ -143,10 +176,11 @@ function JobsAction({ asked }) {
     : `${action.many} ${counted.count === null ? '…' : plural(counted.count, 'job')}`;
   return html`<${Dialog} title=${title} close=${close} submit=${submit}
     action=${is_one ? action.label : `${action.label}: ${count(counted.count)}`}
-      danger=${action.danger} busy=${busy} blocked=${counted.count === null || over || counted.count === 0}>
+      danger=${action.danger} busy=${busy}
+      blocked=${counted.count === null || over || counted.count === 0 || Boolean(fault_of_until(until))}>
     <p class="muted">${EXPLAIN[kind]}</p>
     ${!is_one && html`<${Counted} counted=${counted} max=${max} over=${over} />`}
-    ${kind === 'pause' && html`<${Until} value=${until} set=${set_until} />`}
+    ${kind === 'pause' && html`<${Until} until=${until} set=${set_until} />`}
     ${kind === 'run' && is_one && asked.task && html`<${Field} label=${`Arguments of ${asked.task}, for this run only`}
       hint="JSON. Empty: those of the job.">
         ${(field) => html`<textarea ...${field} rows="3" class="input mono" spellcheck=${false}
@@ -170,7 +204,7 @@ function Counted({ counted, max, over }) {
 }
 
 /** Cancels one run. */
-function CancelRun({ asked }) {
+function CancelRun({ asked, close }) {
   const [note, set_note] = useState('');
   const [error, set_error] = useState(null);
   const [busy, set_busy] = useState(false);
@@ -196,7 +230,7 @@ function CancelRun({ asked }) {
 }
 
 /** Runs fire times of the past. */
-function Backfill({ asked }) {
+function Backfill({ asked, close }) {
   const hour = 3_600_000;
   const [form, set_form] = useState({
     from: field_of_instant(now.value - 24 * hour), to: field_of_instant(now.value), again: false, max_concurrent: '1',
@@ -216,6 +250,7 @@ function Backfill({ asked }) {
     const body = {
       job: asked.job, from: instant_of_field(form.from), to: instant_of_field(form.to), again, spacing,
       max_concurrent: Number(form.max_concurrent), ...(note && { note }), dry_run,
+      ...(!dry_run && dry.digest && seen(dry)),
     };
     try {
       if (!body.from || !body.to) throw Object.assign(new Error('write both as date and time'),
@@ -229,6 +264,7 @@ function Backfill({ asked }) {
         asked.done?.();
       }
     } catch (problem) {
+      if (problem.status === 409) set_dry(null);
       set_error(problem);
     }
     set_busy(false);
@@ -260,6 +296,11 @@ function Backfill({ asked }) {
   <//>`;
 }
 
+/** The last fire time, if it is among those that were listed; otherwise how many more there are. */
+function last_words({ fire_times = [], count: total }) {
+  return total > fire_times.length ? `and ${count(total - 6)} more` : `${utc(fire_times.at(-1))} UTC`;
+}
+
 function Dry({ dry }) {
   const left_out = Array.isArray(dry.left_out) ? dry.left_out.length : dry.left_out;
   return html`<div class=${`note-box ${dry.count ? 'run' : 'warn'} stack`}>
@@ -267,30 +308,45 @@ function Dry({ dry }) {
       </strong> would run${left_out ? `; ${left_out} are left out, since they ran already` : ''}.</div>
     ${dry.count > 0 && html`<div class="small">
       ${(dry.fire_times || []).slice(0, 6).map((at) => html`<span key=${at}><${At} at=${at} /> </span>`)}
-      ${dry.count > 6 ? `… ${utc(dry.fire_times[dry.fire_times.length - 1])} UTC` : ''}</div>`}
+      ${dry.count > 6 ? `… ${last_words(dry)}` : ''}</div>`}
   </div>`;
 }
 
 /** Stops a backfill. */
-export async function cancel_backfill(backfill, done) {
-  try {
-    await post('actions/cancel-backfill', { backfill });
-    toast('the backfill is told to stop');
-    done?.();
-  } catch (problem) {
-    toast(`${problem.message}${problem.cure ? `: ${problem.cure}` : ''}`, 'bad');
-  }
+function CancelBackfill({ asked, close }) {
+  const [error, set_error] = useState(null);
+  const [busy, set_busy] = useState(false);
+  const submit = async () => {
+    set_busy(true);
+    try {
+      await post('actions/cancel-backfill', { backfill: asked.backfill });
+      toast(`${asked.job}: the backfill is told to stop`);
+      close();
+      asked.done?.();
+    } catch (problem) {
+      set_error(problem);
+    }
+    set_busy(false);
+  };
+  return html`<${Dialog} title=${`Stop a backfill of ${asked.job}`} close=${close} submit=${submit}
+    action="Stop the backfill" danger busy=${busy}>
+    <p class="muted">Fire times that have not run yet are left out. Its runs in progress go on.</p>
+    ${error && html`<${Fault} error=${error} />`}
+  <//>`;
 }
 
-const DIALOGS = { 'cancel-run': CancelRun, backfill: Backfill };
+const DIALOGS = { 'cancel-run': CancelRun, 'cancel-backfill': CancelBackfill, backfill: Backfill };
 
 /** The dialog that is open, if one is. */
 export function ActionDialog() {
   const asked = open_action.value;
   if (!asked) return null;
-  if (asked.kind === 'edit') return html`<${EditSchedule} asked=${asked} close=${close} Note=${Note} />`;
+  const close = closes(asked);
+  if (asked.kind === 'edit') {
+    return html`<${EditSchedule} asked=${asked} close=${close} Note=${Note} key=${asked.number} />`;
+  }
   const Shown = DIALOGS[asked.kind] || JobsAction;
-  return html`<${Shown} asked=${asked} key=${asked.kind} />`;
+  return html`<${Shown} asked=${asked} close=${close} key=${asked.number} />`;
 }
 
 /** A button that opens the dialog of an action; it is not there for those who may not. */

@@ -41,7 +41,11 @@ export function address(path, params = {}) {
   return `api/${path}${text ? `?${text}` : ''}`;
 }
 
-async function answer_of(request) {
+/** Whole numbers beyond 2^53 as they are written, where the browser can keep them. */
+const exact = (_, value, context) => (JSON.rawJSON && typeof value === 'number' && !Number.isSafeInteger(value)
+  && /^-?\d+$/.test(context?.source) ? JSON.rawJSON(context.source) : value);
+
+async function answer_of(request, reviver) {
   let response;
   try {
     response = await request;
@@ -55,7 +59,7 @@ async function answer_of(request) {
   const text = await response.text();
   let body = null;
   try {
-    body = text ? JSON.parse(text) : null;
+    body = text ? JSON.parse(text, reviver) : null;
   } catch {
     // What is no JSON comes from something between this page and the console.
   }
@@ -73,55 +77,100 @@ export async function get(path, params, signal_) {
   const request = fetch(address(path, params), {
     credentials: 'same-origin', cache: 'no-store', signal: signal_, headers: { Accept: 'application/json' },
   });
-  const body = await answer_of(request);
+  // Only the page of a job shows arguments, which may hold such numbers.
+  const body = await answer_of(request, path === 'job' ? exact : undefined);
   if (body.now) set_clock(body.now);
   return body;
 }
 
-/** Does something. */
-export function post(path, body) {
+/** Does something. `raw`: members whose values are JSON text already, which is sent as it is. */
+export function post(path, body, raw = {}) {
+  const members = Object.entries(body).filter(([, value]) => value !== undefined)
+    .map(([name, value]) => `${JSON.stringify(name)}:${JSON.stringify(value)}`);
+  for (const [name, text] of Object.entries(raw)) members.push(`${JSON.stringify(name)}:${text}`);
   return answer_of(fetch(`api/${path}`, {
     method: 'POST', credentials: 'same-origin', cache: 'no-store',
-    headers: { 'Content-Type': 'application/json', Accept: 'application/json' }, body: JSON.stringify(body),
+    headers: { 'Content-Type': 'application/json', Accept: 'application/json' }, body: `{${members.join()}}`,
   }));
 }
 
 /** Asks again after a problem, the longer the more often it failed. */
 const AGAIN_AFTER = [2_000, 4_000, 8_000, 15_000];
+/** A question that has no answer after so long, in milliseconds, has failed. */
+const ANSWER_MAX = 30_000;
+
+/** Reads, and gives up after a while. */
+async function get_in_time(path, params, control) {
+  let is_late = false;
+  const deadline = setTimeout(() => { is_late = true; control.abort(); }, ANSWER_MAX);
+  try {
+    return await get(path, params, control.signal);
+  } catch (error) {
+    if (!is_late) throw error;
+    throw new Problem({ kind: 'unreachable', title: 'The node does not answer',
+      detail: `there was no answer within ${ANSWER_MAX / 1_000} s`, cure: 'The page tries again by itself.' });
+  } finally {
+    clearTimeout(deadline);
+  }
+}
+
+/** How long to wait after a problem, the `failed`-th in a row, in milliseconds; 0 if asking again does not help. */
+function wait_after(error, failed, every) {
+  const passes = error.status === undefined || error.status >= 500 || error.status === 429;
+  return passes ? AGAIN_AFTER[Math.min(failed - 1, AGAIN_AFTER.length - 1)] : every;
+}
 
 /**
- * The answer to a question, as long as the component is shown: `{data, error, loading, reload, set}`. Another question
- * keeps the former answer until its own is there. `every`: how often it is asked again, in milliseconds.
+ * The answer to a question, as long as the component is shown: `{data, error, loading, of, asked_at, reload, set}`.
+ * Another question keeps the former answer until its own is there; `of` is the address of the question that `data`
+ * answers. `every`: how often it is asked again, in milliseconds. `fresh`: parameters that are made for each request.
+ * One request is in flight at a time: a reload meanwhile is one more after it.
  */
-export function useAnswer(path, params = {}, { every = 0, skip = false } = {}) {
+export function useAnswer(path, params = {}, { every = 0, skip = false, fresh } = {}) {
   const asked = skip ? null : address(path, params);
-  const [state, set_state] = useState({ data: null, error: null, loading: !skip, of: null });
+  const [state, set_state] = useState({ data: null, error: null, loading: !skip, of: null, asked_at: 0 });
   const run = useRef(null);
   useEffect(() => {
     if (!asked) return undefined;
-    let control = null;
+    const control = { current: null };
     let timer = null;
     let failed = 0;
+    let is_busy = false;
+    let again = false;
     let gone = false;
-    const later = (after) => { clearTimeout(timer); timer = setTimeout(ask, after); };
-    async function ask() {
-      control?.abort();
-      const mine = new AbortController();
-      control = mine;
-      if (document.hidden) return later(1_000);
+    async function once() {
+      const asked_at = Date.now();
+      control.current = new AbortController();
       try {
-        const data = await get(path, params, mine.signal);
-        if (gone || mine.signal.aborted) return undefined;
+        const data = await get_in_time(path, { ...params, ...fresh?.() }, control.current);
+        if (gone) return 0;
         failed = 0;
-        set_state({ data, error: null, loading: false, of: asked });
-        if (every) later(every);
+        set_state({ data, error: null, loading: false, of: asked, asked_at });
+        return every;
       } catch (error) {
-        if (gone || error.name === 'AbortError') return undefined;
+        if (gone) return 0;
+        failed += 1;
         set_state((before) => ({ ...before, data: before.of === asked ? before.data : null, error, loading: false }));
-        const passes = error.status === undefined || error.status >= 500 || error.status === 429;
-        if (passes) later(AGAIN_AFTER[Math.min(failed++, AGAIN_AFTER.length - 1)]);
+        return wait_after(error, failed, every);
       }
-      return undefined;
+    }
+    async function ask() {
+      clearTimeout(timer);
+      if (is_busy) {
+        again = true;
+        return;
+      }
+      if (document.hidden) {
+        timer = setTimeout(ask, 1_000);
+        return;
+      }
+      is_busy = true;
+      again = false;
+      const wait = await once();
+      is_busy = false;
+      if (gone) return;
+      if (again) ask();
+      else if (wait) timer = setTimeout(ask, wait);
     }
     run.current = ask;
     set_state((before) => ({ ...before, loading: before.of !== asked }));
@@ -129,7 +178,7 @@ export function useAnswer(path, params = {}, { every = 0, skip = false } = {}) {
     return () => {
       gone = true;
       clearTimeout(timer);
-      control?.abort();
+      control.current?.abort();
     };
   }, [asked, every]);
   const set = (change) => set_state((before) => ({ ...before, data: before.data && change(before.data) }));

@@ -3,7 +3,7 @@
 import { html, render, useEffect, useRef } from './lib.js';
 import { count } from './format.js';
 import { get, me, useAnswer } from './api.js';
-import { connection, start, useLive } from './live.js';
+import { alone, connection, start, useLive } from './live.js';
 import { route, to } from './route.js';
 import { Head, Icon, Empty, Toasts, set_theme, show_theme, theme } from './ui.js';
 import { Help, PAGES, Palette, help_open, listen, palette_open } from './keys.js';
@@ -35,7 +35,8 @@ function Navigation() {
   useLive((kind, data) => { if (kind === 'overview') answer.set(() => data); });
   const overview = answer.data;
   const current = ENTRY[route.value.name] || route.value.name;
-  const attention = (overview?.attention?.length || 0);
+  const attention = overview?.attention_total ?? overview?.attention?.length ?? 0;
+  useEffect(() => { if (overview) alone.value = overview.role === 'local'; }, [overview?.role]);
   const tally = (name) => {
     if (name === 'overview' && attention > 0) return html`<span class="tally bad">${attention}
       <span class="hidden"> need attention</span></span>`;

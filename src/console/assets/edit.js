@@ -22,10 +22,13 @@ function text_of(schedule) {
   return { text: JSON.stringify(schedule, null, 1), zone: '' };
 }
 
+/** Whether the text is a schedule as JSON, which names its zone itself. */
+const is_data = (text) => text.trim().startsWith('{');
+
 /** The schedule that the fields say. */
 function schedule_of(text, zone) {
   const said = text.trim();
-  if (said.startsWith('{')) return JSON.parse(said);
+  if (is_data(text)) return JSON.parse(said);
   return zone.trim() ? { cron: said, timezone: zone.trim() } : said;
 }
 
@@ -43,7 +46,7 @@ function usePreview(text, zone) {
       try {
         const schedule = schedule_of(text, zone);
         const written = typeof schedule === 'string' ? schedule : JSON.stringify(schedule);
-        const params = { schedule: written, zone: zone || schedule.timezone, count: 6 };
+        const params = { schedule: written, zone: (is_data(text) ? '' : zone) || schedule.timezone, count: 6 };
         set_state({ preview: await get('preview', params, control.signal), error: null, zone: params.zone });
       } catch (error) {
         if (error.name !== 'AbortError') set_state({ preview: null, error });
@@ -102,8 +105,10 @@ export function EditSchedule({ asked, close, Note }) {
         fault=${fault && `${fault.message}`}>
         ${(field) => html`<textarea ...${field} class="input mono" rows="2" spellcheck=${false} value=${form.text}
           placeholder="0 9 * * 1-5" onInput=${change('text')}></textarea>`}<//>
-      <${Field} label="Time zone" hint="An IANA name. Empty: UTC, or the one that the schedule names.">
-        ${(field) => html`<input ...${field} list="zones" value=${form.zone} placeholder="Europe/Lisbon"
+      <${Field} label="Time zone" hint=${is_data(form.text) ? 'A schedule as JSON names its zone itself.'
+        : 'An IANA name. Empty: UTC, or the one that the schedule names.'}>
+        ${(field) => html`<input ...${field} list="zones" placeholder="Europe/Lisbon" disabled=${is_data(form.text)}
+          value=${is_data(form.text) ? '' : form.zone}
           onInput=${change('zone')} autocomplete="off" spellcheck=${false} />`}<//>
     </div>
     <datalist id="zones">${ZONES.map((name) => html`<option value=${name} />`)}</datalist>

@@ -3,7 +3,7 @@
 import { html, signal, useEffect, useId, useLayoutEffect, useMemo, useRef, useState } from './lib.js';
 import { get } from './api.js';
 import { go } from './route.js';
-import { Dialog, Icon, recall, remember, set_theme } from './ui.js';
+import { Dialog, Icon, outside, recall, remember, set_theme } from './ui.js';
 
 export const PAGES = [
   ['overview', 'Overview', 'o'], ['jobs', 'Jobs', 'b'], ['runs', 'Runs', 'r'], ['nodes', 'Nodes', 'n'],
@@ -26,13 +26,18 @@ export function usePageActions(actions, deps) {
 
 const rows = () => [...document.querySelectorAll('[data-row]')].filter((row) => row.offsetParent !== null);
 
+/** The row that the keys are at. It is an attribute of its own: a row that is drawn again gets its class anew. */
+const CURRENT = 'data-current';
+
 /** Moves through the rows of the page. */
 function move(by) {
   const all = rows();
   if (all.length === 0) return;
-  const at = all.findIndex((row) => row.classList.contains('current'));
+  const focused = document.activeElement?.closest('[data-row]');
+  const marked = all.findIndex((row) => row.hasAttribute(CURRENT));
+  const at = marked < 0 ? all.indexOf(focused) : marked;
   const next = all[Math.min(all.length - 1, Math.max(0, at < 0 ? (by > 0 ? 0 : all.length - 1) : at + by))];
-  for (const row of all) row.classList.toggle('current', row === next);
+  for (const row of all) row.toggleAttribute(CURRENT, row === next);
   const link = next.querySelector('[data-open]');
   (link || next).focus({ preventScroll: true });
   next.scrollIntoView({ block: 'nearest' });
@@ -72,7 +77,7 @@ function pressed(event) {
     },
     'j': () => move(1),
     'k': () => move(-1),
-    'x': () => document.querySelector('[data-row].current input[type="checkbox"]')?.click(),
+    'x': () => document.querySelector(`[${CURRENT}] input[type="checkbox"]`)?.click(),
     'g': () => { leader_key = Date.now(); },
     '?': () => { help_open.value = true; },
   }[key];
@@ -143,7 +148,7 @@ export function Palette() {
   }, [chosen, entries]);
   return html`<dialog class="palette" ref=${element} aria-label="Go to"
     onCancel=${(event) => { event.preventDefault(); close(); }}
-      onClick=${(event) => { if (event.target === element.current) close(); }}>
+    ...${outside(element, close)}>
     <input class="input" role="combobox" aria-expanded="true" aria-controls=${id}
       aria-label="Go to a job, a page or an action"
       aria-activedescendant=${entries.length ? `${id}-${chosen}` : undefined}

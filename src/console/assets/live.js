@@ -3,10 +3,22 @@
 // The tab that holds the lock reads the stream and tells the others. A tab that is hidden gives the lock back. Without
 // secure context a browser has no locks: then each tab that is seen reads its own stream.
 
-import { signal, useEffect, useRef } from './lib.js';
+import { computed, signal, useEffect, useRef } from './lib.js';
 
 /** `on`, `connecting`, `off`: whether what is shown is kept up to date. */
 export const connection = signal('connecting');
+
+/** Whether this node is the only one: of other nodes the stream tells nothing. */
+export const alone = signal(false);
+/** How often a list is read again that is not heard of, in milliseconds. */
+const LOOKS_EVERY = 7_000;
+/** How often lists of records are to be read again, in milliseconds; 0 while the stream tells of all that happens. */
+export const looks_every = computed(() => (alone.value && connection.value === 'on' ? 0 : LOOKS_EVERY));
+
+/** Whether events of runs concern `is_it`; those that were left out may. */
+export const of_runs = (kind, data, is_it) => kind === 'runs' && (data.left_out > 0 || (data.runs || []).some(is_it));
+/** Whether what a view shows is to be read again. A reset that names no view is of all. */
+export const is_reset = (kind, data, view) => kind === 'reset' && (!data?.views?.length || data.views.includes(view));
 
 const listeners = new Set();
 const base = new URL('.', document.baseURI).pathname;
@@ -33,7 +45,8 @@ function say(message) {
 function hear(message) {
   heard_at = Date.now();
   if (message.id) last_id = message.id;
-  if (message.connection) connection.value = message.connection;
+  // Whatever is heard comes of a stream that is read: a tab that opened later heard no `on`.
+  connection.value = message.connection || 'on';
   if (message.kind) tell(message.kind, message.data);
 }
 

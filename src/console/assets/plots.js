@@ -91,7 +91,8 @@ export function Terms({ activity, name_of }) {
   return html`<div>
     <div class="terms" role="list" aria-label="Terms of leadership, the oldest first">
       ${terms.map((term) => {
-        const ends = term.to ? `until ${utc(term.to)} UTC` : 'and it leads still';
+        const stands = !term.to || (term === terms.at(-1) && Date.parse(term.to) >= range[1]);
+        const ends = stands ? 'and it leads still' : `until ${utc(term.to)} UTC`;
         return html`<${Placed} role="listitem" key=${term.term}
           class=${`term ${nodes.indexOf(term.node) % 2 ? 'other' : ''}`} range=${range}
           from=${at(term.from, range[0])} to=${at(term.to, range[1])}

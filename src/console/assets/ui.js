@@ -3,6 +3,7 @@
 import { html, signal, useEffect, useId, useLayoutEffect, useRef, useState } from './lib.js';
 import { distance, duration, local, millis, plural, utc, viewer_zone, words, zoned } from './format.js';
 import { now } from './api.js';
+import { alone } from './live.js';
 
 const PATHS = {
   overview: 'M2.5 8.5h3l2-5 2.5 9 2-4h1.5',
@@ -110,7 +111,8 @@ export const At = ({ at, zone, seconds = true }) => (at
 /** The last runs as bars: the taller the longer, the newest at the right. */
 export function Spark({ runs }) {
   const shown = (runs || []).slice(0, 10).reverse();
-  if (shown.length === 0) return html`<span class="muted small">no run yet</span>`;
+  if (shown.length === 0) return html`<span class="muted small">
+    ${alone.value ? 'no run yet' : 'no run on this node'}</span>`;
   const of = new Map();
   for (const run of shown) of.set(run.outcome, (of.get(run.outcome) || 0) + 1);
   const label = `last ${plural(shown.length, 'run')}: ${[...of].map(([outcome, n]) => `${n} ${words(outcome)}`)
@@ -225,11 +227,21 @@ export function toast(text, tone = 'ok') {
 const close_toast = (number) => { toasts.value = toasts.value.filter((one) => one.number !== number); };
 
 export const Toasts = () => html`<div class="toasts" role="status" aria-live="polite">
-  ${toasts.value.map(({ number, text,
-    tone }) => html`<div class=${`toast ${tone}`} key=${number}><span class="grow">${text}</span>
+  ${toasts.value.map(({ number, text, tone }) => html`<div class=${`toast ${tone}`} key=${number}
+    role=${tone === 'ok' ? undefined : 'alert'}><span class="grow">${text}</span>
     <button class="btn plain small" aria-label="Close this message" onClick=${() => close_toast(number)}>
       <${Icon} name="cross" size=${12} /></button></div>`)}
 </div>`;
+
+/** Closes a dialog by a click beside it. A drag that began inside of it, such as the choice of a text, does not. */
+export function outside(element, close) {
+  return {
+    onPointerDown: (event) => { element.began_at = event.target; },
+    onClick: (event) => {
+      if (event.target === element.current && element.began_at === element.current) close();
+    },
+  };
+}
 
 /** A dialog that keeps the focus, and gives it back. */
 export function Dialog({ title, close, submit, action, danger, busy, blocked, children, wide, foot }) {
@@ -246,8 +258,7 @@ export function Dialog({ title, close, submit, action, danger, busy, blocked, ch
     if (!busy && !blocked) submit?.();
   };
   return html`<dialog ref=${element} class=${wide ? 'wide' : ''} aria-labelledby=${id}
-      onCancel=${(event) => { event.preventDefault(); close(); }}
-        onClick=${(event) => { if (event.target === element.current) close(); }}>
+      onCancel=${(event) => { event.preventDefault(); close(); }} ...${outside(element, close)}>
     <form onSubmit=${send}>
       <header><h2 id=${id}>${title}</h2>
         <button type="button" class="btn plain icon" aria-label="Close" onClick=${close}>

@@ -3,10 +3,10 @@
 import { html, Fragment, useEffect, useState } from '../lib.js';
 import { count, duration, plural, short, utc, words } from '../format.js';
 import { me, useAnswer } from '../api.js';
-import { useLive } from '../live.js';
+import { alone, is_reset, looks_every, of_runs, useLive } from '../live.js';
 import { route, run_link, set_params, to } from '../route.js';
 import { Answered, At, Badge, Card, Due, Empty, Head, Icon, Outcome, State, Tags, When } from '../ui.js';
-import { ActionButton, ask, cancel_backfill, may } from '../actions.js';
+import { ActionButton, ask, may } from '../actions.js';
 import { usePageActions } from '../keys.js';
 import { node_name } from '../plots.js';
 import { Progress, RunTable, useReloadOn } from './runs.js';
@@ -15,7 +15,7 @@ import { Decisions, Durations, Explain, Schedule } from './job_parts.js';
 
 export function JobPage() {
   const { job: name } = route.value.params;
-  const answer = useAnswer('job', { job: name }, { every: 30_000 });
+  const answer = useAnswer('job', { job: name }, { every: looks_every.value || 30_000 });
   const [round, set_round] = useState(0);
   const again = () => {
     answer.reload();
@@ -24,9 +24,9 @@ export function JobPage() {
   useLive((kind, data) => {
     const row = kind === 'jobs' && data.changed?.find((one) => one.name === name);
     if (row) answer.set((before) => ({ ...before, job: { ...before.job, ...row } }));
-    if (kind === 'jobs' && data.removed?.includes(name)) answer.reload();
+    if ((kind === 'jobs' && data.removed?.includes(name)) || is_reset(kind, data, 'jobs')) answer.reload();
   });
-  useReloadOn(again, (kind, data) => kind === 'runs' && data.runs.some((one) => one.job === name));
+  useReloadOn(again, (kind, data) => of_runs(kind, data, (one) => one.job === name));
   const job = answer.data?.job;
   usePageActions(job ? palette_actions(job, answer.data, again) : [], [job?.name, job?.pause, me.value]);
   return html`<${Head} title=${name || 'Job'} crumbs=${html`<a href=${to('jobs')}>Jobs</a>`}
@@ -48,7 +48,8 @@ function palette_actions(job, data, again) {
 
 const Subtitle = ({ job }) => html`<span class="row tight">
   <${State} state=${job.state} />${job.overdue && html`<${State} state="overdue" />`}
-  ${job.failures > 0 && html`<${Badge} tone="bad" icon="cross">${plural(job.failures, 'failure')} in a row<//>`}
+  ${job.failures > 0 && html`<${Badge} tone="bad" icon="cross">${plural(job.failures, 'failure')} in a row
+    ${alone.value ? '' : ' on this node'}<//>`}
   ${job.stored && html`<${Badge} title="Its definition is in the catalogue, for all nodes">stored<//>`}
   <${Tags} tags=${job.tags} />
   ${job.next_fire_time && !job.pause
@@ -95,7 +96,7 @@ function Menu({ label, entries }) {
 function Shown({ data, round, again }) {
   const { job } = data;
   const nodes = useAnswer('nodes', {}, { every: 60_000 });
-  const runs = useAnswer('runs', { job: job.name, limit: 200 });
+  const runs = useAnswer('runs', { job: job.name, limit: 200 }, { every: looks_every.value });
   useEffect(() => { if (round) runs.reload(); }, [round]);
   const name_of = node_name(nodes.data?.nodes);
   return html`<div class="grid">
@@ -143,7 +144,8 @@ function Notices({ job }) {
 
 function Active({ job, again }) {
   const runs = [...(job.active_runs || []), ...(job.former_runs || [])];
-  return html`<${Card} bare title="Running now" end=${plural(runs.length, 'run')}><ul class="list top">
+  return html`<${Card} bare title=${alone.value ? 'Running now' : 'Running now on this node'}
+    end=${plural(runs.length, 'run')}><ul class="list top">
     ${runs.map((run) => html`<li key=${run.run}>
     <span class="dot run pulse"></span>
     <div class="grow stack"><div class="row tight"><a class="mono" href=${run_link(run.run)}>
@@ -207,7 +209,7 @@ function Facts({ job, data }) {
 }
 
 function Backfills({ job, round, again }) {
-  const answer = useAnswer('backfills', { job });
+  const answer = useAnswer('backfills', { job }, { every: looks_every.value });
   useEffect(() => { if (round) answer.reload(); }, [round]);
   const all = answer.data?.backfills || [];
   if (all.length === 0) return null;
@@ -220,11 +222,11 @@ function Backfills({ job, round, again }) {
     ${one.failed > 0 && html`<span class="small bad">${count(one.failed)} failed</span>`}</div>
     ${one.state === 'running' && may('backfill')
       && html`<button type="button" class="btn small"
-      onClick=${() => cancel_backfill(one.id, again)}>Stop</button>`}</li>`)}</ul><//>`;
+      onClick=${() => ask('cancel-backfill', { job, backfill: one.id, done: again })}>Stop</button>`}</li>`)}</ul><//>`;
 }
 
 function History({ job, round, name_of }) {
-  const answer = useAnswer('operations', { job, limit: 10 });
+  const answer = useAnswer('operations', { job, limit: 10 }, { every: looks_every.value });
   useEffect(() => { if (round) answer.reload(); }, [round]);
   const rows = answer.data?.operations || [];
   if (rows.length === 0) return null;

@@ -4,6 +4,7 @@ import { html, useEffect, useMemo, useState } from '../lib.js';
 import { count, duration, field_of_instant, instant_of_field, millis, plural, short, utc, viewer_zone, words,
   zoned } from '../format.js';
 import { now, useAnswer } from '../api.js';
+import { looks_every } from '../live.js';
 import { run_link } from '../route.js';
 import { Answered, At, Badge, Card, Empty, Gaps } from '../ui.js';
 import { PreviewLines, Warnings } from '../preview.js';
@@ -129,7 +130,7 @@ const TONES = { skipped: 'warn', vetoed: 'warn', trigger_refused: 'bad', leader_
 
 /** What started nothing, and why. */
 export function Decisions({ job, round, explain }) {
-  const answer = useAnswer('decisions', { job, limit: 20 });
+  const answer = useAnswer('decisions', { job, limit: 20 }, { every: looks_every.value });
   useEffect(() => { if (round) answer.reload(); }, [round]);
   return html`<${Card} bare title="Decisions that started nothing"><${Answered} answer=${answer}>
     ${(page) => (page.decisions.length === 0

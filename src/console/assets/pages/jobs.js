@@ -2,8 +2,8 @@
 
 import { html, useCallback, useEffect, useLayoutEffect, useMemo, useRef, useState } from '../lib.js';
 import { count, plural, words } from '../format.js';
-import { get, me, useAnswer } from '../api.js';
-import { useLive } from '../live.js';
+import { address, get, me, useAnswer } from '../api.js';
+import { alone, is_reset, useLive } from '../live.js';
 import { job_link, route, set_params } from '../route.js';
 import { Answered, Choice, Due, Empty, Fault, Head, Icon, JOB_STATES, Search, Spark, State, Tags,
   When } from '../ui.js';
@@ -20,44 +20,86 @@ function useJobs(filter) {
   const first = useAnswer('jobs', { ...filter, limit: PAGE }, { every: 60_000 });
   const [more, set_more] = useState({ rows: [], next: undefined, of: null });
   const busy = useRef(false);
+  const stale = useRef(false);
   const [fault, set_fault] = useState(null);
   const asked = JSON.stringify(filter);
   const mine = more.of === asked ? more : { rows: [], next: undefined };
-  const next = mine.next === undefined ? first.data?.next : mine.next;
-  const load = useCallback(async () => {
-    if (busy.current || !next) return;
+  const is_answered = first.of === address('jobs', { ...filter, limit: PAGE });
+  const next = !is_answered ? null : mine.next === undefined ? first.data?.next : mine.next;
+  const [changed, set_changed] = useState(new Map());
+  const forget = (jobs, asked_at) => set_changed((before) => {
+    const after = new Map(before);
+    for (const { name } of jobs) if (after.get(name)?.at < asked_at) after.delete(name);
+    return after;
+  });
+  const page_after = async (after) => {
+    const asked_at = Date.now();
+    const page = await get('jobs', { ...filter, limit: 1_000, after });
+    forget(page.jobs, asked_at);
+    return page;
+  };
+  const once = async (act) => {
+    if (busy.current) return;
     busy.current = true;
     try {
-      const page = await get('jobs', { ...filter, limit: 1_000, after: next });
-      set_more((before) => ({ rows: [...(before.of === asked ? before.rows : []), ...page.jobs], next: page.next,
-        of: asked }));
+      await act();
       set_fault(null);
     } catch (error) {
       set_fault(error);
     }
     busy.current = false;
-  }, [next, asked]);
-  const again = () => { set_more({ rows: [], next: undefined, of: null }); first.reload(); };
-  const [changed, set_changed] = useState(new Map());
+  };
+  const load = useCallback(() => next && once(async () => {
+    const page = await page_after(next);
+    set_more((before) => {
+      const is_first = before.of !== asked;
+      return { rows: [...(is_first ? [] : before.rows), ...page.jobs], next: page.next, of: asked,
+        start: is_first ? next : before.start };
+    });
+  }), [next, asked]);
+  /** Reads the rows beyond the first page again, as many as there were; till then these stay. */
+  const refill = (start) => once(async () => {
+    stale.current = false;
+    const wanted = mine.rows.length;
+    const rows = [];
+    let cursor = start;
+    while (cursor && rows.length < wanted) {
+      const page = await page_after(cursor);
+      rows.push(...page.jobs);
+      cursor = page.next;
+    }
+    set_more((before) => (before.of === asked ? { rows, next: cursor ?? null, of: asked, start } : before));
+  });
+  const again = () => {
+    stale.current = true;
+    first.reload();
+  };
   const waiting = useRef(new Map());
   useLive((kind, data) => {
     if (kind === 'jobs') {
-      for (const row of data.changed || []) waiting.current.set(row.name, row);
-      for (const name of data.removed || []) waiting.current.set(name, null);
+      const at = Date.now();
+      for (const row of data.changed || []) waiting.current.set(row.name, { row, at });
+      for (const name of data.removed || []) waiting.current.set(name, { row: null, at });
       set_changed((before) => {
         const after = new Map([...before, ...waiting.current]);
         waiting.current = new Map();
         return after;
       });
     }
-    if (kind === 'reset') again();
+    if (is_reset(kind, data, 'jobs')) again();
   });
-  useEffect(() => set_changed(new Map()), [first.data]);
+  // What was heard before the page was asked for is in it.
+  useEffect(() => { if (first.data) forget(first.data.jobs, first.asked_at); }, [first.data]);
+  // The rows beyond the first page begin elsewhere now, or are not known to be right any more.
+  useEffect(() => {
+    if (mine.rows.length === 0) stale.current = false;
+    else if (is_answered && (stale.current || mine.start !== first.data.next)) refill(first.data.next);
+  }, [first.data]);
   const rows = useMemo(() => {
     const seen = new Set();
     const all = [];
     for (const row of [...(first.data?.jobs || []), ...mine.rows]) {
-      const current = changed.has(row.name) ? changed.get(row.name) : row;
+      const current = changed.has(row.name) ? changed.get(row.name).row : row;
       if (current && !seen.has(row.name)) all.push(current);
       seen.add(row.name);
     }
@@ -207,8 +249,10 @@ function Window({ jobs, rows, matched, chosen, set_chosen, sort, order }) {
         </tbody>
       </table>
     </div>
-    ${rows.length < matched && html`<footer class="small muted">
-      ${count(rows.length)} of ${count(matched)} are loaded; the others come as you scroll.</footer>`}
+    ${(rows.length < matched || !alone.value) && html`<footer class="small muted">
+      ${rows.length < matched
+      && html`${count(rows.length)} of ${count(matched)} are loaded; the others come as you scroll. `}
+      ${!alone.value && 'Last runs and failures are those of this node.'}</footer>`}
   </section>`;
 }
 

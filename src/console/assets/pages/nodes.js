@@ -3,7 +3,7 @@
 import { html } from '../lib.js';
 import { duration, millis, plural, short, words } from '../format.js';
 import { useAnswer } from '../api.js';
-import { useLive } from '../live.js';
+import { is_reset, of_runs, useLive } from '../live.js';
 import { to } from '../route.js';
 import { Answered, Badge, Card, Empty, Head, When } from '../ui.js';
 import { Terms, node_name } from '../plots.js';
@@ -15,7 +15,7 @@ export function Nodes() {
   const answer = useAnswer('nodes', {}, { every: 10_000 });
   const activity = useAnswer('activity', { bucket: '10m' }, { every: 30_000 });
   useLive((kind, data) => {
-    if (kind === 'reset' || (kind === 'runs' && data.runs.some((one) => one.event.startsWith('leadership')))) {
+    if (is_reset(kind, data, 'overview') || of_runs(kind, data, (one) => one.event.startsWith('leadership'))) {
       answer.reload();
       activity.reload();
     }

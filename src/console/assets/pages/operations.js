@@ -3,7 +3,7 @@
 import { html } from '../lib.js';
 import { instant_of_field, words } from '../format.js';
 import { useAnswer } from '../api.js';
-import { useLive } from '../live.js';
+import { is_reset, useLive } from '../live.js';
 import { job_link, route, set_params } from '../route.js';
 import { Answered, At, Badge, Empty, Fault, Gaps, Head, More, Search } from '../ui.js';
 import { node_name } from '../plots.js';
@@ -18,7 +18,7 @@ export function Operations() {
   const pages = usePages('operations', { job, from: instant_of_field(from), to: instant_of_field(to), limit: 100 },
     'operations', (one) => `${one.node} ${one.number} ${one.at}`);
   const nodes = useAnswer('nodes', {}, { every: 60_000 });
-  useLive((kind) => { if (kind === 'reset') pages.first.reload(); });
+  useLive((kind, data) => { if (is_reset(kind, data, 'runs')) pages.first.reload(); });
   const field = (name, label) => html`<label class="row tight keep small muted">${label}
     <input class="input" type="datetime-local" value=${params[name] || ''}
       onChange=${(event) => set_params({ [name]: event.target.value })} /></label>`;

@@ -2,10 +2,10 @@
 
 import { html, useState } from '../lib.js';
 import { count, duration, millis, plural, short, utc, words } from '../format.js';
-import { useAnswer } from '../api.js';
-import { useLive } from '../live.js';
+import { now, useAnswer } from '../api.js';
+import { alone, is_reset, looks_every, of_runs, useLive } from '../live.js';
 import { job_link, run_link, to } from '../route.js';
-import { Answered, Card, Due, Empty, Head, Icon, Loading, State, When, state_tone } from '../ui.js';
+import { Answered, Card, Due, Empty, Fault, Head, Icon, Loading, State, When, state_tone } from '../ui.js';
 import { Plot, Terms, node_name } from '../plots.js';
 import { Progress, Took, useReloadOn } from './runs.js';
 
@@ -15,7 +15,7 @@ export function Overview() {
   const answer = useAnswer('overview', {}, { every: 30_000 });
   useLive((kind, data) => {
     if (kind === 'overview') answer.set(() => data);
-    if (kind === 'reset') answer.reload();
+    if (is_reset(kind, data, 'overview')) answer.reload();
   });
   const nodes = useAnswer('nodes', {}, { every: 15_000 });
   return html`<${Head} title="Overview" sub=${answer.data && html`<${Subtitle} overview=${answer.data} />`} />
@@ -39,7 +39,8 @@ function Shown({ overview, nodes, are_all }) {
     <${Verdict} overview=${overview} />
     <${Stats} overview=${overview} nodes=${nodes} are_all=${are_all} />
     ${(attention.length > 0 || problems.length > 0)
-      && html`<${Attention} attention=${attention} problems=${problems} />`}
+      && html`<${Attention} attention=${attention} total=${overview.attention_total ?? attention.length}
+        problems=${problems} />`}
     <${Activity} nodes=${nodes} />
     <div class="w6 stack"><${States} jobs=${overview.jobs} />
       <${Running} running=${overview.running} nodes=${nodes} /></div>
@@ -48,7 +49,7 @@ function Shown({ overview, nodes, are_all }) {
 }
 
 function Verdict({ overview }) {
-  const jobs = overview.attention?.length || 0;
+  const jobs = overview.attention_total ?? overview.attention?.length ?? 0;
   const problems = of_the_node(overview.problems);
   const bad = jobs > 0 || problems.length > 0 || !overview.live;
   const headline = problems.length > 0 ? 'This node has a problem'
@@ -59,7 +60,8 @@ function Verdict({ overview }) {
       : overview.jobs.total === 0 ? 'There is no job yet.'
         : `${plural(overview.jobs.total, 'job')}, none overdue, none failing.`;
   const tone = bad ? 'bad' : overview.healthy ? '' : 'warn';
-  return html`<section class=${`card w12 verdict ${tone}`} aria-label="State of the cluster">
+  return html`<section class=${`card w12 verdict ${tone}`}
+    aria-label=${alone.value ? 'State of the scheduler' : 'State, as this node knows it'}>
     <span class=${bad ? 'bad' : 'ok'}><${Icon} name=${bad ? 'alert' : 'check'} size=${22} /></span>
     <div class="grow"><strong>${headline}</strong><div class="muted wrap-any">${detail}</div></div>
     ${overview.warning && html`<span class="small warn">${overview.warning}</span>`}
@@ -91,8 +93,9 @@ function Stats({ overview, nodes, are_all }) {
   return html`<div class="w12 grid pair">
     ${stat('Leader', leader[0], leader[1], to('nodes'))}
     ${stat('Nodes', nodes ? count(nodes.length) : '–', nodes ? nodes_words(nodes, are_all) : '', to('nodes'))}
-    ${stat('Running', count(overview.running), overview.waiting ? `${plural(overview.waiting, 'run')} waiting`
-      : 'none waiting', to('runs', { outcome: 'in_progress' }))}
+    ${stat(alone.value ? 'Running' : 'Running on this node', count(overview.running),
+      overview.waiting
+        ? `${plural(overview.waiting, 'run')} waiting` : 'none waiting', to('runs', { outcome: 'in_progress' }))}
     ${stat('Jobs', count(jobs.total),
       html`${count(jobs.scheduled + jobs.running + jobs.standby)} active, ${count(jobs.paused)} paused`, to('jobs'))}
   </div>`;
@@ -101,11 +104,11 @@ function Stats({ overview, nodes, are_all }) {
 const ATTENTION = { overdue: 'bad', failing: 'bad', broken: 'bad', parked: 'bad', conflicting: 'bad',
   unresponsive: 'bad', still_running: 'warn' };
 
-function Attention({ attention, problems }) {
+function Attention({ attention, total, problems }) {
   const [all, set_all] = useState(false);
   const shown = all ? attention : attention.slice(0, 6);
   return html`<${Card} class="w12" bare title="What needs attention"
-    end=${attention.length > 0 && plural(attention.length, 'job')}>
+    end=${total > 0 && plural(total, 'job')}>
     <ul class="list top">
       ${problems.map((one) => html`<li key=${one.problem + (one.since || '')}><span class="bad">
         <${Icon} name="alert" /></span>
@@ -119,21 +122,21 @@ function Attention({ attention, problems }) {
     </ul>
     ${attention.length > 6 && html`<div class="body">
       <button class="btn small" type="button" onClick=${() => set_all(!all)}>
-      ${all ? 'Show fewer' : `Show all ${attention.length}`}</button></div>`}
+      ${all ? 'Show fewer' : total > attention.length ? `Show the worst ${attention.length}`
+        : `Show all ${total}`}</button>
+      </div>`}
   <//>`;
 }
 
 function Activity({ nodes }) {
   const [span, set_span] = useState(0);
   const [label, hours, bucket] = SPANS[span];
-  const [from, set_from] = useState(() => start_of(hours));
-  const answer = useAnswer('activity', { from, bucket }, { every: 15_000 });
-  const choose = (n) => { set_span(n); set_from(start_of(SPANS[n][1])); };
+  const answer = useAnswer('activity', { bucket }, { every: 15_000, fresh: () => ({ from: start_of(hours) }) });
   const choice = html`<div class="seg" role="group" aria-label="Time shown">
     ${SPANS.map(([text], n) => html`<button type="button" aria-pressed=${n === span ? 'true' : 'false'}
-    onClick=${() => choose(n)}>${text}</button>`)}</div>`;
+    onClick=${() => set_span(n)}>${text}</button>`)}</div>`;
   useLive((kind, data) => {
-    if (kind === 'runs' && data.runs?.some((one) => one.event.startsWith('leadership'))) answer.reload();
+    if (of_runs(kind, data, (one) => one.event.startsWith('leadership'))) answer.reload();
   });
   if (!answer.data) {
     return html`<${Card} class="w12" title="Ticks" end=${choice}>
@@ -154,7 +157,11 @@ function Activity({ nodes }) {
         all its jobs.</p>`}<//>`;
 }
 
-const start_of = (hours) => new Date(Math.floor(Date.now() / 60_000) * 60_000 - hours * 3_600_000).toISOString();
+/** A whole minute, a little less than `hours` ago by the clock of the node: more than 7 days are refused. */
+const start_of = (hours) => {
+  const minute = 60_000;
+  return new Date(Math.ceil((now.value + 5_000) / minute) * minute - hours * 60 * minute).toISOString();
+};
 
 function Ticks({ activity, label }) {
   const buckets = activity.buckets || [];
@@ -210,13 +217,15 @@ function Next({ next, jobs }) {
 
 /** What runs now, the newest first. */
 function Running({ running, nodes }) {
-  const answer = useAnswer('runs', { outcome: 'in_progress', limit: 8 });
+  const answer = useAnswer('runs', { outcome: 'in_progress', limit: 8 }, { every: looks_every.value });
   useReloadOn(answer.reload, (kind) => kind === 'runs');
   const runs = answer.data?.runs || [];
   const name_of = node_name(nodes);
+  const is_cut = Boolean(answer.data?.next);
+  const total = alone.value ? plural(running || 0, 'run') : `${plural(runs.length, 'run')}${is_cut ? ' or more' : ''}`;
   return html`<${Card} bare title="Running now"
-    end=${html`<a href=${to('runs', { outcome: 'in_progress' })}>${plural(running || 0, 'run')}</a>`}>
-    ${runs.length === 0 ? html`<${Empty} title="Nothing runs right now" />`
+    end=${html`<a href=${to('runs', { outcome: 'in_progress' })}>${answer.data ? total : 'Runs'}</a>`}>
+    ${runs.length === 0 ? html`<${None} answer=${answer} />`
       : html`<ul class="list">${runs.map((run) => html`<li key=${run.run} data-row="">
         <span class="dot run pulse"></span>
         <span class="cut"><a data-open="" href=${run_link(run.run)}>${run.job}</a></span>
@@ -224,6 +233,12 @@ function Running({ running, nodes }) {
         <span class="quarter"><${Progress} value=${run.progress} /></span><span class="small nowrap">
           <${Took} run=${run} /></span></li>`)}</ul>`}
   <//>`;
+}
+
+function None({ answer }) {
+  if (!answer.data) return answer.error ? html`<${Fault} error=${answer.error} />` : html`<${Loading} />`;
+  return html`<${Empty} title=${answer.data.next ? 'No run in progress is among the newest records'
+    : 'Nothing runs right now'} />`;
 }
 
 const STATES_SHOWN = ['running', 'scheduled', 'standby', 'paused', 'exhausted', 'still_running', 'conflicting',

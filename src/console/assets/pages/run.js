@@ -1,8 +1,9 @@
 // One run: what became of each attempt, and what its body said.
 
-import { html, Fragment } from '../lib.js';
+import { html, Fragment, useEffect, useState } from '../lib.js';
 import { duration, measure, millis, short, words } from '../format.js';
 import { me, useAnswer } from '../api.js';
+import { looks_every, of_runs } from '../live.js';
 import { job_link, route, to } from '../route.js';
 import { Answered, At, Card, Empty, Head, Icon, Outcome } from '../ui.js';
 import { ActionButton, ask } from '../actions.js';
@@ -12,10 +13,12 @@ import { Progress, Took, origin_words, useReloadOn } from './runs.js';
 
 export function RunPage() {
   const id = route.value.params.run;
-  const answer = useAnswer('run', { run: id });
+  const [is_over, set_over] = useState(false);
+  const answer = useAnswer('run', { run: id }, { every: is_over ? 0 : looks_every.value });
   const nodes = useAnswer('nodes');
   const run = answer.data?.run;
-  useReloadOn(answer.reload, (kind, data) => kind === 'runs' && data.runs.some((one) => one.run === id));
+  useEffect(() => set_over(Boolean(run?.ended_at)), [run?.ended_at]);
+  useReloadOn(answer.reload, (kind, data) => of_runs(kind, data, (one) => one.run === id));
   const again = run && { jobs: [run.job], done: answer.reload };
   usePageActions(run && me.value.may.operate ? [{ label: `Run ${run.job} again`, act: () => ask('run', again) }] : [],
     [run?.job, me.value]);
@@ -24,7 +27,7 @@ export function RunPage() {
       sub=${run && html`<span class="row tight"><${Outcome} run=${run} /><span class="mono small wrap-any">
         ${id}</span></span>`}>
       ${run && html`<${Fragment}>
-        ${answer.data.here && !run.ended_at && me.value.may.operate
+        ${!run.ended_at && me.value.may.operate
           && html`<button class="btn" type="button"
           onClick=${() => ask('cancel-run', { run: id, job: run.job, done: answer.reload })}>
           <${Icon} name="stop" size=${13} />Cancel</button>`}

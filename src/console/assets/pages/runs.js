@@ -2,51 +2,76 @@
 
 import { html, useEffect, useMemo, useRef, useState } from '../lib.js';
 import { duration, instant_of_field, millis, short } from '../format.js';
-import { get, now, paced, useAnswer } from '../api.js';
-import { useLive } from '../live.js';
+import { address, get, now, paced, useAnswer } from '../api.js';
+import { is_reset, looks_every, of_runs, useLive } from '../live.js';
 import { job_link, route, run_link, set_params } from '../route.js';
 import { Answered, Choice, Empty, Fault, Gaps, Head, More, Outcome, RUN_OUTCOMES, Search, When } from '../ui.js';
 import { node_name } from '../plots.js';
 
-/** Pages of records, the newest first: `more()` reads older ones. `list`: the member that holds them. */
+/** The most rows that a list keeps while new ones come; beyond that it starts again with the newest. */
+const ROWS_MAX = 5_000;
+
+/**
+ * The list after its newest page was read again: rows that are older than that page stay. Where the page does not reach
+ * the rows that were there, they go, so that the list has no hole.
+ */
+function renewed(before, page, rows, key) {
+  const start = { rows, next: page.next ?? null, is_longer: false };
+  if (!before?.is_longer || !page.next) return start;
+  const renews = new Set(rows.map(key));
+  const last = before.rows.findLastIndex((row) => renews.has(key(row)));
+  if (last < 0) return start;
+  const all = [...rows, ...before.rows.slice(last + 1)];
+  return all.length > ROWS_MAX ? start : { rows: all, next: before.next, is_longer: true };
+}
+
+/** The list with an older page at its end. */
+function longer(before, page, rows, key) {
+  const seen = new Set(before.rows.map(key));
+  return { ...before, rows: [...before.rows, ...rows.filter((row) => !seen.has(key(row)))], next: page.next ?? null,
+    is_longer: true };
+}
+
+/**
+ * Pages of records, the newest first: `more()` reads older ones, and the newest is read again now and then. `list`: the
+ * member that holds them.
+ */
 export function usePages(path, params, list, key) {
-  const first = useAnswer(path, params);
-  const asked = JSON.stringify(params);
-  const [older, set_older] = useState({ rows: [], next: undefined, of: null, page: null });
+  const first = useAnswer(path, params, { every: looks_every.value });
+  const kept = useRef({ rows: [], next: null, of: null, page: null });
+  if (first.data && kept.current.page !== first.data) {
+    const before = kept.current.of === first.of ? kept.current : null;
+    kept.current = { ...renewed(before, first.data, first.data[list] || [], key), of: first.of, page: first.data };
+  }
   const [loading, set_loading] = useState(false);
   const [fault, set_fault] = useState(null);
-  const mine = older.of === asked ? older : { rows: [], next: undefined };
-  const next = mine.next === undefined ? first.data?.next : mine.next;
+  const { rows, next, of } = kept.current;
   const more = async () => {
+    if (of !== address(path, params)) return;
     set_loading(true);
     try {
       const page = await get(path, { ...params, after: next });
-      set_older({ rows: [...mine.rows, ...page[list]], next: page.next ?? null, of: asked });
+      // The list may have begun again meanwhile.
+      if (kept.current.of === of && kept.current.next === next) {
+        kept.current = { ...kept.current, ...longer(kept.current, page, page[list] || [], key) };
+      }
       set_fault(null);
     } catch (error) {
       set_fault(error);
     }
     set_loading(false);
   };
-  const rows = useMemo(() => {
-    const seen = new Set();
-    return [...(first.data?.[list] || []), ...mine.rows].filter((row) => {
-      const is_new = !seen.has(key(row));
-      seen.add(key(row));
-      return is_new;
-    });
-  }, [first.data, mine.rows]);
   return { first, rows, next, more, loading, fault };
 }
 
-/** Asks again when `concerns` says that an event does, at most every two seconds. */
-export function useReloadOn(reload, concerns) {
+/** Asks again when `concerns` says that an event does, or after a reset of `view`, at most every two seconds. */
+export function useReloadOn(reload, concerns, view = 'runs') {
   const current = useRef(reload);
   current.current = reload;
   const later = useMemo(() => paced(() => current.current(), 2_000), []);
   useEffect(() => later.stop, []);
   useLive((kind, data) => {
-    if (kind === 'reset' || concerns(kind, data)) later();
+    if (is_reset(kind, data, view) || concerns(kind, data)) later();
   });
 }
 
@@ -58,8 +83,7 @@ export function Runs() {
     (run) => run.run);
   const nodes = useAnswer('nodes', {}, { every: 30_000 });
   const known = nodes.data?.nodes || [];
-  useReloadOn(pages.first.reload, (kind, data) => kind === 'runs'
-    && (data.left_out > 0 || data.runs.some((one) => !job || one.job === job)));
+  useReloadOn(pages.first.reload, (kind, data) => of_runs(kind, data, (one) => !job || one.job === job));
   const is_filtered = Boolean(job || outcome || node || from || to);
   const field = (name, label) => html`<label class="row tight keep small muted">${label}
     <input class="input" type="datetime-local" value=${params[name] || ''}
@@ -82,7 +106,7 @@ export function Runs() {
         onClick=${() => set_params({ job: '', outcome: '', node: '', from: '', to: '' })}>Clear</button>`}
     </div>
     <${Answered} answer=${pages.first}>${(page) => html`<section class="card" aria-label="Runs">
-      ${pages.rows.length === 0 ? html`<${None} is_filtered=${is_filtered} outcome=${outcome} />`
+      ${pages.rows.length === 0 ? html`<${None} is_filtered=${is_filtered} outcome=${outcome} next=${pages.next} />`
         : html`<${RunTable} runs=${pages.rows} name_of=${node_name(known)} />`}
       <footer><${More} next=${pages.next} loading=${pages.loading} more=${pages.more} /> <${Gaps} page=${page}
         what="runs" /></footer>
@@ -90,7 +114,9 @@ export function Runs() {
     </section>`}<//>`;
 }
 
-function None({ is_filtered, outcome }) {
+function None({ is_filtered, outcome, next }) {
+  if (next) return html`<${Empty} title="No run like this is among the newest records">
+    <p>“Show older” looks further back.</p><//>`;
   if (outcome === 'in_progress') return html`<${Empty} title="Nothing runs right now">
     <p>A run is listed here from its start to its end.</p><//>`;
   if (is_filtered) return html`<${Empty} title="No run is like this">
