@@ -93,7 +93,8 @@ fn where_nodes_cannot_be_asked_it_is_said_that_only_this_one_was() {
 fn a_schedule_of_code_is_overridden_on_all_nodes_until_it_is_cleared() {
     on_a_follower(async |rig, app| {
         let schedules = async |rig: &mut Rig| {
-            rig.advance(Duration::from_secs(2)).await;
+            // A node without tasks looks for changes less often.
+            rig.advance(Duration::from_mins(2)).await;
             let mut schedules = Vec::new();
             for node in 0..2 {
                 let job = Callsheet::of_rig(rig, node).details("sweep").await.expect("it is there");
@@ -157,7 +158,6 @@ fn all_nodes_are_listed_with_what_each_has() {
         assert_eq!((&of(0)["runs"], &of(1)["runs"]), (&json!(1), &json!(0)), "{answer:#}");
         assert_eq!((&of(0)["jobs"], &of(2)["jobs"]), (&json!(2), &json!(1)));
         for node in nodes {
-            assert_eq!(node["version"], env!("CARGO_PKG_VERSION"), "{node:#}");
             assert!(node["clock_offset"].is_string() && node["since"].is_string(), "{node:#}");
         }
     });

@@ -145,15 +145,26 @@ pub(crate) async fn run(caller: Caller<Reads, Query<WhichRun>>) -> Result<Json<R
     let id = given::run(&caller.input.run)?;
     // The newest one that is not newer.
     let behind = id.as_uuid().as_u128().checked_add(1).map(|behind| RunId::from(Uuid::from_u128(behind)));
-    let page = caller.shared.jobs.runs(RunHistory::new().before(behind).limit(1)).await?;
-    let found = page.runs.into_iter().next().filter(|run| run.run == id);
-    let unknown =
-        || Problem::not_found(format!("the history knows no run {id}"), "list the runs to see their ids");
-    let run = RunView::from(found.ok_or_else(unknown)?);
+    let active = cluster::in_progress(&caller.shared).await?;
+    let of_node = active.runs.iter().find(|(_, active)| active.status.run == id);
+    let page = caller.shared.jobs.runs(RunHistory::new().before(behind).limit(1)).await;
+    let kept = match page {
+        Ok(page) => page.runs.into_iter().next().filter(|run| run.run == id),
+        // None is kept, or it does not answer: what is in progress is shown all the same.
+        Err(error) if of_node.is_none() => return Err(error.into()),
+        Err(_) => None,
+    };
+    let run = match (kept, of_node) {
+        (Some(run), _) => RunView::from(run),
+        (None, Some((node, run))) => RunView::in_progress(*node, run, None),
+        (None, None) => {
+            let cure = "list the runs to see their ids";
+            return Err(Problem::not_found(format!("the history knows no run {id}"), cure));
+        }
+    };
     let snapshot = caller.shared.board.snapshot().await?;
     let here = snapshot.active.iter().any(|active| active.run == run.run);
-    let active = cluster::in_progress(&caller.shared).await?;
-    let can_cancel = here || active.runs.iter().any(|(_, active)| active.status.run == id);
+    let can_cancel = here || of_node.is_some();
     Ok(Json(RunAnswer { run, here, can_cancel }))
 }
 
