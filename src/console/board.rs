@@ -20,6 +20,8 @@ use crate::{error::Error, handle::Callsheet};
 const AGE_MIN: Duration = Duration::from_millis(240);
 /// A look at many jobs is good enough for so many times the time that it took: it costs a twentieth of a processor.
 const AGE_FACTOR: u32 = 20;
+/// No look is good enough for longer, however long it took: it may have waited for a job that does not answer.
+const AGE_MAX: Duration = Duration::from_secs(3);
 
 /// All jobs of the node at one instant.
 pub(crate) struct Snapshot {
@@ -43,10 +45,8 @@ impl Snapshot {
 
 /// A run in progress on this node.
 pub(crate) struct Active {
-    pub(crate) job: String,
-    pub(crate) key: String,
     pub(crate) run: String,
-    pub(crate) since: DateTime<Utc>,
+    /// How many ticks and triggers of its job wait on this node.
     pub(crate) waiting: usize,
 }
 
@@ -75,12 +75,23 @@ impl Board {
         self.changes.fetch_add(1, Ordering::AcqRel);
     }
 
+    /// How many changes the console has made.
+    pub(crate) fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Acquire)
+    }
+
+    /// All jobs as they are now, for somebody who is about to change them.
+    pub(crate) async fn fresh(&self) -> Result<Arc<Snapshot>, Error> {
+        self.changed();
+        self.snapshot().await
+    }
+
     /// The last look, if it is still good enough.
     fn recent(&self) -> Option<Arc<Snapshot>> {
         let last = self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()?;
-        let age_max = AGE_MIN.max(last.took.saturating_mul(AGE_FACTOR));
+        let age_max = last.took.saturating_mul(AGE_FACTOR).clamp(AGE_MIN, AGE_MAX);
         let is_recent = last.looked_at.elapsed() < age_max;
-        (is_recent && last.changes == self.changes.load(Ordering::Acquire)).then_some(last)
+        (is_recent && last.changes == self.changes()).then_some(last)
     }
 
     /// All jobs, as they were a moment ago.
@@ -99,7 +110,7 @@ impl Board {
 
     async fn look(&self) -> Result<Snapshot, Error> {
         let (started, as_of) = (Instant::now(), Utc::now());
-        let changes = self.changes.load(Ordering::Acquire);
+        let changes = self.changes();
         let health = self.jobs.health().await?;
         let late: std::collections::BTreeSet<_> = overdue(&health).map(|job| job.job.as_str()).collect();
         let (mut rows, mut active) = (BTreeMap::new(), Vec::new());
@@ -121,13 +132,10 @@ impl Board {
 }
 
 fn active_of(job: &JobStatus) -> impl Iterator<Item = Active> + '_ {
-    job.active_runs.iter().chain(&job.former_runs).map(|run| Active {
-        job: job.name.to_string(),
-        key: job.lock_key.to_string(),
-        run: run.run.to_string(),
-        since: run.started_at,
-        waiting: job.waiting,
-    })
+    job.active_runs
+        .iter()
+        .chain(&job.former_runs)
+        .map(|run| Active { run: run.run.to_string(), waiting: job.waiting })
 }
 
 /// The jobs that are overdue, as far as the health names them.

@@ -30,6 +30,8 @@ mod access;
 mod actions;
 mod assets;
 mod board;
+mod cache;
+mod cluster;
 mod embedded;
 mod events;
 mod openapi;
@@ -47,7 +49,15 @@ use callsheet_actors::Fault;
 use tokio::sync::Semaphore;
 
 pub use self::access::Access;
-use self::{access::Authorise, board::Board, events::Hub, policy::Policy};
+use self::{
+    access::Authorise,
+    board::Board,
+    cache::Cache,
+    cluster::InProgress,
+    events::Hub,
+    policy::Policy,
+    read::{Activities, Calendars, Open},
+};
 use crate::handle::Callsheet;
 
 /// The most jobs of one bulk action.
@@ -59,6 +69,10 @@ pub const BODY_BYTES_MAX: usize = 64 * 1024;
 
 /// How many questions that cost much are answered at a time.
 const HEAVY_MAX: usize = 2;
+/// How many previews are computed at a time.
+const PREVIEWS_MAX: usize = 2;
+/// How many edits are computed at a time: whoever only reads cannot keep them from it.
+const EDITS_MAX: usize = 2;
 
 /// Nobody has decided yet who may read: see [`Console::anyone_may_read`] and [`Console::authorise`].
 #[derive(Debug, Clone, Default)]
@@ -85,7 +99,15 @@ pub(crate) struct Shared {
     pub(crate) policy: Policy,
     pub(crate) board: Board,
     pub(crate) hub: Hub,
-    pub(crate) heavy: Arc<Semaphore>,
+    pub(crate) heavy: Semaphore,
+    pub(crate) previews: Arc<Semaphore>,
+    pub(crate) edits: Arc<Semaphore>,
+    /// The runs in progress on all nodes, after so many changes.
+    pub(crate) active: Cache<u64, Arc<InProgress>>,
+    /// What the history does not know to have ended.
+    pub(crate) open: Cache<(), Arc<Open>>,
+    pub(crate) activities: Activities,
+    pub(crate) calendars: Calendars,
 }
 
 impl Console<Undecided> {
@@ -139,7 +161,13 @@ impl Console<Undecided> {
         let shared = Shared {
             board: Board::new(jobs.clone()),
             hub: Hub::default(),
-            heavy: Arc::new(Semaphore::new(HEAVY_MAX)),
+            heavy: Semaphore::new(HEAVY_MAX),
+            previews: Arc::new(Semaphore::new(PREVIEWS_MAX)),
+            edits: Arc::new(Semaphore::new(EDITS_MAX)),
+            active: Cache::default(),
+            open: Cache::default(),
+            activities: Activities::default(),
+            calendars: Calendars::default(),
             jobs: jobs.clone(),
             authorise,
             policy,

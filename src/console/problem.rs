@@ -53,9 +53,13 @@ pub(crate) struct Problem {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     has: Option<Right>,
-    /// How many jobs it would be.
+    /// How many jobs it would be, or fire times.
     #[serde(skip_serializing_if = "Option::is_none")]
     count: Option<u32>,
+    /// Which they would be.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    digest: Option<Box<str>>,
 }
 
 /// One thing that is wrong with what was sent.
@@ -92,6 +96,7 @@ impl Problem {
             needs: None,
             has: None,
             count: None,
+            digest: None,
         }
     }
 
@@ -119,13 +124,28 @@ impl Problem {
         Self::new(StatusCode::CONFLICT, "changed", detail, "read it again, and change what stands")
     }
 
-    pub(crate) fn count(asked: Option<usize>, found: usize) -> Self {
+    pub(crate) fn count(asked: Option<usize>, found: usize, digest: String) -> Self {
         let detail = match asked {
             Some(asked) => format!("it would be {found} jobs, not {asked}"),
             None => format!("it would be {found} jobs, and the request does not say how many it means"),
         };
-        let cure = "ask with `dry_run`: true, and send its `count`";
-        Self { count: u32::try_from(found).ok(), ..Self::new(StatusCode::CONFLICT, "count", detail, cure) }
+        Self::not_as_shown(detail, found, digest)
+    }
+
+    /// They are as many as was said, and not the same.
+    pub(crate) fn others(what: &str, found: usize, digest: String) -> Self {
+        Self::not_as_shown(format!("it would be other {what} than those of the `digest`"), found, digest)
+    }
+
+    pub(crate) fn no_digest(what: &str, found: usize, digest: String) -> Self {
+        let detail = format!("it would be {found} {what}, and the request has no `digest` that says which");
+        Self::not_as_shown(detail, found, digest)
+    }
+
+    fn not_as_shown(detail: String, found: usize, digest: String) -> Self {
+        let cure = "ask with `dry_run`: true, and send its `count` and `digest`";
+        let problem = Self::new(StatusCode::CONFLICT, "count", detail, cure);
+        Self { count: u32::try_from(found).ok(), digest: Some(digest.into()), ..problem }
     }
 
     pub(crate) fn forbidden(needs: Right, has: Right) -> Self {

@@ -23,12 +23,36 @@ async fn many_jobs_are_paused_only_by_somebody_who_knows_how_many() {
     assert_eq!(two.status, 409, "two names are many");
     assert_eq!(status(&jobs, "job 1").await.state, JobState::Scheduled, "nothing was done");
 
-    let done = post(&app, "pause", &json!({"filter": filter, "count": 7})).await.json();
+    let digest = dry["digest"].clone();
+    let body = json!({"filter": filter, "count": 7, "digest": digest});
+    let done = post(&app, "pause", &body).await.json();
 
     assert_eq!(done["done"].as_array().expect("a list").len(), 7, "{done:#}");
     assert_eq!(get(&app, "jobs?state=paused").await.json()["matched"], 7, "the list knows it at once");
     let resumed = post(&app, "resume", &json!({"jobs": ["job 1", "job 1"], "count": 1})).await.json();
     assert_eq!(resumed["done"], json!([{"job": "job 1", "changed": true}]));
+    stop(jobs).await;
+}
+
+#[actix_web::test]
+async fn jobs_that_are_as_many_as_were_shown_and_others_are_left_alone() {
+    let jobs = started(["a", "b"].map(|name| quiet(name).tag("nightly"))).await;
+    let app = served(&console(&jobs)).await;
+    let mut body = json!({"filter": {"tag": "nightly"}, "dry_run": true});
+    let dry = post(&app, "remove", &body).await.json();
+    (body["dry_run"], body["count"]) = (json!(false), json!(2));
+
+    let unsaid = post(&app, "remove", &body).await;
+    assert_eq!((unsaid.status, unsaid.json()["kind"].as_str()), (409, Some("count")), "it has no digest");
+    jobs.remove("a").await.expect("it is there");
+    jobs.add(quiet("c").tag("nightly")).await.expect("it is good");
+    body["digest"] = dry["digest"].clone();
+    let refused = post(&app, "remove", &body).await;
+
+    assert_eq!((refused.status, &refused.json()["count"]), (409, &json!(2)), "{}", refused.text);
+    assert!(jobs.details("c").await.is_ok(), "nobody has seen it");
+    body["digest"] = refused.json()["digest"].clone();
+    assert_eq!(post(&app, "remove", &body).await.status, 200);
     stop(jobs).await;
 }
 
@@ -129,6 +153,14 @@ async fn a_backfill_says_first_how_many_runs_it_is() {
     assert_eq!(get(&app, "backfills").await.json()["backfills"], json!([]));
 
     body["dry_run"] = json!(false);
+    for digest in [json!(null), json!("0"), dry["digest"].clone()] {
+        // One fire time fewer, or none of them said.
+        let mut other = body.clone();
+        (other["digest"], other["from"]) = (digest, json!("2026-01-05T00:00:01Z"));
+        let refused = post(&app, "backfill", &other).await;
+        assert_eq!((refused.status, &refused.json()["count"]), (409, &json!(5)), "{}", refused.text);
+    }
+    body["digest"] = dry["digest"].clone();
     let started = post(&app, "backfill", &body).await;
     assert_eq!((started.status, &started.json()["backfill"]["ticks"]), (200, &json!(6)), "{}", started.text);
     assert_eq!(get(&app, "backfills?job=report").await.json()["backfills"][0]["by"], "alice");

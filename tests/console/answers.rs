@@ -60,11 +60,13 @@ async fn each_answer_is_as_the_description_says() {
         ("overview", String::new()),
         ("nodes", String::new()),
         ("activity", "?bucket=10m".to_owned()),
+        ("activity", "?span=7d&bucket=6h".to_owned()),
         ("jobs", "?sort=failures&order=desc".to_owned()),
         ("job", "?job=moody".to_owned()),
         ("job", "?job=report".to_owned()),
         ("preview", "?schedule=30%201%20*%20*%20*&zone=Europe/Lisbon".to_owned()),
         ("runs", "?outcome=failed".to_owned()),
+        ("runs", "?outcome=in_progress".to_owned()),
         ("run", format!("?run={run}")),
         ("decisions", String::new()),
         ("explain", "?job=report&at=2026-01-05T12:00:00Z".to_owned()),
@@ -222,4 +224,20 @@ async fn a_run_and_a_node_can_be_looked_for() {
 
 pub(crate) fn percent(text: &str) -> String {
     percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
+}
+
+#[actix_web::test]
+async fn a_plot_may_be_of_the_last_seven_days_and_of_no_more() {
+    let jobs = with_something_to_show().await;
+    let app = served(&console(&jobs)).await;
+
+    let week = get(&app, "activity?span=7d&bucket=6h").await;
+    assert_eq!(week.status, 200, "{}", week.text);
+    assert_eq!(week.json()["buckets"].as_array().map(Vec::len), Some(28));
+    assert_eq!(get(&app, "activity?span=3h").await.json()["buckets"].as_array().map(Vec::len), Some(36));
+
+    for query in ["span=7d1ms&bucket=6h", "span=0s", "span=-1h", "span=3h&from=2026-01-05T00:00:00Z"] {
+        assert_eq!(get(&app, &format!("activity?{query}")).await.status, 400, "{query}");
+    }
+    stop(jobs).await;
 }

@@ -20,6 +20,7 @@ use serde_json::Value;
 
 mod actions;
 mod answers;
+mod cluster;
 mod edits;
 mod events;
 mod hostile;

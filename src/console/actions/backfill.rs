@@ -13,6 +13,7 @@ use super::{
         problem::Problem,
         read::given,
     },
+    selection::digest,
     told,
 };
 
@@ -37,6 +38,8 @@ pub(crate) struct AskedBackfill {
     /// Default: 1,000.
     #[schema(minimum = 1, maximum = 1000)]
     max_ticks: Option<usize>,
+    /// Which fire times, as a dry run has answered.
+    digest: Option<String>,
     /// Only answers how many runs it would be.
     #[serde(default)]
     dry_run: bool,
@@ -58,6 +61,8 @@ pub(crate) enum BackfillAnswer {
         fire_times: Vec<DateTime<Utc>>,
         /// How many fire times had a run, and are left out.
         left_out: usize,
+        /// Says which they are, all of them: to be sent back.
+        digest: String,
     },
     Started {
         /// Always `false`.
@@ -81,11 +86,18 @@ pub(crate) async fn backfill(
     if let Some(spacing) = asked.spacing {
         backfill = backfill.spacing(given::duration("spacing", &spacing)?);
     }
+    let preview = jobs.preview_backfill(backfill.clone()).await?;
+    let (count, left_out) = (preview.count, preview.left_out.len());
+    let fire_times: Vec<_> = preview.fire_times.into_iter().map(FireTime::instant).collect();
+    let digest = digest(&fire_times);
     if asked.dry_run {
-        let preview = jobs.preview_backfill(backfill).await?;
-        let fire_times = preview.fire_times.into_iter().take(NAMED_MAX).map(FireTime::instant).collect();
-        let (count, left_out) = (preview.count, preview.left_out.len());
-        return Ok(Json(BackfillAnswer::DryRun { dry_run: true, count, fire_times, left_out }));
+        let fire_times = fire_times.into_iter().take(NAMED_MAX).collect();
+        return Ok(Json(BackfillAnswer::DryRun { dry_run: true, count, fire_times, left_out, digest }));
+    }
+    match asked.digest {
+        Some(asked) if asked == digest => {}
+        Some(_) => return Err(Problem::others("fire times", count, digest)),
+        None => return Err(Problem::no_digest("fire times", count, digest)),
     }
     let started = jobs.backfill(backfill).await?;
     caller.shared.board.changed();

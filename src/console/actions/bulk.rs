@@ -1,5 +1,7 @@
 //! Actions on one job, or on many.
 
+use std::cell::RefCell;
+
 use actix_web::web::Json;
 use callsheet_actors::{Pause, RunId, TriggerJob, Triggered};
 use chrono::{DateTime, Utc};
@@ -10,6 +12,7 @@ use utoipa::ToSchema;
 use super::{
     super::{
         access::{Caller, Edits, Operates},
+        cluster::{self, Reach, UnconfirmedView},
         problem::Problem,
     },
     selection::{DryRun, Selected, Selection},
@@ -34,6 +37,10 @@ pub(crate) struct BulkDone {
     count: usize,
     done: Vec<Done>,
     failed: Vec<Failed>,
+    /// Only runs of this node were asked to stop: its backend does not let nodes ask each other.
+    here_only: bool,
+    /// The nodes that have not answered, and may have runs that go on.
+    unconfirmed: Vec<UnconfirmedView>,
 }
 
 /// What was done to a job.
@@ -43,6 +50,9 @@ pub(crate) struct Done {
     /// The run that was started, or asked to stop.
     #[serde(skip_serializing_if = "Option::is_none")]
     run: Option<String>,
+    /// The node of a run that was asked to stop.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    node: Option<String>,
     /// `started` or `queued`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
@@ -88,6 +98,8 @@ macro_rules! asked {
             filter: Option<super::super::read::Filter>,
             /// How many they are, as a dry run has answered; may be left out for one name.
             count: Option<usize>,
+            /// Which they are, as a dry run has answered; may be left out for names.
+            digest: Option<String>,
             /// Only answers how many they are.
             #[serde(default)]
             dry_run: bool,
@@ -99,8 +111,8 @@ macro_rules! asked {
 
         impl $name {
             fn selection(&self) -> Selection {
-                let (jobs, filter) = (self.jobs.clone(), self.filter.clone());
-                Selection { jobs, filter, count: self.count, dry_run: self.dry_run }
+                let (jobs, filter, digest) = (self.jobs.clone(), self.filter.clone(), self.digest.clone());
+                Selection { jobs, filter, count: self.count, digest, dry_run: self.dry_run }
             }
         }
     };
@@ -153,11 +165,12 @@ async fn each<R, T>(
     caller.shared.board.changed();
     match failed.pop() {
         Some(Failed { problem, .. }) if names.len() == 1 => Err(problem),
-        Some(last) => {
-            failed.push(last);
-            Ok(Json(BulkAnswer::Done(BulkDone { dry_run: false, count: names.len(), done, failed })))
+        last => {
+            failed.extend(last);
+            let (count, here_only, unconfirmed) = (names.len(), false, Vec::new());
+            let done = BulkDone { dry_run: false, count, done, failed, here_only, unconfirmed };
+            Ok(Json(BulkAnswer::Done(done)))
         }
-        None => Ok(Json(BulkAnswer::Done(BulkDone { dry_run: false, count: names.len(), done, failed }))),
     }
 }
 
@@ -208,15 +221,29 @@ pub(crate) async fn resume(caller: Caller<Operates, Json<AskedJobs>>) -> Result<
     .await
 }
 
-/// Asks the runs of jobs to stop that are in progress on this node.
+/// Asks the runs of jobs to stop that are in progress, on all nodes where the backend lets nodes ask each other;
+/// otherwise on this node.
 #[utoipa::path(post, path = "/api/actions/cancel", request_body = AskedJobs,
     responses((status = 200, body = BulkAnswer)))]
 pub(crate) async fn cancel(caller: Caller<Operates, Json<AskedJobs>>) -> Result<Json<BulkAnswer>, Problem> {
-    each(&caller, &caller.input.selection(), caller.input.note.as_deref(), async |jobs, name| {
-        let cancelled = jobs.cancel_runs(name).await?;
-        Ok(cancelled.into_iter().map(|(job, run)| Done::of_run(job.as_str(), run)).collect())
-    })
-    .await
+    let reach = RefCell::<Reach>::default();
+    let cancel = async |jobs: &Callsheet, name: &str| {
+        let mut so_far = reach.take();
+        let stopped = cluster::cancel_runs(jobs, name, &mut so_far).await;
+        reach.replace(so_far);
+        let done = |run: cluster::Stopped| Done {
+            node: Some(run.node.to_string()),
+            ..Done::of_run(&run.job, run.run)
+        };
+        Ok(stopped?.into_iter().map(done).collect())
+    };
+    let selection = caller.input.selection();
+    let mut answer = each(&caller, &selection, caller.input.note.as_deref(), cancel).await?;
+    if let BulkAnswer::Done(done) = &mut answer.0 {
+        let reach = reach.into_inner();
+        (done.here_only, done.unconfirmed) = (reach.here_only, reach.unconfirmed());
+    }
+    Ok(answer)
 }
 
 /// Skips everything that jobs have missed until now.

@@ -1,7 +1,7 @@
 //! Changes of a definition: what a patch does not name stays as it is.
 
 use actix_web::web::Json;
-use callsheet_actors::{JobStatus, port::Expected};
+use callsheet_actors::{JobStatus, OverrideSchedule, StoredJobError, port::Expected};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -15,7 +15,7 @@ use super::{
     },
     told,
 };
-use crate::{config::StoredJob, handle::Callsheet, schedule::Definition};
+use crate::{config::StoredJob, error::Error, handle::Callsheet, schedule::Definition};
 
 /// How many of the next fire times are shown, before and after.
 const NEXT: usize = 5;
@@ -27,7 +27,8 @@ const DEPTH_MAX: usize = 32;
 #[serde(deny_unknown_fields)]
 pub(crate) struct AskedEdit {
     job: String,
-    /// A JSON merge patch of the definition (RFC 7396). Of a job whose body is code only `schedule` can be changed.
+    /// A JSON merge patch of the definition (RFC 7396). Of a job whose body is code only `schedule` can be changed;
+    /// `null` clears what has overridden the schedule of the code.
     #[schema(value_type = Object)]
     patch: Map<String, Value>,
     /// The version that was read: needed for a stored job.
@@ -47,6 +48,9 @@ pub(crate) struct AskedEdit {
 pub(crate) struct EditAnswer {
     dry_run: bool,
     job: String,
+    /// `cluster`: on all nodes, for as long as the store keeps it; `node`: on this node, until it starts again.
+    #[schema(value_type = String)]
+    scope: Scope,
     before: ScheduleView,
     after: ScheduleView,
     /// What is right, but probably not meant.
@@ -58,12 +62,20 @@ pub(crate) struct EditAnswer {
     version: Option<String>,
 }
 
+/// Where a change holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Scope {
+    Cluster,
+    Node,
+}
+
 /// A schedule.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct ScheduleView {
     /// In words.
     schedule: String,
-    /// The next five fire times.
+    /// The next five fire times; none, of a schedule of code that an override has the place of.
     next: Vec<DateTime<Utc>>,
 }
 
@@ -137,7 +149,7 @@ async fn edit_stored(
     }
     let read = serde_json::from_value::<StoredJob>(definition.clone());
     let read = read.map_err(|error| Problem::invalid(format!("the definition: {error}")))?;
-    let sketch = sketch(&caller.shared, read.schedule.clone(), None, Utc::now(), NEXT).await?;
+    let sketch = sketch(&caller.shared.edits, read.schedule.clone(), None, Utc::now(), NEXT).await?;
     let version = match dry_run {
         true => standing.version,
         false => jobs.put_if(status.name.as_str(), &read, Expected::Version(version)).await?.version,
@@ -145,6 +157,7 @@ async fn edit_stored(
     Ok(EditAnswer {
         dry_run: *dry_run,
         job: status.name.to_string(),
+        scope: Scope::Cluster,
         before,
         after: after(&sketch),
         warnings: sketch.warnings,
@@ -168,20 +181,56 @@ async fn edit_code(
     if schedule_was.as_deref().is_some_and(|was| was != &*status.schedule) {
         return Err(Problem::changed(format!("its schedule is {:?} by now", status.schedule)));
     }
-    let definition = read_schedule(schedule)?;
-    let sketch = sketch(&caller.shared, definition.clone(), None, Utc::now(), NEXT).await?;
-    if !*dry_run {
-        jobs.reschedule(status.name.as_str(), definition).await?;
+    let (scope, after, warnings) = match schedule {
+        Value::Null => clear(jobs, status, *dry_run).await?,
+        schedule => replace(caller, jobs, status, schedule).await?,
+    };
+    let (dry_run, job) = (*dry_run, status.name.to_string());
+    Ok(EditAnswer { dry_run, job, scope, before, after, warnings, definition: None, version: None })
+}
+
+/// Puts a schedule in the place of that of the code: on all nodes, if the store can keep it.
+async fn replace(
+    caller: &Caller<Edits, Json<AskedEdit>>,
+    jobs: &Callsheet,
+    status: &JobStatus,
+    schedule: &Value,
+) -> Result<(Scope, ScheduleView, Vec<String>), Problem> {
+    let (name, definition) = (status.name.as_str(), read_schedule(schedule)?);
+    let sketch = sketch(&caller.shared.edits, definition.clone(), None, Utc::now(), NEXT).await?;
+    let scope = match jobs.stored(name).await {
+        Err(Error::Stored(StoredJobError::NotKept { .. })) => Scope::Node,
+        Ok(_) | Err(_) => Scope::Cluster,
+    };
+    match scope {
+        _ if caller.input.dry_run => {}
+        Scope::Node => jobs.reschedule(name, definition).await.map(drop)?,
+        Scope::Cluster => {
+            let standing = status.overridden.as_ref();
+            let expected = standing.map_or(Expected::Absent, |standing| Expected::Version(standing.version));
+            let asked = OverrideSchedule::new(name, &definition).expecting(expected);
+            let asked = asked.by(jobs.by.clone()).note(jobs.note.clone());
+            jobs.ask(asked).await?.map_err(Error::from)?;
+        }
     }
-    Ok(EditAnswer {
-        dry_run: *dry_run,
-        job: status.name.to_string(),
-        before,
-        after: after(&sketch),
-        warnings: sketch.warnings,
-        definition: None,
-        version: None,
-    })
+    Ok((scope, after(&sketch), sketch.warnings))
+}
+
+/// Gives a job the schedule of its code again.
+async fn clear(
+    jobs: &Callsheet,
+    status: &JobStatus,
+    dry_run: bool,
+) -> Result<(Scope, ScheduleView, Vec<String>), Problem> {
+    let standing = status.overridden.as_ref();
+    let standing =
+        standing.ok_or_else(|| Problem::invalid("nobody has overridden the schedule of this job"))?;
+    let mut after = ScheduleView { schedule: standing.code.to_string(), next: Vec::new() };
+    if !dry_run {
+        jobs.clear_override(status.name.as_str()).await?;
+        after.next = jobs.next_fire_times(status.name.as_str(), NEXT).await.unwrap_or_default();
+    }
+    Ok((Scope::Cluster, after, Vec::new()))
 }
 
 #[cfg(test)]

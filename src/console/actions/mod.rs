@@ -16,6 +16,7 @@ pub(crate) use self::{
 };
 use super::{
     access::{Caller, Operates},
+    cluster::{self, Reach, UnconfirmedView},
     problem::Problem,
     read::given,
 };
@@ -55,9 +56,15 @@ pub(crate) struct AskedCancelRun {
 pub(crate) struct CancelledRun {
     job: String,
     run: String,
+    /// The node that it is on.
+    node: String,
+    /// Only this node was asked: its backend does not let nodes ask each other.
+    here_only: bool,
+    /// The nodes that have not answered.
+    unconfirmed: Vec<UnconfirmedView>,
 }
 
-/// Asks one run to stop.
+/// Asks one run to stop, whichever node has it, where the backend lets nodes ask each other; otherwise one of this node.
 #[utoipa::path(post, path = "/api/actions/cancel-run", request_body = AskedCancelRun,
     responses((status = 200, body = CancelledRun)))]
 pub(crate) async fn cancel_run(
@@ -65,7 +72,14 @@ pub(crate) async fn cancel_run(
 ) -> Result<Json<CancelledRun>, Problem> {
     let jobs = told(&caller, caller.input.note.as_deref())?;
     let run = given::run(&caller.input.run)?;
-    let job = jobs.cancel_run(run).await?;
+    let mut reach = Reach::default();
+    let stopped = cluster::cancel_run(&jobs, run, &mut reach).await?;
     caller.shared.board.changed();
-    Ok(Json(CancelledRun { job: job.to_string(), run: run.to_string() }))
+    Ok(Json(CancelledRun {
+        job: stopped.job,
+        run: stopped.run.to_string(),
+        node: stopped.node.to_string(),
+        here_only: reach.here_only,
+        unconfirmed: reach.unconfirmed(),
+    }))
 }

@@ -78,14 +78,21 @@ impl Default for Hub {
     }
 }
 
+/// The names of all views.
+const ALL: [&str; 3] = [View::Overview.as_str(), View::Jobs.as_str(), View::Runs.as_str()];
+
 #[derive(Serialize)]
-struct Reset {
-    reason: &'static str,
+struct Reset<'a> {
+    reason: &'a str,
+    /// What is to be read again.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    views: &'a [&'static str],
 }
 
 /// An event for one client.
 pub(crate) fn notice(event: &str, reason: &'static str) -> String {
-    let data = serde_json::to_string(&Reset { reason }).unwrap_or_default();
+    let views: &[_] = if event == "reset" { &ALL } else { &[] };
+    let data = serde_json::to_string(&Reset { reason, views }).unwrap_or_default();
     format!("event: {event}\ndata: {data}\n\n")
 }
 
@@ -126,7 +133,9 @@ impl Hub {
 
     /// Tells all who listen to this view, or to any, to read everything again.
     pub(crate) fn reset(&self, view: Option<View>, reason: &'static str) {
-        let data = serde_json::to_string(&Reset { reason }).unwrap_or_default();
+        let one = view.map(|view| [view.as_str()]);
+        let views = one.as_ref().map_or(ALL.as_slice(), |one| one.as_slice());
+        let data = serde_json::to_string(&Reset { reason, views }).unwrap_or_default();
         self.state().send(view, "reset", &data);
     }
 
@@ -222,7 +231,7 @@ mod tests {
 
     use super::*;
 
-    const ALL: Views = Views([true; 3]);
+    const EVERY: Views = Views([true; 3]);
 
     fn text(frame: Option<Bytes>) -> String {
         String::from_utf8(frame.map(|frame| frame.to_vec()).unwrap_or_default()).expect("it is text")
@@ -235,11 +244,11 @@ mod tests {
     #[test]
     fn a_client_that_comes_back_gets_what_it_missed_and_nothing_twice() {
         let hub = Hub::default();
-        let mut first = hub.subscribe(ALL, None).expect("there is room");
+        let mut first = hub.subscribe(EVERY, None).expect("there is room");
         (1..=3).for_each(|number| hub.publish(View::Jobs, &json!(number)));
         let seen = last_id(&text(first.frames.try_recv().ok()));
 
-        let back = hub.subscribe(ALL, Some(&seen)).expect("there is room");
+        let back = hub.subscribe(EVERY, Some(&seen)).expect("there is room");
         let of_runs = hub.subscribe(Views([false, false, true]), Some(&seen)).expect("there is room");
 
         let missed: Vec<_> = back.missed.into_iter().map(|frame| text(Some(frame))).collect();
@@ -252,14 +261,14 @@ mod tests {
     fn a_client_that_was_away_for_too_long_reads_everything_again() {
         let hub = Hub::default();
         hub.publish(View::Jobs, &json!(0));
-        let mut first = hub.subscribe(ALL, None).expect("there is room");
+        let mut first = hub.subscribe(EVERY, None).expect("there is room");
         hub.publish(View::Jobs, &json!(0));
         let seen = last_id(&text(first.frames.try_recv().ok()));
         drop(first);
         (0..=KEPT_FRAMES_MAX).for_each(|number| hub.publish(View::Jobs, &json!(number)));
 
         for last in [seen.as_str(), "elsewhere-7", "nonsense", ""] {
-            let back = hub.subscribe(ALL, Some(last)).expect("there is room");
+            let back = hub.subscribe(EVERY, Some(last)).expect("there is room");
             assert!(text(back.missed.front().cloned()).contains("\nevent: reset\n"), "{last}");
         }
         assert!(hub.state().kept.len() <= KEPT_FRAMES_MAX);
@@ -268,8 +277,8 @@ mod tests {
     #[test]
     fn a_slow_client_is_dropped_and_told_and_the_others_are_not() {
         let hub = Hub::default();
-        let slow = hub.subscribe(ALL, None).expect("there is room");
-        let mut quick = hub.subscribe(ALL, None).expect("there is room");
+        let slow = hub.subscribe(EVERY, None).expect("there is room");
+        let mut quick = hub.subscribe(EVERY, None).expect("there is room");
 
         for number in 0..=CLIENT_FRAMES_MAX {
             hub.publish(View::Runs, &json!(number));
@@ -285,18 +294,18 @@ mod tests {
     fn no_more_clients_are_taken_than_may_be() {
         let hub = Hub::default();
         let mut clients: Vec<_> =
-            (0..STREAMS_MAX).map(|_| hub.subscribe(ALL, None).expect("there is room")).collect();
-        assert_eq!(hub.subscribe(ALL, None).err().map(|problem| problem.status), Some(429));
+            (0..STREAMS_MAX).map(|_| hub.subscribe(EVERY, None).expect("there is room")).collect();
+        assert_eq!(hub.subscribe(EVERY, None).err().map(|problem| problem.status), Some(429));
 
         clients.pop();
 
-        assert!(hub.subscribe(ALL, None).is_ok(), "one has left");
+        assert!(hub.subscribe(EVERY, None).is_ok(), "one has left");
     }
 
     #[test]
     fn a_frame_that_is_too_large_tells_to_read_again() {
         let hub = Hub::default();
-        let mut client = hub.subscribe(ALL, None).expect("there is room");
+        let mut client = hub.subscribe(EVERY, None).expect("there is room");
 
         hub.publish(View::Jobs, &json!("x".repeat(FRAME_BYTES_MAX)));
 

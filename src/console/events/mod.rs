@@ -35,7 +35,7 @@ pub(crate) enum View {
 impl View {
     const ALL: [Self; 3] = [Self::Overview, Self::Jobs, Self::Runs];
 
-    fn as_str(self) -> &'static str {
+    const fn as_str(self) -> &'static str {
         match self {
             Self::Overview => "overview",
             Self::Jobs => "jobs",

@@ -1,16 +1,20 @@
 //! Looks for changes while somebody listens, four times a second, whatever happens.
 
-use std::{sync::Arc, time::Duration};
+use std::{future::pending, sync::Arc, time::Duration};
 
 use actix_web::{rt, web::Data};
 use callsheet_actors::{Event, EventFilter};
+use futures_util::future::LocalBoxFuture;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::{
     View,
     changes::{JobsChanged, RunsChanged, SHOWN},
 };
-use crate::console::{Shared, board::Snapshot, view::Overview};
+use crate::{
+    console::{Shared, board::Snapshot, view::Overview},
+    error::Error,
+};
 
 /// How often changes are sent.
 const PACE: Duration = Duration::from_millis(250);
@@ -52,12 +56,23 @@ impl From<Arc<Snapshot>> for Sent {
     }
 }
 
+/// A look at the jobs that is on its way.
+type Look<'a> = LocalBoxFuture<'a, Result<Arc<Snapshot>, Error>>;
+
+async fn looked(look: &mut Option<Look<'_>>) -> Result<Arc<Snapshot>, Error> {
+    match look {
+        Some(look) => look.await,
+        None => pending().await,
+    }
+}
+
 async fn pump(shared: &Shared) {
     let mut events = shared.jobs.events(EventFilter::new().buffer(EVENTS_WAITING_MAX));
     let Ok(first) = shared.board.snapshot().await else { return };
-    let (mut sent, mut runs) = (Sent::from(first), RunsChanged::default());
+    let (mut sent, mut runs, mut lost) = (Sent::from(first), RunsChanged::default(), 0);
     shared.hub.begun();
     let (mut has_changed, mut looked_at, mut heard_at) = (true, Instant::now(), Instant::now());
+    let mut look: Option<Look<'_>> = None;
     let mut pace = interval(PACE);
     pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -72,6 +87,14 @@ async fn pump(shared: &Shared) {
                 // The scheduler has stopped.
                 None => return,
             },
+            // Events are read meanwhile, however long it takes.
+            snapshot = looked(&mut look) => {
+                look = None;
+                let Ok(snapshot) = snapshot else { return };
+                // A look that is not new enough: the next one sees it.
+                has_changed |= snapshot.looked_at() < looked_at;
+                send(shared, snapshot, &mut sent);
+            }
             _ = pace.tick() => {
                 let now = Instant::now();
                 if shared.hub.clients() > 0 {
@@ -79,15 +102,16 @@ async fn pump(shared: &Shared) {
                 } else if now - heard_at > LINGER {
                     return;
                 }
-                if !runs.is_empty() {
+                if events.dropped() > lost {
+                    lost = events.dropped();
+                    (has_changed, runs) = (true, RunsChanged::default());
+                    shared.hub.reset(Some(View::Runs), "more happened at once than could be told");
+                } else if !runs.is_empty() {
                     shared.hub.publish(View::Runs, &std::mem::take(&mut runs));
                 }
-                if has_changed || now - looked_at > IDLE_PACE {
-                    let Ok(snapshot) = shared.board.snapshot().await else { return };
-                    // A look that is not new enough: the next one sees it.
-                    has_changed = snapshot.looked_at() < now && has_changed;
-                    looked_at = now;
-                    send(shared, snapshot, &mut sent);
+                if look.is_none() && (has_changed || now - looked_at > IDLE_PACE) {
+                    (has_changed, looked_at) = (false, now);
+                    look = Some(Box::pin(shared.board.snapshot()));
                 }
             }
         }
@@ -99,6 +123,9 @@ fn is_shown(event: &Event) -> bool {
 }
 
 fn send(shared: &Shared, snapshot: Arc<Snapshot>, sent: &mut Sent) {
+    if sent.overview.is_some() && Arc::ptr_eq(&sent.snapshot, &snapshot) {
+        return;
+    }
     match JobsChanged::between(&sent.snapshot.rows, &snapshot.rows) {
         Some(changed) if changed.is_too_much() => {
             shared.hub.reset(Some(View::Jobs), "many jobs have changed at once");

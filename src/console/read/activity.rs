@@ -1,6 +1,6 @@
 //! What ran and what did not over a time, for plots, and who led.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use actix_web::web::{Json, Query};
 use callsheet_actors::{
@@ -8,12 +8,13 @@ use callsheet_actors::{
 };
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
-use tokio::time::timeout;
 use utoipa::{IntoParams, ToSchema};
 
 use super::{
     super::{
+        Shared,
         access::{Caller, Reads},
+        cache::Cache,
         problem::Problem,
         view::span,
     },
@@ -23,25 +24,30 @@ use super::{
 /// How many pages of the history are read, of runs and of decisions each.
 const PAGES_MAX: usize = 10;
 const BUCKETS_MAX: i64 = 500;
-/// For how long a question waits for its turn.
-const TURN_MAX: Duration = Duration::from_secs(5);
+/// For how long a plot is good enough.
+const AGE_MAX: Duration = Duration::from_secs(5);
 const SPAN_DEFAULT: TimeDelta = TimeDelta::hours(3);
 const SPAN_MAX: TimeDelta = TimeDelta::days(7);
 /// A run that starts later than this was late.
 const LATE: Duration = Duration::from_secs(1);
 
 /// Which time.
-#[derive(Debug, Deserialize, IntoParams)]
+#[derive(Debug, Clone, PartialEq, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct AskedActivity {
-    /// Default: three hours before `to`.
+    /// Default: `span` before `to`.
     from: Option<DateTime<Utc>>,
     /// Default: now.
     to: Option<DateTime<Utc>>,
+    /// How long before `to` it begins, at most `7d`. Default: `3h`.
+    span: Option<String>,
     /// The length of a bucket. Default: `5m`.
     bucket: Option<String>,
 }
+
+/// Plots of a moment ago, by their questions.
+pub(crate) type Activities = Cache<AskedActivity, Arc<ActivityAnswer>>;
 
 /// What ran and what did not.
 #[derive(Debug, Serialize, ToSchema)]
@@ -113,8 +119,15 @@ struct Plot {
 impl Plot {
     fn new(asked: &AskedActivity) -> Result<Self, Problem> {
         let to = asked.to.unwrap_or_else(Utc::now);
-        let from = asked.from.or_else(|| to.checked_sub_signed(SPAN_DEFAULT));
-        let from = from.filter(|from| *from < to && to.signed_duration_since(*from) <= SPAN_MAX);
+        let span = match (asked.from, asked.span.as_deref()) {
+            (Some(_), Some(_)) => return Err(Problem::invalid("give `from` or `span`, and not both")),
+            (Some(from), None) => to.signed_duration_since(from),
+            (None, Some(span)) => {
+                TimeDelta::from_std(given::duration("span", span)?).unwrap_or(TimeDelta::MAX)
+            }
+            (None, None) => SPAN_DEFAULT,
+        };
+        let from = to.checked_sub_signed(span).filter(|_| span > TimeDelta::zero() && span <= SPAN_MAX);
         let from = from.ok_or_else(|| Problem::invalid("`from` is before `to`, by at most 7 days"))?;
         let bucket = given::duration("bucket", asked.bucket.as_deref().unwrap_or("5m"))?;
         let bucket = TimeDelta::from_std(bucket).unwrap_or(SPAN_MAX).clamp(TimeDelta::seconds(1), SPAN_MAX);
@@ -186,11 +199,14 @@ impl Plot {
     responses((status = 200, body = ActivityAnswer)))]
 pub(crate) async fn activity(
     caller: Caller<Reads, Query<AskedActivity>>,
-) -> Result<Json<ActivityAnswer>, Problem> {
-    let mut plot = Plot::new(&caller.input)?;
-    let turn = timeout(TURN_MAX, caller.shared.heavy.acquire()).await;
-    let _turn = turn.map_err(|_| Problem::too_many("other plots are computed"))?;
-    let jobs = &caller.shared.jobs;
+) -> Result<Json<Arc<ActivityAnswer>>, Problem> {
+    let (asked, shared) = (caller.input.into_inner(), &caller.shared);
+    let plotted = async || plotted(Plot::new(&asked)?, shared).await.map(Arc::new);
+    Ok(Json(shared.activities.get_in_turn(&shared.heavy, asked.clone(), AGE_MAX, plotted).await?))
+}
+
+async fn plotted(mut plot: Plot, shared: &Shared) -> Result<ActivityAnswer, Problem> {
+    let jobs = &shared.jobs;
     let mut asked = RunHistory::new().from(plot.from).to(plot.to).limit(HISTORY_PAGE_MAX);
     for nth in 1..=PAGES_MAX {
         let page = jobs.runs(asked.clone()).await?;
@@ -220,5 +236,5 @@ pub(crate) async fn activity(
     }
     let bucket = span(bucket.to_std().unwrap_or_default());
     let terms = terms.into_values().collect();
-    Ok(Json(ActivityAnswer { from, to, bucket, buckets, terms, gaps, complete_from, dropped }))
+    Ok(ActivityAnswer { from, to, bucket, buckets, terms, gaps, complete_from, dropped })
 }

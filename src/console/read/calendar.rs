@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -9,12 +10,13 @@ use actix_web::web::{Json, Query};
 use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
-use tokio::time::timeout;
 use utoipa::{IntoParams, ToSchema};
 
 use super::{
     super::{
+        Shared,
         access::{Caller, Reads},
+        cache::Cache,
         problem::Problem,
         view::span,
     },
@@ -30,8 +32,8 @@ const AT_ONCE: usize = 32;
 const COUNTS: [usize; 2] = [32, 1_000];
 /// For how long jobs are asked.
 const TIME_MAX: Duration = Duration::from_secs(3);
-/// For how long a question waits for its turn.
-const TURN_MAX: Duration = Duration::from_secs(5);
+/// For how long a calendar is good enough, unless something is changed here.
+const AGE_MAX: Duration = Duration::from_secs(5);
 const BUCKETS_MAX: usize = 200;
 const BUCKET_MIN: Duration = Duration::from_mins(5);
 const BUCKET_MAX: Duration = Duration::from_hours(24);
@@ -39,7 +41,7 @@ const BUCKET_MAX: Duration = Duration::from_hours(24);
 const NAMED_MAX: usize = 10;
 
 /// Which time.
-#[derive(Debug, Deserialize, IntoParams)]
+#[derive(Debug, Clone, PartialEq, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct AskedCalendar {
@@ -51,6 +53,9 @@ pub(crate) struct AskedCalendar {
     /// The length of a bucket, `5m` to `24h`. Default: `1h`.
     bucket: Option<String>,
 }
+
+/// Calendars of a moment ago, by their questions, and after how many changes.
+pub(crate) type Calendars = Cache<(AskedCalendar, u64), Arc<CalendarAnswer>>;
 
 /// What fires when.
 #[derive(Debug, Serialize, ToSchema)]
@@ -203,11 +208,15 @@ fn window(asked: &AskedCalendar) -> Result<Window, Problem> {
     responses((status = 200, body = CalendarAnswer)))]
 pub(crate) async fn calendar(
     caller: Caller<Reads, Query<AskedCalendar>>,
-) -> Result<Json<CalendarAnswer>, Problem> {
-    let mut window = window(&caller.input)?;
-    let turn = timeout(TURN_MAX, caller.shared.heavy.acquire()).await;
-    let _turn = turn.map_err(|_| Problem::too_many("other calendars are computed"))?;
-    let (started, snapshot) = (Instant::now(), caller.shared.board.snapshot().await?);
+) -> Result<Json<Arc<CalendarAnswer>>, Problem> {
+    let (asked, shared) = (caller.input.into_inner(), &caller.shared);
+    let key = (asked.clone(), shared.board.changes());
+    let drawn = async || drawn(window(&asked)?, shared).await.map(Arc::new);
+    Ok(Json(shared.calendars.get_in_turn(&shared.heavy, key, AGE_MAX, drawn).await?))
+}
+
+async fn drawn(mut window: Window, shared: &Shared) -> Result<CalendarAnswer, Problem> {
+    let (started, snapshot) = (Instant::now(), shared.board.snapshot().await?);
     let due = snapshot.rows.values().filter_map(|row| Some((row.next_fire_time?, row)));
     let mut due: Vec<_> = due.filter(|(next, row)| *next < window.to && row.pause.is_none()).collect();
     due.sort_unstable_by_key(|(next, _)| *next);
@@ -219,7 +228,7 @@ pub(crate) async fn calendar(
             break;
         }
         let to = window.to;
-        let asked = some.iter().map(|(_, row)| fire_times(&caller.shared.jobs, &row.name, to));
+        let asked = some.iter().map(|(_, row)| fire_times(&shared.jobs, &row.name, to));
         for ((_, row), (fire_times, may_go_on)) in some.iter().zip(join_all(asked).await) {
             window.add_job(&row.name, &fire_times, may_go_on);
         }
@@ -227,5 +236,5 @@ pub(crate) async fn calendar(
     let (from, to, jobs) = (window.from, window.to, window.jobs);
     let bucket = span(window.bucket.to_std().unwrap_or_default());
     let frequent = std::mem::take(&mut window.frequent);
-    Ok(Json(CalendarAnswer { from, to, bucket, buckets: window.buckets(), frequent, jobs, cut }))
+    Ok(CalendarAnswer { from, to, bucket, buckets: window.buckets(), frequent, jobs, cut })
 }

@@ -12,10 +12,13 @@ use utoipa::{IntoParams, ToSchema};
 use super::{
     super::{
         access::{Caller, Reads},
+        cache::turn,
+        cluster::{self, UnconfirmedView},
         problem::Problem,
         view::{DecisionView, OperationView, RunView},
     },
     given,
+    in_progress::in_progress,
 };
 
 /// How many records a page has that does not say how many.
@@ -30,57 +33,53 @@ const LOOKED_AT_MAX: usize = 4;
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct AskedRuns {
-    job: Option<String>,
+    pub(super) job: Option<String>,
     /// `succeeded`, `failed`, `panicked`, `timed_out`, `cancelled`, `lost`, or `in_progress`.
     outcome: Option<String>,
     /// The id of a node.
-    node: Option<String>,
-    from: Option<DateTime<Utc>>,
-    to: Option<DateTime<Utc>>,
+    pub(super) node: Option<String>,
+    pub(super) from: Option<DateTime<Utc>>,
+    pub(super) to: Option<DateTime<Utc>>,
     #[param(minimum = 1, maximum = 500)]
     limit: Option<usize>,
     /// The `next` of the page before.
-    after: Option<String>,
+    pub(super) after: Option<String>,
 }
 
 /// A page of runs.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Default, Serialize, ToSchema)]
 pub(crate) struct RunsAnswer {
     /// The newest first.
-    runs: Vec<RunView>,
-    next: Option<String>,
+    pub(super) runs: Vec<RunView>,
+    pub(super) next: Option<String>,
     /// From when on nothing of the page's time is missing, unless it is `null`: then nothing is.
-    complete_from: Option<DateTime<Utc>>,
+    pub(super) complete_from: Option<DateTime<Utc>>,
     /// How many records of its time were dropped.
-    dropped: u64,
+    pub(super) dropped: u64,
+    /// Of runs in progress only those of this node are known: its backend does not let nodes ask each other.
+    pub(super) here_only: bool,
+    /// The nodes that have not answered which runs are in progress.
+    pub(super) unconfirmed: Vec<UnconfirmedView>,
 }
 
-/// What the history cannot be asked for is looked for in it.
-struct Sieve {
-    in_progress: bool,
-    node: Option<String>,
-}
-
-impl Sieve {
-    fn admits(&self, run: &RunRecord) -> bool {
-        (!self.in_progress || (run.outcome.is_none() && run.unknown_outcome.is_none()))
-            && self.node.as_ref().is_none_or(|node| run.node.to_string() == *node)
-    }
-
-    fn is_open(&self) -> bool {
-        !self.in_progress && self.node.is_none()
-    }
-}
-
-/// One page of the runs that the history keeps.
+/// One page of the runs that the history keeps; those in progress are asked of their nodes.
 #[utoipa::path(get, path = "/api/runs", params(AskedRuns),
     responses((status = 200, body = RunsAnswer)))]
 pub(crate) async fn runs(caller: Caller<Reads, Query<AskedRuns>>) -> Result<Json<RunsAnswer>, Problem> {
-    let AskedRuns { job, outcome, node, from, to, limit, after } = caller.input.into_inner();
-    let limit = given::within("limit", limit, PAGE_DEFAULT, (1, PAGE_MAX))?;
+    let limit = given::within("limit", caller.input.limit, PAGE_DEFAULT, (1, PAGE_MAX))?;
+    if caller.input.outcome.as_deref() == Some("in_progress") {
+        return Ok(Json(in_progress(&caller.shared, &caller.input, limit).await?));
+    }
+    let AskedRuns { job, outcome, node, from, to, limit: _, after } = caller.input.into_inner();
     let mut asked = RunHistory::new().before(given::cursor::<RunId>(after.as_deref())?);
-    let sieve = Sieve { in_progress: outcome.as_deref() == Some("in_progress"), node: text(node) };
-    if let Some(outcome) = text(outcome).filter(|_| !sieve.in_progress) {
+    // The history cannot be asked for it: it is looked for in some of its pages, and not by many at once.
+    let node = text(node);
+    let _turn = match &node {
+        Some(_) => Some(turn(&caller.shared.heavy).await?),
+        None => None,
+    };
+    let admits = |run: &RunRecord| node.as_ref().is_none_or(|node| run.node.to_string() == *node);
+    if let Some(outcome) = text(outcome) {
         asked = asked.outcome(given::word::<Outcome>("outcome", &outcome)?);
     }
     if let Some(job) = text(job) {
@@ -88,21 +87,21 @@ pub(crate) async fn runs(caller: Caller<Reads, Query<AskedRuns>>) -> Result<Json
     }
     asked = from.into_iter().fold(asked, RunHistory::from);
     asked = to.into_iter().fold(asked, RunHistory::to);
-    asked = asked.limit(if sieve.is_open() { limit } else { HISTORY_PAGE_MAX });
+    asked = asked.limit(if node.is_none() { limit } else { HISTORY_PAGE_MAX });
 
-    let mut answer = RunsAnswer { runs: Vec::new(), next: None, complete_from: None, dropped: 0 };
+    let mut answer = RunsAnswer::default();
     for _ in 0..LOOKED_AT_MAX {
         let page = caller.shared.jobs.runs(asked.clone()).await?;
         answer.complete_from = answer.complete_from.max(page.gaps.complete_from);
         answer.dropped += page.gaps.dropped;
         let mut next = page.next;
         for run in page.runs {
-            if sieve.admits(&run) {
+            if admits(&run) {
                 let id = run.run;
                 answer.runs.push(run.into());
                 if answer.runs.len() == limit {
                     // There may be none behind it: then the next page is empty.
-                    next = if sieve.is_open() { next } else { Some(id) };
+                    next = if node.is_none() { next } else { Some(id) };
                     break;
                 }
             }
@@ -133,8 +132,10 @@ pub(crate) struct WhichRun {
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct RunAnswer {
     run: RunView,
-    /// It is in progress on this node, so that it can be cancelled here.
+    /// It is in progress on this node.
     here: bool,
+    /// It is in progress, and can be asked to stop from here, whichever node has it.
+    can_cancel: bool,
 }
 
 /// One run that the history keeps.
@@ -144,14 +145,27 @@ pub(crate) async fn run(caller: Caller<Reads, Query<WhichRun>>) -> Result<Json<R
     let id = given::run(&caller.input.run)?;
     // The newest one that is not newer.
     let behind = id.as_uuid().as_u128().checked_add(1).map(|behind| RunId::from(Uuid::from_u128(behind)));
-    let page = caller.shared.jobs.runs(RunHistory::new().before(behind).limit(1)).await?;
-    let found = page.runs.into_iter().next().filter(|run| run.run == id);
-    let unknown =
-        || Problem::not_found(format!("the history knows no run {id}"), "list the runs to see their ids");
-    let run = RunView::from(found.ok_or_else(unknown)?);
+    let active = cluster::in_progress(&caller.shared).await?;
+    let of_node = active.runs.iter().find(|(_, active)| active.status.run == id);
+    let page = caller.shared.jobs.runs(RunHistory::new().before(behind).limit(1)).await;
+    let kept = match page {
+        Ok(page) => page.runs.into_iter().next().filter(|run| run.run == id),
+        // None is kept, or it does not answer: what is in progress is shown all the same.
+        Err(error) if of_node.is_none() => return Err(error.into()),
+        Err(_) => None,
+    };
+    let run = match (kept, of_node) {
+        (Some(run), _) => RunView::from(run),
+        (None, Some((node, run))) => RunView::in_progress(*node, run, None),
+        (None, None) => {
+            let cure = "list the runs to see their ids";
+            return Err(Problem::not_found(format!("the history knows no run {id}"), cure));
+        }
+    };
     let snapshot = caller.shared.board.snapshot().await?;
     let here = snapshot.active.iter().any(|active| active.run == run.run);
-    Ok(Json(RunAnswer { run, here }))
+    let can_cancel = here || of_node.is_some();
+    Ok(Json(RunAnswer { run, here, can_cancel }))
 }
 
 /// Which records.

@@ -4,9 +4,11 @@ mod activity;
 mod calendar;
 pub(crate) mod given;
 mod history;
+mod in_progress;
 mod job;
 mod list;
 mod locks;
+mod nodes;
 mod preview;
 
 use actix_web::web::{Json, Query};
@@ -17,12 +19,13 @@ use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 
 pub(crate) use self::{
-    activity::activity,
-    calendar::calendar,
+    activity::{Activities, activity},
+    calendar::{Calendars, calendar},
     history::{decisions, operations, run, runs},
     job::{explain, job},
     list::{Filter, jobs},
-    locks::locks,
+    locks::{Open, locks},
+    nodes::nodes,
     preview::{Sketch, preview, sketch},
 };
 use super::{
@@ -36,13 +39,14 @@ use crate::error::Error;
 /// The documented functions, for the description.
 pub(crate) mod paths {
     pub(crate) use super::{
-        __path_backfills, __path_me, __path_nodes, __path_overview, __path_tasks,
+        __path_backfills, __path_me, __path_overview, __path_tasks,
         activity::__path_activity,
         calendar::__path_calendar,
         history::{__path_decisions, __path_operations, __path_run, __path_runs},
         job::{__path_explain, __path_job},
         list::__path_jobs,
         locks::__path_locks,
+        nodes::__path_nodes,
         preview::__path_preview,
     };
 }
@@ -89,70 +93,6 @@ pub(crate) async fn me(caller: Caller<Reads>) -> Result<Json<Me>, Problem> {
 pub(crate) async fn overview(caller: Caller<Reads>) -> Result<Json<Overview>, Problem> {
     let snapshot = caller.shared.board.snapshot().await?;
     Ok(Json(Overview::of(&snapshot.health, snapshot.rows.values(), snapshot.as_of)))
-}
-
-/// The nodes that are known.
-#[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct NodesAnswer {
-    nodes: Vec<NodeView>,
-    /// All nodes are known; otherwise this one, and the leader that it has heard of.
-    complete: bool,
-}
-
-/// A node; `null`: this node does not know it of another one.
-#[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct NodeView {
-    node: String,
-    name: Option<String>,
-    /// It is the node that answers.
-    this: bool,
-    #[schema(value_type = String)]
-    role: &'static str,
-    term: Option<String>,
-    version: Option<String>,
-    healthy: Option<bool>,
-    ready: Option<bool>,
-    #[schema(value_type = Vec<Object>)]
-    problems: Vec<Value>,
-    zone_data: Option<String>,
-    seen_at: Option<DateTime<Utc>>,
-}
-
-/// The nodes of the cluster, as far as this one knows them.
-#[utoipa::path(get, path = "/api/nodes",
-    responses((status = 200, body = NodesAnswer)))]
-pub(crate) async fn nodes(caller: Caller<Reads>) -> Result<Json<NodesAnswer>, Problem> {
-    let health = caller.shared.jobs.health().await?;
-    let problems = health.problems.iter().filter_map(|problem| serde_json::to_value(problem).ok());
-    let this = NodeView {
-        node: health.node.to_string(),
-        name: Some(health.name.clone()).filter(|name| !name.is_empty()),
-        this: true,
-        role: health.role.as_str(),
-        term: health.term.map(|term| term.to_string()),
-        version: Some(env!("CARGO_PKG_VERSION").to_owned()),
-        healthy: Some(health.healthy),
-        ready: Some(health.ready),
-        problems: problems.collect(),
-        zone_data: Some(health.zone_data.clone()),
-        seen_at: Some(Utc::now()),
-    };
-    let leader = health.leader.filter(|leader| *leader != health.node).map(|leader| NodeView {
-        node: leader.to_string(),
-        name: None,
-        this: false,
-        role: "leader",
-        term: None,
-        version: None,
-        healthy: None,
-        ready: None,
-        problems: Vec::new(),
-        zone_data: None,
-        seen_at: None,
-    });
-    // Alone there are no others.
-    let complete = health.role == callsheet_actors::port::Role::Local;
-    Ok(Json(NodesAnswer { nodes: std::iter::once(this).chain(leader).collect(), complete }))
 }
 
 /// Of which job.

@@ -1,19 +1,21 @@
 //! What a schedule means before a job has it. Whoever may read may send any text: each preview is bounded in the length
 //! of the text, in fire times, in time, and in how many are computed at once.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use actix_web::web::{self, Json, Query};
 use callsheet_actors::Faults;
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use tokio::time::timeout;
+use tokio::{sync::Semaphore, time::timeout};
 use utoipa::{IntoParams, ToSchema};
 
 use super::{
     super::{
-        Shared,
         access::{Caller, Reads},
         problem::Problem,
     },
@@ -135,13 +137,13 @@ fn draw(
 
 /// What a schedule means, computed where it delays nobody, one of a few at a time.
 pub(crate) async fn sketch(
-    shared: &Shared,
+    turns: &Arc<Semaphore>,
     definition: Definition,
     zone: Option<String>,
     after: DateTime<Utc>,
     count: usize,
 ) -> Result<Sketch, Problem> {
-    let turn = timeout(TURN_MAX, shared.heavy.clone().acquire_owned()).await;
+    let turn = timeout(TURN_MAX, turns.clone().acquire_owned()).await;
     let turn = turn.map_err(|_| Problem::too_many("other previews are computed"))?;
     let drawn = web::block(move || {
         // It is held until this ends, also if nobody waits for it any more.
@@ -162,5 +164,5 @@ pub(crate) async fn preview(caller: Caller<Reads, Query<AskedPreview>>) -> Resul
     let zone = zone.clone().filter(|zone| !zone.is_empty());
     let definition = read(schedule, zone.as_deref())?;
     let after = after.unwrap_or_else(Utc::now);
-    Ok(Json(sketch(&caller.shared, definition, zone, after, count).await?))
+    Ok(Json(sketch(&caller.shared.previews, definition, zone, after, count).await?))
 }

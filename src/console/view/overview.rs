@@ -42,7 +42,10 @@ pub(crate) struct Overview {
     running: usize,
     /// How many ticks and triggers wait on this node.
     waiting: usize,
+    /// The worst first, at most 50.
     attention: Vec<Attention>,
+    /// How many jobs need attention.
+    attention_total: usize,
     next: Vec<NextView>,
     #[schema(value_type = Option<Object>)]
     catching_up: Option<Value>,
@@ -127,6 +130,7 @@ impl Overview {
         rows.clone().for_each(|row| jobs.add(row.state));
         let mut worst: Vec<_> = rows.clone().filter_map(|row| Some((attention(row)?, row))).collect();
         worst.sort_by(|one, other| (one.0, &one.1.name).cmp(&(other.0, &other.1.name)));
+        let attention_total = worst.len();
         let attention = worst.into_iter().take(ATTENTION_MAX).map(|((_, why), row)| Attention {
             job: row.name.clone(),
             why,
@@ -155,6 +159,7 @@ impl Overview {
             running: rows.clone().map(|row| row.running).sum(),
             waiting: rows.map(|row| row.waiting).sum(),
             attention: attention.collect(),
+            attention_total,
             next: next.collect(),
             catching_up: health.catching_up.as_ref().map(shown),
             as_of,

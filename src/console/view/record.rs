@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use callsheet_actors::{
-    AttemptRecord, CancelReason, DecisionRecord, Measure, OperationRecord, Outcome, RunOrigin, RunRecord,
+    ActiveRun, AttemptRecord, CancelReason, DecisionRecord, Measure, NodeId, OperationRecord, Outcome,
+    RunOrigin, RunRecord,
 };
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -18,9 +19,9 @@ pub(crate) struct RunView {
     pub(crate) job: String,
     pub(crate) run: String,
     origin: OriginView,
-    /// Its lock key.
-    pub(crate) key: String,
-    slot: u32,
+    /// Its lock key, as far as it is known.
+    pub(crate) key: Option<String>,
+    slot: Option<u32>,
     pub(crate) node: String,
     pub(crate) term: Option<String>,
     /// Its fencing token.
@@ -117,14 +118,48 @@ impl From<&RunOrigin> for OriginView {
     }
 }
 
+impl RunView {
+    /// A run in progress, as its node tells it.
+    pub(crate) fn in_progress(node: NodeId, run: &ActiveRun, key: Option<String>) -> Self {
+        let ActiveRun { job, status, .. } = run;
+        let fire_time = instant(status.fire_time);
+        let lateness = fire_time.and_then(|at| status.started_at.signed_duration_since(at).to_std().ok());
+        Self {
+            job: job.to_string(),
+            run: id(status.run),
+            origin: OriginView::from(&RunOrigin::Unknown),
+            key,
+            slot: None,
+            node: node.to_string(),
+            term: None,
+            token: None,
+            fire_time,
+            started_at: Some(status.started_at),
+            ended_at: None,
+            lateness: lateness.unwrap_or_default(),
+            took: None,
+            outcome: None,
+            is_stale: false,
+            cancelled: status.cancelled,
+            error: None,
+            attempt: status.attempt,
+            attempts: Vec::new(),
+            report: status.reported.report.as_deref().map(str::to_owned),
+            measures: status.reported.measures.iter().map(MeasureView::from).collect(),
+            progress: status.reported.progress,
+            next_fire_time: None,
+        }
+    }
+}
+
 impl From<RunRecord> for RunView {
     fn from(run: RunRecord) -> Self {
         Self {
             job: run.job.to_string(),
             run: id(run.run),
             origin: OriginView::from(&run.origin),
-            key: run.key.to_string(),
-            slot: run.slot,
+            key: Some(run.key.to_string()),
+            slot: Some(run.slot),
             node: run.node.to_string(),
             term: run.term.map(|term| term.to_string()),
             token: run.token.map(|token| token.to_string()),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use callsheet_actors::{JobState, JobStatus, LastRunStatus, Outcome, Pause, Scheduled};
+use callsheet_actors::{JobState, JobStatus, LastRunStatus, Outcome, Pause, ScheduleOverride, Scheduled};
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -34,12 +34,18 @@ pub(crate) struct Row {
     pub(crate) running: usize,
     /// How many ticks and triggers wait on this node.
     pub(crate) waiting: usize,
-    /// How many runs in a row failed.
+    /// How many runs in a row failed, as far as this node knows.
     pub(crate) failures: u32,
     /// It does not do in time what is expected of it.
     pub(crate) overdue: bool,
     /// Why it is broken, parked or conflicting.
     pub(crate) reason: Option<String>,
+    /// What an operator has put in the place of the schedule of the code.
+    pub(crate) overridden: Option<OverrideView>,
+    /// What a run excludes; the page of the job shows it.
+    #[serde(skip)]
+    #[schema(ignore)]
+    pub(crate) lock_key: String,
     /// It is stored as data.
     pub(crate) stored: bool,
     /// The last runs that ended on this node, the newest first, at most ten.
@@ -58,6 +64,27 @@ pub(crate) struct PauseView {
 impl From<Pause> for PauseView {
     fn from(Pause { until, note, by }: Pause) -> Self {
         Self { until, note, by: by.map(|by| by.to_string()) }
+    }
+}
+
+/// Who has overridden a schedule.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub(crate) struct OverrideView {
+    /// The schedule of the code, in words.
+    code: String,
+    by: Option<String>,
+    since: DateTime<Utc>,
+    note: Option<String>,
+}
+
+impl From<&ScheduleOverride> for OverrideView {
+    fn from(given: &ScheduleOverride) -> Self {
+        Self {
+            code: given.code.to_string(),
+            by: given.by.as_ref().map(ToString::to_string),
+            since: given.since,
+            note: given.note.as_ref().map(ToString::to_string),
+        }
     }
 }
 
@@ -110,6 +137,8 @@ impl Row {
             failures: job.failures,
             overdue,
             reason: reason.map(|reason| reason.to_string()),
+            overridden: job.overridden.as_ref().map(OverrideView::from),
+            lock_key: job.lock_key.to_string(),
             stored: job.stored.is_some(),
             last_runs: job.last_runs.iter().map(LastRunView::from).collect(),
         }
