@@ -244,13 +244,39 @@ fn what_is_removed_when_done_fires_on_the_leader() {
     });
 }
 
-/// More of them are due at once than a node holds.
+/// Rows as people write them, or files keep them: nothing but the definition says when they are due.
+#[test]
+fn a_one_shot_that_was_due_before_any_node_had_it_runs_late_before_it_goes() {
+    simulate(START, async |rig| {
+        let done = Done::default();
+        cluster(rig, &done, 2).await;
+        let (was_due, is_due) = (rig.now() - TimeDelta::hours(2), rig.now() - TimeDelta::milliseconds(5));
+        for (job, due_at) in [("by hand", was_due), ("just before", is_due)] {
+            let mut json = says("late");
+            json["schedule"] = json!({"at": [due_at]});
+            json["remove_when_done"] = json!(true);
+            let mut row = CatalogueRow::new(job, 0, rig.now());
+            row.definition = Some(json.to_string().into());
+            row.due_at = Some(due_at).filter(|_| job == "just before");
+            rig.store().catalogue().write(row);
+        }
+
+        rig.advance(mins(5)).await;
+
+        let mut said = done.take();
+        said.sort();
+        assert_eq!(said, ["by hand: late", "just before: late"]);
+        assert_eq!(in_store(rig), [""; 0]);
+    });
+}
+
+/// More of them are due at once than a node holds, and than there are removed jobs whose cursors are kept.
 #[test]
 fn more_one_shots_than_a_node_holds_run_all_the_same() {
     simulate(START, async |rig| {
         let done = Done::default();
         cluster(rig, &done, 2).await;
-        let count = ONE_SHOTS_HELD_MAX + ONE_SHOTS_HELD_MAX / 2;
+        let count = ONE_SHOTS_HELD_MAX * 9 / 4;
         let (text, due) = (reminder(rig, "x", mins(10)).to_string(), at(rig, mins(10)));
         let catalogue = rig.store().catalogue().clone();
         for nth in 0..count {

@@ -113,7 +113,7 @@ async fn a_server_that_does_not_answer_is_told_in_time_without_the_password() {
     }
 }
 
-/// Whoever asks gives up: a statement that waits for a lock has its connection closed.
+/// The server gives it up, whatever bounds the pool has.
 #[tokio::test]
 async fn a_change_that_waits_too_long_is_given_up_and_leaves_no_lock_behind() {
     let scope = scope("locked");
@@ -123,9 +123,10 @@ async fn a_change_that_waits_too_long_is_given_up_and_leaves_no_lock_behind() {
     let lock = format!("BEGIN; SELECT FROM callsheet.catalogue_versions WHERE scope = '{scope}' FOR UPDATE");
     admin.batch_execute(&lock).await.expect("an answer");
 
-    let late = catalogue.change(&put("job", "second")).await;
+    let late = catalogue.change(&put("job", "second")).await.expect_err("somebody has the version");
 
-    assert!(matches!(late, Err(CatalogueError::Unavailable { .. })), "{late:?}");
+    assert!(matches!(late, CatalogueError::Unavailable { .. }), "{late:?}");
+    assert!(late.to_string().contains("lock timeout"), "{late}");
     let observer = connect(&server().url()).await;
     let waiting = "SELECT FROM pg_locks WHERE NOT granted AND locktype IN ('transactionid', 'tuple')";
     until("nothing waits", async || observer.query(waiting, &[]).await.expect("an answer").is_empty()).await;

@@ -164,9 +164,7 @@ impl SupervisorActor {
         };
         let (job, known_since) = (entry.job.clone(), entry.known_since);
         let known_for = elapsed.saturating_sub(known_since);
-        // A one-shot is held only when it is near: it is as old as its row.
-        let stored_at = self.keeping.machine.stored_at(name.as_str());
-        let stored_for = stored_at.and_then(|stored_at| (asked_at - stored_at).to_std().ok());
+        let owes = self.owes(&job.definition);
         let Definition { identity, key, schedule, policies, .. } = &*job.definition;
         if self.keys.hold(key, &name) {
             return None;
@@ -179,8 +177,9 @@ impl SupervisorActor {
         let enrolment = Enrolment {
             key: key.clone(),
             overlap: policies.overlap,
-            known_for: known_for.max(stored_for.unwrap_or_default()),
+            known_for,
             asked_at: Some(asked_at),
+            owes,
             retry_lost: policies.on_lost == OnLost::Retry,
             from_completion: schedule.counts_from_completion(),
             ticks: Some(EnrolledSchedule(schedule.clone())),

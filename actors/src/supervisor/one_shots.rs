@@ -25,8 +25,10 @@ use crate::{
 
 /// How many rows are deleted at once.
 const DELETED_AT_ONCE: usize = 64;
-/// The pause before a deletion that got no answer is asked for again.
+/// The pause before a deletion that got no answer is asked for again. It doubles with each that gets none.
 const DELETE_AGAIN: Duration = Duration::from_secs(1);
+/// The longest such pause.
+const DELETE_AGAIN_MAX: Duration = Duration::from_secs(30);
 
 /// The stored jobs that are done, with the changes that delete them.
 #[derive(Default)]
@@ -34,24 +36,43 @@ pub(super) struct Done {
     changes: BTreeMap<JobName, CatalogueChange>,
     /// Some of them are being deleted.
     under_way: bool,
+    /// None is deleted before a pause is over.
+    waits: bool,
+    /// The last pause, if no deletion was answered since.
+    pause: Option<Duration>,
+}
+
+/// The pause after a deletion that got no answer, by the one before.
+fn pause_after(last: Option<Duration>) -> Duration {
+    last.map_or(DELETE_AGAIN, |last| (last * 2).min(DELETE_AGAIN_MAX))
 }
 
 impl SupervisorActor {
     /// The only instant at which a stored job is due, if it is deleted after that and can wait for it in the store.
     pub(super) fn due_once(&self, definition: &Definition) -> Option<DateTime<Utc>> {
+        let fires_once = definition.remove_when_done && unharmed(|| definition.schedule.fires_once())?;
+        let due_at = if fires_once { self.last_tick(definition) } else { None };
+        due_at.filter(|due_at| OneShots::can_wait(*due_at))
+    }
+
+    /// The last tick of a stored job that is deleted once it is decided. Whoever enrols the job says so: it is not to be
+    /// deleted because nobody had it in time.
+    pub(super) fn owes(&self, definition: &Definition) -> Option<DateTime<Utc>> {
+        let is_deleted =
+            definition.remove_when_done && self.keeping.machine.is_held(definition.name.as_str());
+        if is_deleted { self.last_tick(definition) } else { None }
+    }
+
+    /// The only tick of a schedule, or the last one of a schedule that is over.
+    fn last_tick(&self, definition: &Definition) -> Option<DateTime<Utc>> {
         let schedule = &*definition.schedule;
         let now = self.node().store_time();
-        let due_at = unharmed(|| {
-            if !definition.remove_when_done || !schedule.fires_once() {
-                return None;
-            }
-            let next = next_after(schedule, now).ok()?;
+        let tick = unharmed(|| match next_after(schedule, now).ok()? {
+            Some(next) => schedule.fires_once().then_some(next),
             // A fire time at this very instant is neither before it nor after it.
-            let last =
-                || previous_before(schedule, now.checked_add_signed(MILLISECOND).unwrap_or(now)).ok()?;
-            next.or_else(last)
+            None => previous_before(schedule, now.checked_add_signed(MILLISECOND).unwrap_or(now)).ok()?,
         });
-        due_at.flatten().map(|due_at| due_at.instant()).filter(|due_at| OneShots::can_wait(*due_at))
+        tick.flatten().map(|tick| tick.instant())
     }
 
     /// A stored job is done, and is to be removed then.
@@ -65,7 +86,7 @@ impl SupervisorActor {
     fn delete_next(&mut self, ctx: &mut Context<Self>) {
         let Some(stored) = self.parts.stored.clone() else { return };
         let is_running = matches!(self.phase, Phase::Running);
-        if self.done.under_way || self.done.changes.is_empty() || !is_running {
+        if self.done.under_way || self.done.waits || self.done.changes.is_empty() || !is_running {
             return;
         }
         self.done.under_way = true;
@@ -81,11 +102,17 @@ impl SupervisorActor {
             for (change, answer) in answers {
                 again |= actor.on_deleted(change, answer);
             }
-            if again {
-                ctx.run_later(DELETE_AGAIN, |actor, ctx| actor.delete_next(ctx));
-            } else {
-                actor.delete_next(ctx);
+            actor.done.waits = again;
+            if !again {
+                actor.done.pause = None;
+                return actor.delete_next(ctx);
             }
+            let pause = pause_after(actor.done.pause);
+            actor.done.pause = Some(pause);
+            ctx.run_later(pause, |actor, ctx| {
+                actor.done.waits = false;
+                actor.delete_next(ctx);
+            });
         }));
     }
 
@@ -106,5 +133,20 @@ impl SupervisorActor {
             self.done.changes.remove(&change.job);
         }
         false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pause_before_a_deletion_that_gets_no_answer_doubles_up_to_a_bound() {
+        let mut pause = None;
+        let pauses = [(); 7].map(|()| {
+            pause = Some(pause_after(pause));
+            pause.map(|pause| pause.as_secs())
+        });
+        assert_eq!(pauses, [1, 2, 4, 8, 16, 30, 30].map(Some));
     }
 }

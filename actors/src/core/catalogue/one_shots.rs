@@ -9,11 +9,7 @@
 //! store when the next one is due, and then for those within a window. If there are too many, the horizon stands before
 //! the last that it holds, and moves on when there is room.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use chrono::{DateTime, TimeDelta, Utc};
 
@@ -26,6 +22,8 @@ pub const ONE_SHOTS_HELD_WITHIN: Duration = Duration::from_mins(15);
 pub const ONE_SHOTS_HELD_MAX: usize = 10_000;
 /// The most bytes of their definitions.
 pub const ONE_SHOTS_HELD_BYTES_MAX: usize = 16 * 1_024 * 1_024;
+/// What is due within this time is held beyond these bounds: to let go of it would be to skip it.
+const DUE_SOON: TimeDelta = TimeDelta::seconds(30);
 /// There is to be room for so many before the store is asked for more.
 const ROOM_MIN: usize = ONE_SHOTS_HELD_MAX / 4;
 /// A one-shot that is due later is held as any other job: the store is not asked beyond.
@@ -48,23 +46,18 @@ enum Next {
     None,
 }
 
-/// A one-shot that the node holds.
-#[derive(Debug, Clone, Copy)]
-struct Held {
-    bytes: usize,
-    stored_at: DateTime<Utc>,
-}
-
 /// The one-shots that a node holds.
 #[derive(Debug, Default)]
 pub(crate) struct OneShots {
-    held: BTreeMap<Place, Held>,
+    /// With the bytes of each.
+    held: BTreeMap<Place, usize>,
     bytes: usize,
     /// All of them up to here are known.
     horizon: Option<Place>,
     next: Next,
-    /// Those that were held when all jobs were listed anew, and were not seen again yet.
-    unseen: BTreeSet<Arc<str>>,
+    /// Those that were held when all jobs were listed anew, and were not seen again yet: when they are due.
+    unseen: BTreeMap<Arc<str>, DateTime<Utc>>,
+    unseen_bytes: usize,
 }
 
 /// What to ask the store about one-shots, and when.
@@ -89,7 +82,7 @@ impl OneShots {
         // Of those that were not seen again, nobody knows whether they are still there.
         let known = self.held.len().saturating_sub(self.unseen.len());
         let room = ONE_SHOTS_HELD_MAX.saturating_sub(known);
-        if room < ROOM_MIN || self.bytes > ONE_SHOTS_HELD_BYTES_MAX / 4 * 3 {
+        if room < ROOM_MIN || self.known_bytes() > ONE_SHOTS_HELD_BYTES_MAX / 4 * 3 {
             return AskDue::Never;
         }
         let query = |before, limit| DueQuery { after: self.horizon.clone(), before, limit };
@@ -105,6 +98,10 @@ impl OneShots {
         }
     }
 
+    fn known_bytes(&self) -> usize {
+        self.bytes.saturating_sub(self.unseen_bytes)
+    }
+
     /// Takes in what was answered to a question. Answers the rows up to the new horizon.
     pub(crate) fn answered(&mut self, query: &DueQuery, page: DuePage) -> Vec<CatalogueRow> {
         let DuePage { mut rows, has_more } = page;
@@ -112,7 +109,7 @@ impl OneShots {
             self.next = rows.first().and_then(|row| row.due_at).map_or(Next::None, Next::At);
             return Vec::new();
         }
-        let (mut bytes, mut taken) = (self.bytes, 0);
+        let (mut bytes, mut taken) = (self.known_bytes(), 0);
         for row in &rows {
             bytes += bytes_of(row);
             // One alone is always taken.
@@ -124,7 +121,7 @@ impl OneShots {
         let all = taken == rows.len();
         rows.truncate(taken);
         for row in &rows {
-            self.unseen.remove(&row.job);
+            self.see(&row.job);
         }
         match rows.last().and_then(place) {
             _ if all && !has_more => {
@@ -154,40 +151,35 @@ impl OneShots {
     /// The node holds it from now on.
     pub(crate) fn hold(&mut self, row: &CatalogueRow) {
         let Some(place) = place(row) else { return };
-        let held = Held { bytes: bytes_of(row), stored_at: row.changed_at };
-        self.bytes += held.bytes;
-        let former = self.held.insert(place, held);
-        self.bytes -= former.map_or(0, |former| former.bytes);
+        let bytes = bytes_of(row);
+        self.bytes += bytes;
+        self.bytes -= self.held.insert(place, bytes).unwrap_or_default();
     }
 
     /// The node does not hold it any more.
     pub(crate) fn let_go(&mut self, place: &Place) {
-        self.bytes -= self.held.remove(place).map_or(0, |held| held.bytes);
+        if self.unseen.get(&place.1) == Some(&place.0) {
+            self.see(&place.1);
+        }
+        self.bytes -= self.held.remove(place).unwrap_or_default();
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.held.is_empty()
-    }
-
-    /// When one that the node holds was stored.
-    pub(crate) fn stored_at(&self, place: &Place) -> Option<DateTime<Utc>> {
-        self.held.get(place).map(|held| held.stored_at)
-    }
-
-    /// Those that are too many, the last first. The horizon stands before them.
-    pub(crate) fn evict(&mut self) -> Vec<Arc<str>> {
+    /// Those that are too many at `now`, by the store's clock, the last first. The horizon stands before them. Nothing is
+    /// among them that is due, or almost: that is decided, and not skipped.
+    pub(crate) fn evict(&mut self, now: DateTime<Utc>) -> Vec<Arc<str>> {
+        let soon = now + DUE_SOON;
         let mut evicted = Vec::new();
         while self.held.len() > ONE_SHOTS_HELD_MAX || self.bytes > ONE_SHOTS_HELD_BYTES_MAX {
-            if self.held.len() == 1 {
+            let is_last = self.held.len() == 1;
+            let Some(last) = self.held.last_entry().filter(|last| !is_last && last.key().0 > soon) else {
                 break;
-            }
-            let Some((place, held)) = self.held.pop_last() else { break };
-            self.bytes -= held.bytes;
+            };
+            let place = last.key().clone();
+            self.let_go(&place);
             if self.is_near(&place) {
                 self.horizon = self.held.keys().next_back().cloned();
                 self.next = Next::At(place.0);
             }
-            self.unseen.remove(&place.1);
             evicted.push(place.1);
         }
         evicted
@@ -196,12 +188,31 @@ impl OneShots {
     /// All jobs are listed anew: what is not seen again is gone.
     pub(crate) fn walk_anew(&mut self) {
         (self.horizon, self.next) = (None, Next::Unknown);
-        self.unseen = self.held.keys().map(|(_, job)| job.clone()).collect();
+        self.unseen = self.held.keys().map(|(due_at, job)| (job.clone(), *due_at)).collect();
+        self.unseen_bytes = self.bytes;
     }
 
-    /// Those that are gone, once those up to the horizon were seen again.
+    /// One is there still.
+    fn see(&mut self, job: &Arc<str>) {
+        let Some(due_at) = self.unseen.remove(job) else { return };
+        let bytes = self.held.get(&(due_at, job.clone())).copied().unwrap_or_default();
+        self.unseen_bytes = self.unseen_bytes.saturating_sub(bytes);
+    }
+
+    /// Those that are gone: they would have been seen again by now.
     pub(crate) fn gone(&mut self) -> Vec<Arc<str>> {
-        std::mem::take(&mut self.unseen).into_iter().collect()
+        let is_gone = |place: &Place| {
+            self.is_near(place)
+                || match self.next {
+                    Next::Unknown => false,
+                    Next::At(next) => place.0 < next,
+                    Next::None => true,
+                }
+        };
+        let places = self.unseen.iter().map(|(job, due_at)| (*due_at, job.clone()));
+        let gone: Vec<_> = places.filter(is_gone).map(|(_, job)| job).collect();
+        gone.iter().for_each(|job| self.see(job));
+        gone
     }
 }
 
@@ -313,7 +324,7 @@ mod tests {
         let before: Vec<_> =
             (0..=ONE_SHOTS_HELD_MAX - known).map(|nth| row(&format!("before {nth}"), 1)).collect();
         before.iter().for_each(|row| machine.hold(row));
-        assert_eq!(machine.evict(), [name(known - 1).into()]);
+        assert_eq!(machine.evict(at(0)), [name(known - 1).into()]);
         assert!(!machine.is_near(&(at(5), name(known - 1).into())));
         assert!(machine.is_near(&(at(5), name(known - 2).into())));
 
@@ -324,7 +335,7 @@ mod tests {
             store[5_000..].iter().map(|row| &*row.job).collect::<Vec<_>>(),
             "all of them"
         );
-        assert_eq!(machine.bytes, machine.held.values().map(|held| held.bytes).sum::<usize>());
+        assert_eq!(machine.bytes, machine.held.values().sum::<usize>());
     }
 
     #[test]
@@ -357,5 +368,35 @@ mod tests {
         assert_eq!(machine.gone(), [Arc::from("b")]);
         assert!(machine.gone().is_empty(), "once");
         assert_eq!(held(&machine), ["a", "b", "c", "d"], "until it is let go of");
+        assert_eq!(machine.unseen_bytes, 0);
+    }
+
+    #[test]
+    fn large_ones_are_seen_again_before_any_of_them_is_taken_as_gone() {
+        let large = |nth: i64| {
+            let definition = Some("x".repeat(super::super::DEFINITION_BYTES_MAX).into());
+            CatalogueRow { definition, ..row(&format!("large {nth:03}"), nth / 10) }
+        };
+        let store: Vec<_> = (0..110).map(large).collect();
+        let mut machine = OneShots::default();
+        keep(&mut machine, &store, 0);
+        assert!(machine.bytes > ONE_SHOTS_HELD_BYTES_MAX / 4 * 3, "there is little room");
+
+        machine.walk_anew();
+        assert!(machine.gone().is_empty(), "nothing was asked yet");
+        keep(&mut machine, &store[1..], 0);
+
+        assert_eq!(machine.gone(), [Arc::from("large 000")]);
+    }
+
+    #[test]
+    fn what_is_due_or_almost_is_held_though_it_is_too_many() {
+        let mut machine = OneShots::default();
+        let count = ONE_SHOTS_HELD_MAX + 10;
+        (0..count).for_each(|nth| machine.hold(&row(&format!("due {nth:05}"), 5)));
+
+        assert!(machine.evict(at(6)).is_empty() && machine.evict(at(5)).is_empty());
+        assert_eq!(machine.held.len(), count);
+        assert_eq!(machine.evict(at(4)).len(), 10, "a minute before");
     }
 }

@@ -183,7 +183,7 @@ impl Reconciliation {
     /// The one-shots that the node is to let go of, once nothing of them is to be asked now: those that are gone, and
     /// those that are too many.
     pub(crate) fn surplus(&mut self, now: DateTime<Utc>) -> Vec<Arc<str>> {
-        let mut surplus = self.one_shots.evict();
+        let mut surplus = self.one_shots.evict(now);
         if !matches!(self.ask_due(now), AskDue::Now(_)) && self.listing.is_none() {
             surplus.extend(self.one_shots.gone());
         }
@@ -193,15 +193,6 @@ impl Reconciliation {
     /// Whether it is a one-shot that the node reads when it is near.
     pub(crate) fn is_far(&self, row: &CatalogueRow) -> bool {
         place(row).is_some_and(|place| !self.one_shots.is_near(&place))
-    }
-
-    /// When a one-shot that the node holds was stored.
-    pub(crate) fn stored_at(&self, job: &str) -> Option<DateTime<Utc>> {
-        if self.one_shots.is_empty() {
-            return None;
-        }
-        let (job, known) = self.known.get_key_value(job)?;
-        self.one_shots.stored_at(&(known.due_at?, job.clone()))
     }
 
     fn news(&self, mut rows: Vec<CatalogueRow>) -> Vec<CatalogueRow> {

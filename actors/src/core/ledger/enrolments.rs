@@ -14,6 +14,9 @@ use crate::{
 /// The most withdrawn jobs whose cursors are kept.
 pub(crate) const WITHDRAWN_MAX: usize = 10_000;
 
+/// A cursor that is so long before a tick leaves the tick open.
+const MILLISECOND_BEFORE: Duration = Duration::from_millis(1);
+
 /// How long an enrolment takes to the store at most.
 const WAY_MAX: Duration = Duration::from_secs(5);
 
@@ -54,7 +57,10 @@ impl Ledger {
         let way = job.asked_at.and_then(|asked_at| (now - asked_at).to_std().ok()).unwrap_or_default();
         let known_since = before(now, job.known_for.saturating_add(way.min(WAY_MAX)));
         let seen = self.seen.get(&job.job).copied();
-        let since = known_since.max(self.cursor_bound.max(seen).unwrap_or(NEVER));
+        let since = known_since.max(self.cursor_bound.unwrap_or(NEVER));
+        // What others had that were forgotten, and the way here, take no tick that the job owes.
+        let since = job.owes.map_or(since, |owed| since.min(before(owed, MILLISECOND_BEFORE)));
+        let since = since.max(seen.unwrap_or(NEVER));
         let age = self.age;
         let row = self.jobs.get_mut(&job.job);
         let (cursor, stored) = match row {

@@ -34,6 +34,10 @@ pub struct Enrolment {
     /// What the store's clock read when that was measured, as far as the node knows: what passed since, up to
     /// 5 s, counts as well. So the way to the store takes no tick from the job. `None`: nothing passed.
     pub asked_at: Option<DateTime<Utc>>,
+    /// The last tick of a job that is deleted once that is decided. A new or changed job, or one that was withdrawn,
+    /// owes it, however short a time the node has had the job, and whatever the store has forgotten: its cursor is
+    /// before it, unless the store knows a later cursor of this very job. `None`, for all other jobs: there is none.
+    pub owes: Option<DateTime<Utc>>,
     /// Its lost runs are retried: see [`PendingRetry`]. Otherwise none is from now on.
     pub retry_lost: bool,
     /// Its cursor moves to the end of a run that is lost as well: see
@@ -68,6 +72,7 @@ impl Enrolment {
             overlap: Overlap::default(),
             known_for: Duration::ZERO,
             asked_at: None,
+            owes: None,
             retry_lost: false,
             from_completion: false,
             ticks: None,

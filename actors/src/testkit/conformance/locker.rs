@@ -15,7 +15,7 @@ mod undeclared;
 
 use std::{sync::Arc, time::Duration};
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
 use uuid::Uuid;
 
 use super::Cluster;
@@ -54,6 +54,7 @@ pub async fn locker(cluster: &mut impl Cluster) {
     suite.a_changed_schedule_owes_ticks_from_the_change_on().await;
     suite.a_withdrawn_job_owes_nothing_and_its_cursor_never_goes_back().await;
     suite.a_new_or_changed_job_owes_ticks_since_its_node_holds_it().await;
+    suite.the_tick_that_a_job_owes_is_open_however_late_it_is_enrolled().await;
     suite.who_holds_a_job_all_the_time_goes_on_where_the_leader_left_it().await;
     suite.everybody_is_told_what_the_leader_schedules().await;
     suite.a_claim_takes_its_tick_once().await;

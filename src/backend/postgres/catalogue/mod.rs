@@ -41,7 +41,7 @@ const EARLIEST: DateTime<Utc> = match DateTime::from_timestamp(-62_135_596_800, 
     Some(instant) => instant,
     None => DateTime::UNIX_EPOCH,
 };
-/// So many deleted jobs are forgotten at once.
+/// So many deleted jobs are forgotten at once, at most and at least.
 const FORGOTTEN_AT_ONCE: u64 = 1_000;
 
 /// The catalogue of one scope.
@@ -157,7 +157,7 @@ impl PostgresCatalogue {
         if deleted < kept.saturating_add(FORGOTTEN_AT_ONCE) {
             return;
         }
-        let more = i64::try_from(deleted - kept).unwrap_or(i64::MAX);
+        let more = i64::try_from((deleted - kept).min(FORGOTTEN_AT_ONCE)).unwrap_or(i64::MAX);
         let parameters: [Parameter<'_>; 2] = [(&self.scope, Type::TEXT), (&more, Type::INT8)];
         if let Err(error) = self.ask_locked(&self.statements.forget, &parameters).await {
             // The next deletion tries again.

@@ -59,8 +59,11 @@ impl Statements {
     }
 }
 
-/// The history's connections do not wait for the disk. A change is made only once it cannot be lost any more.
-pub(super) const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL synchronous_commit = on";
+/// The history's connections do not wait for the disk. A change is made only once it cannot be lost any more. The server
+/// gives up what nobody waits for any more: the pool of an application may have no such bounds. Both are below
+/// [`CALL_DEADLINE`](callsheet_actors::CALL_DEADLINE).
+pub(super) const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL synchronous_commit = on; \
+    SET LOCAL lock_timeout = '4s'; SET LOCAL statement_timeout = '4500ms'";
 
 /// Locks the row of the version until the transaction ends, without a new version of that row.
 const LOCK: &str = "

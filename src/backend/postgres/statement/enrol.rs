@@ -52,7 +52,7 @@ macro_rules! differs {
 /// how many milliseconds they have been held, $9 own beacon, $10 the policies of their keys, $11 the keys
 /// that are not their names: their policies were declared by [`DECLARE`](super::declare::DECLARE) just
 /// before, $12 the most pending retries of a job, $13 what the node believes that this server's clock read
-/// when it was asked. Of what few jobs have, the arrays may be shorter. The policy that contradicts stands in
+/// when it was asked, $14 the last ticks that they owe. Of what few jobs have, the arrays may be shorter. The policy that contradicts stands in
 /// the place of the note.
 pub(in super::super) const ENROL: &str = concat!(
     "
@@ -64,11 +64,11 @@ WITH ",
            a.held_for * interval '1 millisecond'
                -- What the way here took.
                + least(greatest(statement_timestamp() - $13::timestamptz, interval '0'), interval '5 s') AS held_for,
-           a.overlap, a.key,
+           a.overlap, a.key, a.owes - interval '1 millisecond' AS owed_after,
            coalesce(l.expires_at > clock_timestamp(), false) AS led
     FROM unnest($2::text[], $3::text[], $4::int8[], $5::bool[], $6::bool[], $7::bool[], $8::float8[],
-                $10::text[], $11::text[])
-         AS a (job, schedule, term, unled, retry_lost, from_completion, held_for, overlap, key)
+                $10::text[], $11::text[], $14::timestamptz[])
+         AS a (job, schedule, term, unled, retry_lost, from_completion, held_for, overlap, key, owes)
     LEFT JOIN lead l ON true
 ), entitled AS MATERIALIZED (
     SELECT a.*, a.key IS NULL OR coalesce(
@@ -81,7 +81,7 @@ WITH ",
     WHERE a.term IS NULL OR (a.led AND a.term = a.epoch)
 ), found AS MATERIALIZED (
     -- A new or changed job owes ticks only since it is so.
-    SELECT a.job, a.schedule, a.term, a.retry_lost, a.from_completion, a.held_for, a.key, a.overlap, a.may, n.ctid AS place,
+    SELECT a.job, a.schedule, a.term, a.retry_lost, a.from_completion, a.held_for, a.owed_after, a.key, a.overlap, a.may, n.ctid AS place,
            CASE WHEN a.key IS NULL THEN n.overlap END AS declared, n.declared_term,
            CASE WHEN a.key IS NULL THEN n.declared_by END AS declared_by,
            n.cursor IS NULL OR n.withdrawn OR coalesce(",
@@ -114,7 +114,8 @@ WITH ",
         from_completion = f.from_completion,
         -- It never goes back. What this statement waits is not counted in how long the job was held.
         cursor = CASE
-            WHEN f.anew THEN greatest(n.cursor, statement_timestamp() - f.held_for, (SELECT cursor_bound FROM lead))
+            -- What the job owes is not taken by what was forgotten; `least` passes over NULL.
+            WHEN f.anew THEN greatest(n.cursor, least(f.owed_after, greatest(statement_timestamp() - f.held_for, (SELECT cursor_bound FROM lead))))
             ELSE n.cursor
         END,
         -- Not each time: the column is in an index.
@@ -141,7 +142,7 @@ WITH ",
 ), made AS (
     INSERT INTO names (scope, name, token, held_age, cursor, schedule, term, retry_lost, from_completion, overlap, declared_term, declared_by)
     SELECT $1, job, coalesce((SELECT token_bound FROM lead), 0), coalesce((SELECT age FROM lead), 0),
-           greatest(statement_timestamp() - held_for, (SELECT cursor_bound FROM lead)), schedule, term, retry_lost, from_completion,
+           least(owed_after, greatest(statement_timestamp() - held_for, (SELECT cursor_bound FROM lead))), schedule, term, retry_lost, from_completion,
            CASE WHEN key IS NULL THEN overlap END, CASE WHEN key IS NULL THEN term END,
            CASE WHEN key IS NULL AND term IS NULL THEN ARRAY[$9] END
     FROM entitled e WHERE may AND NOT EXISTS (SELECT FROM names WHERE name = e.job AND scope = CASE WHEN e.job IS NOT NULL THEN $1 END) ORDER BY job
@@ -222,6 +223,7 @@ parameters! {
         other_keys: Vec<Option<&'a str>>,
         pending_retries_max: i64,
         asked_at: DateTime<Utc>,
+        owes: Vec<Option<DateTime<Utc>>>,
     }
 }
 
@@ -270,6 +272,7 @@ impl<'a> Enrolments<'a> {
             other_keys: unless_none(jobs.iter().map(|job| other_key(job))),
             pending_retries_max: PENDING_RETRIES_BOUND,
             asked_at: asked_at.min(Utc::now() + TimeDelta::days(1)),
+            owes: unless_none(jobs.iter().map(|job| job.owes)),
         }
     }
 }

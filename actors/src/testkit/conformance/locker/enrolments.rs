@@ -104,6 +104,25 @@ impl Suite {
         assert!(matches!(enrolled[..], [Enrolled::Done { .. }, Enrolled::Done { .. }]), "{enrolled:?}");
     }
 
+    pub(super) async fn the_tick_that_a_job_owes_is_open_however_late_it_is_enrolled(&self) {
+        let cursor = async |job: &str, schedule: &str, owes| {
+            let enrolment = Enrolment::new(name(job), ScheduleIdentity::of_text(schedule), Authority::Any);
+            match &self.locker.enrol(&[Enrolment { owes, ..enrolment }]).await.expect("an answer")[..] {
+                [Enrolled::Done { cursor, .. }] => *cursor,
+                other => panic!("enrolling {job} was answered with {other:?}"),
+            }
+        };
+        let now = self.enrol("owes-nothing", "a").await.trunc_subsecs(3);
+        let (owed, before) = (now - TimeDelta::days(3), TimeDelta::milliseconds(1));
+
+        assert_eq!(cursor("owes", "a", Some(owed)).await, owed - before, "a new job");
+        assert_eq!(cursor("owes", "a", Some(now)).await, owed - before, "nothing is new");
+        assert_eq!(cursor("owes", "b", Some(now)).await, now - before, "a changed one");
+        assert_eq!(cursor("owes", "c", Some(owed)).await, now - before, "the cursor never goes back");
+        let far = cursor("owes-later", "a", Some(now + TimeDelta::days(3))).await;
+        assert!(far < now + TimeDelta::minutes(5), "what is owed later takes nothing before it: {far}");
+    }
+
     pub(super) async fn who_holds_a_job_all_the_time_goes_on_where_the_leader_left_it(&self) {
         let before = self.due_job("left-to-others").await;
         let request = self.tick("left-to-others", before, just_after(before));
