@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use callsheet::{
     Callsheet, CancelledRuns, ClusterError, Error, ErrorKind, EventKind, Job, ListJobs, NodeId, Operations,
     Overlap, Pause, RunId, Selector, TriggerJob, Unconfirmed, WhyUnconfirmed,
-    port::{Backend, ControlRequest, NodeAnswer, Posted, Role, To},
+    port::{Backend, ControlRequest, NodeAnswer, Posted, REQUESTS_OPEN_MAX, Role, To},
     schedule::every,
     testkit::{NodeIndex, Rig, VirtualClock, simulate},
 };
@@ -220,6 +220,44 @@ fn the_leader_is_preferred_for_a_trigger() {
 }
 
 #[test]
+fn a_silent_node_does_not_keep_a_job_from_being_triggered() {
+    simulate(START, async |rig| {
+        let empty = rig.node(node_with([])).await;
+        rig.advance(secs(5)).await;
+        let has_it = rig.node(node_with([long()])).await;
+        let silent = rig.node(node_with([long()])).await;
+        rig.advance(secs(5)).await;
+        rig.freeze(silent);
+
+        let triggered = handle(rig, empty).cluster().trigger("long").await.expect("another one has it");
+
+        assert_eq!(triggered.node, rig.id(has_it));
+        rig.advance(secs(1)).await;
+        assert_eq!(rig.started("long"), 1);
+    });
+}
+
+#[test]
+fn a_node_that_drains_answers_until_its_session_closes() {
+    simulate(START, async |rig| {
+        three_with(rig, || vec![long()]).await;
+        let run = started_on(rig, 2).await;
+        let drains = handle(rig, 2);
+        let drained = tokio::spawn(async move { drains.shutdown(secs(600)).await });
+        rig.advance(secs(1)).await;
+        let cluster = handle(rig, 0).cluster();
+
+        let runs = cluster.active_runs().await.expect("all answer");
+        let cancelled = cluster.cancel_run(run).await.expect("it is there");
+
+        assert_eq!((runs.count, runs.unconfirmed), (1, Vec::new()));
+        assert_eq!((runs_of(&cancelled), cancelled.unconfirmed), (vec![(run, rig.id(2))], Vec::new()));
+        rig.advance(secs(5)).await;
+        assert!(drained.is_finished(), "nothing is left to drain");
+    });
+}
+
+#[test]
 fn a_refusal_of_the_node_that_has_the_job_is_told_with_its_name() {
     simulate(START, async |rig| {
         let alone = || long().overlap(Overlap::Skip);
@@ -265,6 +303,62 @@ fn jobs_of_any_node_are_paused_and_resumed() {
         assert_eq!(cluster.resume("often").await.expect("it is known").jobs.len(), 1);
         rig.advance(secs(30)).await;
         assert!(rig.started("often") > started);
+    });
+}
+
+#[test]
+fn a_node_that_hears_late_of_a_pause_does_not_undo_a_later_change() {
+    simulate(START, async |rig| {
+        let often = || Job::new("often", every(secs(1))).run(async |_| {});
+        three_with(rig, || vec![often()]).await;
+        rig.freeze(2);
+        let cluster = handle(rig, 0).cluster().within(secs(60));
+        let paused = tokio::spawn(async move { cluster.pause("often").await });
+        rig.advance(secs(2)).await;
+        let pause = handle(rig, 1).details("often").await.expect("it has it").pause;
+        assert!(pause.is_some(), "the first node has written it");
+
+        handle(rig, 1).resume("often").await.expect("the store answers");
+        rig.thaw(2);
+        rig.advance(secs(10)).await;
+
+        let paused = paused.await.expect("no panic").expect("it is known");
+        assert_eq!((paused.jobs.len(), paused.unconfirmed), (1, Vec::new()));
+        for node in 0..3 {
+            let pause = handle(rig, node).details("often").await.expect("it has it").pause;
+            assert_eq!(pause, None, "node {node}: it was resumed after that");
+        }
+        let started = rig.started("often");
+        rig.advance(secs(10)).await;
+        assert!(rig.started("often") > started);
+    });
+}
+
+#[test]
+fn what_was_done_is_no_error_though_the_others_are_not_asked() {
+    simulate(START, async |rig| {
+        three_with(rig, || vec![long()]).await;
+        let run = started_on(rig, 0).await;
+        let stranger = rig.store().backend(NodeId::numbered(9), VirtualClock::starting_at(rig.now()));
+        stranger.locker().open().await.expect("a session opens");
+        let control = stranger.control().expect("the store keeps requests");
+        for _ in 0..REQUESTS_OPEN_MAX {
+            let request = ControlRequest::new(callsheet::uuid::Uuid::new_v4(), NodeId::numbered(9), "{}");
+            control.post(&request, To::Others, secs(60)).await.expect("it is kept");
+        }
+        let cluster = handle(rig, 0).cluster();
+
+        let paused = cluster.pause("long").await.expect("the store has it");
+        let refused = cluster_error(cluster.cancel_run(run).await.expect_err("nobody can be asked"));
+
+        assert_eq!(paused.jobs.iter().map(|job| job.as_str()).collect::<Vec<_>>(), ["long"]);
+        let unasked = why(&paused.unconfirmed);
+        assert_eq!(unasked.iter().map(|(name, _)| *name).collect::<Vec<_>>(), ["n2", "n3", "n9"]);
+        assert!(unasked.iter().all(|(_, why)| matches!(why, WhyUnconfirmed::Unable(_))), "{unasked:?}");
+        assert!(matches!(refused, ClusterError::TooMany { .. }), "{refused}");
+        rig.advance(secs(1)).await;
+        assert_eq!(rig.store().held(), 1, "what is refused is not done");
+        stranger.locker().close().await;
     });
 }
 
@@ -371,7 +465,7 @@ fn what_somebody_writes_into_the_store_harms_nobody() {
             let posted = control.post(&request, To::Others, secs(60)).await.expect("it is kept");
             assert!(matches!(posted, Posted::Asked(asked) if asked.len() == 3));
             rig.advance(secs(1)).await;
-            for (_, answer) in control.answers(request.id).await.expect("they are kept") {
+            for (_, answer) in control.answers(request.id, &[]).await.expect("they are kept") {
                 let NodeAnswer::Answered(answer) = answer else {
                     panic!("no answer to {body:?}: {answer:?}")
                 };
@@ -384,8 +478,8 @@ fn what_somebody_writes_into_the_store_harms_nobody() {
         let asked = handle(rig, 0).cluster().within(secs(10));
         let asked = tokio::spawn(async move { asked.active_runs().await });
         rig.advance(Duration::from_millis(100)).await;
-        for request in answers.take().await.expect("it is asked as well") {
-            answers.answer(request.id, r#"{"runs": "none"}"#.into()).await.expect("it is kept");
+        for taken in answers.take().await.expect("it is asked as well") {
+            answers.answer(taken.request.id, r#"{"runs": "none"}"#.into()).await.expect("it is kept");
         }
 
         let runs = asked.await.expect("no panic").expect("the others answer");

@@ -10,7 +10,7 @@ mod runs;
 mod selector;
 mod trigger;
 
-pub(crate) use self::cluster::{ClusterCall, together};
+pub(crate) use self::cluster::{CanAsk, ClusterCall, together};
 pub use self::{
     backfill::{Backfill, BackfillPreview, CancelBackfill, ListBackfills, PreviewBackfill},
     catalogue::{

@@ -25,6 +25,8 @@ use crate::{
 pub const REQUEST_BYTES_MAX: usize = 131_072;
 /// The most bytes of the answer of one node, as JSON: 256 KiB.
 pub const ANSWER_BYTES_MAX: usize = 262_144;
+/// About so many bytes of answers are read at once: 2 MiB. The one with which there are so many is the last.
+pub const ANSWERS_BYTES_MAX: usize = 2_097_152;
 /// The most requests of a scope that are open at once.
 pub const REQUESTS_OPEN_MAX: usize = 64;
 /// The most nodes that a request is addressed to, and that are listed.
@@ -63,6 +65,15 @@ impl ControlRequest {
     pub fn new(id: Uuid, asked_by: NodeId, body: impl Into<Arc<str>>) -> Self {
         Self { id, asked_by, body: body.into(), by: None, note: None }
     }
+}
+
+/// A request that a node has taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TakenRequest {
+    /// What is asked.
+    pub request: ControlRequest,
+    /// How much time is left to answer it, by the store's clock. More than [`CLUSTER_WITHIN_MAX`] is not believed.
+    pub left: Duration,
 }
 
 /// A node that was asked.
@@ -155,7 +166,8 @@ pub enum WhyUnconfirmed {
     NoAnswer,
     /// Its session with the store is over: it died, or was cut off. What it ran under a lock key is lost.
     SessionOver,
-    /// It cannot do it, or nobody can read its answer: it is of another version, say. In its words.
+    /// It cannot do it, or nobody can read its answer: it is of another version, say. Or it could not be asked to confirm
+    /// what was done. In words.
     Unable(Arc<str>),
 }
 

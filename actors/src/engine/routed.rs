@@ -2,7 +2,7 @@
 
 mod adding;
 
-use std::future::Future;
+use std::{future::Future, time::Duration};
 
 use actix::prelude::*;
 use chrono::TimeDelta;
@@ -21,7 +21,7 @@ use crate::{
     explain::Explain,
     listener::{EventStream, Events, Listen, ListenTo},
     message::{
-        ActiveRuns, AnnounceShutdown, Backfill, CancelBackfill, CancelRun, CancelRuns, ClearOverride,
+        ActiveRuns, AnnounceShutdown, Backfill, CanAsk, CancelBackfill, CancelRun, CancelRuns, ClearOverride,
         ClusterCall, DeleteJob, Health, InCluster, JobAddress, JobDetails, ListBackfills, ListJobs,
         ListStored, ListTasks, NextFireTimes, Nodes, OverrideSchedule, PauseJobs, PreviewBackfill, PutJob,
         RemoveJobs, RescheduleJob, Resign, ResumeJobs, RunsOnNode, Selector, Shutdown, ShutdownNow,
@@ -278,6 +278,11 @@ macro_rules! about_clusters {
             impl Routed for InCluster<$message> {
                 async fn route(self, engines: &Engines) -> Answer<Self> {
                     let is_about_one = self.asked.is_about_one();
+                    if !is_about_one
+                        && let Err(error) = engines.can_ask(self.within).await?
+                    {
+                        return Ok(Err(error));
+                    }
                     Ok(together(engines.send_to_each(self).await?, is_about_one))
                 }
             }
@@ -286,6 +291,13 @@ macro_rules! about_clusters {
 }
 
 about_clusters!(Nodes, ActiveRuns, CancelRun, CancelRuns, PauseJobs, ResumeJobs, JobDetails, ListJobs);
+
+impl Engines {
+    /// Whether each backend lets its nodes ask each other: before one of them does what another one refuses.
+    async fn can_ask(&self, within: Duration) -> Result<Result<(), ClusterError>, MailboxError> {
+        Ok(self.send_to_each(CanAsk(within)).await?.into_iter().collect())
+    }
+}
 
 /// Stored jobs are on the default backend.
 impl Routed for InCluster<PutJob> {
@@ -310,9 +322,13 @@ impl Routed for InCluster<TriggerJob> {
         for engine in 0..engines.all.len() {
             let answer = engines.send(engine, self.clone()).await?;
             match answer {
-                Err(ClusterError::UnknownJob { .. } | ClusterError::Unsupported { .. }) => {
-                    answers.push(answer);
-                }
+                // Another one may have it.
+                Err(
+                    ClusterError::UnknownJob { .. }
+                    | ClusterError::Unsupported { .. }
+                    | ClusterError::Unavailable { .. }
+                    | ClusterError::TooMany { .. },
+                ) => answers.push(answer),
                 answer => return Ok(answer),
             }
         }

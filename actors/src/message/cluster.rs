@@ -15,6 +15,11 @@ pub(crate) use self::together::{ClusterCall, together};
 pub use crate::core::control::{CLUSTER_WITHIN_DEFAULT, CLUSTER_WITHIN_MAX, CLUSTER_WITHIN_MIN};
 use crate::error::ClusterError;
 
+/// Asks whether the nodes could be asked now, to answer within this time.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "Result<(), ClusterError>")]
+pub(crate) struct CanAsk(pub(crate) Duration);
+
 /// Asks all nodes of the cluster for what a message asks one node for, from any of them. Answers when all of them
 /// have answered, or names those that have not confirmed within the [deadline](Self::within).
 ///

@@ -6,8 +6,8 @@ use futures_util::future::BoxFuture;
 use uuid::Uuid;
 
 pub use crate::core::control::{
-    ANSWER_BYTES_MAX, AskedNode, ControlRequest, ControlTable, DESCRIPTION_BYTES_MAX, JobSet, NODES_MAX,
-    NodeAnswer, NodeRow, Posted, REQUEST_BYTES_MAX, REQUESTS_OPEN_MAX, To,
+    ANSWER_BYTES_MAX, ANSWERS_BYTES_MAX, AskedNode, ControlRequest, ControlTable, DESCRIPTION_BYTES_MAX,
+    JobSet, NODES_MAX, NodeAnswer, NodeRow, Posted, REQUEST_BYTES_MAX, REQUESTS_OPEN_MAX, TakenRequest, To,
 };
 use crate::name::NodeId;
 
@@ -61,7 +61,7 @@ pub trait Control: Send + Sync + fmt::Debug + 'static {
     /// # Errors
     ///
     /// [`ControlError::Unavailable`]: some may be taken, and are lost.
-    fn take(&self) -> BoxFuture<'_, Result<Vec<ControlRequest>, ControlError>>;
+    fn take(&self) -> BoxFuture<'_, Result<Vec<TakenRequest>, ControlError>>;
 
     /// Keeps the answer of this node, at most [`ANSWER_BYTES_MAX`], to a request that it has taken.
     ///
@@ -70,12 +70,17 @@ pub trait Control: Send + Sync + fmt::Debug + 'static {
     /// [`ControlError::Unavailable`]: it may be kept.
     fn answer(&self, request: Uuid, answer: Arc<str>) -> BoxFuture<'_, Result<(), ControlError>>;
 
-    /// How far the nodes are that were asked; nothing, if there is no such request.
+    /// How far the nodes are that were asked, except those that were `heard`; nothing, if there is no such request. Once
+    /// the answers have [`ANSWERS_BYTES_MAX`], others wait for the next call.
     ///
     /// # Errors
     ///
     /// [`ControlError::Unavailable`]: it is not known.
-    fn answers(&self, request: Uuid) -> BoxFuture<'_, Result<Vec<(NodeId, NodeAnswer)>, ControlError>>;
+    fn answers<'a>(
+        &'a self,
+        request: Uuid,
+        heard: &'a [NodeId],
+    ) -> BoxFuture<'a, Result<Vec<(NodeId, NodeAnswer)>, ControlError>>;
 
     /// Forgets a request, with its answers.
     ///

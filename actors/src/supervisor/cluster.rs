@@ -11,4 +11,4 @@ mod performing;
 mod serving;
 mod wire;
 
-pub(super) use self::{nodes::Describing, serving::Serving};
+pub(super) use self::{nodes::Describing, serving::Serving, wire::Written};

@@ -9,7 +9,7 @@ use std::{sync::Arc, time::Duration};
 use actix::prelude::*;
 use tokio::time::timeout;
 
-use super::{ANSWER_DEADLINE, Entry, Phase, SupervisorActor};
+use super::{ANSWER_DEADLINE, Entry, Phase, SupervisorActor, cluster::Written};
 use crate::{
     core::{
         backoff::Backoff,
@@ -37,6 +37,21 @@ struct Told {
     jobs: Vec<Arc<JobHandle>>,
     pause: Option<Pause>,
 }
+
+/// A pause, as another node asks for it that may have written it already.
+#[derive(Message)]
+#[rtype(result = "Result<Vec<JobName>, PauseError>")]
+pub(super) struct PauseUnwritten(pub(super) PauseJobs, pub(super) Written);
+
+/// The end of a pause, as another node asks for it.
+#[derive(Message)]
+#[rtype(result = "Result<Vec<JobName>, PauseError>")]
+pub(super) struct ResumeUnwritten(pub(super) ResumeJobs, pub(super) Written);
+
+/// Asks which of the selected jobs have a pause that holds on all nodes.
+#[derive(Message)]
+#[rtype(result = "Vec<JobName>")]
+pub(super) struct SharedJobs(pub(super) Selector);
 
 /// The next jobs that may have missed a notification are to be told.
 #[derive(Message)]
@@ -85,21 +100,25 @@ impl SupervisorActor {
         }
     }
 
-    /// Pauses the selected jobs, or has somebody resume them. Answers those that were changed by it.
+    /// Pauses the selected jobs, or has somebody resume them, except what is written already. Answers those that were
+    /// changed by it.
     fn pause(
         &mut self,
         selector: &Selector,
         pause: Option<Pause>,
         asked: Attribution,
+        written: &Written,
         ctx: &Context<Self>,
     ) -> ResponseActFuture<Self, Result<Vec<JobName>, PauseError>> {
-        let names = match self.select(selector) {
+        let mut names = match self.select(selector) {
             Ok(names) => names,
             Err(error) => return Box::pin(async move { Err(error.into()) }.into_actor(self)),
         };
+        names.retain(|name| written.means(name));
         let jobs = names.iter().filter_map(|name| Some(self.jobs.get(name)?.job.clone()));
-        let (local, shared): (Vec<_>, Vec<_>) =
+        let (local, mut shared): (Vec<_>, Vec<_>) =
             jobs.partition(|job| job.definition.policies.fires == Fires::Local);
+        shared.retain(|job| !written.jobs.contains(&job.definition.name));
         let lock = self.parts.lock.clone();
         let stored = pause_all(local, shared, pause.clone(), lock, ctx.address());
         Box::pin(stored.into_actor(self).map(move |stored, actor, _| {
@@ -190,6 +209,18 @@ impl Handler<PauseJobs> for SupervisorActor {
     type Result = ResponseActFuture<Self, Result<Vec<JobName>, PauseError>>;
 
     fn handle(&mut self, asked: PauseJobs, ctx: &mut Self::Context) -> Self::Result {
+        self.handle(PauseUnwritten(asked, Written::default()), ctx)
+    }
+}
+
+impl Handler<PauseUnwritten> for SupervisorActor {
+    type Result = ResponseActFuture<Self, Result<Vec<JobName>, PauseError>>;
+
+    fn handle(
+        &mut self,
+        PauseUnwritten(asked, written): PauseUnwritten,
+        ctx: &mut Self::Context,
+    ) -> Self::Result {
         let PauseJobs { jobs, until, note, by } = asked;
         let note = note.map(|note| storable(&note).into_owned());
         let mut faults = Vec::new();
@@ -205,7 +236,7 @@ impl Handler<PauseJobs> for SupervisorActor {
         if let Err(faults) = Faults::check(faults) {
             return Box::pin(async move { Err(PauseError::Invalid(faults)) }.into_actor(self));
         }
-        self.pause(&jobs, Some(Pause { until, note, by }), Attribution::default(), ctx)
+        self.pause(&jobs, Some(Pause { until, note, by }), Attribution::default(), &written, ctx)
     }
 }
 
@@ -213,10 +244,22 @@ impl Handler<ResumeJobs> for SupervisorActor {
     type Result = ResponseActFuture<Self, Result<Vec<JobName>, PauseError>>;
 
     fn handle(&mut self, asked: ResumeJobs, ctx: &mut Self::Context) -> Self::Result {
+        self.handle(ResumeUnwritten(asked, Written::default()), ctx)
+    }
+}
+
+impl Handler<ResumeUnwritten> for SupervisorActor {
+    type Result = ResponseActFuture<Self, Result<Vec<JobName>, PauseError>>;
+
+    fn handle(
+        &mut self,
+        ResumeUnwritten(asked, written): ResumeUnwritten,
+        ctx: &mut Self::Context,
+    ) -> Self::Result {
         let ResumeJobs { jobs, asked } = asked;
         let mut revived = self.select(&jobs).unwrap_or_default();
-        revived.retain(|name| self.revive(name, ctx));
-        let resumed = self.pause(&jobs, None, asked, ctx);
+        revived.retain(|name| written.means(name) && self.revive(name, ctx));
+        let resumed = self.pause(&jobs, None, asked, &written, ctx);
         Box::pin(resumed.map(move |resumed, _, _| {
             let mut names = resumed?;
             names.extend(revived);
@@ -227,13 +270,26 @@ impl Handler<ResumeJobs> for SupervisorActor {
     }
 }
 
+impl Handler<SharedJobs> for SupervisorActor {
+    type Result = MessageResult<SharedJobs>;
+
+    fn handle(&mut self, SharedJobs(jobs): SharedJobs, _: &mut Self::Context) -> Self::Result {
+        let mut names = self.select(&jobs).unwrap_or_default();
+        let policies = |name: &JobName| self.jobs.get(name).map(|entry| &entry.job.definition.policies);
+        names.retain(|name| policies(name).is_some_and(|policies| policies.fires != Fires::Local));
+        names.sort();
+        MessageResult(names)
+    }
+}
+
 impl Handler<StopJob> for SupervisorActor {
     type Result = ();
 
     /// Until the store knows, this node's machine keeps the job from firing. If the store refuses it for its
     /// data, that is all that does: it is not told once more.
     fn handle(&mut self, StopJob { job, pause, mut again }: StopJob, ctx: &mut Self::Context) {
-        let paused = self.pause(&Selector::from(&job), Some(pause.clone()), Attribution::default(), ctx);
+        let (jobs, unwritten) = (Selector::from(&job), Written::default());
+        let paused = self.pause(&jobs, Some(pause.clone()), Attribution::default(), &unwritten, ctx);
         ctx.spawn(paused.map(move |paused, actor, ctx| {
             if let Err(PauseError::BadData { reason, .. }) = &paused {
                 tracing::error!(target: "callsheet", job = %job, "a job stops on this node only, as the store refuses its pause: {reason}");

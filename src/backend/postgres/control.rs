@@ -7,8 +7,9 @@ use std::{fmt, future::pending, sync::Arc, time::Duration};
 use callsheet_actors::{
     By, NodeId, Note, Term,
     port::{
-        ANSWER_BYTES_MAX, AskedNode, Control, ControlError, ControlRequest, DESCRIPTION_BYTES_MAX, NODES_MAX,
-        NodeAnswer, NodeRow, Posted, REQUEST_BYTES_MAX, REQUESTS_OPEN_MAX, To,
+        ANSWER_BYTES_MAX, ANSWERS_BYTES_MAX, AskedNode, Control, ControlError, ControlRequest,
+        DESCRIPTION_BYTES_MAX, NODES_MAX, NodeAnswer, NodeRow, Posted, REQUEST_BYTES_MAX, REQUESTS_OPEN_MAX,
+        TakenRequest, To,
     },
 };
 use futures_util::{FutureExt, future::BoxFuture};
@@ -60,7 +61,7 @@ fn asked(row: &Row) -> Result<AskedNode, Error> {
     Ok(AskedNode { node: node(row)?, name: row.try_get::<_, String>("name")?.into() })
 }
 
-fn taken(row: &Row) -> Result<ControlRequest, Error> {
+fn taken(row: &Row) -> Result<TakenRequest, Error> {
     let (by, note): (Option<String>, Option<String>) = (row.try_get("asked_by")?, row.try_get("note")?);
     let asked_by = NodeId::numbered(row.try_get::<_, Uuid>("asked_node")?.as_u128());
     let mut request =
@@ -68,7 +69,8 @@ fn taken(row: &Row) -> Result<ControlRequest, Error> {
     // Whoever writes into the table by hand may write anything.
     request.by = by.and_then(|by| By::new(by).ok());
     request.note = note.and_then(|note| Note::new(note).ok());
-    Ok(request)
+    let left = Duration::try_from_secs_f64(row.try_get::<_, f64>("seconds_left")?).unwrap_or_default();
+    Ok(TakenRequest { request, left })
 }
 
 fn answered(row: &Row) -> Result<(NodeId, NodeAnswer), Error> {
@@ -198,7 +200,7 @@ impl Control for PostgresControl {
         .boxed()
     }
 
-    fn take(&self) -> BoxFuture<'_, Result<Vec<ControlRequest>, ControlError>> {
+    fn take(&self) -> BoxFuture<'_, Result<Vec<TakenRequest>, ControlError>> {
         async move {
             let own = self.shared.settings.node.as_uuid();
             let (most, cut) = (at_most(REQUESTS_OPEN_MAX), cut_at(REQUEST_BYTES_MAX));
@@ -224,10 +226,23 @@ impl Control for PostgresControl {
         .boxed()
     }
 
-    fn answers(&self, request: Uuid) -> BoxFuture<'_, Result<Vec<(NodeId, NodeAnswer)>, ControlError>> {
+    fn answers<'a>(
+        &'a self,
+        request: Uuid,
+        heard: &'a [NodeId],
+    ) -> BoxFuture<'a, Result<Vec<(NodeId, NodeAnswer)>, ControlError>> {
         async move {
             let (cut, most) = (cut_at(ANSWER_BYTES_MAX), at_most(NODES_MAX));
-            let parameters = [self.scope(), (&request, Type::UUID), (&cut, Type::INT4), (&most, Type::INT8)];
+            let heard: Vec<_> = heard.iter().map(|node| node.as_uuid()).collect();
+            let bytes = at_most(ANSWERS_BYTES_MAX);
+            let parameters: [Parameter<'_>; 6] = [
+                self.scope(),
+                (&request, Type::UUID),
+                (&cut, Type::INT4),
+                (&most, Type::INT8),
+                (&heard, Type::UUID_ARRAY),
+                (&bytes, Type::INT8),
+            ];
             self.ask(ANSWERS, &parameters, answered).await
         }
         .boxed()

@@ -24,6 +24,17 @@ impl Gathering {
         self.open.is_empty()
     }
 
+    /// The answers so far, in the order in which they were heard.
+    pub(crate) fn answers(&self) -> &[(AskedNode, Arc<str>)] {
+        &self.answers
+    }
+
+    /// The nodes of which nothing more is to be heard.
+    pub(crate) fn heard(&self) -> Vec<NodeId> {
+        let answered = self.answers.iter().map(|(asked, _)| asked.node);
+        answered.chain(self.unconfirmed.iter().map(|unconfirmed| unconfirmed.node)).collect()
+    }
+
     /// Takes in what the store says of the nodes.
     pub(crate) fn hear(&mut self, heard: Vec<(NodeId, NodeAnswer)>) {
         for (node, answer) in heard {

@@ -9,7 +9,10 @@ use std::{
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use super::{AskedNode, ControlRequest, NODES_MAX, NodeAnswer, Posted, REQUESTS_OPEN_MAX, To};
+use super::{
+    ANSWERS_BYTES_MAX, AskedNode, ControlRequest, NODES_MAX, NodeAnswer, Posted, REQUESTS_OPEN_MAX,
+    TakenRequest, To,
+};
 use crate::name::NodeId;
 
 /// The requests of a scope by the rules of [`Control`](crate::port::Control), in memory, and what the nodes say of
@@ -67,13 +70,14 @@ impl ControlTable {
     }
 
     /// The requests to a node that it has not taken yet, and whose deadline has not passed: it has taken them now.
-    pub fn take(&mut self, node: NodeId, now: DateTime<Utc>) -> Vec<ControlRequest> {
+    pub fn take(&mut self, node: NodeId, now: DateTime<Utc>) -> Vec<TakenRequest> {
         let mut taken = Vec::new();
         for open in self.requests.values_mut().filter(|open| open.deadline > now) {
             let own = open.to.iter_mut().find(|(asked, state)| asked.node == node && *state == State::New);
             if let Some((_, state)) = own {
                 *state = State::Taken;
-                taken.push(open.request.clone());
+                let left = (open.deadline - now).to_std().unwrap_or_default();
+                taken.push(TakenRequest { request: open.request.clone(), left });
             }
         }
         taken
@@ -88,15 +92,26 @@ impl ControlTable {
         }
     }
 
-    /// How far the nodes are that were asked.
-    pub fn answers(&self, request: Uuid, is_live: impl Fn(NodeId) -> bool) -> Vec<(NodeId, NodeAnswer)> {
+    /// How far the nodes are that were asked, except those that were heard; about [`ANSWERS_BYTES_MAX`] at once.
+    pub fn answers(
+        &self,
+        request: Uuid,
+        heard: &[NodeId],
+        is_live: impl Fn(NodeId) -> bool,
+    ) -> Vec<(NodeId, NodeAnswer)> {
         let open = self.requests.get(&request);
         let to = open.into_iter().flat_map(|open| &open.to);
-        let answers = to.map(|(asked, state)| match state {
-            State::Answered(answer) => (asked.node, NodeAnswer::Answered(answer.clone())),
-            State::New | State::Taken if is_live(asked.node) => (asked.node, NodeAnswer::Waiting),
-            State::New | State::Taken => (asked.node, NodeAnswer::SessionOver),
-        });
+        let mut bytes = 0;
+        let answers =
+            to.filter(|(asked, _)| !heard.contains(&asked.node)).map(|(asked, state)| match state {
+                State::Answered(_) if bytes >= ANSWERS_BYTES_MAX => (asked.node, NodeAnswer::Waiting),
+                State::Answered(answer) => {
+                    bytes += answer.len();
+                    (asked.node, NodeAnswer::Answered(answer.clone()))
+                }
+                State::New | State::Taken if is_live(asked.node) => (asked.node, NodeAnswer::Waiting),
+                State::New | State::Taken => (asked.node, NodeAnswer::SessionOver),
+            });
         answers.collect()
     }
 

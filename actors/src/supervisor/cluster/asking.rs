@@ -2,10 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use actix::Addr;
+use actix::prelude::*;
 use futures_util::future::{Either, join, select};
 use serde_json::to_string;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep, timeout_at};
 use uuid::Uuid;
 
 use super::{
@@ -22,9 +22,13 @@ use crate::{
         text::{TEXT_MAX, bounded},
     },
     error::{ClusterError, Fault},
+    message::CanAsk,
     name::NodeId,
     note::Attribution,
-    port::{AskedNode, Control, ControlRequest, Posted, REQUEST_BYTES_MAX, REQUESTS_OPEN_MAX, To},
+    port::{
+        ANSWERS_BYTES_MAX, AskedNode, Control, ControlRequest, NodeRow, Posted, REQUEST_BYTES_MAX,
+        REQUESTS_OPEN_MAX, To,
+    },
 };
 
 /// How often the store is asked for answers, though nothing was heard of any.
@@ -78,93 +82,210 @@ impl SupervisorActor {
     }
 }
 
+impl Handler<CanAsk> for SupervisorActor {
+    type Result = Result<(), ClusterError>;
+
+    fn handle(&mut self, CanAsk(within): CanAsk, ctx: &mut Self::Context) -> Self::Result {
+        self.caller(within, ctx.address()).map(drop)
+    }
+}
+
 impl Caller {
-    /// What this node answers itself.
-    pub(super) async fn own(&self, ask: &Ask, asked: &Attribution) -> Reply {
-        perform(&self.node, ask.clone(), asked.clone()).await
+    /// What this node answers itself; `None`: it has not answered by the deadline.
+    pub(super) async fn own(&self, ask: &Ask, asked: &Attribution) -> Option<Reply> {
+        self.in_time(perform(&self.node, ask.clone(), asked.clone(), self.until)).await
     }
 
-    /// What all nodes answer: this one first.
+    /// What comes by the deadline.
+    pub(super) async fn in_time<T>(&self, awaited: impl Future<Output = T>) -> Option<T> {
+        timeout_at(self.until, awaited).await.ok()
+    }
+
+    /// This node has not answered: it may have done it.
+    pub(super) fn own_unanswered(&self) -> ClusterError {
+        ClusterError::Unanswered { node: self.own.node, name: self.own.name.clone() }
+    }
+
+    /// What all nodes answer: this one first. It does nothing if the others cannot be asked.
     pub(super) async fn all(&self, ask: &Ask, asked: &Attribution) -> Result<Answers, ClusterError> {
-        let (own, others) = join(self.own(ask, asked), self.others(To::Others, ask, asked)).await;
-        let mut answers = others?;
-        answers.replies.insert(0, (self.own.clone(), own));
+        let posted = self.post(To::Others, ask, asked, self.until).await?;
+        let (own, mut answers) = join(self.own(ask, asked), posted.answers(|_| self.until)).await;
+        match own {
+            Some(own) => answers.replies.insert(0, (self.own.clone(), own)),
+            None => answers.unconfirmed.insert(0, unconfirmed(self.own.clone(), WhyUnconfirmed::NoAnswer)),
+        }
         Ok(answers)
     }
 
-    /// What other nodes answer.
+    /// What other nodes answer, by when all is to be answered.
     pub(super) async fn others(
         &self,
         to: To,
         ask: &Ask,
         asked: &Attribution,
     ) -> Result<Answers, ClusterError> {
-        let nobody = Answers { replies: Vec::new(), unconfirmed: Vec::new() };
-        let Some(control) = &self.control else { return Ok(nobody) };
-        let unavailable = |reason: &dyn ToString| ClusterError::Unavailable {
-            reason: bounded(reason.to_string(), TEXT_MAX),
-        };
-        let body = to_string(ask).map_err(|error| unavailable(&error))?;
-        if body.len() > REQUEST_BYTES_MAX {
-            let rule = format!("what is asked of other nodes has at most {REQUEST_BYTES_MAX} bytes as JSON");
-            let fault = Fault::new("request", format!("{} bytes", body.len()), rule, "shorten it");
-            return Err(ClusterError::Invalid(fault.into()));
+        self.others_until(to, ask, asked, |_| self.until).await
+    }
+
+    /// What other nodes answer by an instant. It is asked for it before the first answer, and after each look for the
+    /// new answers.
+    pub(super) async fn others_until(
+        &self,
+        to: To,
+        ask: &Ask,
+        asked: &Attribution,
+        mut until: impl FnMut(&[(AskedNode, Arc<str>)]) -> Instant,
+    ) -> Result<Answers, ClusterError> {
+        let posted = self.post(to, ask, asked, until(&[])).await?;
+        Ok(posted.answers(until).await)
+    }
+
+    /// What the store knows of the nodes; nothing if there is no other node.
+    pub(super) async fn rows(&self) -> Result<Vec<NodeRow>, ClusterError> {
+        let Some(control) = &self.control else { return Ok(Vec::new()) };
+        let rows = self.in_time(call(control.nodes())).await.ok_or_else(not_in_time)?;
+        rows.map_err(|error| unavailable(&error))
+    }
+
+    /// The other nodes, before this one does what they are to confirm then.
+    pub(super) async fn other_nodes(&self) -> Result<Vec<AskedNode>, ClusterError> {
+        let others = self.rows().await?.into_iter().filter(|row| row.node != self.own.node);
+        Ok(others.map(|row| AskedNode { node: row.node, name: row.name }).collect())
+    }
+
+    /// What other nodes answer to what this one has done. That they cannot be asked is no error any more: they have not
+    /// confirmed it.
+    pub(super) async fn confirmed(&self, known: Vec<AskedNode>, ask: &Ask, asked: &Attribution) -> Answers {
+        match self.others(To::Others, ask, asked).await {
+            Ok(answers) => answers,
+            Err(error) => {
+                let why: Arc<str> = bounded(error, TEXT_MAX).into();
+                let of = |node| unconfirmed(node, WhyUnconfirmed::Unable(why.clone()));
+                Answers { replies: Vec::new(), unconfirmed: known.into_iter().map(of).collect() }
+            }
         }
+    }
+
+    /// Posts a request that is to be answered by an instant.
+    async fn post(
+        &self,
+        to: To,
+        ask: &Ask,
+        asked: &Attribution,
+        until: Instant,
+    ) -> Result<Request, ClusterError> {
+        let Some(control) = &self.control else { return Ok(Request { of: None, to: Vec::new() }) };
         let request = ControlRequest {
             by: asked.by.clone(),
             note: asked.note.clone(),
-            ..ControlRequest::new(Uuid::new_v4(), self.own.node, body)
+            ..ControlRequest::new(Uuid::new_v4(), self.own.node, body(ask)?)
         };
-        let within = self.until.saturating_duration_since(Instant::now());
-        let posted = call(control.post(&request, to, within)).await.map_err(|error| unavailable(&error))?;
-        let asked = match posted {
-            Posted::Asked(asked) if asked.is_empty() => return Ok(nobody),
-            Posted::Asked(asked) => asked,
-            Posted::TooMany => return Err(ClusterError::TooMany { max: REQUESTS_OPEN_MAX }),
-        };
-        let mut gathering = Gathering::of(asked);
-        self.gather(control, request.id, &mut gathering).await;
-        let (control, id) = (control.clone(), request.id);
-        // Nobody waits for it. What is not closed is forgotten after its deadline.
-        actix::spawn(async move { drop(call(control.close(id)).await) });
-        Ok(Answers::of(gathering))
-    }
-
-    /// Asks the store for the answers until all are there, or the time is over.
-    async fn gather(&self, control: &Arc<dyn Control>, request: Uuid, gathering: &mut Gathering) {
-        let over = sleep_until(self.until);
-        let answers = async {
-            let mut seen = 0;
-            loop {
-                // Without an answer it is asked again.
-                if let Ok(heard) = call(control.answers(request)).await {
-                    gathering.hear(heard);
-                }
-                if gathering.is_complete() {
-                    return;
-                }
-                let before = seen;
-                let hinted = caught(async move { control.answered(before).await });
-                match select(Box::pin(hinted), Box::pin(sleep(LOOK_EVERY))).await {
-                    Either::Left((Ok(hints), _)) => {
-                        seen = hints;
-                        sleep(COALESCED).await;
-                    }
-                    Either::Left((Err(_), pause)) => pause.await,
-                    Either::Right(_) => {}
-                }
+        let within = until.saturating_duration_since(Instant::now());
+        let posted = timeout_at(until, call(control.post(&request, to, within))).await;
+        match posted.map_err(|_| not_in_time())?.map_err(|error| unavailable(&error))? {
+            Posted::Asked(to) => {
+                let of = (!to.is_empty()).then(|| (control.clone(), request.id));
+                Ok(Request { of, to })
             }
-        };
-        match select(Box::pin(answers), Box::pin(over)).await {
-            Either::Left(_) | Either::Right(_) => {}
+            Posted::TooMany => Err(ClusterError::TooMany { max: REQUESTS_OPEN_MAX }),
         }
+    }
+}
+
+fn unavailable(reason: &dyn ToString) -> ClusterError {
+    ClusterError::Unavailable { reason: bounded(reason.to_string(), TEXT_MAX) }
+}
+
+fn not_in_time() -> ClusterError {
+    unavailable(&"the store has not answered within the deadline")
+}
+
+fn unconfirmed(AskedNode { node, name }: AskedNode, why: WhyUnconfirmed) -> Unconfirmed {
+    Unconfirmed { node, name, why }
+}
+
+/// What is asked, as JSON, if it is short enough.
+pub(super) fn body(ask: &Ask) -> Result<String, ClusterError> {
+    let body = to_string(ask).map_err(|error| unavailable(&error))?;
+    if body.len() > REQUEST_BYTES_MAX {
+        let rule = format!("what is asked of other nodes has at most {REQUEST_BYTES_MAX} bytes as JSON");
+        let fault = Fault::new("request", format!("{} bytes", body.len()), rule, "shorten it");
+        return Err(ClusterError::Invalid(fault.into()));
+    }
+    Ok(body)
+}
+
+/// A request that was posted.
+struct Request {
+    /// Where, and its id; `None`: there is nobody to ask.
+    of: Option<(Arc<dyn Control>, Uuid)>,
+    to: Vec<AskedNode>,
+}
+
+impl Request {
+    /// What was answered by an instant, which each answer may change.
+    async fn answers(self, until: impl FnMut(&[(AskedNode, Arc<str>)]) -> Instant) -> Answers {
+        let mut gathering = Gathering::of(self.to);
+        if let Some((control, id)) = self.of {
+            gather(&control, id, &mut gathering, until).await;
+            // Nobody waits for it. What is not closed is forgotten after its deadline.
+            actix::spawn(async move { drop(call(control.close(id)).await) });
+        }
+        Answers::of(gathering)
+    }
+}
+
+/// Asks the store for the answers until all are there, or the time is over, which each answer may change.
+async fn gather(
+    control: &Arc<dyn Control>,
+    request: Uuid,
+    gathering: &mut Gathering,
+    mut until: impl FnMut(&[(AskedNode, Arc<str>)]) -> Instant,
+) {
+    let (mut seen, mut over) = (0, until(&[]));
+    loop {
+        let heard = gathering.heard();
+        let mut bytes = 0;
+        match timeout_at(over, call(control.answers(request, &heard))).await {
+            Ok(Ok(heard)) => {
+                let known = gathering.answers().len();
+                gathering.hear(heard);
+                let new = &gathering.answers()[known..];
+                bytes = new.iter().map(|(_, text)| text.len()).sum();
+                over = until(new);
+            }
+            // Without an answer it is asked again.
+            Ok(Err(_)) => {}
+            Err(_) => return,
+        }
+        if gathering.is_complete() || over <= Instant::now() {
+            return;
+        }
+        // There may be more answers already.
+        if bytes < ANSWERS_BYTES_MAX && timeout_at(over, hint(control, &mut seen)).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Waits until it is worthwhile to look for answers.
+async fn hint(control: &Arc<dyn Control>, seen: &mut u64) {
+    let before = *seen;
+    let hinted = caught(async move { control.answered(before).await });
+    match select(Box::pin(hinted), Box::pin(sleep(LOOK_EVERY))).await {
+        Either::Left((Ok(hints), _)) => {
+            *seen = hints;
+            sleep(COALESCED).await;
+        }
+        Either::Left((Err(_), pause)) => pause.await,
+        Either::Right(_) => {}
     }
 }
 
 impl Answers {
     /// Reads what was gathered.
     fn of(gathering: Gathering) -> Self {
-        let (answers, mut unconfirmed) = gathering.end();
+        let (answers, mut open) = gathering.end();
         let mut replies = Vec::with_capacity(answers.len());
         for (asked, text) in answers {
             let why = match serde_json::from_str(&text) {
@@ -176,10 +297,9 @@ impl Answers {
                 // It may be anything: the text of the error quotes it.
                 Err(error) => bounded(format_args!("its answer cannot be read: {error}"), TEXT_MAX),
             };
-            let why = WhyUnconfirmed::Unable(why.into());
-            unconfirmed.push(Unconfirmed { node: asked.node, name: asked.name, why });
+            open.push(unconfirmed(asked, WhyUnconfirmed::Unable(why.into())));
         }
-        Self { replies, unconfirmed }
+        Self { replies, unconfirmed: open }
     }
 
     /// An answer that is none to the question.
@@ -197,7 +317,6 @@ impl Answers {
             | Reply::Unknown
             | Reply::Unable(_) => "its answer is one to another question".to_owned(),
         };
-        let why = WhyUnconfirmed::Unable(why.into());
-        self.unconfirmed.push(Unconfirmed { node: asked.node, name: asked.name, why });
+        self.unconfirmed.push(unconfirmed(asked, WhyUnconfirmed::Unable(why.into())));
     }
 }

@@ -229,15 +229,10 @@ fn status(row: NodeRow, own: NodeId) -> NodeStatus {
 impl Call for Nodes {
     async fn call(self, caller: Caller) -> Result<NodeList, ClusterError> {
         let asked = Attribution::default();
-        let own = caller.node.send(OwnStatus).await.map_err(|_| ClusterError::ShuttingDown)?;
-        let mut nodes = match &caller.control {
-            None => Vec::new(),
-            Some(control) => {
-                let rows = call(control.nodes()).await;
-                let rows = rows.map_err(|error| ClusterError::Unavailable { reason: error.to_string() })?;
-                rows.into_iter().map(|row| status(row, caller.own.node)).collect()
-            }
-        };
+        let own = caller.in_time(caller.node.send(OwnStatus)).await;
+        let own = own.ok_or_else(|| caller.own_unanswered())?.map_err(|_| ClusterError::ShuttingDown)?;
+        let rows = caller.rows().await?;
+        let mut nodes: Vec<_> = rows.into_iter().map(|row| status(row, caller.own.node)).collect();
         match nodes.iter_mut().find(|node| node.is_asked) {
             // It knows it better than the table.
             Some(node) => node.tasks = own.tasks,

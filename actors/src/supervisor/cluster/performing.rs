@@ -1,10 +1,14 @@
 //! What is asked of a node is done: by the messages that an application on it would send.
 
 use actix::{Addr, MailboxError};
+use tokio::time::Instant;
 use tracing::Span;
 
 use super::{
-    super::SupervisorActor,
+    super::{
+        SupervisorActor,
+        pausing::{PauseUnwritten, ResumeUnwritten},
+    },
     nodes::HowNow,
     serving::AwaitVersion,
     wire::{Ask, Reply},
@@ -18,9 +22,14 @@ use crate::{
     note::Attribution,
 };
 
-/// Does what is asked, for whoever asks.
-pub(super) async fn perform(node: &Addr<SupervisorActor>, ask: Ask, asked: Attribution) -> Reply {
-    match performed(node, ask, asked).await {
+/// Does what is asked, for whoever asks, who waits for it until an instant.
+pub(super) async fn perform(
+    node: &Addr<SupervisorActor>,
+    ask: Ask,
+    asked: Attribution,
+    until: Instant,
+) -> Reply {
+    match performed(node, ask, asked, until).await {
         Ok(reply) => reply,
         Err(MailboxError::Closed | MailboxError::Timeout) => {
             Reply::refused(ErrorKind::Stopped, "the scheduler has stopped")
@@ -32,6 +41,7 @@ async fn performed(
     node: &Addr<SupervisorActor>,
     ask: Ask,
     asked: Attribution,
+    until: Instant,
 ) -> Result<Reply, MailboxError> {
     Ok(match ask {
         Ask::Now => Reply::Now(node.send(HowNow).await?),
@@ -44,12 +54,14 @@ async fn performed(
             Ok(runs) => Reply::Cancelled(runs),
             Err(_) => Reply::Unknown,
         },
-        Ask::Pause { jobs, until, note } => {
+        Ask::Pause { jobs, until, note, written } => {
             let Attribution { by, note: why } = asked;
             let note = note.or_else(|| why.map(String::from));
-            changed(node.send(PauseJobs { jobs, until, note, by }).await?)
+            changed(node.send(PauseUnwritten(PauseJobs { jobs, until, note, by }, written)).await?)
         }
-        Ask::Resume { jobs } => changed(node.send(ResumeJobs { jobs, asked }).await?),
+        Ask::Resume { jobs, written } => {
+            changed(node.send(ResumeUnwritten(ResumeJobs { jobs, asked }, written)).await?)
+        }
         Ask::Trigger { job, fire_time, arguments } => {
             let trigger =
                 TriggerJob { job, fire_time, arguments: arguments.map(Ok), asked, request: Span::current() };
@@ -66,7 +78,7 @@ async fn performed(
         Ask::List { prefix, tag, state, after, limit } => {
             Reply::Page(node.send(ListJobs { prefix, tag, state, after, limit }).await?)
         }
-        Ask::Catalogue { version } => match node.send(AwaitVersion(version)).await? {
+        Ask::Catalogue { version } => match node.send(AwaitVersion { version, until }).await? {
             Some(()) => Reply::Known,
             None => Reply::refused(ErrorKind::Unavailable, "it keeps to no catalogue"),
         },

@@ -6,7 +6,10 @@
 use std::sync::Arc;
 
 use actix::prelude::*;
-use tokio::task::JoinHandle;
+use tokio::{
+    task::JoinHandle,
+    time::{Instant, timeout_at},
+};
 
 use super::{
     super::{Phase, SupervisorActor},
@@ -16,12 +19,13 @@ use super::{
 use crate::{
     contained::contained,
     core::{
+        control::CLUSTER_WITHIN_MAX,
         operation::Operation,
         text::{TEXT_MAX, bounded},
     },
     message::JobPage,
     note::Attribution,
-    port::{ANSWER_BYTES_MAX, Control, ControlError, ControlRequest, REQUEST_BYTES_MAX},
+    port::{ANSWER_BYTES_MAX, Control, ControlError, ControlRequest, REQUEST_BYTES_MAX, TakenRequest},
 };
 
 /// How far a node is with what others ask of it.
@@ -50,10 +54,13 @@ impl Drop for Hinted {
 #[rtype(result = "()")]
 struct TakeRequests(u64);
 
-/// Asks the node to answer once it knows a version of the catalogue; `None`: it keeps to none.
+/// Asks the node to answer once it knows a version of the catalogue, or at an instant; `None`: it keeps to none.
 #[derive(Message)]
 #[rtype(result = "Option<()>")]
-pub(super) struct AwaitVersion(pub(super) u64);
+pub(super) struct AwaitVersion {
+    pub(super) version: u64,
+    pub(super) until: Instant,
+}
 
 /// A call into the store, contained and bounded in time.
 pub(super) async fn call<T>(
@@ -76,8 +83,10 @@ impl SupervisorActor {
     /// Asks the store for requests to this node, and does them.
     pub(in super::super) fn take_requests(&mut self, ctx: &mut Context<Self>) {
         let Some(control) = self.parts.control.clone() else { return };
-        if !matches!(self.phase, Phase::Running) {
-            return;
+        // A node that drains has runs that can be cancelled, until its session is closed.
+        match self.phase {
+            Phase::Running | Phase::ShuttingDown(_) => {}
+            Phase::Stopped(_) => return,
         }
         if self.serving.is_asking {
             self.serving.again = true;
@@ -88,11 +97,7 @@ impl SupervisorActor {
         ctx.spawn(taken.into_actor(self).map(|taken, actor, ctx| actor.on_taken_requests(taken, ctx)));
     }
 
-    fn on_taken_requests(
-        &mut self,
-        taken: Result<Vec<ControlRequest>, ControlError>,
-        ctx: &mut Context<Self>,
-    ) {
+    fn on_taken_requests(&mut self, taken: Result<Vec<TakenRequest>, ControlError>, ctx: &mut Context<Self>) {
         self.serving.is_asking = false;
         match taken {
             Ok(requests) => {
@@ -109,12 +114,14 @@ impl SupervisorActor {
         }
     }
 
-    fn serve(&self, request: ControlRequest, ctx: &mut Context<Self>) {
+    fn serve(&self, TakenRequest { request, left }: TakenRequest, ctx: &mut Context<Self>) {
         let Some(control) = self.parts.control.clone() else { return };
         let (own, node) = (ctx.address(), self.node().clone());
+        let until = Instant::now() + left.min(CLUSTER_WITHIN_MAX);
         let served = async move {
             let id = request.id;
-            let answer = answer_to(&own, request).await;
+            // An answer after the deadline is for nobody.
+            let Ok(answer) = timeout_at(until, answer_to(&own, request, until)).await else { return };
             match call(control.answer(id, answer)).await {
                 Ok(()) => node.failures.succeeded(Operation::Control),
                 Err(error) => node.failures.failed(Operation::Control, &error),
@@ -158,21 +165,26 @@ impl Handler<TakeRequests> for SupervisorActor {
 impl Handler<AwaitVersion> for SupervisorActor {
     type Result = ResponseFuture<Option<()>>;
 
-    fn handle(&mut self, AwaitVersion(version): AwaitVersion, _: &mut Self::Context) -> Self::Result {
+    fn handle(
+        &mut self,
+        AwaitVersion { version, until }: AwaitVersion,
+        _: &mut Self::Context,
+    ) -> Self::Result {
         let known = self.parts.stored.is_some().then(|| self.await_version(version));
         Box::pin(async move {
-            // An error is the expected end: the sender is dropped when the version is known.
-            let _ = known?.await;
+            // An error is the expected end: the sender is dropped when the version is known. At the instant nobody waits
+            // for the answer any more.
+            let _ = timeout_at(until, known?).await;
             Some(())
         })
     }
 }
 
 /// The answer to a request, as JSON.
-async fn answer_to(own: &Addr<SupervisorActor>, request: ControlRequest) -> Arc<str> {
+async fn answer_to(own: &Addr<SupervisorActor>, request: ControlRequest, until: Instant) -> Arc<str> {
     let ControlRequest { body, by, note, .. } = request;
     let reply = match read(&body) {
-        Ok(ask) => perform(own, ask, Attribution { by, note }).await,
+        Ok(ask) => perform(own, ask, Attribution { by, note }, until).await,
         Err(reason) => Reply::Unable(reason.into()),
     };
     written(reply)

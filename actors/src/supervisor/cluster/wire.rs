@@ -1,7 +1,7 @@
 //! What nodes write to each other, as JSON. A node of another version may know other requests: what it cannot read, it
 //! says.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -34,9 +34,13 @@ pub(in super::super) enum Ask {
         jobs: Selector,
         until: Option<DateTime<Utc>>,
         note: Option<String>,
+        #[serde(default)]
+        written: Written,
     },
     Resume {
         jobs: Selector,
+        #[serde(default)]
+        written: Written,
     },
     Trigger {
         job: String,
@@ -57,6 +61,24 @@ pub(in super::super) enum Ask {
     Catalogue {
         version: u64,
     },
+}
+
+/// Jobs whose pause, or its end, one node has written for all nodes: no other writes it again, as it may have been changed
+/// since.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(in super::super) struct Written {
+    /// Only jobs behind this name, and up to that one, are meant; `None`: from the first, up to the last.
+    pub(in super::super) after: Option<JobName>,
+    pub(in super::super) to: Option<JobName>,
+    /// Those of them that are written.
+    pub(in super::super) jobs: BTreeSet<JobName>,
+}
+
+impl Written {
+    /// Whether a job is meant.
+    pub(in super::super) fn means(&self, job: &JobName) -> bool {
+        self.after.as_ref().is_none_or(|after| job > after) && self.to.as_ref().is_none_or(|to| job <= to)
+    }
 }
 
 /// What it answers.

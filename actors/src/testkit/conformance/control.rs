@@ -12,7 +12,7 @@ use crate::{
     note::Note,
     port::{
         ANSWER_BYTES_MAX, Backend, Campaign, Control, ControlRequest, DESCRIPTION_BYTES_MAX, Locker,
-        NodeAnswer, NodeRow, Posted, REQUEST_BYTES_MAX, REQUESTS_OPEN_MAX, Session, To,
+        NodeAnswer, NodeRow, Posted, REQUEST_BYTES_MAX, REQUESTS_OPEN_MAX, Session, TakenRequest, To,
     },
 };
 
@@ -52,7 +52,11 @@ impl Member {
     }
 
     async fn take(&self) -> Vec<ControlRequest> {
-        self.control.take().await.expect("an answer")
+        let taken = self.control.take().await.expect("an answer");
+        for TakenRequest { left, .. } in &taken {
+            assert!(!left.is_zero() && *left <= WITHIN, "the time that is left: {left:?}");
+        }
+        taken.into_iter().map(|taken| taken.request).collect()
     }
 
     async fn answer(&self, request: &ControlRequest, answer: &str) {
@@ -60,7 +64,7 @@ impl Member {
     }
 
     async fn answers(&self, request: &ControlRequest) -> Vec<(NodeId, NodeAnswer)> {
-        let mut answers = self.control.answers(request.id).await.expect("an answer");
+        let mut answers = self.control.answers(request.id, &[]).await.expect("an answer");
         answers.sort_by_key(|(node, _)| *node);
         answers
     }
@@ -179,6 +183,8 @@ async fn only_the_first_answer_of_who_has_taken_it_counts([asks, one, other]: &[
     let answers = asks.answers(&request).await;
     assert!(answers.contains(&answered(one, "first")), "{answers:?}");
     assert!(answers.contains(&(other.id, NodeAnswer::Waiting)), "{answers:?}");
+    let unheard = asks.control.answers(request.id, &[one.id]).await.expect("an answer");
+    assert_eq!(unheard, [(other.id, NodeAnswer::Waiting)], "what was heard is not read again");
     asks.close(&request).await;
     other.take().await;
 }

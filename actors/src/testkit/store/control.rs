@@ -10,7 +10,10 @@ use super::{backend::StoreBackend, state::State};
 use crate::{
     core::operation::Operation,
     name::NodeId,
-    port::{AskedNode, Control, ControlError, ControlRequest, LockError, NodeAnswer, NodeRow, Posted, To},
+    port::{
+        AskedNode, Control, ControlError, ControlRequest, LockError, NodeAnswer, NodeRow, Posted,
+        TakenRequest, To,
+    },
 };
 
 /// The nodes, as a node sees them.
@@ -108,7 +111,7 @@ impl Control for StoreControl {
         .boxed()
     }
 
-    fn take(&self) -> BoxFuture<'_, Result<Vec<ControlRequest>, ControlError>> {
+    fn take(&self) -> BoxFuture<'_, Result<Vec<TakenRequest>, ControlError>> {
         let node = self.0.node;
         self.ask(move |state, now| state.control.take(node, now)).boxed()
     }
@@ -123,10 +126,14 @@ impl Control for StoreControl {
         .boxed()
     }
 
-    fn answers(&self, request: Uuid) -> BoxFuture<'_, Result<Vec<(NodeId, NodeAnswer)>, ControlError>> {
+    fn answers<'a>(
+        &'a self,
+        request: Uuid,
+        heard: &'a [NodeId],
+    ) -> BoxFuture<'a, Result<Vec<(NodeId, NodeAnswer)>, ControlError>> {
         let answers = self.ask(move |state, _| {
             let sessions = &state.sessions;
-            state.control.answers(request, |node| sessions.contains_key(&node))
+            state.control.answers(request, heard, |node| sessions.contains_key(&node))
         });
         answers.boxed()
     }

@@ -1,5 +1,8 @@
 //! A run is triggered on one node of the cluster.
 
+use std::{sync::Arc, time::Duration};
+
+use tokio::time::Instant;
 use tracing::Instrument;
 
 use super::{
@@ -11,12 +14,16 @@ use super::{
     Call,
 };
 use crate::{
+    core::control::{Unconfirmed, WhyUnconfirmed},
     error::{ClusterError, ErrorKind, Fault, given_name},
+    job::JobState,
     message::{TriggerJob, TriggeredOn},
-    name::NodeId,
     note::Attribution,
     port::{AskedNode, To},
 };
+
+/// With less time than this left the node that has the job is not asked to start it: it would not hear of it.
+const TRIGGER_WITHIN_MIN: Duration = Duration::from_millis(10);
 
 impl Call for TriggerJob {
     /// This node, if it has the job. Else it asks which nodes have it, and then one of them: of two that were asked at
@@ -28,47 +35,114 @@ impl Call for TriggerJob {
         let arguments = arguments.transpose().map_err(invalid)?;
         let trigger = Ask::Trigger { job: job.clone(), fire_time, arguments };
         match caller.own(&trigger, &asked).instrument(request).await {
-            Reply::Unknown => {}
-            reply => return triggered(caller.own, reply),
+            Some(Reply::Unknown) => {}
+            Some(reply) => return triggered(caller.own, reply),
+            None => return Err(caller.own_unanswered()),
         }
-        let holder = holder(&caller, &job).await?;
-        let mut answers = caller.others(To::Node(holder.node), &trigger, &asked).await?;
-        match answers.replies.pop() {
-            Some((from, Reply::Unknown)) => {
-                let reply = Reply::refused(ErrorKind::NotFound, "it has let go of the job; ask again");
-                triggered(from, reply)
+        let mut last = Err(ClusterError::UnknownJob { name: given_name(&job) });
+        for holder in able(&caller, &job).await? {
+            if caller.until.saturating_duration_since(Instant::now()) < TRIGGER_WITHIN_MIN {
+                let AskedNode { node, name } = holder;
+                let unasked = Unconfirmed { node, name, why: WhyUnconfirmed::NoAnswer };
+                return Err(ClusterError::not_all(&[unasked]));
             }
-            Some((from, reply)) => triggered(from, reply),
-            None => Err(ClusterError::Unanswered { node: holder.node, name: holder.name }),
+            last = on(&caller, holder, &trigger, &asked).await;
+            let has_stopped = |error: &ClusterError| error.kind() == ErrorKind::Stopped;
+            // One that shuts down has not started it: the next one may.
+            if !last.as_ref().is_err_and(has_stopped) {
+                break;
+            }
         }
+        last
     }
 }
 
-/// The node that is to run a job: the leader if it has it, otherwise any.
-async fn holder(caller: &Caller, job: &str) -> Result<AskedNode, ClusterError> {
-    let ask = Ask::Details { job: job.to_owned() };
-    let answers = caller.others(To::Others, &ask, &Attribution::default()).await?;
-    let (mut able, mut unable) = (Vec::new(), None);
-    for (from, reply) in answers.replies {
-        let Reply::Details(status) = reply else { continue };
-        if is_triggerable(status.state) {
-            able.push(from);
-        } else {
-            unable = Some((from, status.state));
+/// Has a node start it.
+async fn on(
+    caller: &Caller,
+    holder: AskedNode,
+    trigger: &Ask,
+    asked: &Attribution,
+) -> Result<TriggeredOn, ClusterError> {
+    let mut answers = caller.others(To::Node(holder.node), trigger, asked).await?;
+    match answers.replies.pop() {
+        Some((from, Reply::Unknown)) => {
+            let reply = Reply::refused(ErrorKind::NotFound, "it has let go of the job; ask again");
+            triggered(from, reply)
         }
+        Some((from, reply)) => triggered(from, reply),
+        None => Err(ClusterError::Unanswered { node: holder.node, name: holder.name }),
     }
-    let is_leader = |from: &AskedNode, leader: Option<NodeId>| Some(from.node) == leader;
-    let chosen = able.iter().find(|from| is_leader(from, caller.leader)).or(able.first());
-    match (chosen, unable) {
-        (Some(chosen), _) => Ok(chosen.clone()),
-        (None, Some((AskedNode { node, name }, state))) => {
+}
+
+/// The nodes that can run a job, the leader first; one at least.
+async fn able(caller: &Caller, job: &str) -> Result<Vec<AskedNode>, ClusterError> {
+    let Holders { able, unable, unconfirmed } = holders(caller, job, is_triggerable).await?;
+    match unable {
+        _ if !able.is_empty() => Ok(able),
+        Some((AskedNode { node, name }, state)) => {
             let reason = format!("the job is {state} there; look at its details");
             Err(ClusterError::Refused { node, name, reason, kind: ErrorKind::Unavailable })
         }
-        (None, None) if answers.unconfirmed.is_empty() => {
-            Err(ClusterError::UnknownJob { name: given_name(job) })
+        None if unconfirmed.is_empty() => Err(ClusterError::UnknownJob { name: given_name(job) }),
+        None => Err(ClusterError::not_all(&unconfirmed)),
+    }
+}
+
+/// The other nodes that have a job.
+pub(super) struct Holders {
+    /// Those that have it in a state that will do, the leader first.
+    pub(super) able: Vec<AskedNode>,
+    /// One that has it in another state.
+    unable: Option<(AskedNode, JobState)>,
+    pub(super) unconfirmed: Vec<Unconfirmed>,
+}
+
+/// Which other nodes have a job in a state that will do. Nodes that are silent are waited for as long as none has, but no
+/// longer than for half of the time: the rest is for what is asked of that node.
+pub(super) async fn holders(
+    caller: &Caller,
+    job: &str,
+    will_do: fn(JobState) -> bool,
+) -> Result<Holders, ClusterError> {
+    let ask = Ask::Details { job: job.to_owned() };
+    let mut until = until_somebody_can(caller, will_do);
+    let mut answers = caller.others_until(To::Others, &ask, &Attribution::default(), &mut until).await?;
+    let (mut able, mut unable) = (Vec::new(), None);
+    for (from, reply) in std::mem::take(&mut answers.replies) {
+        match reply {
+            Reply::Details(status) if will_do(status.state) => able.push(from),
+            Reply::Details(status) => unable = Some((from, status.state)),
+            Reply::Unknown => {}
+            odd => answers.odd(from, &odd),
         }
-        (None, None) => Err(ClusterError::not_all(&answers.unconfirmed)),
+    }
+    able.sort_by_key(|from| Some(from.node) != caller.leader);
+    Ok(Holders { able, unable, unconfirmed: answers.unconfirmed })
+}
+
+/// By when nodes are to say whether they have the job: half of the time; a quarter once one can run it, and no longer
+/// once the leader can.
+fn until_somebody_can(
+    caller: &Caller,
+    will_do: fn(JobState) -> bool,
+) -> impl FnMut(&[(AskedNode, Arc<str>)]) -> Instant + use<> {
+    let (now, leader) = (Instant::now(), caller.leader);
+    let time = caller.until.saturating_duration_since(now);
+    let mut until = now + time / 2;
+    move |answers| {
+        for (from, text) in answers {
+            let is_able = match serde_json::from_str(text) {
+                Ok(Reply::Details(status)) => will_do(status.state),
+                // What it is instead is said when the answers are read.
+                Ok(_) | Err(_) => false,
+            };
+            if is_able {
+                let latest = if Some(from.node) == leader { now } else { now + time / 4 };
+                until = until.min(latest);
+            }
+        }
+        until
     }
 }
 
