@@ -211,7 +211,7 @@ impl SharedStore {
         self.changed.notify_waiters();
     }
 
-    /// The next calls of a node go wrong like this, one fault each.
+    /// The next calls of a node go wrong like this, one fault each. Not those by which nodes ask each other.
     pub fn script(&self, node: NodeId, faults: impl IntoIterator<Item = CallFault>) {
         self.change().faults.entry(node).or_default().extend(faults);
     }

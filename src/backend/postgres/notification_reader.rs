@@ -7,12 +7,9 @@ use callsheet_actors::{
     port::Notification,
 };
 use tokio::{
-    sync::{
-        broadcast::{
-            self,
-            error::{RecvError, TryRecvError},
-        },
-        watch,
+    sync::broadcast::{
+        self,
+        error::{RecvError, TryRecvError},
     },
     time::{Instant, timeout},
 };
@@ -29,15 +26,8 @@ pub(super) struct NotificationReader {
     deadline: Duration,
     hints: Arc<ControlHints>,
     notifications: tokio::sync::Mutex<Notifications>,
-    /// How often stored jobs may have been changed.
-    catalogue: Arc<watch::Sender<u64>>,
-}
-
-/// What the session of a beacon has heard of changes of stored jobs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Heard {
-    beacon: i64,
-    count: u64,
+    /// The same, for whoever waits for changes of stored jobs.
+    of_catalogue: tokio::sync::Mutex<broadcast::Receiver<String>>,
 }
 
 struct Notifications {
@@ -48,7 +38,6 @@ struct Notifications {
     /// Any role that knows the name of the channel can send any number of them.
     log: LogBudget<()>,
     since: Instant,
-    catalogue: Arc<watch::Sender<u64>>,
 }
 
 impl Notifications {
@@ -64,7 +53,7 @@ impl Notifications {
 
     fn hear(&mut self, payload: &str, beacon: i64) {
         if payload == notifications::CATALOGUE_CHANGED {
-            return self.catalogue.send_modify(|count| *count += 1);
+            return;
         }
         match notifications::read(payload, beacon) {
             Ok(Some(notification)) => self.heard.push(notification),
@@ -77,7 +66,6 @@ impl Notifications {
     fn miss(&mut self, count: u64) {
         self.warn("dropped the oldest notifications, unread", &count);
         self.heard.push(Notification::Lagged);
-        self.catalogue.send_modify(|count| *count += 1);
     }
 }
 
@@ -90,17 +78,16 @@ impl NotificationReader {
         witness: notifications::Witness,
         deadline: Duration,
     ) -> Self {
-        let catalogue: Arc<watch::Sender<u64>> = Arc::default();
+        let of_catalogue = tokio::sync::Mutex::new(received.resubscribe());
         let notifications = Notifications {
             received,
             heard: Vec::new(),
             confirmed: VecDeque::new(),
             log: LogBudget::default(),
             since: Instant::now(),
-            catalogue: catalogue.clone(),
         };
         let notifications = tokio::sync::Mutex::new(notifications);
-        Self { beacon, client, witness, deadline, hints, notifications, catalogue }
+        Self { beacon, client, witness, deadline, hints, notifications, of_catalogue }
     }
 
     fn hear(&self, notifications: &mut Notifications, payload: &str) {
@@ -115,17 +102,25 @@ impl NotificationReader {
         notifications.miss(count);
     }
 
-    /// What was heard of changes of stored jobs.
-    pub(super) fn heard(&self) -> Heard {
-        Heard { beacon: self.beacon, count: *self.catalogue.borrow() }
+    /// Which session it is that hears.
+    pub(super) const fn beacon(&self) -> i64 {
+        self.beacon
     }
 
-    /// Resolves once more was heard than this, or if another session heard it.
-    pub(super) async fn catalogue_changed(&self, since: Option<Heard>) {
-        let mut counts = self.catalogue.subscribe();
-        let Some(since) = since.filter(|since| since.beacon == self.beacon) else { return };
-        // An error cannot be, since this has the sender.
-        let _ = counts.wait_for(|count| *count > since.count).await;
+    /// Resolves once something was heard of stored jobs that are changed, or may have been missed. Nobody else needs to
+    /// read the notifications for that.
+    pub(super) async fn catalogue_changed(&self) {
+        let mut received = self.of_catalogue.lock().await;
+        loop {
+            match received.recv().await {
+                Ok(payload) if payload == notifications::CATALOGUE_CHANGED => break,
+                Ok(_) => {}
+                Err(RecvError::Lagged(_)) => break,
+                Err(RecvError::Closed) => return pending().await,
+            }
+        }
+        // What came together is looked at together.
+        while received.try_recv().is_ok() {}
     }
 
     /// The next notification that the store confirms; none any more once the connection has ended.

@@ -62,11 +62,17 @@ impl StoreBackend {
     /// One call: waits for its latency and faults, then applies `work` to the state.
     pub(super) async fn call<T>(
         &self,
+        operation: Operation,
         work: impl FnOnce(&mut State, Instant, DateTime<Utc>) -> T,
     ) -> Reply<T> {
         let latency = self.store.lock().latency;
         sleep(latency).await;
-        let fault = self.store.lock().faults.get_mut(&self.node).and_then(VecDeque::pop_front);
+        // Not what nodes ask each other meanwhile.
+        let fault = if operation == Operation::Control {
+            None
+        } else {
+            self.store.lock().faults.get_mut(&self.node).and_then(VecDeque::pop_front)
+        };
         match fault {
             Some(CallFault::RequestLost) => return Reply::Lost,
             Some(CallFault::Stall(stall)) => sleep(stall).await,
@@ -116,7 +122,7 @@ impl StoreBackend {
         let node = self.node;
         // The session that is open now, not the one that may be open when the call arrives.
         let session = self.store.lock().sessions.get(&node).map(|own| own.session);
-        let reply = self.call(move |state, _, now| {
+        let reply = self.call(operation, move |state, _, now| {
             let own = state.sessions.get(&node).filter(|own| Some(own.session) == session).cloned();
             own.map(|own| match state.refused.get(&operation) {
                 Some(reason) => Err(LockError::NotDone { reason: reason.clone() }),
@@ -180,7 +186,7 @@ impl StoreBackend {
         work: impl FnOnce(&mut State, Option<OwnSession>, Instant) -> T,
     ) -> Result<T, ElectError> {
         let node = self.node;
-        let reply = self.call(move |state, now, _| {
+        let reply = self.call(operation, move |state, now, _| {
             let own = state.sessions.get(&node).cloned();
             match state.refused.get(&operation) {
                 Some(reason) => Err(ElectError::Unavailable { reason: reason.clone() }),

@@ -37,7 +37,7 @@ impl Locker for StoreBackend {
             let node = self.node;
             let lease = self.store.lease;
             let zone_data = self.zone_data();
-            let opened = self.call(move |state, now, since| {
+            let opened = self.call(Operation::Open, move |state, now, since| {
                 if let Some(reason) = state.refused.get(&Operation::Open) {
                     return Err(LockError::Unavailable { reason: reason.clone() });
                 }
@@ -81,12 +81,14 @@ impl Locker for StoreBackend {
                 let _ = timeout_at(next_beat, changed).await;
                 let sent_at = Instant::now();
                 let node = self.node;
-                let beat = self.call(move |state, now, _| match state.sessions.get_mut(&node) {
-                    Some(own) if own.session == session => {
-                        own.expires_at = now + lease.duration;
-                        true
+                let beat = self.call(Operation::Session, move |state, now, _| {
+                    match state.sessions.get_mut(&node) {
+                        Some(own) if own.session == session => {
+                            own.expires_at = now + lease.duration;
+                            true
+                        }
+                        Some(_) | None => false,
                     }
-                    Some(_) | None => false,
                 });
                 // Trusted from the start of the last beat that was answered, for less than the server's
                 // lease.

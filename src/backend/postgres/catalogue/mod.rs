@@ -30,7 +30,7 @@ use super::{
     Shared,
     failure::{explain, is_bad_data},
     history::{Asked, HistoryPool, Parameter},
-    notification_reader::{Heard, NotificationReader},
+    notification_reader::NotificationReader,
     text::Text,
 };
 
@@ -51,8 +51,8 @@ pub(super) struct PostgresCatalogue {
     statements: Statements,
     /// Not the owner: a session ends with its elector and its locker.
     shared: Weak<Shared>,
-    /// What the session had heard before the changes were read last.
-    read_at: Mutex<Option<Heard>>,
+    /// The session that heard of changes when they were read last.
+    heard_by: Mutex<Option<i64>>,
 }
 
 impl PostgresCatalogue {
@@ -63,7 +63,7 @@ impl PostgresCatalogue {
             pool: shared.history_pool(),
             statements: Statements::of(&settings.schema),
             shared: Arc::downgrade(shared),
-            read_at: Mutex::default(),
+            heard_by: Mutex::default(),
         }
     }
 
@@ -218,14 +218,14 @@ impl PostgresCatalogue {
     }
 
     async fn changes_after(&self, after: u64, limit: usize) -> Result<CatalogueChanges, CatalogueError> {
-        let heard = self.reader().map(|reader| reader.heard());
+        let heard_by = self.reader().map(|reader| reader.beacon());
         let [asked_after, limit] = [after, u64::try_from(limit).unwrap_or(u64::MAX)]
             .map(|number| i64::try_from(number).unwrap_or(i64::MAX));
         let parameters: [Parameter<'_>; 3] =
             [(&self.scope, Type::TEXT), (&asked_after, Type::INT8), (&limit, Type::INT8)];
         let rows = self.ask(&self.statements.changes, &parameters).await?;
         let Some(first) = rows.first() else { return Err(unavailable("the server answered no row")) };
-        *self.read_at() = heard;
+        *self.heard_by() = heard_by;
         if after < read(first, |row| number(row, "forgotten"))? {
             return Ok(CatalogueChanges::Forgotten);
         }
@@ -239,8 +239,8 @@ impl PostgresCatalogue {
         self.shared.upgrade()?.session().map(|open| open.notifications())
     }
 
-    fn read_at(&self) -> MutexGuard<'_, Option<Heard>> {
-        self.read_at.lock().unwrap_or_else(PoisonError::into_inner)
+    fn heard_by(&self) -> MutexGuard<'_, Option<i64>> {
+        self.heard_by.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -344,11 +344,14 @@ impl Catalogue for PostgresCatalogue {
 
     fn changed(&self, _: u64) -> BoxFuture<'_, ()> {
         async move {
-            let (read_at, until) = (*self.read_at(), Instant::now() + ASKED_UNHEARD_EVERY);
+            let (heard_by, until) = (*self.heard_by(), Instant::now() + ASKED_UNHEARD_EVERY);
             while Instant::now() < until {
                 let Some(reader) = self.reader() else { return sleep(CATALOGUE_ASKED_EVERY).await };
-                // Now and then another session hears for this node. The store is not asked about that.
-                if timeout(CATALOGUE_ASKED_EVERY, reader.catalogue_changed(read_at)).await.is_ok() {
+                // Another session does not know what was to be heard before it. The store is not asked about that.
+                if heard_by != Some(reader.beacon()) {
+                    return;
+                }
+                if timeout(CATALOGUE_ASKED_EVERY, reader.catalogue_changed()).await.is_ok() {
                     return;
                 }
             }
