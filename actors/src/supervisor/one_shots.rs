@@ -55,8 +55,8 @@ impl SupervisorActor {
         due_at.filter(|due_at| OneShots::can_wait(*due_at))
     }
 
-    /// The last tick of a stored job that is deleted once it is decided. Whoever enrols the job says so: it is not to be
-    /// deleted because nobody had it in time.
+    /// The last tick of a stored job that is deleted once it is decided. Whoever enrols the job says so: it is not to
+    /// be deleted because nobody had it in time.
     pub(super) fn owes(&self, definition: &Definition) -> Option<DateTime<Utc>> {
         let is_deleted =
             definition.remove_when_done && self.keeping.machine.is_held(definition.name.as_str());

@@ -164,8 +164,8 @@ impl OneShots {
         self.bytes -= self.held.remove(place).unwrap_or_default();
     }
 
-    /// Those that are too many at `now`, by the store's clock, the last first. The horizon stands before them. Nothing is
-    /// among them that is due, or almost: that is decided, and not skipped.
+    /// Those that are too many at `now`, by the store's clock, the last first. The horizon stands before them. Nothing
+    /// that is due, or almost, is among them: that is decided, and not skipped.
     pub(crate) fn evict(&mut self, now: DateTime<Utc>) -> Vec<Arc<str>> {
         let soon = now + DUE_SOON;
         let mut evicted = Vec::new();
