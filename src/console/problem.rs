@@ -43,8 +43,9 @@ pub(crate) struct Problem {
     #[schema(value_type = String)]
     cure: Box<str>,
     /// What is wrong with what was sent, value by value.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    faults: Vec<FaultView>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    #[schema(value_type = Vec<FaultView>)]
+    faults: Box<[FaultView]>,
     /// The right that is missing.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
@@ -59,7 +60,8 @@ pub(crate) struct Problem {
     /// Which they would be.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
-    digest: Option<Box<str>>,
+    #[allow(clippy::box_collection, reason = "a problem is to be small: it is the error of most functions")]
+    digest: Option<Box<String>>,
 }
 
 /// One thing that is wrong with what was sent.
@@ -92,7 +94,7 @@ impl Problem {
             kind,
             detail: bounded(detail.into(), TEXT_BYTES_MAX).into(),
             cure: cure.into(),
-            faults: Vec::new(),
+            faults: Box::default(),
             needs: None,
             has: None,
             count: None,
@@ -145,7 +147,7 @@ impl Problem {
     fn not_as_shown(detail: String, found: usize, digest: String) -> Self {
         let cure = "ask with `dry_run`: true, and send its `count` and `digest`";
         let problem = Self::new(StatusCode::CONFLICT, "count", detail, cure);
-        Self { count: u32::try_from(found).ok(), digest: Some(digest.into()), ..problem }
+        Self { count: u32::try_from(found).ok(), digest: Some(Box::new(digest)), ..problem }
     }
 
     pub(crate) fn forbidden(needs: Right, has: Right) -> Self {

@@ -64,7 +64,8 @@ pub(crate) struct CancelledRun {
     unconfirmed: Vec<UnconfirmedView>,
 }
 
-/// Asks one run to stop, whichever node has it, where the backend lets nodes ask each other; otherwise one of this node.
+/// Asks one run to stop, whichever node has it, where the backend lets nodes ask each other; otherwise one of this
+/// node.
 #[utoipa::path(post, path = "/api/actions/cancel-run", request_body = AskedCancelRun,
     responses((status = 200, body = CancelledRun)))]
 pub(crate) async fn cancel_run(
