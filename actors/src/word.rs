@@ -150,6 +150,9 @@ mod tests {
             note: None,
             version: 7,
         }]);
+        let mut code = crate::port::JobSet::default();
+        code.add("mail", "every 5m");
+        shown.are_words([code]);
         shown.are_words([FireTime::new(at)]);
         shown.are_words([node]);
         shown.are_words([Note::new("the disk is full").expect("a good note")]);

@@ -19,7 +19,8 @@ pub struct JobSet {
 
 impl fmt::Display for JobSet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} jobs ({:016x})", self.count, self.fingerprint)
+        let jobs = if self.count == 1 { "job" } else { "jobs" };
+        write!(f, "{} {jobs} ({:016x})", self.count, self.fingerprint)
     }
 }
 

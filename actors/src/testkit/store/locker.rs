@@ -81,15 +81,14 @@ impl Locker for StoreBackend {
                 let _ = timeout_at(next_beat, changed).await;
                 let sent_at = Instant::now();
                 let node = self.node;
-                let beat = self.call(Operation::Session, move |state, now, _| {
-                    match state.sessions.get_mut(&node) {
+                let beat =
+                    self.call(Operation::Session, move |state, now, _| match state.sessions.get_mut(&node) {
                         Some(own) if own.session == session => {
                             own.expires_at = now + lease.duration;
                             true
                         }
                         Some(_) | None => false,
-                    }
-                });
+                    });
                 // Trusted from the start of the last beat that was answered, for less than the server's
                 // lease.
                 match timeout_at(heard_at + lease.duration - lease.margin, beat).await {
