@@ -95,7 +95,7 @@ impl Cluster {
     }
 
     /// Pauses the selected jobs, whichever nodes have them, and answers once each node has heard of it: see
-    /// [`PauseJobs`].
+    /// [`PauseJobs`](crate::PauseJobs).
     pub async fn pause(&self, jobs: impl Into<Selector>) -> Result<ChangedJobs, Error> {
         self.pause_with(jobs, Pause::until_resumed()).await
     }

@@ -250,7 +250,7 @@ function Backfill({ asked, close }) {
     const body = {
       job: asked.job, from: instant_of_field(form.from), to: instant_of_field(form.to), again, spacing,
       max_concurrent: Number(form.max_concurrent), ...(note && { note }), dry_run,
-      ...(!dry_run && dry.digest && seen(dry)),
+      ...(!dry_run && dry.digest && { digest: dry.digest }),
     };
     try {
       if (!body.from || !body.to) throw Object.assign(new Error('write both as date and time'),
