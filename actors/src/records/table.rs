@@ -30,6 +30,7 @@ pub struct RecordTable {
 
 impl RecordTable {
     /// Gives no version or session that another table gave, whose place it takes.
+    #[cfg(any(test, feature = "testkit"))]
     pub(crate) fn follow(&mut self, former: &Self) {
         self.last = self.last.max(former.last);
     }
