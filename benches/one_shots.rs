@@ -5,7 +5,8 @@
 //! cargo bench --bench one_shots -- 100000 5000  # so many far ones, so many near ones
 //! ```
 //!
-//! With `CALLSHEET_BACKEND` and the address of a store they are in that store, and are put there one by one, 64 at once.
+//! With `CALLSHEET_BACKEND` and the address of a store they are in that store, and are put there one by one, 64 at
+//! once.
 
 // A benchmark talks to a terminal.
 #![allow(clippy::print_stdout)]

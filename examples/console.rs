@@ -5,7 +5,8 @@
 //!
 //! # The two nodes coordinate on PostgreSQL, or where the variables of the guide on configuration say:
 //! CALLSHEET_DATABASE_URL=postgres://user:password@host/database cargo run --example console --features console,testkit
-//! CALLSHEET_BIND=127.0.0.1:9000 cargo run --example console --features console,testkit        # and 9001: the second node
+//! CALLSHEET_BIND=127.0.0.1:9000 cargo run --example console --features console,testkit        # and 9001: the second
+//! node
 //! ```
 //!
 //! Whoever reaches the address may do anything, so it is one of this machine. An application asks its own users in

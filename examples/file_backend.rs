@@ -21,7 +21,8 @@ use tokio::{sync::Mutex, task::spawn_blocking};
 const LOOK: Duration = Duration::from_millis(2);
 const LOOKS_MAX: usize = 1_000;
 
-/// A client of the records in a file. Its calls wait in a queue: whoever only looks now and then may never get the file.
+/// A client of the records in a file. Its calls wait in a queue: whoever only looks now and then may never get the
+/// file.
 #[derive(Clone)]
 pub(crate) struct FileRecords(pub(crate) PathBuf, pub(crate) Arc<Mutex<()>>);
 

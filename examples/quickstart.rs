@@ -4,8 +4,10 @@
 //! cargo run --example quickstart                  # CALLSHEET_BIND=127.0.0.1:8081 serves another address
 //!
 //! # Nodes of one cluster, each on an address of its own: one leads, and its jobs fire once in the cluster.
-//! CALLSHEET_BIND=127.0.0.1:8081 CALLSHEET_DATABASE_URL=postgres://user:password@host/database cargo run --example quickstart
-//! CALLSHEET_BACKEND=redis CALLSHEET_REDIS_URL=redis://host CALLSHEET_BIND=127.0.0.1:8081 cargo run --example quickstart --features redis
+//! CALLSHEET_BIND=127.0.0.1:8081 CALLSHEET_DATABASE_URL=postgres://user:password@host/database cargo run --example
+//! quickstart
+//! CALLSHEET_BACKEND=redis CALLSHEET_REDIS_URL=redis://host CALLSHEET_BIND=127.0.0.1:8081 cargo run --example
+//! quickstart --features redis
 //! CALLSHEET_LOCAL_FILE=callsheet.db cargo run --example quickstart --features sqlite         # forgets nothing
 //! # What is posted is stored, for all nodes and after a restart: on PostgreSQL, or in a file that may be edited by hand.
 //! CALLSHEET_CATALOGUE=jobs.toml cargo run --example quickstart --features file-catalogue

@@ -1,7 +1,8 @@
 //! Reminders: users ask for them at runtime, each runs once, and is gone then. One that is far away costs no memory: it
 //! is in the store.
 //!
-//! An application needs `callsheet`, `chrono` and `serde` with its feature `derive`. Here the store is the memory of the
+//! An application needs `callsheet`, `chrono` and `serde` with its feature `derive`. Here the store is the memory of
+//! the
 //! process; with a database, reminders are on all nodes and survive restarts.
 //!
 //! ```sh

@@ -33,15 +33,18 @@ use self::{form::Form, state::State};
 /// task = { name = "send_report", arguments = { to = "alice" } }
 /// ```
 ///
-/// * **Edited by hand.** It is looked at each second, and what is new in it is taken over. A file that cannot be read as
+/// * **Edited by hand.** It is looked at each second, and what is new in it is taken over. A file that cannot be read
+///   as
 ///   a whole changes nothing: the node runs what it knows, and its health says why. An entry that cannot be read parks
 ///   its job alone. Comments, and the order of entries, stay in TOML when the node changes it.
-/// * **Changed by the node.** [`put`](crate::Callsheet::put) and [`delete`](crate::Callsheet::delete) write a file beside
+/// * **Changed by the node.** [`put`](crate::Callsheet::put) and [`delete`](crate::Callsheet::delete) write a file
+///   beside
 ///   it, which takes its place once it is on the disk. A file that is missing when the node starts has no jobs, and the
 ///   first one that is stored makes it; one that goes away later changes nothing. TOML has no `null`: a definition with
 ///   one is refused.
 /// * **Several processes** on one machine may share it: a file with the name `.jobs.toml.lock` beside it keeps one
-///   change at a time, and each takes over what the others write. On a file system of a network that knows no such locks
+///   change at a time, and each takes over what the others write. On a file system of a network that knows no such
+///   locks
 ///   only one process may change it.
 /// * **Versions** are of one process: they begin with its time, so that a version that was read from another one, or
 ///   before a restart, is told to be outdated and never mistaken.

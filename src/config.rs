@@ -51,7 +51,8 @@ use crate::schedule::Definition;
 /// cleanup.check()?;
 ///
 /// let error = toml::from_str::<HashMap<String, JobConfig>>("[cleanup]\npolicies.overlap.queue = 'one'").unwrap_err();
-/// assert!(error.to_string().contains("policies.overlap.queue: invalid type: string \"one\", expected u32"), "{error}");
+/// assert!(error.to_string().contains("policies.overlap.queue: invalid type: string \"one\", expected u32"),
+/// "{error}");
 /// # Ok(())
 /// # }
 /// ```

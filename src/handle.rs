@@ -178,7 +178,8 @@ impl Callsheet {
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// let job = Job::new("hourly", every(std::time::Duration::from_hours(1))).run(async |_| {});
     /// let jobs = Callsheet::builder().job(job).start().await?;
-    /// let mut ends = jobs.events(EventFilter::new().kinds([EventName::RunSucceeded, EventName::RunFailed]).job("hourly"));
+    /// let mut ends = jobs.events(EventFilter::new().kinds([EventName::RunSucceeded,
+    /// EventName::RunFailed]).job("hourly"));
     ///
     /// let run = jobs.trigger("hourly").await?.run();
     /// let event = ends.next().await.expect("it runs");

@@ -1,4 +1,5 @@
-//! Control from any node: what is asked of one node holds on all of them, or the nodes are named that have not confirmed.
+//! Control from any node: what is asked of one node holds on all of them, or the nodes are named that have not
+//! confirmed.
 
 use std::{sync::Arc, time::Duration};
 

@@ -91,7 +91,8 @@ impl<S> StoredJob<S> {
     }
 
     /// A *one-shot*: it fires at the instants that its schedule has, and is deleted when it is done. If that is one
-    /// instant, nodes hold it in memory only when it is near: see [`ONE_SHOTS_HELD_WITHIN`](crate::port::ONE_SHOTS_HELD_WITHIN).
+    /// instant, nodes hold it in memory only when it is near: see
+    /// [`ONE_SHOTS_HELD_WITHIN`](crate::port::ONE_SHOTS_HELD_WITHIN).
     pub fn one_shot(schedule: impl Into<S>, task: TaskCall) -> Self {
         Self { remove_when_done: true, ..Self::new(schedule.into(), task) }
     }

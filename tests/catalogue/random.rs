@@ -1,5 +1,7 @@
-//! Random stories: jobs are put, changed, deleted, overridden and paused while nodes are cut off, die and come back with
-//! other code. At the end the catalogue and all nodes agree, and each one-shot has run once, or a decision says why not.
+//! Random stories: jobs are put, changed, deleted, overridden and paused while nodes are cut off, die and come back
+//! with
+//! other code. At the end the catalogue and all nodes agree, and each one-shot has run once, or a decision says why
+//! not.
 
 use std::collections::{BTreeMap, BTreeSet};
 

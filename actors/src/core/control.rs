@@ -1,6 +1,7 @@
 //! Control: what the nodes of a scope ask of each other, and what they know of each other.
 //!
-//! Somebody on one node asks something of the others: a *request*, which a store keeps for a short time. It is addressed
+//! Somebody on one node asks something of the others: a *request*, which a store keeps for a short time. It is
+//! addressed
 //! to the nodes that have a session at that instant. Each of them *takes* it once, does it, and writes its answer. The
 //! store reads neither.
 
@@ -166,7 +167,8 @@ pub enum WhyUnconfirmed {
     NoAnswer,
     /// Its session with the store is over: it died, or was cut off. What it ran under a lock key is lost.
     SessionOver,
-    /// It cannot do it, or nobody can read its answer: it is of another version, say. Or it could not be asked to confirm
+    /// It cannot do it, or nobody can read its answer: it is of another version, say. Or it could not be asked to
+    /// confirm
     /// what was done. In words.
     Unable(Arc<str>),
 }

@@ -424,7 +424,8 @@ pub enum EventKind {
         /// That node; there may be more.
         other_node: NodeId,
     },
-    /// Another node of the cluster has other jobs in its code, or other schedules of them, since a minute or more: what only
+    /// Another node of the cluster has other jobs in its code, or other schedules of them, since a minute or more:
+    /// what only
     /// some nodes have runs only while one of these is there. During a rolling deployment it passes.
     JobSetDrift {
         /// The jobs of this node.

@@ -205,7 +205,8 @@ pub struct StoredStatus {
     pub job: Arc<str>,
     /// The version: see [`PutJob::expecting`].
     pub version: u64,
-    /// The definition: a [`StoredJob`]; `{"override": {"schedule": …}}` of an [override](OverrideSchedule); a text, if somebody has written something that is no JSON.
+    /// The definition: a [`StoredJob`]; `{"override": {"schedule": …}}` of an [override](OverrideSchedule); a text,
+    /// if somebody has written something that is no JSON.
     pub definition: Value,
     /// When it was changed, by the store's clock.
     pub changed_at: DateTime<Utc>,

@@ -11,11 +11,13 @@ pub use crate::core::control::{
 };
 use crate::name::NodeId;
 
-/// Lets the nodes of a scope see each other, and ask things of each other: see [`InCluster`](crate::InCluster). It reads
+/// Lets the nodes of a scope see each other, and ask things of each other: see [`InCluster`](crate::InCluster). It
+/// reads
 /// neither requests nor answers.
 ///
 /// * **Addressed.** A request is for the nodes that have a session when it is posted, and for no other.
-/// * **Once.** A node gets a request from [`take`](Self::take) once at most, and never after its deadline. If the answer
+/// * **Once.** A node gets a request from [`take`](Self::take) once at most, and never after its deadline. If the
+///   answer
 ///   to that call is lost, the request is as well.
 /// * **One answer.** Of several answers of a node the first counts. Only a node that has taken a request answers it.
 /// * **Bounds.** [`REQUESTS_OPEN_MAX`] requests are open. One whose deadline has passed is none of them: whoever
@@ -70,7 +72,8 @@ pub trait Control: Send + Sync + fmt::Debug + 'static {
     /// [`ControlError::Unavailable`]: it may be kept.
     fn answer(&self, request: Uuid, answer: Arc<str>) -> BoxFuture<'_, Result<(), ControlError>>;
 
-    /// How far the nodes are that were asked, except those that were `heard`; nothing, if there is no such request. Once
+    /// How far the nodes are that were asked, except those that were `heard`; nothing, if there is no such request.
+    /// Once
     /// the answers have [`ANSWERS_BYTES_MAX`], others wait for the next call.
     ///
     /// # Errors

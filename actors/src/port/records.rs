@@ -64,7 +64,8 @@ pub trait Records: Send + Sync + 'static {
     /// the former one had answered: a replica that is promoted, or one that starts again without its newest writes.
     /// `None`: none has answered yet; or the store does not tell, or loses nothing.
     ///
-    /// A store that tells compares it with [`Commit::server`] when it makes a commit. The engine then grants no tick that
+    /// A store that tells compares it with [`Commit::server`] when it makes a commit. The engine then grants no tick
+    /// that
     /// was due before such a change until every node that lives has said what it knows of it.
     fn server(&self) -> Option<RecordServer> {
         None

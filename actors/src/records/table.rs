@@ -14,7 +14,8 @@ use crate::port::{
 /// the whole of them in one place, such as a file or an object that is replaced if it is still the same.
 ///
 /// Such an adapter loads it, lets it [expire](Self::expire), makes one call, stores it if that changed anything, and
-/// answers, while nobody else does. `conformance::records` tells whether that is so. With serde it is a map in any format
+/// answers, while nobody else does. `conformance::records` tells whether that is so. With serde it is a map in any
+/// format
 /// whose keys are texts.
 ///
 /// Its clock is whatever the adapter says: a time since some instant that is the same for all clients.

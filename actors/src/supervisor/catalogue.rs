@@ -144,7 +144,8 @@ async fn hint(catalogue: Arc<dyn Catalogue>, after: u64, hurry: Arc<Notify>, nea
 }
 
 impl SupervisorActor {
-    /// Begins to keep to the catalogue, if it does not yet. A node without a task can run no stored job, and only needs the
+    /// Begins to keep to the catalogue, if it does not yet. A node without a task can run no stored job, and only
+    /// needs the
     /// overrides of its jobs of code.
     pub(super) fn begin_to_keep(&mut self, ctx: &mut Context<Self>) {
         if !std::mem::replace(&mut self.keeping.begun, true) {
@@ -412,7 +413,8 @@ impl SupervisorActor {
     }
 }
 
-/// Whoever sees the last run of a job end deletes it for all nodes: of a job that fires on any node, the others may still
+/// Whoever sees the last run of a job end deletes it for all nodes: of a job that fires on any node, the others may
+/// still
 /// have a run.
 fn check_removal(definition: &Definition) -> Result<(), Fault> {
     let fires = definition.policies.fires;

@@ -230,7 +230,8 @@ impl Postgres {
     /// use callsheet::backend::Postgres;
     ///
     /// # async fn token() -> std::io::Result<String> { unimplemented!() }
-    /// let backend = Postgres::new("billing", "postgres://billing@db.example/billing?sslrootcert=system").password_from(token);
+    /// let backend = Postgres::new("billing",
+    /// "postgres://billing@db.example/billing?sslrootcert=system").password_from(token);
     /// ```
     #[must_use]
     pub fn password_from<F, A, E>(self, callback: F) -> Self
@@ -250,7 +251,8 @@ impl Postgres {
     /// use callsheet::backend::Postgres;
     ///
     /// # async fn pool() -> Result<(), Box<dyn std::error::Error>> {
-    /// let backend = Postgres::new("billing", "postgres://billing:pw@db.example/billing?sslmode=verify-full&sslrootcert=system");
+    /// let backend = Postgres::new("billing",
+    /// "postgres://billing:pw@db.example/billing?sslmode=verify-full&sslrootcert=system");
     /// let connector = backend.connector().await?;
     /// // Or: deadpool_postgres::Manager::from_config(connector.config, connector.tls, Default::default())
     /// let (client, connection) = connector.config.connect(connector.tls).await?;

@@ -50,7 +50,8 @@ use super::store::{Node, RecordStore, backend_of_node};
 /// # What a fail-over loses
 ///
 /// Redis answers before its replicas have what was written. A replica that is promoted may lack claims that were
-/// granted: then two runs can hold one key at the same time. Each node that finds another server, also after a restart of
+/// granted: then two runs can hold one key at the same time. Each node that finds another server, also after a
+/// restart of
 /// the same one, writes down where it knows the jobs to be. A tick that was due before waits meanwhile, for a
 /// quarter of the lease and 5 s, unless it is the leader's and its term goes on. So a tick runs twice only if the node
 /// that ran it dies with the primary, or does not reach the new one within that time. A primary that is cut off

@@ -1,6 +1,7 @@
 //! Which rows a commit locks, and what it writes once it knows them.
 //!
-//! Every commit locks in one order: the leader, the sessions, then records by their names. What is locked stays as it is
+//! Every commit locks in one order: the leader, the sessions, then records by their names. What is locked stays as it
+//! is
 //! until the end of the transaction, so that what was compared holds when something is written. A row that is not there
 //! cannot be locked: where there must be no record, a row of version 0 is put first, of which nobody else sees
 //! anything before the end, when it is either written or deleted.

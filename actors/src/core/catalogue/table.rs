@@ -28,7 +28,8 @@ pub struct CatalogueTable {
 }
 
 impl CatalogueTable {
-    /// An empty one, whose first change has the version after this one. Whoever knows an earlier one lists all jobs anew.
+    /// An empty one, whose first change has the version after this one. Whoever knows an earlier one lists all jobs
+    /// anew.
     pub fn starting_after(version: u64) -> Self {
         Self { version, forgotten: version, ..Self::default() }
     }

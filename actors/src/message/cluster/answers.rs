@@ -45,7 +45,8 @@ pub struct NodeStatus {
     pub zone_data: Arc<str>,
     /// The names of its [tasks](crate::Task), the first 100.
     pub tasks: Vec<Arc<str>>,
-    /// The jobs that it has by its code, and not from the catalogue; `None` if it has not said so. A node says it within
+    /// The jobs that it has by its code, and not from the catalogue; `None` if it has not said so. A node says it
+    /// within
     /// about a minute after a change.
     pub code_jobs: Option<JobSet>,
     /// How it is now; `None` if it has not answered.

@@ -1,6 +1,7 @@
 //! Who the nodes of the cluster are, and whether they have the same jobs in their code.
 //!
-//! A node says which tasks and which jobs it has in the table of sessions: when its session was opened, and when that has
+//! A node says which tasks and which jobs it has in the table of sessions: when its session was opened, and when that
+//! has
 //! changed. Once a minute it looks what the others say: [`DriftWatch`] decides which differences are to be said.
 
 use std::{sync::Arc, time::Duration};

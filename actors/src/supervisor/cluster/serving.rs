@@ -172,7 +172,8 @@ impl Handler<AwaitVersion> for SupervisorActor {
     ) -> Self::Result {
         let known = self.parts.stored.is_some().then(|| self.await_version(version));
         Box::pin(async move {
-            // An error is the expected end: the sender is dropped when the version is known. At the instant nobody waits
+            // An error is the expected end: the sender is dropped when the version is known. At the instant nobody
+            // waits
             // for the answer any more.
             let _ = timeout_at(until, known?).await;
             Some(())

@@ -63,7 +63,8 @@ pub(in super::super) enum Ask {
     },
 }
 
-/// Jobs whose pause, or its end, one node has written for all nodes: no other writes it again, as it may have been changed
+/// Jobs whose pause, or its end, one node has written for all nodes: no other writes it again, as it may have been
+/// changed
 /// since.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(in super::super) struct Written {

@@ -20,7 +20,8 @@ const HEARD_WITHIN: Duration = Duration::from_secs(5);
 
 /// Checks a catalogue that is empty, and another node's view of the same one: what is put is answered whole; of two
 /// writers one is told what stands; a change that is asked for twice is made once; pages and filters have each job
-/// once; one-shots come in the order of when they are due; who reads the changes misses none, and hears that there are some.
+/// once; one-shots come in the order of when they are due; who reads the changes misses none, and hears that there
+/// are some.
 ///
 /// # Panics
 ///

@@ -98,7 +98,8 @@ fn answered(node: &Member, answer: &str) -> (NodeId, NodeAnswer) {
     (node.id, NodeAnswer::Answered(answer.into()))
 }
 
-/// Checks how nodes see and ask each other, in an empty store: a request goes to those that have a session, each of them
+/// Checks how nodes see and ask each other, in an empty store: a request goes to those that have a session, each of
+/// them
 /// gets it once and answers it once, what is over is said to be over, and all is bounded.
 ///
 /// # Panics

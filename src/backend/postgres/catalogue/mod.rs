@@ -1,4 +1,5 @@
-//! The catalogue on PostgreSQL: jobs as data, for all nodes of a scope, over the connections of the history. The session
+//! The catalogue on PostgreSQL: jobs as data, for all nodes of a scope, over the connections of the history. The
+//! session
 //! hears that something changed.
 
 mod statement;

@@ -1,4 +1,5 @@
-//! The statements of the catalogue. Names are qualified, since the application may hand in its own connections. `{s}` is
+//! The statements of the catalogue. Names are qualified, since the application may hand in its own connections. `{s}`
+//! is
 //! the schema, `{row}` the columns of a row.
 //!
 //! A trigger of the table gives each change its version, so that it is the same whoever makes it: see the migration.
@@ -18,7 +19,8 @@ const ROW: &str = "job, version, changed_at, changed_by, change, due_at,
 pub(super) struct Statements {
     /// $1 scope.
     pub(super) lock: String,
-    /// $1 scope, $2 job, $3 id, $4 definition (none: delete), $5 must be absent, $6 must have this version, $7 by, $8 task, $9
+    /// $1 scope, $2 job, $3 id, $4 definition (none: delete), $5 must be absent, $6 must have this version, $7 by, $8
+    /// task, $9
     /// tags, $10 enabled, $11 how many jobs there may be, $12 when it is due, if it is a one-shot.
     pub(super) change: String,
     /// $1 scope, $2 how many.
@@ -59,7 +61,8 @@ impl Statements {
     }
 }
 
-/// The history's connections do not wait for the disk. A change is made only once it cannot be lost any more. The server
+/// The history's connections do not wait for the disk. A change is made only once it cannot be lost any more. The
+/// server
 /// gives up what nobody waits for any more: the pool of an application may have no such bounds. Both are below
 /// [`CALL_DEADLINE`](callsheet_actors::CALL_DEADLINE).
 pub(super) const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL synchronous_commit = on; \
@@ -69,8 +72,10 @@ pub(super) const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL 
 const LOCK: &str = "
 INSERT INTO {s}.catalogue_versions (scope) VALUES ($1) ON CONFLICT (scope) DO UPDATE SET version = 0 WHERE false";
 
-/// Changes a job, if it may be changed, and answers how it stands: `made`, `elsewhere`, `full`. The version is locked, so
-/// that this statement sees all changes before it, but for one by hand that has the job's row locked: then it answers no
+/// Changes a job, if it may be changed, and answers how it stands: `made`, `elsewhere`, `full`. The version is
+/// locked, so
+/// that this statement sees all changes before it, but for one by hand that has the job's row locked: then it answers
+/// no
 /// row, and nothing is changed.
 const CHANGE: &str = "
 WITH standing AS MATERIALIZED (
@@ -131,7 +136,8 @@ LEFT JOIN LATERAL (
     ) AS rows WHERE before < {page max}
 ) AS j ON true";
 
-/// The one-shots that are due before an instant. How many the page would have had is beside each. The order of the rows is
+/// The one-shots that are due before an instant. How many the page would have had is beside each. The order of the
+/// rows is
 /// not said.
 const DUE: &str = "
 SELECT * FROM (

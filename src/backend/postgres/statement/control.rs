@@ -41,7 +41,8 @@ FROM standing s LEFT JOIN live l ON true"#;
 pub(in super::super) const ADDRESSED: &str =
     "SELECT node, name FROM request_nodes WHERE scope = $1 AND request = $2 ORDER BY node";
 
-/// Takes the requests of a scope ($1) to a node ($2), at most $3, whose texts have at most $4 characters: what is longer is
+/// Takes the requests of a scope ($1) to a node ($2), at most $3, whose texts have at most $4 characters: what is
+/// longer is
 /// cut. With how much time is left, at most a minute: whoever writes a deadline by hand may write any.
 pub(in super::super) const TAKE: &str = "
 WITH due AS (
@@ -68,8 +69,10 @@ WITH kept AS (
 SELECT pg_notify($5, json_build_object('answered', json_build_object('node', r.asked_node))::text)
 FROM kept k JOIN requests r ON r.scope = $1 AND r.request = k.request";
 
-/// How far the nodes are that a request ($2) of a scope ($1) was posted to, except those that were heard ($5): the answer,
-/// at most $3 characters of it, and whether a node that has not answered has a session. At most $4. Once the answers have
+/// How far the nodes are that a request ($2) of a scope ($1) was posted to, except those that were heard ($5): the
+/// answer,
+/// at most $3 characters of it, and whether a node that has not answered has a session. At most $4. Once the answers
+/// have
 /// so many bytes ($6), the others are as if they were still to come.
 pub(in super::super) const ANSWERS: &str = "
 SELECT n.node, CASE WHEN n.bytes_before < $6 THEN left(n.answer, $3) END AS answer, n.answer IS NOT NULL OR EXISTS (
@@ -90,7 +93,8 @@ pub(in super::super) const DESCRIBE: &str =
     "UPDATE sessions SET described = $3 WHERE scope = $1 AND beacon = $2";
 
 /// The sessions of a scope ($1) that live, that of the beacon $2 included, at most $3, with texts of at most $4
-/// characters; of a node that has several, the newest. Only whoever may see what a role does is told when its session was
+/// characters; of a node that has several, the newest. Only whoever may see what a role does is told when its session
+/// was
 /// heard of last. One that somebody wrote as opened at no instant that can be is not listed.
 pub(in super::super) const NODES: &str = "
 SELECT s.node, left(s.name, 400) AS name, left(s.version, 400) AS version, left(s.zone_data, 400) AS zone_data, s.since,

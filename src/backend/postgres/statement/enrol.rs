@@ -52,7 +52,8 @@ macro_rules! differs {
 /// how many milliseconds they have been held, $9 own beacon, $10 the policies of their keys, $11 the keys
 /// that are not their names: their policies were declared by [`DECLARE`](super::declare::DECLARE) just
 /// before, $12 the most pending retries of a job, $13 what the node believes that this server's clock read
-/// when it was asked, $14 the last ticks that they owe. Of what few jobs have, the arrays may be shorter. The policy that contradicts stands in
+/// when it was asked, $14 the last ticks that they owe. Of what few jobs have, the arrays may be shorter. The policy
+/// that contradicts stands in
 /// the place of the note.
 pub(in super::super) const ENROL: &str = concat!(
     "

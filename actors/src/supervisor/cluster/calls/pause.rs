@@ -23,7 +23,8 @@ use crate::{
 /// The most bytes of names, as JSON, that are said at once to be written: the rest of a request is for what is asked.
 const NAMES_BYTES_MAX: usize = REQUEST_BYTES_MAX / 2;
 
-/// One node writes it, so that the history has it once, and a change that comes after it stands: this node, if it has the
+/// One node writes it, so that the history has it once, and a change that comes after it stands: this node, if it has
+/// the
 /// jobs. Then the others confirm it, and write it for jobs that the first does not have.
 async fn changed(
     caller: &Caller,

@@ -98,7 +98,8 @@ pub(super) struct Holders {
     pub(super) unconfirmed: Vec<Unconfirmed>,
 }
 
-/// Which other nodes have a job in a state that will do. Nodes that are silent are waited for as long as none has, but no
+/// Which other nodes have a job in a state that will do. Nodes that are silent are waited for as long as none has,
+/// but no
 /// longer than for half of the time: the rest is for what is asked of that node.
 pub(super) async fn holders(
     caller: &Caller,
