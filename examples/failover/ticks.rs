@@ -186,8 +186,8 @@ impl Known {
     /// Whether a node that could have decided a tick died, or lost its way to the store, before it could say so: then
     /// it has said nothing of a later one.
     fn nobody_was_left(&self, job: &JobPlan, tick: i64) -> bool {
-        let gone = |node: usize, at: DateTime<Utc>| {
-            let within = (at - UNSAID).timestamp_micros()..=(at + UNSAID / 5).timestamp_micros();
+        let gone = |node: usize, since: DateTime<Utc>, at: DateTime<Utc>| {
+            let within = (since - UNSAID).timestamp_micros()..=(at + UNSAID / 5).timestamp_micros();
             within.contains(&tick)
                 && self.last_words(node, job, at) < tick
                 && (job.any_node || self.led(node, at))
@@ -195,10 +195,20 @@ impl Known {
         let died = self.heard.iter().filter(|(node, said)| said.event == ENDED && self.died(*node));
         let mut died = died.map(|(node, said)| (*node, said.heard_at));
         let nodes: BTreeSet<usize> = self.heard.iter().map(|(node, _)| *node).collect();
-        died.any(|(node, at)| gone(node, at))
+        died.any(|(node, at)| gone(node, self.spoke_until(node).min(at), at))
             || self.away.iter().any(|away| {
-                nodes.iter().filter(|node| away.concerns(**node)).any(|node| gone(*node, away.from))
+                nodes
+                    .iter()
+                    .filter(|node| away.concerns(**node))
+                    .any(|node| gone(*node, away.from, away.from))
             })
+    }
+
+    /// Up to when a node said what happened: on a busy machine it speaks late, and what it did not come to say dies with
+    /// it.
+    fn spoke_until(&self, node: usize) -> DateTime<Utc> {
+        let of_node = self.heard.iter().filter(|(by, said)| *by == node && said.event != ENDED);
+        of_node.map(|(_, said)| said.at).max().unwrap_or(self.from)
     }
 
     fn died(&self, node: usize) -> bool {

@@ -110,6 +110,33 @@ fn a_node_that_dies_takes_its_last_words_along_and_no_others() {
 }
 
 #[test]
+fn a_node_that_speaks_late_takes_along_what_it_had_yet_to_say() {
+    // Its last words are of the fourteenth second.
+    let dies_late = |known: &mut Known| {
+        killed(known);
+        known.bodies.retain(|body| body.token < 15);
+        known.heard.retain(|(_, said)| said.event == ENDED || said.at < at(15_000));
+    };
+    let mut known = calm();
+    dies_late(&mut known);
+    let audit = known.audit();
+    assert_eq!((audit.broken.as_slice(), audit.unsaid), ([].as_slice(), 6));
+
+    let told = broken(|known| {
+        dies_late(known);
+        known.heard.push((0, said(20_500, "run_succeeded")));
+    });
+    assert!(told.contains("neither ran nor was skipped"), "it spoke of what came later: {told}");
+
+    let told = broken(|known| {
+        dies_late(known);
+        known.bodies.retain(|body| body.token < 5);
+        known.heard.retain(|(_, said)| said.event == ENDED || said.at < at(5_000) || said.at > at(14_000));
+    });
+    assert!(told.contains("neither ran nor was skipped"), "{told}");
+}
+
+#[test]
 fn a_run_that_is_lost_accounts_for_its_tick() {
     let told = broken(|known| {
         known.bodies.retain(|body| body.token != 15);
