@@ -190,7 +190,7 @@ impl Known {
             let within = (since - UNSAID).timestamp_micros()..=(at + UNSAID / 5).timestamp_micros();
             within.contains(&tick)
                 && self.last_words(node, job, at) < tick
-                && (job.any_node || self.led(node, at))
+                && (job.any_node || self.led(node, at) || at - since > UNSAID)
         };
         let died = self.heard.iter().filter(|(node, said)| said.event == ENDED && self.died(*node));
         let mut died = died.map(|(node, said)| (*node, said.heard_at));
@@ -205,9 +205,11 @@ impl Known {
     }
 
     /// Up to when a node said what happened: on a busy machine it speaks late, and what it did not come to say dies with
-    /// it.
+    /// it, also whether it led.
     fn spoke_until(&self, node: usize) -> DateTime<Utc> {
-        let of_node = self.heard.iter().filter(|(by, said)| *by == node && said.event != ENDED);
+        // A report overtakes the events that wait for their listener.
+        let is_event = |said: &Said| said.event != ENDED && said.counters.is_none();
+        let of_node = self.heard.iter().filter(|(by, said)| *by == node && is_event(said));
         of_node.map(|(_, said)| said.at).max().unwrap_or(self.from)
     }
 

@@ -130,6 +130,12 @@ fn a_node_that_speaks_late_takes_along_what_it_had_yet_to_say() {
 
     let told = broken(|known| {
         dies_late(known);
+        known.heard.push((0, Said { counters: Some([].into()), ..said(20_500, "health") }));
+    });
+    assert_eq!(told, "", "a report says nothing of ticks");
+
+    let told = broken(|known| {
+        dies_late(known);
         known.bodies.retain(|body| body.token < 5);
         known.heard.retain(|(_, said)| said.event == ENDED || said.at < at(5_000) || said.at > at(14_000));
     });
