@@ -298,6 +298,8 @@ impl Known {
         let is_lost = |said: &Said| match said.event.as_str() {
             "run_lost" => true,
             "lock_lost" => !self.keys,
+            // Its body was over before the node heard that it had lost the lead.
+            "run_cancelled" => !self.keys && said.why.as_deref() == Some("lock_lost"),
             _ => false,
         };
         let of_lost = self.heard.iter().filter(|(_, said)| is_lost(said));

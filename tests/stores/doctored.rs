@@ -243,8 +243,19 @@ fn a_run_is_cancelled_with_the_lead_only_where_keys_are_of_a_node() {
         known.away.push(Away { node: Some(0), asleep: true, from: at(4_100), until: at(9_000) });
     };
     let cancelled = |known: &mut Known| {
+        let (run, why) = (Some("run 4".into()), Some("lock_lost".into()));
+        known.heard.push((0, Said { run, why, ..said(9_400, "run_cancelled") }));
+    };
+    let lock_lost = |known: &mut Known| {
         known.heard.push((0, Said { run: Some("run 4".into()), ..said(9_400, "lock_lost") }));
     };
+    let told = broken(|known| {
+        known.keys = false;
+        beside(known);
+        lock_lost(known);
+    });
+    assert_eq!(told, "");
+
     let told = broken(|known| {
         known.keys = false;
         beside(known);
@@ -255,8 +266,10 @@ fn a_run_is_cancelled_with_the_lead_only_where_keys_are_of_a_node() {
     let told = broken(|known| {
         known.keys = false;
         beside(known);
+        cancelled(known);
+        known.heard.iter_mut().for_each(|(_, said)| said.why = None);
     });
-    assert!(told.contains("at once"), "nobody said so: {told}");
+    assert!(told.contains("at once"), "nobody said that the lead was lost: {told}");
 
     let told = broken(|known| {
         beside(known);
