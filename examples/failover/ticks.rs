@@ -135,6 +135,9 @@ impl Known {
                 } else if self.nobody_was_left(job, at) {
                     audit.unsaid += 1;
                     "unsaid".to_owned()
+                } else if self.is_before_leader(job, at) {
+                    *audit.skipped.entry("before the leader".to_owned()).or_default() += 1;
+                    "before the leader".to_owned()
                 } else {
                     audit.broken.push(format!("{tick:?} neither ran nor was skipped, and nobody said why"));
                     "missing".to_owned()
@@ -211,6 +214,19 @@ impl Known {
         let is_event = |said: &Said| said.event != ENDED && said.counters.is_none();
         let of_node = self.heard.iter().filter(|(by, said)| *by == node && is_event(said));
         of_node.map(|(_, said)| said.at).max().unwrap_or(self.from)
+    }
+
+    /// Whether the next leader got the job later than its tick. One that keeps what it knows in its memory knows nothing
+    /// of the ticks before.
+    fn is_before_leader(&self, job: &JobPlan, tick: i64) -> bool {
+        if self.keys || job.any_node {
+            return false;
+        }
+        let later = |said: &Said| said.at.timestamp_micros() > tick;
+        let gained = self.heard.iter().filter(|(_, said)| said.event == "leadership_gained" && later(said));
+        let Some((leader, _)) = gained.min_by_key(|(_, said)| said.at) else { return false };
+        let is_added = |said: &Said| said.event == "job_added" && said.job.as_deref() == Some(&*job.name);
+        self.heard.iter().any(|(node, said)| node == leader && is_added(said) && later(said))
     }
 
     fn died(&self, node: usize) -> bool {

@@ -143,6 +143,48 @@ fn a_node_that_speaks_late_takes_along_what_it_had_yet_to_say() {
 }
 
 #[test]
+fn a_leader_with_a_memory_of_its_own_knows_no_ticks_before_its_jobs() {
+    // Node 1 gets the job after the twelfth tick, and leads after the fourteenth.
+    let taken_over = |known: &mut Known| {
+        known.keys = false;
+        known.bodies.retain(|body| body.token != 12);
+        let added = Said { job: Some("job".into()), ..said(12_500, "job_added") };
+        known.heard.extend([(1, added), (1, said(14_500, "leadership_gained"))]);
+    };
+    let mut known = calm();
+    taken_over(&mut known);
+    let audit = known.audit();
+    assert_eq!((audit.broken.as_slice(), audit.skipped["before the leader"]), ([].as_slice(), 1));
+
+    let told = broken(|known| {
+        taken_over(known);
+        known.bodies.retain(|body| body.token != 13);
+    });
+    assert!(
+        told.contains("neither ran nor was skipped") && !told.contains("1700000012"),
+        "it was there: {told}"
+    );
+
+    let told = broken(|known| {
+        taken_over(known);
+        known.heard.push((2, said(12_600, "leadership_gained")));
+    });
+    assert!(told.contains("neither ran nor was skipped"), "another one led first: {told}");
+
+    let told = broken(|known| {
+        taken_over(known);
+        known.keys = true;
+    });
+    assert!(told.contains("neither ran nor was skipped"), "a store knows: {told}");
+
+    let told = broken(|known| {
+        taken_over(known);
+        known.jobs[0].any_node = true;
+    });
+    assert!(told.contains("neither ran nor was skipped"), "other nodes were there: {told}");
+}
+
+#[test]
 fn a_run_that_is_lost_accounts_for_its_tick() {
     let told = broken(|known| {
         known.bodies.retain(|body| body.token != 15);

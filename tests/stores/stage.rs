@@ -220,7 +220,7 @@ impl<S: Store> Stage<S> {
                 self.outage(fault == Fault::ServerKilled, None).await?;
                 return Ok(None);
             }
-            Fault::ServerForgets => self.outage(true, Some(leader)).await?,
+            Fault::ServerForgets => self.forgotten(leader).await?,
             Fault::FailedOver | Fault::FailedOverWithLeader => {
                 block_in_place(|| self.store.lag());
                 let from = Utc::now();
@@ -243,6 +243,22 @@ impl<S: Store> Stage<S> {
 
     async fn hold_beyond_the_lease(&mut self) {
         self.cluster.listen_for(S::LEASE + BEYOND_THE_LEASE).await;
+    }
+
+    /// The server forgets, and the leader dies. The next one is a node that was not there: one that was knows since when
+    /// it has its jobs, and owes their ticks.
+    async fn forgotten(&mut self, leader: usize) -> anyhow::Result<()> {
+        let followers: Vec<_> = self.living().filter(|node| *node != leader).collect();
+        let set_flow = |stage: &Self, flow| {
+            followers.iter().flat_map(|node| &stage.proxies[*node]).for_each(|proxy| proxy.set(flow));
+        };
+        set_flow(self, Flow::Stall);
+        self.outage(true, Some(leader)).await?;
+        self.fill_up().await?;
+        let is_new = |stage: &Self| stage.leader().is_some_and(|node| !followers.contains(&node));
+        self.until("a leader that was not there", is_new).await?;
+        set_flow(self, Flow::Pass);
+        Ok(())
     }
 
     /// The server is away for a while. A leader is killed after it, so that no other node can learn from the server
