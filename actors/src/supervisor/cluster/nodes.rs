@@ -31,6 +31,8 @@ use crate::{
 
 /// How often a node looks what others say of themselves.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
+/// How long after an operation that failed it looks again: what failed may be well again.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
 /// How long after its session was opened, or its jobs have changed, it looks: more jobs are added then. A difference has
 /// to last for [`LOOK_EVERY`], so two nodes that are changed at once do not differ.
 const LOOK_SOON: Duration = Duration::from_secs(2);
@@ -151,21 +153,30 @@ impl SupervisorActor {
             }
             Ok((text, call(control.nodes()).await?))
         };
-        ctx.spawn(asked.into_actor(self).map(move |answer: Result<_, ControlError>, actor, ctx| {
-            match answer {
+        ctx.spawn(asked.into_actor(self).map(
+            move |answer: Result<_, ControlError>, actor, ctx| match answer {
                 Ok((text, nodes)) => {
                     actor.node().failures.succeeded(Operation::Control);
                     if actor.describing.own.said(of, text) {
                         actor.compare_jobs(set, &nodes);
                     }
+                    if !actor.describing.is_soon {
+                        actor.look_at_nodes_later(ctx);
+                    }
                 }
-                // It is asked again in a minute.
-                Err(error) => actor.node().failures.failed(Operation::Control, &error),
-            }
-            if !actor.describing.is_soon {
-                actor.look_at_nodes_later(ctx);
-            }
-        }));
+                Err(error) => actor.on_control_failed(&error, ctx),
+            },
+        ));
+    }
+
+    /// The store did not do what was asked of it: it is asked again soon, so that a fault that is over is seen to be
+    /// over.
+    pub(super) fn on_control_failed(&mut self, error: &ControlError, ctx: &mut Context<Self>) {
+        self.node().failures.failed(Operation::Control, error);
+        if !self.describing.is_soon {
+            let looking = ctx.run_later(LOOK_AGAIN, Self::look_at_nodes);
+            self.looks_at_nodes(looking, ctx);
+        }
     }
 
     /// What this node says of itself.
