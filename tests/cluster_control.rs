@@ -254,12 +254,35 @@ fn a_silent_node_does_not_keep_a_job_from_being_triggered() {
         let silent = rig.node(node_with([long()])).await;
         rig.advance(secs(5)).await;
         rig.freeze(silent);
+        let before = rig.now();
 
         let triggered = handle(rig, empty).cluster().trigger("long").await.expect("another one has it");
 
         assert_eq!(triggered.node, rig.id(has_it));
+        assert!(rig.now() - before < TimeDelta::seconds(2), "a quarter of the time");
         rig.advance(secs(1)).await;
         assert_eq!(rig.started("long"), 1);
+    });
+}
+
+#[test]
+fn nobody_is_waited_for_once_the_leader_says_that_it_has_the_job() {
+    simulate(START, async |rig| {
+        // A follower hears of the leader when its campaign ends, and knows it for so long.
+        rig.set_lease(secs(60));
+        let leader = rig.node(node_with([long()])).await;
+        rig.advance(secs(5)).await;
+        let empty = rig.node(node_with([])).await;
+        let silent = rig.node(node_with([long()])).await;
+        rig.advance(secs(70)).await;
+        rig.freeze(silent);
+        let before = rig.now();
+
+        let triggered = handle(rig, empty).cluster().trigger("long").await.expect("the leader has it");
+
+        assert_eq!(triggered.node, rig.id(leader));
+        let took = rig.now() - before;
+        assert!(took < TimeDelta::milliseconds(700), "one look at most: {took}");
     });
 }
 
