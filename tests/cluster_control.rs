@@ -4,12 +4,17 @@
 use std::{sync::Arc, time::Duration};
 
 use callsheet::{
-    Callsheet, CancelledRuns, ClusterError, Error, ErrorKind, EventKind, Job, ListJobs, NodeId, Operations,
-    Overlap, Pause, RunId, Selector, TriggerJob, Unconfirmed, WhyUnconfirmed,
-    port::{Backend, ControlRequest, NodeAnswer, Posted, REQUESTS_OPEN_MAX, Role, To},
+    Callsheet, CancelledRuns, ClusterError, Error, ErrorKind, EventKind, Job, JobState, ListJobs, NodeId,
+    Operations, Overlap, Pause, RunId, Selector, TriggerJob, Unconfirmed, WhyUnconfirmed,
+    port::{Backend, ControlRequest, JobSet, NodeAnswer, Posted, REQUESTS_OPEN_MAX, Role, To},
     schedule::every,
-    testkit::{NodeIndex, Rig, VirtualClock, simulate},
+    testkit::{
+        NodeIndex, Rig, VirtualClock,
+        fakes::{PanickingSchedule, Period},
+        simulate,
+    },
 };
+use chrono::TimeDelta;
 
 mod common;
 use common::{node_with, secs};
@@ -221,6 +226,26 @@ fn the_leader_is_preferred_for_a_trigger() {
 }
 
 #[test]
+fn a_job_that_does_not_say_how_it_is_is_triggered_all_the_same() {
+    simulate(START, async |rig| {
+        let empty = rig.node(node_with([])).await;
+        rig.advance(secs(5)).await;
+        // A follower asks the schedule only to say how the job is.
+        let soon = rig.now() + TimeDelta::seconds(20);
+        let panics = PanickingSchedule::new(Period::hours(24), soon, 1);
+        let bad = Job::new("bad", panics).run(async |_| {});
+        let has_it = rig.node(node_with([bad])).await;
+        rig.advance(secs(30)).await;
+
+        let triggered = handle(rig, empty).cluster().trigger("bad").await.expect("it is asked");
+
+        assert_eq!(triggered.node, rig.id(has_it));
+        rig.advance(secs(1)).await;
+        assert_eq!(rig.started("bad"), 1);
+    });
+}
+
+#[test]
 fn a_silent_node_does_not_keep_a_job_from_being_triggered() {
     simulate(START, async |rig| {
         let empty = rig.node(node_with([])).await;
@@ -229,12 +254,35 @@ fn a_silent_node_does_not_keep_a_job_from_being_triggered() {
         let silent = rig.node(node_with([long()])).await;
         rig.advance(secs(5)).await;
         rig.freeze(silent);
+        let before = rig.now();
 
         let triggered = handle(rig, empty).cluster().trigger("long").await.expect("another one has it");
 
         assert_eq!(triggered.node, rig.id(has_it));
+        assert!(rig.now() - before < TimeDelta::seconds(2), "a quarter of the time");
         rig.advance(secs(1)).await;
         assert_eq!(rig.started("long"), 1);
+    });
+}
+
+#[test]
+fn nobody_is_waited_for_once_the_leader_says_that_it_has_the_job() {
+    simulate(START, async |rig| {
+        // A follower hears of the leader when its campaign ends, and knows it for so long.
+        rig.set_lease(secs(60));
+        let leader = rig.node(node_with([long()])).await;
+        rig.advance(secs(5)).await;
+        let empty = rig.node(node_with([])).await;
+        let silent = rig.node(node_with([long()])).await;
+        rig.advance(secs(70)).await;
+        rig.freeze(silent);
+        let before = rig.now();
+
+        let triggered = handle(rig, empty).cluster().trigger("long").await.expect("the leader has it");
+
+        assert_eq!(triggered.node, rig.id(leader));
+        let took = rig.now() - before;
+        assert!(took < TimeDelta::milliseconds(700), "one look at most: {took}");
     });
 }
 
@@ -345,7 +393,7 @@ fn what_was_done_is_no_error_though_the_others_are_not_asked() {
         let control = stranger.control().expect("the store keeps requests");
         for _ in 0..REQUESTS_OPEN_MAX {
             let request = ControlRequest::new(callsheet::uuid::Uuid::new_v4(), NodeId::numbered(9), "{}");
-            control.post(&request, To::Others, secs(60)).await.expect("it is kept");
+            control.post(&request, To::Others, secs(60), REQUESTS_OPEN_MAX).await.expect("it is kept");
         }
         let cluster = handle(rig, 0).cluster();
 
@@ -402,6 +450,23 @@ fn each_job_is_listed_once_with_the_nodes_that_have_it() {
 }
 
 #[test]
+fn jobs_in_a_state_are_listed_with_the_nodes_that_see_them_so() {
+    simulate(START, async |rig| {
+        three_with(rig, || vec![long()]).await;
+        let run = started_on(rig, 1).await;
+        let cluster = handle(rig, 0).cluster();
+
+        let page = cluster.list(ListJobs::default().state(JobState::Running)).await.expect("all answer");
+
+        let job = &page.jobs[0];
+        assert_eq!((page.jobs.len(), job.said_by, job.on.len()), (1, rig.id(1), 1));
+        assert_eq!((job.on[0].node, job.on[0].active_runs[0].run), (rig.id(1), run));
+        let details = cluster.details("long").await.expect("it is known");
+        assert_eq!((details.job.said_by, details.job.on.len()), (rig.id(0), 3));
+    });
+}
+
+#[test]
 fn nodes_are_listed_with_role_jobs_and_runs() {
     simulate(START, async |rig| {
         three_with(rig, || vec![long()]).await;
@@ -450,6 +515,65 @@ fn a_node_with_other_jobs_in_its_code_is_said_and_that_it_is_over() {
     });
 }
 
+/// What each node says of its jobs.
+async fn code_jobs(rig: &Rig, asked: NodeIndex) -> Vec<JobSet> {
+    let list = handle(rig, asked).cluster().nodes().await.expect("all answer");
+    list.nodes.into_iter().map(|node| node.code_jobs.expect("it has said so")).collect()
+}
+
+#[test]
+fn a_node_says_within_seconds_that_jobs_of_its_code_have_changed() {
+    simulate(START, async |rig| {
+        let named = |name: &str, often| Job::new(name, every(secs(often))).run(async |_| {});
+        for _ in 0..2 {
+            rig.node(node_with([named("a", 20)])).await;
+        }
+        rig.advance(secs(90)).await;
+        let before = code_jobs(rig, 0).await;
+        assert_eq!(before[0], before[1]);
+
+        handle(rig, 1).update(named("a", 30)).await.expect("it is there");
+        rig.advance(secs(5)).await;
+        let updated = code_jobs(rig, 0).await;
+        rig.add(1, named("b", 20)).await.expect("it is right");
+        rig.advance(secs(5)).await;
+        let added = code_jobs(rig, 0).await;
+        handle(rig, 1).remove("b").await.expect("it is there");
+        handle(rig, 1).update(named("a", 20)).await.expect("it is there");
+        rig.advance(secs(5)).await;
+
+        assert!(updated[1].count == 1 && updated[1] != updated[0], "{updated:?}");
+        assert_eq!((added[0], added[1].count), (before[0], 2));
+        assert_eq!(code_jobs(rig, 0).await, before);
+        rig.advance(secs(300)).await;
+        assert_eq!(rig.count(|kind| matches!(kind, EventKind::JobSetDrift { .. })), 0, "it was over soon");
+    });
+}
+
+#[test]
+fn jobs_that_change_while_they_are_counted_are_counted_anew() {
+    simulate(START, async |rig| {
+        let named =
+            |nth: usize| Job::new(format!("job-{nth:04}"), every(Duration::from_hours(1))).run(async |_| {});
+        let node = rig.node(node_with((0..3_000).map(named))).await;
+        rig.node(node_with((1..3_000).map(named))).await;
+        // It is counted from the 2nd second on, page by page.
+        for _ in 0..6 {
+            handle(rig, node).remove("job-0000").await.expect("it is there");
+            rig.advance(Duration::from_millis(503)).await;
+            rig.add(node, named(0)).await.expect("it is right");
+            rig.advance(Duration::from_millis(3)).await;
+        }
+        handle(rig, node).remove("job-0000").await.expect("it is there");
+        rig.advance(secs(300)).await;
+
+        let sets = code_jobs(rig, node).await;
+
+        assert_eq!(sets[0].count, 2_999);
+        assert_eq!(sets[0], sets[1]);
+    });
+}
+
 #[test]
 fn what_somebody_writes_into_the_store_harms_nobody() {
     simulate(START, async |rig| {
@@ -463,7 +587,8 @@ fn what_somebody_writes_into_the_store_harms_nobody() {
             ["", "{", r#"{"ask": "explode"}"#, r#"{"ask": "cancel_run", "run": "x"}"#, "[[[[[[", "\u{0}"]
         {
             let request = ControlRequest::new(callsheet::uuid::Uuid::new_v4(), NodeId::numbered(9), body);
-            let posted = control.post(&request, To::Others, secs(60)).await.expect("it is kept");
+            let posted =
+                control.post(&request, To::Others, secs(60), REQUESTS_OPEN_MAX).await.expect("it is kept");
             assert!(matches!(posted, Posted::Asked(asked) if asked.len() == 3));
             rig.advance(secs(1)).await;
             for (_, answer) in control.answers(request.id, &[]).await.expect("they are kept") {

@@ -10,7 +10,8 @@ use std::{
 };
 
 use callsheet::{
-    Callsheet, Error, ErrorKind, Job, JobState, ListJobs, Selector, TriggerError,
+    Callsheet, Error, ErrorKind, Fires, Job, JobState, ListJobs, NodeId, RunId, Selector, TriggerError,
+    WhyUnconfirmed,
     schedule::{Schedule, every, random},
     testkit::fakes::Period,
 };
@@ -280,6 +281,33 @@ fn a_job_whose_thread_is_blocked_is_said_not_to_answer() {
         assert!(matches!(asked, Err(Error::NextFireTimes(_))), "{asked:?}");
         assert_eq!(status.state, JobState::Unresponsive);
         assert!(!health.healthy, "{health:?}");
+        schedule.set(false);
+        assert_orderly_end(&jobs).await;
+    });
+}
+
+/// What it runs is not known: the answer for all nodes says so, and is no list without it.
+#[test]
+fn a_job_that_does_not_answer_is_named_where_runs_are_listed_or_cancelled() {
+    on_threads(async {
+        let schedule = Blocking::default();
+        let stuck = Job::new("stuck", schedule.clone()).fires(Fires::Local).run(async |_| {});
+        let jobs = Callsheet::builder().arbiters(1).job(stuck);
+        let jobs = jobs.start().await.expect("it starts");
+        schedule.set(true);
+        jobs.next_fire_times("stuck", 5).await.expect_err("its thread is blocked");
+
+        let active = jobs.cluster().active_runs().await.expect("the node answers");
+        let of_job = jobs.cluster().cancel_runs("stuck").await.expect("it is known");
+        let by_id = jobs
+            .cluster()
+            .cancel_run(RunId::from(NodeId::numbered(7).as_uuid()))
+            .await
+            .expect("it may be one of the job");
+
+        for unconfirmed in [active.unconfirmed, of_job.unconfirmed, by_id.unconfirmed] {
+            assert!(matches!(unconfirmed[0].why, WhyUnconfirmed::Unable(_)), "{unconfirmed:?}");
+        }
         schedule.set(false);
         assert_orderly_end(&jobs).await;
     });

@@ -20,6 +20,7 @@ mod explaining;
 mod forgetting;
 mod gauges;
 mod health;
+mod hinted;
 mod history;
 mod key_policies;
 mod leaderless;

@@ -9,7 +9,7 @@ use std::{
 use callsheet::{
     AddJob, Builder, Callsheet, DeleteJob, ErrorKind, Job, JobDetails, JobOperation, ListJobs, ListStored,
     Operations, PutJob, RemoveJobs, RescheduleJob, Run, RunResult, Selector, StoredDetails, StoredHere,
-    StoredJob, StoredJobError, StoredStatus, Task, UpdateJob,
+    StoredJob, StoredJobError, StoredStatus, Task, UpdateJob, WhyUnconfirmed,
     port::{CatalogueQuery, CatalogueRow, Expected},
     schedule::{Definition, every},
     schemars::JsonSchema,

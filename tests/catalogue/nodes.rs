@@ -28,6 +28,54 @@ fn a_node_that_was_cut_off_catches_up() {
 }
 
 #[test]
+fn what_is_asked_of_the_cluster_holds_on_each_node_or_names_the_node() {
+    simulate(START, async |rig| {
+        rig.set_lease(secs(600));
+        let done = Done::default();
+        for _ in 0..3 {
+            rig.node(node(&done)).await;
+        }
+        rig.advance(secs(1)).await;
+        let cluster = Callsheet::of_rig(rig, 1).cluster();
+
+        let put = cluster.put("report", &stored(says("x"))).await.expect("it is right");
+        assert_eq!(put.unconfirmed, []);
+        for node in 0..3 {
+            assert_eq!(held(rig, node).await, ["report"], "node {node} has confirmed it");
+        }
+        let read = rig.send(2, StoredDetails("report".to_owned())).await.expect("it is stored");
+        assert_eq!(read.version, put.version);
+
+        rig.cut_off(2);
+        let deleted = cluster.delete("report").await.expect("it is stored");
+        let unconfirmed: Vec<_> = deleted.unconfirmed.iter().map(|one| (&*one.name, &one.why)).collect();
+        assert_eq!(unconfirmed, [("n3", &WhyUnconfirmed::NoAnswer)]);
+        assert!(deleted.version > put.version);
+        for node in 0..2 {
+            assert_eq!(held(rig, node).await, [""; 0]);
+        }
+        rig.reconnect(2);
+        rig.advance(secs(10)).await;
+        assert_eq!(held(rig, 2).await, [""; 0]);
+    });
+}
+
+#[test]
+fn a_node_that_keeps_no_stored_job_does_not_hold_up_a_change() {
+    simulate(START, async |rig| {
+        rig.node(node(&Done::default())).await;
+        rig.node(node_with([])).await;
+        rig.advance(secs(1)).await;
+        let before = rig.now();
+
+        let put = Callsheet::of_rig(rig, 0).cluster().put("report", &stored(says("x"))).await;
+
+        assert_eq!(put.expect("it is right").unconfirmed, []);
+        assert!((rig.now() - before).num_seconds() < 1, "nobody waits for its deadline");
+    });
+}
+
+#[test]
 fn a_hint_that_is_lost_delays_a_change_by_a_second() {
     simulate(START, async |rig| {
         let done = Done::default();

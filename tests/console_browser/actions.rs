@@ -256,6 +256,8 @@ async fn a_run_of_another_node_has_a_button_to_cancel_it() {
     browser.shows("Cancel a run of slow").await;
     browser.end().await;
     served.stop().await;
+    // A shutdown waits for what runs.
+    leader.cancel_run(run.run()).await.expect("it runs");
     stop(follower).await;
     stop(leader).await;
 }

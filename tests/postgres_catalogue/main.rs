@@ -176,6 +176,34 @@ async fn a_stored_job_fires_and_shows_on_both_nodes_until_it_is_deleted() {
 }
 
 #[tokio::test]
+async fn what_is_asked_of_the_cluster_holds_on_each_node_when_it_is_answered() {
+    let scope = scope("cluster");
+    let done = Done::default();
+    let nodes = [node(&scope, &done).await, node(&scope, &done).await];
+    let idle = Callsheet::builder().backend(Postgres::new(&scope, server().url())).start().await;
+    let idle = idle.expect("it starts");
+    let cluster = nodes[0].cluster().within(DEADLINE);
+    until("each node has a session", async || {
+        cluster.nodes().await.is_ok_and(|list| list.nodes.len() == 3 && list.unconfirmed.is_empty())
+    })
+    .await;
+
+    let put = cluster.put("job", &stored(says("hello"))).await.expect("it is right");
+    assert_eq!(put.unconfirmed, [], "a node without tasks has nothing to do");
+    for node in &nodes {
+        assert_eq!(held(node).await, ["job"]);
+    }
+    let deleted = idle.cluster().within(DEADLINE).delete("job").await.expect("it is stored");
+    assert_eq!(deleted.unconfirmed, []);
+    assert!(deleted.version > put.version);
+    for node in &nodes {
+        assert_eq!(held(node).await, [""; 0]);
+    }
+    stop(nodes).await;
+    stop([idle]).await;
+}
+
+#[tokio::test]
 async fn of_two_writers_at_once_one_is_told_the_newer_version() {
     let (scope, done) = (scope("writers"), Done::default());
     let nodes = [node(&scope, &done).await, node(&scope, &done).await];

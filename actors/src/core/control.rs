@@ -1,12 +1,12 @@
 //! Control: what the nodes of a scope ask of each other, and what they know of each other.
 //!
 //! Somebody on one node asks something of the others: a *request*, which a store keeps for a short time. It is
-//! addressed
-//! to the nodes that have a session at that instant. Each of them *takes* it once, does it, and writes its answer. The
+//! addressed to the nodes that have a session at that instant. Each of them *takes* it once, does it, and writes its answer. The
 //! store reads neither.
 
 mod gathering;
 mod job_set;
+mod own_jobs;
 mod table;
 
 use std::{sync::Arc, time::Duration};
@@ -15,7 +15,11 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-pub(crate) use self::{gathering::Gathering, job_set::DriftWatch};
+pub(crate) use self::{
+    gathering::Gathering,
+    job_set::DriftWatch,
+    own_jobs::{OwnJobs, Stamp},
+};
 pub use self::{job_set::JobSet, table::ControlTable};
 use crate::{
     name::{By, NodeId, Term},
@@ -30,6 +34,8 @@ pub const ANSWER_BYTES_MAX: usize = 262_144;
 pub const ANSWERS_BYTES_MAX: usize = 2_097_152;
 /// The most requests of a scope that are open at once.
 pub const REQUESTS_OPEN_MAX: usize = 64;
+/// With so many open, none is posted that only looks: the other places are for what is to be changed.
+pub const VIEWS_OPEN_MAX: usize = 48;
 /// The most nodes that a request is addressed to, and that are listed.
 pub const NODES_MAX: usize = 1_000;
 /// The most bytes of what a node says of itself in the table of sessions, as JSON: 16 KiB.
@@ -168,8 +174,7 @@ pub enum WhyUnconfirmed {
     /// Its session with the store is over: it died, or was cut off. What it ran under a lock key is lost.
     SessionOver,
     /// It cannot do it, or nobody can read its answer: it is of another version, say. Or it could not be asked to
-    /// confirm
-    /// what was done. In words.
+    /// confirm what was done, or some of its jobs have not answered it. In words.
     Unable(Arc<str>),
 }
 

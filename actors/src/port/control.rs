@@ -8,17 +8,16 @@ use uuid::Uuid;
 pub use crate::core::control::{
     ANSWER_BYTES_MAX, ANSWERS_BYTES_MAX, AskedNode, ControlRequest, ControlTable, DESCRIPTION_BYTES_MAX,
     JobSet, NODES_MAX, NodeAnswer, NodeRow, Posted, REQUEST_BYTES_MAX, REQUESTS_OPEN_MAX, TakenRequest, To,
+    VIEWS_OPEN_MAX,
 };
 use crate::name::NodeId;
 
 /// Lets the nodes of a scope see each other, and ask things of each other: see [`InCluster`](crate::InCluster). It
-/// reads
-/// neither requests nor answers.
+/// reads neither requests nor answers.
 ///
 /// * **Addressed.** A request is for the nodes that have a session when it is posted, and for no other.
 /// * **Once.** A node gets a request from [`take`](Self::take) once at most, and never after its deadline. If the
-///   answer
-///   to that call is lost, the request is as well.
+///   answer to that call is lost, the request is as well.
 /// * **One answer.** Of several answers of a node the first counts. Only a node that has taken a request answers it.
 /// * **Bounds.** [`REQUESTS_OPEN_MAX`] requests are open. One whose deadline has passed is none of them: whoever
 ///   asked may have died.
@@ -46,7 +45,8 @@ pub trait Control: Send + Sync + fmt::Debug + 'static {
     /// [`ControlError::Unavailable`]: it may be kept.
     fn describe(&self, description: Arc<str>) -> BoxFuture<'_, Result<(), ControlError>>;
 
-    /// Posts a request that is to be answered within this time. One that is posted again, by its id, stays as it is.
+    /// Posts a request that is to be answered within this time, unless `open_max` are open: [`VIEWS_OPEN_MAX`] or
+    /// [`REQUESTS_OPEN_MAX`]. One that is posted again, by its id, stays as it is.
     ///
     /// # Errors
     ///
@@ -56,6 +56,7 @@ pub trait Control: Send + Sync + fmt::Debug + 'static {
         request: &'a ControlRequest,
         to: To,
         within: Duration,
+        open_max: usize,
     ) -> BoxFuture<'a, Result<Posted, ControlError>>;
 
     /// Takes the requests to this node, which it has not taken yet.
@@ -73,8 +74,7 @@ pub trait Control: Send + Sync + fmt::Debug + 'static {
     fn answer(&self, request: Uuid, answer: Arc<str>) -> BoxFuture<'_, Result<(), ControlError>>;
 
     /// How far the nodes are that were asked, except those that were `heard`; nothing, if there is no such request.
-    /// Once
-    /// the answers have [`ANSWERS_BYTES_MAX`], others wait for the next call.
+    /// Once the answers have [`ANSWERS_BYTES_MAX`], others wait for the next call.
     ///
     /// # Errors
     ///

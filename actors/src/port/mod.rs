@@ -45,7 +45,7 @@ pub use clock::{CLOCK_LOOK_EVERY, Clock, SystemClock};
 pub use control::{
     ANSWER_BYTES_MAX, ANSWERS_BYTES_MAX, AskedNode, Control, ControlError, ControlRequest, ControlTable,
     DESCRIPTION_BYTES_MAX, JobSet, NODES_MAX, NodeAnswer, NodeRow, Posted, REQUEST_BYTES_MAX,
-    REQUESTS_OPEN_MAX, TakenRequest, To,
+    REQUESTS_OPEN_MAX, TakenRequest, To, VIEWS_OPEN_MAX,
 };
 pub use divergence::{
     DIVERGED_RUNS_MAX, DivergedRun, Divergence, GRANTED_RUNS_MAX, GrantedRun, KnownHistory,

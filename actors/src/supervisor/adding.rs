@@ -143,6 +143,7 @@ impl SupervisorActor {
             }
             added.push(job.clone());
             self.show(&job);
+            self.job_changed(&name, ctx);
             if job.definition.alarm().is_some() {
                 watched.push(job.clone());
             }

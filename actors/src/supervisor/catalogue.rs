@@ -10,11 +10,10 @@ use actix::prelude::*;
 use futures_util::future::{Either, select};
 use tokio::{
     sync::{Notify, oneshot},
-    task::JoinHandle,
     time::{sleep, timeout},
 };
 
-use super::{Phase, SupervisorActor};
+use super::{Phase, SupervisorActor, hinted::Hinted};
 use crate::{
     CALL_DEADLINE,
     contained::{caught, unharmed},
@@ -64,15 +63,6 @@ pub(super) struct Keeping {
     waiting: Vec<(u64, oneshot::Sender<Infallible>)>,
     /// What waits for the next hint.
     hinted: Option<Hinted>,
-}
-
-/// A task that waits for a hint. Not a future of the actor's: each message to it would poll that as well.
-struct Hinted(JoinHandle<()>);
-
-impl Drop for Hinted {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
 }
 
 /// There was a hint.
@@ -222,14 +212,11 @@ impl SupervisorActor {
     }
 
     fn ask_catalogue_after(&mut self, awaited: impl Future<Output = ()> + 'static, ctx: &mut Context<Self>) {
-        let supervisor = ctx.address().downgrade();
-        let hinted = actix::spawn(async move {
+        let hint = async move {
             awaited.await;
-            if let Some(supervisor) = supervisor.upgrade() {
-                supervisor.do_send(AskCatalogue);
-            }
-        });
-        self.keeping.hinted = Some(Hinted(hinted));
+            AskCatalogue
+        };
+        self.keeping.hinted = Some(Hinted::then_tell(&ctx.address(), hint));
     }
 
     /// Takes in an answer. Answers whether there is more to ask at once.
@@ -391,10 +378,11 @@ impl SupervisorActor {
         })
     }
 
-    /// Resolves when this node knows a version of the catalogue.
+    /// Resolves when this node knows a version of the catalogue. One that does not keep to it yet will begin with the
+    /// newest.
     pub(super) fn await_version(&mut self, version: u64) -> oneshot::Receiver<Infallible> {
         let (sender, receiver) = oneshot::channel();
-        if self.keeping.machine.version() < Some(version) {
+        if self.keeping.begun && self.keeping.machine.version() < Some(version) {
             self.keeping.waiting.retain(|(_, sender)| !sender.is_closed());
             self.keeping.waiting.push((version, sender));
             self.keeping.hurry.notify_one();

@@ -49,6 +49,7 @@ impl SupervisorActor {
         }
         for name in &names {
             record_operation(self.node(), name, JobOperation::Removed, asked, || None);
+            self.job_changed(name, ctx);
         }
         self.remove_named(&names, asked, ctx);
         Ok(names)

@@ -104,6 +104,7 @@ impl SupervisorActor {
         self.tags.add(&job.definition);
         job.post(JobMessage::Redefine(job.clone()));
         self.watch(&job, ctx);
+        self.job_changed(&name, ctx);
         if let Some(former) = former_job.filter(|former| !Arc::ptr_eq(&former.meters, &job.meters)) {
             // It has another label from now on.
             self.hide(&former);

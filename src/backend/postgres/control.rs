@@ -159,6 +159,7 @@ impl Control for PostgresControl {
         request: &'a ControlRequest,
         to: To,
         within: Duration,
+        open_max: usize,
     ) -> BoxFuture<'a, Result<Posted, ControlError>> {
         async move {
             let session = self.session()?;
@@ -168,7 +169,7 @@ impl Control for PostgresControl {
             };
             let (asks, millis) = (request.asked_by.as_uuid(), within.as_secs_f64() * 1e3);
             let (by, note) = (request.by.as_ref().map(By::as_str), request.note.as_ref().map(Note::as_str));
-            let (most, open_max) = (at_most(NODES_MAX), at_most(REQUESTS_OPEN_MAX));
+            let (most, open_max) = (at_most(NODES_MAX), at_most(open_max));
             let parameters: [Parameter<'_>; 11] = [
                 self.scope(),
                 (&asks, Type::UUID),

@@ -9,10 +9,7 @@ use std::{
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use super::{
-    ANSWERS_BYTES_MAX, AskedNode, ControlRequest, NODES_MAX, NodeAnswer, Posted, REQUESTS_OPEN_MAX,
-    TakenRequest, To,
-};
+use super::{ANSWERS_BYTES_MAX, AskedNode, ControlRequest, NODES_MAX, NodeAnswer, Posted, TakenRequest, To};
 use crate::name::NodeId;
 
 /// The requests of a scope by the rules of [`Control`](crate::port::Control), in memory, and what the nodes say of
@@ -38,12 +35,13 @@ enum State {
 }
 
 impl ControlTable {
-    /// Keeps a request to those of the nodes that `live`, for so long from `now` on.
+    /// Keeps a request to those of the nodes that `live`, for so long from `now` on, unless so many are open.
     pub fn post(
         &mut self,
         request: &ControlRequest,
         to: To,
         within: Duration,
+        open_max: usize,
         live: impl IntoIterator<Item = AskedNode>,
         now: DateTime<Utc>,
     ) -> Posted {
@@ -51,7 +49,7 @@ impl ControlTable {
         if let Some(open) = self.requests.get(&request.id) {
             return Posted::Asked(open.to.iter().map(|(asked, _)| asked.clone()).collect());
         }
-        if self.requests.len() >= REQUESTS_OPEN_MAX {
+        if self.requests.len() >= open_max {
             return Posted::TooMany;
         }
         let is_meant = |asked: &AskedNode| match to {

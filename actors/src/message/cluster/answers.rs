@@ -46,8 +46,7 @@ pub struct NodeStatus {
     /// The names of its [tasks](crate::Task), the first 100.
     pub tasks: Vec<Arc<str>>,
     /// The jobs that it has by its code, and not from the catalogue; `None` if it has not said so. A node says it
-    /// within
-    /// about a minute after a change.
+    /// within seconds after a change.
     pub code_jobs: Option<JobSet>,
     /// How it is now; `None` if it has not answered.
     pub now: Option<NodeNow>,
@@ -63,7 +62,7 @@ pub struct NodeNow {
     pub clock_ahead_seconds: f64,
     /// How many jobs it has.
     pub jobs: usize,
-    /// How many runs are in progress on it.
+    /// How many runs are in progress on it; at least, if jobs do not answer.
     pub runs: usize,
 }
 
@@ -81,16 +80,20 @@ pub struct RunsOnNode {
     pub runs: Vec<ActiveRun>,
     /// How many there are; at least, if not all are listed.
     pub count: usize,
+    /// How many jobs have not said within a second whether they have more.
+    #[serde(default)]
+    pub unanswered: usize,
 }
 
 impl RunsOnNode {
     /// Those of several engines of one node.
     pub(crate) fn together(all: Vec<Self>, limit: usize) -> Self {
         let count = all.iter().map(|runs| runs.count).sum();
+        let unanswered = all.iter().map(|runs| runs.unanswered).sum();
         let mut runs: Vec<_> = all.into_iter().flat_map(|runs| runs.runs).collect();
         runs.sort_by(|one, other| (&one.job, one.status.run).cmp(&(&other.job, other.status.run)));
         runs.truncate(limit);
-        Self { runs, count }
+        Self { runs, count, unanswered }
     }
 }
 
@@ -119,7 +122,7 @@ pub struct RunsInCluster {
     pub runs: Vec<RunOnNode>,
     /// How many there are; at least, if not all are listed.
     pub count: usize,
-    /// The nodes that have not answered.
+    /// The nodes that have not answered, or not for all of their jobs.
     pub unconfirmed: Vec<Unconfirmed>,
 }
 
@@ -187,11 +190,11 @@ pub struct TriggeredOn {
 #[non_exhaustive]
 pub struct JobInCluster {
     /// The job, as the leader sees it; if that does not have it, or has not answered, as the node that was asked; or
-    /// else as another one that has it.
+    /// else as another one that has it. In a list of jobs in one state a node that sees it in another one has not got it.
     pub job: JobStatus,
     /// The node that says so.
     pub said_by: NodeId,
-    /// The nodes that have it, with what is in progress on each.
+    /// The nodes that have it, with what is in progress on each; in a list of jobs in one state those that see it so.
     pub on: Vec<HeldBy>,
 }
 

@@ -108,7 +108,7 @@ impl Caller {
 
     /// What all nodes answer: this one first. It does nothing if the others cannot be asked.
     pub(super) async fn all(&self, ask: &Ask, asked: &Attribution) -> Result<Answers, ClusterError> {
-        let posted = self.post(To::Others, ask, asked, self.until).await?;
+        let posted = self.post(To::Others, ask, asked, self.until, ask.open_max()).await?;
         let (own, mut answers) = join(self.own(ask, asked), posted.answers(|_| self.until)).await;
         match own {
             Some(own) => answers.replies.insert(0, (self.own.clone(), own)),
@@ -124,19 +124,19 @@ impl Caller {
         ask: &Ask,
         asked: &Attribution,
     ) -> Result<Answers, ClusterError> {
-        self.others_until(to, ask, asked, |_| self.until).await
+        let posted = self.post(to, ask, asked, self.until, ask.open_max()).await?;
+        Ok(posted.answers(|_| self.until).await)
     }
 
-    /// What other nodes answer by an instant. It is asked for it before the first answer, and after each look for the
-    /// new answers.
+    /// What other nodes answer, before something is changed, by an instant. It is asked for it before the first answer,
+    /// and after each look for the new answers.
     pub(super) async fn others_until(
         &self,
-        to: To,
         ask: &Ask,
-        asked: &Attribution,
         mut until: impl FnMut(&[(AskedNode, Arc<str>)]) -> Instant,
     ) -> Result<Answers, ClusterError> {
-        let posted = self.post(to, ask, asked, until(&[])).await?;
+        let nobody = Attribution::default();
+        let posted = self.post(To::Others, ask, &nobody, until(&[]), REQUESTS_OPEN_MAX).await?;
         Ok(posted.answers(until).await)
     }
 
@@ -166,13 +166,14 @@ impl Caller {
         }
     }
 
-    /// Posts a request that is to be answered by an instant.
+    /// Posts a request that is to be answered by an instant, unless so many are open.
     async fn post(
         &self,
         to: To,
         ask: &Ask,
         asked: &Attribution,
         until: Instant,
+        open_max: usize,
     ) -> Result<Request, ClusterError> {
         let Some(control) = &self.control else { return Ok(Request { of: None, to: Vec::new() }) };
         let request = ControlRequest {
@@ -181,13 +182,13 @@ impl Caller {
             ..ControlRequest::new(Uuid::new_v4(), self.own.node, body(ask)?)
         };
         let within = until.saturating_duration_since(Instant::now());
-        let posted = timeout_at(until, call(control.post(&request, to, within))).await;
+        let posted = timeout_at(until, call(control.post(&request, to, within, open_max))).await;
         match posted.map_err(|_| not_in_time())?.map_err(|error| unavailable(&error))? {
             Posted::Asked(to) => {
                 let of = (!to.is_empty()).then(|| (control.clone(), request.id));
                 Ok(Request { of, to })
             }
-            Posted::TooMany => Err(ClusterError::TooMany { max: REQUESTS_OPEN_MAX }),
+            Posted::TooMany => Err(ClusterError::TooMany { max: open_max }),
         }
     }
 }
@@ -308,7 +309,7 @@ impl Answers {
             Reply::Refused { reason, .. } => bounded(reason, TEXT_MAX),
             Reply::Now(_)
             | Reply::Runs(_)
-            | Reply::Cancelled(_)
+            | Reply::Cancelled { .. }
             | Reply::Changed(_)
             | Reply::Triggered(_)
             | Reply::Details(_)
@@ -317,6 +318,11 @@ impl Answers {
             | Reply::Unknown
             | Reply::Unable(_) => "its answer is one to another question".to_owned(),
         };
+        self.unable(asked, why);
+    }
+
+    /// A node cannot say, or not all of it.
+    pub(super) fn unable(&mut self, asked: AskedNode, why: impl Into<Arc<str>>) {
         self.unconfirmed.push(unconfirmed(asked, WhyUnconfirmed::Unable(why.into())));
     }
 }

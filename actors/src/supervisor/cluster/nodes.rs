@@ -1,7 +1,8 @@
 //! Who the nodes of the cluster are, and whether they have the same jobs in their code.
 //!
-//! A node says which tasks and which jobs it has in the table of sessions: when its session was opened, and when that
-//! has changed. Once a minute it looks what the others say: [`DriftWatch`] decides which differences are to be said.
+//! A node says which tasks and which jobs it has in the table of sessions: when its session was opened, and soon after
+//! its jobs have changed. Once a minute it looks what the others say: [`DriftWatch`] decides which differences are to be
+//! said.
 
 use std::{sync::Arc, time::Duration};
 
@@ -16,7 +17,7 @@ use super::{
 };
 use crate::{
     core::{
-        control::{DriftWatch, JobSet, NodeRow},
+        control::{DriftWatch, JobSet, NodeRow, OwnJobs, Stamp},
         operation::Operation,
         sweep::Sweep,
     },
@@ -32,8 +33,9 @@ use crate::{
 const LOOK_EVERY: Duration = Duration::from_secs(60);
 /// How long after an operation that failed it looks again: what failed may be well again.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
-/// How long after its session was opened it looks first: jobs are added when that is open.
-const LOOK_FIRST: Duration = Duration::from_secs(2);
+/// How long after its session was opened, or its jobs have changed, it looks: more jobs are added then. A difference has
+/// to last for [`LOOK_EVERY`], so two nodes that are changed at once do not differ.
+const LOOK_SOON: Duration = Duration::from_secs(2);
 /// How many jobs at a time are taken into a fingerprint.
 const SWEEP_PAGE: usize = 1_000;
 /// The pause between two pages of them.
@@ -43,15 +45,18 @@ const SWEEP_PAUSE: Duration = Duration::from_millis(10);
 #[derive(Default)]
 pub(in super::super) struct Describing {
     looking: Option<SpawnHandle>,
-    /// The jobs by its code, and of which state of the node that is.
-    jobs: Option<(Stamp, JobSet)>,
-    /// What it has said in this session.
-    said: Option<Arc<str>>,
+    /// It looks within [`LOOK_SOON`].
+    is_soon: bool,
+    own: OwnJobs,
     drift: DriftWatch,
 }
 
-/// What is another one once a job was added, changed or removed.
-type Stamp = (u64, usize);
+/// The jobs of the node's code, as far as they are counted.
+struct Count {
+    of: Stamp,
+    sweep: Sweep<JobName>,
+    set: JobSet,
+}
 
 /// Asks this node how it is.
 #[derive(Message)]
@@ -66,59 +71,84 @@ struct OwnStatus;
 impl SupervisorActor {
     /// A session was opened: the node says who it is, and looks at the others from then on.
     pub(in super::super) fn begin_describing(&mut self, ctx: &mut Context<Self>) {
-        if self.parts.control.is_none() {
-            return;
+        if self.parts.control.is_some() {
+            self.describing.own.session_opened();
+            self.look_at_nodes_soon(ctx);
         }
-        self.describing.said = None;
-        self.look_at_nodes_in(LOOK_FIRST, ctx);
+    }
+
+    /// A job was added or changed, or is to be removed. A stored one is none of the node's code.
+    pub(in super::super) fn job_changed(&mut self, job: &JobName, ctx: &mut Context<Self>) {
+        if self.parts.control.is_some() && !self.keeping.machine.is_held(job.as_str()) {
+            self.describing.own.changed();
+            // Without a session it is said when one was opened.
+            if self.connected && !self.describing.is_soon {
+                self.look_at_nodes_soon(ctx);
+            }
+        }
+    }
+
+    fn look_at_nodes_soon(&mut self, ctx: &mut Context<Self>) {
+        self.describing.is_soon = true;
+        let looking = ctx.run_later(LOOK_SOON, Self::look_at_nodes);
+        self.looks_at_nodes(looking, ctx);
     }
 
     /// Looks after a pause. If nothing is to be looked at once more, it may take longer, until it is worthwhile.
-    fn look_at_nodes_in(&mut self, pause: Duration, ctx: &mut Context<Self>) {
+    fn look_at_nodes_later(&mut self, ctx: &mut Context<Self>) {
         let looking = if self.describing.drift.is_unsure() {
-            ctx.run_later(pause, Self::look_at_nodes)
+            ctx.run_later(LOOK_EVERY, Self::look_at_nodes)
         } else {
-            self.look_again(pause, ctx, Self::look_at_nodes)
+            self.look_again(LOOK_EVERY, ctx, Self::look_at_nodes)
         };
+        self.looks_at_nodes(looking, ctx);
+    }
+
+    fn looks_at_nodes(&mut self, looking: SpawnHandle, ctx: &mut Context<Self>) {
         if let Some(former) = self.describing.looking.replace(looking) {
             ctx.cancel_future(former);
         }
     }
 
     fn look_at_nodes(&mut self, ctx: &mut Context<Self>) {
+        self.describing.is_soon = false;
         if matches!(self.phase, Phase::Running) {
             // A hint may be lost.
             self.take_requests(ctx);
-            self.describe(Sweep::default(), JobSet::default(), ctx);
+            let of = self.describing.own.stamp();
+            self.count_jobs(Count { of, sweep: Sweep::default(), set: JobSet::default() }, ctx);
         }
     }
 
-    fn stamp(&self) -> Stamp {
-        (self.generations, self.jobs.len())
-    }
-
-    /// Says which jobs there are, page by page, if that has changed, and looks at the others.
-    fn describe(&mut self, mut sweep: Sweep<JobName>, mut set: JobSet, ctx: &mut Context<Self>) {
-        let stamp = self.stamp();
-        let known = self.describing.jobs.filter(|(of, _)| *of == stamp).map(|(_, set)| set);
-        if known.is_none() {
-            for (name, entry) in sweep.next_page(&self.jobs, SWEEP_PAGE, |_| true) {
-                if !self.keeping.machine.is_held(name.as_str()) {
-                    set.add(name.as_str(), &entry.job.definition.identity.to_string());
-                }
-            }
-            if sweep.goes_on() {
-                ctx.run_later(SWEEP_PAUSE, move |actor, ctx| actor.describe(sweep, set, ctx));
-                return;
+    /// Counts which jobs there are, page by page, if that has changed.
+    fn count_jobs(&mut self, mut count: Count, ctx: &mut Context<Self>) {
+        if count.of != self.describing.own.stamp() {
+            // It looks again soon. What was counted before the change may be wrong.
+            return;
+        }
+        if let Some(set) = self.describing.own.known() {
+            return self.describe(set, ctx);
+        }
+        for (name, entry) in count.sweep.next_page(&self.jobs, SWEEP_PAGE, |_| true) {
+            if !self.keeping.machine.is_held(name.as_str()) {
+                count.set.add(name.as_str(), &entry.job.definition.identity.to_string());
             }
         }
-        let set = known.unwrap_or(set);
-        self.describing.jobs = Some((stamp, set));
-        let text = self.description(set);
-        let is_new = self.describing.said.as_ref() != Some(&text);
+        if count.sweep.goes_on() {
+            ctx.run_later(SWEEP_PAUSE, move |actor, ctx| actor.count_jobs(count, ctx));
+            return;
+        }
+        self.describing.own.counted(count.set);
+        self.describe(count.set, ctx);
+    }
+
+    /// Says which jobs there are, unless it was said, and looks at the others.
+    fn describe(&mut self, set: JobSet, ctx: &mut Context<Self>) {
         let Some(control) = self.parts.control.clone() else { return };
+        let (of, text) = (self.describing.own.stamp(), self.description(set));
+        let is_news = self.describing.own.is_news(&text);
         let asked = async move {
-            if is_new {
+            if is_news {
                 call(control.describe(text.clone())).await?;
             }
             Ok((text, call(control.nodes()).await?))
@@ -127,9 +157,12 @@ impl SupervisorActor {
             move |answer: Result<_, ControlError>, actor, ctx| match answer {
                 Ok((text, nodes)) => {
                     actor.node().failures.succeeded(Operation::Control);
-                    actor.describing.said = Some(text);
-                    actor.compare_jobs(set, &nodes);
-                    actor.look_at_nodes_in(LOOK_EVERY, ctx);
+                    if actor.describing.own.said(of, text) {
+                        actor.compare_jobs(set, &nodes);
+                    }
+                    if !actor.describing.is_soon {
+                        actor.look_at_nodes_later(ctx);
+                    }
                 }
                 Err(error) => actor.on_control_failed(&error, ctx),
             },
@@ -140,9 +173,9 @@ impl SupervisorActor {
     /// over.
     pub(super) fn on_control_failed(&mut self, error: &ControlError, ctx: &mut Context<Self>) {
         self.node().failures.failed(Operation::Control, error);
-        let looking = ctx.run_later(LOOK_AGAIN, Self::look_at_nodes);
-        if let Some(former) = self.describing.looking.replace(looking) {
-            ctx.cancel_future(former);
+        if !self.describing.is_soon {
+            let looking = ctx.run_later(LOOK_AGAIN, Self::look_at_nodes);
+            self.looks_at_nodes(looking, ctx);
         }
     }
 

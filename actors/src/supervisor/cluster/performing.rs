@@ -7,6 +7,7 @@ use tracing::Span;
 use super::{
     super::{
         SupervisorActor,
+        cancelling::{CancelRunHere, CancelRunsHere, CancelledHere, NotFound},
         pausing::{PauseUnwritten, ResumeUnwritten},
     },
     nodes::HowNow,
@@ -46,12 +47,13 @@ async fn performed(
     Ok(match ask {
         Ask::Now => Reply::Now(node.send(HowNow).await?),
         Ask::Runs { limit } => Reply::Runs(node.send(ActiveRuns::default().limit(limit)).await?),
-        Ask::CancelRun { run } => match node.send(CancelRun { run, asked }).await? {
-            Ok(job) => Reply::Cancelled(vec![(job, run)]),
-            Err(_) => Reply::Unknown,
+        Ask::CancelRun { run } => match node.send(CancelRunHere(CancelRun { run, asked })).await? {
+            Ok(job) => Reply::Cancelled { runs: vec![(job, run)], is_partial: false },
+            Err(NotFound::Unknown) => Reply::Unknown,
+            Err(NotFound::Unanswered) => Reply::Cancelled { runs: Vec::new(), is_partial: true },
         },
-        Ask::CancelRuns { jobs } => match node.send(CancelRuns { jobs, asked }).await? {
-            Ok(runs) => Reply::Cancelled(runs),
+        Ask::CancelRuns { jobs } => match node.send(CancelRunsHere(CancelRuns { jobs, asked })).await? {
+            Ok(CancelledHere { runs, is_partial }) => Reply::Cancelled { runs, is_partial },
             Err(_) => Reply::Unknown,
         },
         Ask::Pause { jobs, until, note, written } => {
@@ -93,7 +95,7 @@ fn changed(answer: Result<Vec<JobName>, PauseError>) -> Reply {
     }
 }
 
-/// Whether a node can trigger a job that it has in this state.
+/// Whether a node can trigger a job that it has in this state, as far as is known.
 pub(super) fn is_triggerable(state: JobState) -> bool {
     match state {
         JobState::Scheduled

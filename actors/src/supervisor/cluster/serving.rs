@@ -6,13 +6,10 @@
 use std::sync::Arc;
 
 use actix::prelude::*;
-use tokio::{
-    task::JoinHandle,
-    time::{Instant, timeout_at},
-};
+use tokio::time::{Instant, timeout_at};
 
 use super::{
-    super::{Phase, SupervisorActor},
+    super::{Phase, SupervisorActor, hinted::Hinted},
     performing::perform,
     wire::{Ask, Reply},
 };
@@ -25,7 +22,10 @@ use crate::{
     },
     message::JobPage,
     note::Attribution,
-    port::{ANSWER_BYTES_MAX, Control, ControlError, ControlRequest, REQUEST_BYTES_MAX, TakenRequest},
+    port::{
+        ANSWER_BYTES_MAX, Control, ControlError, ControlRequest, REQUEST_BYTES_MAX, REQUESTS_OPEN_MAX,
+        TakenRequest,
+    },
 };
 
 /// How far a node is with what others ask of it.
@@ -38,15 +38,6 @@ pub(in super::super) struct Serving {
     again: bool,
     /// What waits for the next hint.
     hinted: Option<Hinted>,
-}
-
-/// A task that waits for a hint. Not a future of the actor's: each message to it would poll that as well.
-struct Hinted(JoinHandle<()>);
-
-impl Drop for Hinted {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
 }
 
 /// There may be requests: so many hints were there.
@@ -102,6 +93,8 @@ impl SupervisorActor {
         match taken {
             Ok(requests) => {
                 self.node().failures.succeeded(Operation::Control);
+                // There may be more than are handed out at once.
+                self.serving.again |= requests.len() >= REQUESTS_OPEN_MAX;
                 for request in requests {
                     self.serve(request, ctx);
                 }
@@ -133,14 +126,9 @@ impl SupervisorActor {
 
     fn await_request(&mut self, ctx: &mut Context<Self>) {
         let Some(control) = self.parts.control.clone() else { return };
-        let (seen, own) = (self.serving.seen, ctx.address().downgrade());
-        let hinted = actix::spawn(async move {
-            let hints = hints(&control, seen).await;
-            if let Some(own) = own.upgrade() {
-                own.do_send(TakeRequests(hints));
-            }
-        });
-        self.serving.hinted = Some(Hinted(hinted));
+        let seen = self.serving.seen;
+        let hint = async move { TakeRequests(hints(&control, seen).await) };
+        self.serving.hinted = Some(Hinted::then_tell(&ctx.address(), hint));
     }
 }
 
@@ -174,8 +162,7 @@ impl Handler<AwaitVersion> for SupervisorActor {
         let known = self.parts.stored.is_some().then(|| self.await_version(version));
         Box::pin(async move {
             // An error is the expected end: the sender is dropped when the version is known. At the instant nobody
-            // waits
-            // for the answer any more.
+            // waits for the answer any more.
             let _ = timeout_at(until, known?).await;
             Some(())
         })
@@ -228,7 +215,7 @@ fn written(reply: Reply) -> Arc<str> {
         }
         Reply::Now(_)
         | Reply::Runs(_)
-        | Reply::Cancelled(_)
+        | Reply::Cancelled { .. }
         | Reply::Changed(_)
         | Reply::Triggered(_)
         | Reply::Details(_)

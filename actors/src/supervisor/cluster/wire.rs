@@ -13,6 +13,7 @@ use crate::{
     job::{JobState, JobStatus, Triggered},
     message::{JobPage, NodeNow, RunsOnNode, Selector},
     name::{JobName, RunId},
+    port::{REQUESTS_OPEN_MAX, VIEWS_OPEN_MAX},
 };
 
 /// What a node asks of another one.
@@ -63,9 +64,23 @@ pub(in super::super) enum Ask {
     },
 }
 
+impl Ask {
+    /// With how many requests open it is not posted: if it only looks, it leaves places to what is to be changed.
+    pub(in super::super) fn open_max(&self) -> usize {
+        match self {
+            Self::Now | Self::Runs { .. } | Self::Details { .. } | Self::List { .. } => VIEWS_OPEN_MAX,
+            Self::CancelRun { .. }
+            | Self::CancelRuns { .. }
+            | Self::Pause { .. }
+            | Self::Resume { .. }
+            | Self::Trigger { .. }
+            | Self::Catalogue { .. } => REQUESTS_OPEN_MAX,
+        }
+    }
+}
+
 /// Jobs whose pause, or its end, one node has written for all nodes: no other writes it again, as it may have been
-/// changed
-/// since.
+/// changed since.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(in super::super) struct Written {
     /// Only jobs behind this name, and up to that one, are meant; `None`: from the first, up to the last.
@@ -88,7 +103,11 @@ impl Written {
 pub(in super::super) enum Reply {
     Now(NodeNow),
     Runs(RunsOnNode),
-    Cancelled(Vec<(JobName, RunId)>),
+    Cancelled {
+        runs: Vec<(JobName, RunId)>,
+        /// Jobs have not answered, though they were told.
+        is_partial: bool,
+    },
     Changed(Vec<JobName>),
     Triggered(Triggered),
     Details(Box<JobStatus>),

@@ -13,11 +13,12 @@ use crate::{
     port::{
         ANSWER_BYTES_MAX, Backend, Campaign, Control, ControlRequest, DESCRIPTION_BYTES_MAX, Locker,
         NodeAnswer, NodeRow, Posted, REQUEST_BYTES_MAX, REQUESTS_OPEN_MAX, Session, TakenRequest, To,
+        VIEWS_OPEN_MAX,
     },
 };
 
 /// How long a campaign, and the check, wait for what is to come.
-const PATIENCE: Duration = Duration::from_secs(3);
+const PATIENCE: Duration = Duration::from_secs(60);
 /// Within which time requests are to be answered, unless it matters.
 const WITHIN: Duration = Duration::from_secs(60);
 
@@ -45,10 +46,14 @@ impl Member {
 
     /// Posts a request to all others, and answers who they are.
     async fn post(&self, request: &ControlRequest) -> Vec<NodeId> {
-        match self.control.post(request, To::Others, WITHIN).await.expect("an answer") {
+        match self.posted(request, REQUESTS_OPEN_MAX).await {
             Posted::Asked(asked) => asked.into_iter().map(|asked| asked.node).collect(),
             Posted::TooMany => panic!("few requests are open"),
         }
+    }
+
+    async fn posted(&self, request: &ControlRequest, open_max: usize) -> Posted {
+        self.control.post(request, To::Others, WITHIN, open_max).await.expect("an answer")
     }
 
     async fn take(&self) -> Vec<ControlRequest> {
@@ -99,8 +104,7 @@ fn answered(node: &Member, answer: &str) -> (NodeId, NodeAnswer) {
 }
 
 /// Checks how nodes see and ask each other, in an empty store: a request goes to those that have a session, each of
-/// them
-/// gets it once and answers it once, what is over is said to be over, and all is bounded.
+/// them gets it once and answers it once, what is over is said to be over, and all is bounded.
 ///
 /// # Panics
 ///
@@ -148,13 +152,15 @@ async fn a_request_goes_to_each_other_node_once([asks, one, other]: &[Member; 3]
 async fn a_request_to_one_node_is_for_nobody_else([asks, one, other]: &[Member; 3]) {
     let request = asks.request("one");
 
-    let posted = asks.control.post(&request, To::Node(one.id), WITHIN).await.expect("an answer");
+    let to_one = asks.control.post(&request, To::Node(one.id), WITHIN, REQUESTS_OPEN_MAX);
+    let posted = to_one.await.expect("an answer");
 
     assert!(matches!(&posted, Posted::Asked(asked) if asked.len() == 1 && asked[0].node == one.id));
     assert_eq!(other.take().await, []);
     assert_eq!(one.take().await, from_ref(&request));
     asks.close(&request).await;
-    let nobody = asks.control.post(&asks.request("none"), To::Node(NodeId::numbered(7)), WITHIN).await;
+    let (none, unknown) = (asks.request("none"), To::Node(NodeId::numbered(7)));
+    let nobody = asks.control.post(&none, unknown, WITHIN, REQUESTS_OPEN_MAX).await;
     assert_eq!(nobody, Ok(Posted::Asked(Vec::new())), "it has no session");
 }
 
@@ -193,7 +199,8 @@ async fn only_the_first_answer_of_who_has_taken_it_counts([asks, one, other]: &[
 async fn nobody_gets_a_request_after_its_deadline([asks, one, _]: &[Member; 3]) {
     let request = asks.request("late");
     let soon = Duration::from_millis(100);
-    asks.control.post(&request, To::Others, soon).await.expect("an answer");
+    let posted = asks.control.post(&request, To::Others, soon, REQUESTS_OPEN_MAX);
+    posted.await.expect("an answer");
 
     sleep(soon * 2).await;
 
@@ -215,12 +222,17 @@ async fn texts_may_be_as_long_as_their_bounds([asks, one, _]: &[Member; 3]) {
 
 async fn so_many_requests_are_open_at_once([asks, one, other]: &[Member; 3]) {
     let requests: Vec<_> = (0..REQUESTS_OPEN_MAX).map(|_| asks.request("many")).collect();
-    for request in &requests {
-        asks.post(request).await;
+    let (views, changes) = requests.split_at(VIEWS_OPEN_MAX);
+    for view in views {
+        assert!(matches!(asks.posted(view, VIEWS_OPEN_MAX).await, Posted::Asked(_)));
     }
 
     let further = one.request("further");
-    assert_eq!(one.control.post(&further, To::Others, WITHIN).await, Ok(Posted::TooMany));
+    assert_eq!(one.posted(&further, VIEWS_OPEN_MAX).await, Posted::TooMany, "of those that only look");
+    for change in changes {
+        asks.post(change).await;
+    }
+    assert_eq!(one.posted(&further, REQUESTS_OPEN_MAX).await, Posted::TooMany);
     asks.close(&requests[0]).await;
     assert_eq!(one.post(&further).await.len(), 2);
 

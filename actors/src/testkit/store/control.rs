@@ -98,11 +98,12 @@ impl Control for StoreControl {
         request: &'a ControlRequest,
         to: To,
         within: Duration,
+        open_max: usize,
     ) -> BoxFuture<'a, Result<Posted, ControlError>> {
         async move {
             let posted = self.ask(|state, now| {
                 let live = state.live();
-                state.control.post(request, to, within, live, now)
+                state.control.post(request, to, within, open_max, live, now)
             });
             let posted = posted.await?;
             self.0.store.hints.asked.send_modify(|hints| *hints += 1);

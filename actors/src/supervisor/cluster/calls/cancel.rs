@@ -23,8 +23,13 @@ async fn cancelled(
     let (mut runs, mut is_known) = (Vec::new(), false);
     for (from, reply) in std::mem::take(&mut answers.replies) {
         match reply {
-            Reply::Cancelled(cancelled) => {
+            Reply::Cancelled { runs: cancelled, is_partial } => {
                 is_known = true;
+                if is_partial {
+                    let rest =
+                        "jobs of it have not answered: they were told, and may end runs that are not listed";
+                    answers.unable(from.clone(), rest);
+                }
                 let on_node = |(job, run)| CancelledRun { job, run, node: from.node };
                 runs.extend(cancelled.into_iter().map(on_node));
             }

@@ -24,8 +24,7 @@ use crate::{
 const NAMES_BYTES_MAX: usize = REQUEST_BYTES_MAX / 2;
 
 /// One node writes it, so that the history has it once, and a change that comes after it stands: this node, if it has
-/// the
-/// jobs. Then the others confirm it, and write it for jobs that the first does not have.
+/// the jobs. Then the others confirm it, and write it for jobs that the first does not have.
 async fn changed(
     caller: &Caller,
     jobs: Selector,

@@ -22,6 +22,11 @@ impl Call for ActiveRuns {
             match reply {
                 Reply::Runs(here) => {
                     count += here.count;
+                    if here.unanswered > 0 {
+                        let rest =
+                            format!("{} of its jobs have not said whether they have runs", here.unanswered);
+                        answers.unable(from.clone(), rest);
+                    }
                     let on_node = |run| RunOnNode { node: from.node, name: from.name.clone(), run };
                     runs.extend(here.runs.into_iter().map(on_node));
                 }

@@ -75,17 +75,15 @@ async fn on(
     }
 }
 
-/// The nodes that can run a job, the leader first; one at least.
+/// The nodes that have a job, those first that can run it by what they say; one at least. A job that has not said in time
+/// how it is may still be started, and why it is not the node says itself.
 async fn able(caller: &Caller, job: &str) -> Result<Vec<AskedNode>, ClusterError> {
-    let Holders { able, unable, unconfirmed } = holders(caller, job, is_triggerable).await?;
-    match unable {
-        _ if !able.is_empty() => Ok(able),
-        Some((AskedNode { node, name }, state)) => {
-            let reason = format!("the job is {state} there; look at its details");
-            Err(ClusterError::Refused { node, name, reason, kind: ErrorKind::Unavailable })
-        }
-        None if unconfirmed.is_empty() => Err(ClusterError::UnknownJob { name: given_name(job) }),
-        None => Err(ClusterError::not_all(&unconfirmed)),
+    let Holders { able, others, unconfirmed } = holders(caller, job, is_triggerable).await?;
+    let all: Vec<_> = able.into_iter().chain(others).collect();
+    match all.is_empty() {
+        false => Ok(all),
+        true if unconfirmed.is_empty() => Err(ClusterError::UnknownJob { name: given_name(job) }),
+        true => Err(ClusterError::not_all(&unconfirmed)),
     }
 }
 
@@ -93,14 +91,13 @@ async fn able(caller: &Caller, job: &str) -> Result<Vec<AskedNode>, ClusterError
 pub(super) struct Holders {
     /// Those that have it in a state that will do, the leader first.
     pub(super) able: Vec<AskedNode>,
-    /// One that has it in another state.
-    unable: Option<(AskedNode, JobState)>,
+    /// Those that have it in another state, the leader first.
+    others: Vec<AskedNode>,
     pub(super) unconfirmed: Vec<Unconfirmed>,
 }
 
 /// Which other nodes have a job in a state that will do. Nodes that are silent are waited for as long as none has,
-/// but no
-/// longer than for half of the time: the rest is for what is asked of that node.
+/// but no longer than for half of the time: the rest is for what is asked of that node.
 pub(super) async fn holders(
     caller: &Caller,
     job: &str,
@@ -108,18 +105,20 @@ pub(super) async fn holders(
 ) -> Result<Holders, ClusterError> {
     let ask = Ask::Details { job: job.to_owned() };
     let mut until = until_somebody_can(caller, will_do);
-    let mut answers = caller.others_until(To::Others, &ask, &Attribution::default(), &mut until).await?;
-    let (mut able, mut unable) = (Vec::new(), None);
+    let mut answers = caller.others_until(&ask, &mut until).await?;
+    let (mut able, mut others) = (Vec::new(), Vec::new());
     for (from, reply) in std::mem::take(&mut answers.replies) {
         match reply {
             Reply::Details(status) if will_do(status.state) => able.push(from),
-            Reply::Details(status) => unable = Some((from, status.state)),
+            Reply::Details(status) if status.state != JobState::Removed => others.push(from),
+            Reply::Details(_) => {}
             Reply::Unknown => {}
             odd => answers.odd(from, &odd),
         }
     }
     able.sort_by_key(|from| Some(from.node) != caller.leader);
-    Ok(Holders { able, unable, unconfirmed: answers.unconfirmed })
+    others.sort_by_key(|from| Some(from.node) != caller.leader);
+    Ok(Holders { able, others, unconfirmed: answers.unconfirmed })
 }
 
 /// By when nodes are to say whether they have the job: half of the time; a quarter once one can run it, and no longer
