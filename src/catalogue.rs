@@ -164,7 +164,7 @@ impl Catalogue for FileCatalogue {
     fn changed(&self, after: u64) -> BoxFuture<'_, ()> {
         let mut version = self.version.subscribe();
         async move {
-            let here = version.wait_for(|version| *version > after);
+            let here = version.wait_for(|version| *version != after);
             // Late: it is looked at all the same.
             let _ = timeout(CATALOGUE_ASKED_EVERY, here).await;
         }

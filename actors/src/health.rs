@@ -339,6 +339,11 @@ pub enum Problem {
         /// Which jobs.
         jobs: ProblemJobs,
     },
+    /// One-shots are due that this node does not hold: too many others wait, or run for long.
+    OneShotsBehind {
+        /// Since when the first of them is due.
+        since: DateTime<Utc>,
+    },
     /// Jobs are not fired by this node, because other nodes declare another overlap policy for their lock
     /// keys.
     Conflicting {
@@ -375,6 +380,7 @@ impl Problem {
             Self::Broken { .. } => "broken",
             Self::Parked { .. } => "parked",
             Self::StoredParked { .. } => "stored_parked",
+            Self::OneShotsBehind { .. } => "one_shots_behind",
             Self::Conflicting { .. } => "conflicting",
             Self::BodiesBlocked { .. } => "bodies_blocked",
         }
@@ -399,6 +405,7 @@ impl Problem {
             | Self::Broken { .. }
             | Self::Parked { .. }
             | Self::StoredParked { .. }
+            | Self::OneShotsBehind { .. }
             | Self::Conflicting { .. }
             | Self::BodiesBlocked { .. } => None,
         }
@@ -435,6 +442,9 @@ impl Problem {
             Self::StoredParked { jobs } => {
                 let count = jobs.count;
                 format!("{count} stored jobs cannot run on this node: {jobs}").into()
+            }
+            Self::OneShotsBehind { .. } => {
+                "one-shots are due that this node does not hold: too many others wait, or run for long".into()
             }
             Self::Conflicting { jobs } => {
                 format!("other nodes declare another overlap policy for the lock keys of {jobs}").into()
@@ -482,6 +492,9 @@ impl Problem {
             Self::StoredParked { .. } => {
                 "look at the reasons in the list of stored jobs; mend their definitions, or delete them"
             }
+            Self::OneShotsBehind { .. } => {
+                "resume one-shots that are paused, find out why others do not end, or delete them"
+            }
             Self::Conflicting { .. } => "give the jobs of one key one policy on all nodes",
             Self::BodiesBlocked { threads, .. } => match threads {
                 BodyThreads::Body => "give bodies that block to run_blocking, or raise body_threads",
@@ -503,6 +516,7 @@ impl Problem {
             | Self::OperationFailing { since, .. }
             | Self::TicksUndecidedOnLeader { since }
             | Self::Undecided { since }
+            | Self::OneShotsBehind { since }
             | Self::BodiesBlocked { since, .. }
             | Self::TicksUndecided { since, .. } => Some(*since),
             Self::Overdue { jobs, .. } => jobs.iter().map(|job| job.since).min(),

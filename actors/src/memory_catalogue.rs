@@ -83,7 +83,7 @@ impl Catalogue for MemoryCatalogue {
         let mut version = self.version.subscribe();
         async move {
             // The sender lives as long as this.
-            let _ = version.wait_for(|version| *version > after).await;
+            let _ = version.wait_for(|version| *version != after).await;
         }
         .boxed()
     }

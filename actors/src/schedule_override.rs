@@ -56,18 +56,19 @@ pub(crate) fn written_override(schedule: Value, note: Option<Note>) -> Result<Ar
     Ok(text.into())
 }
 
+/// Whether a definition is that of an override, right or wrong.
+pub(crate) fn is_override(definition: &str) -> bool {
+    // Most rows are jobs: they are not read twice.
+    definition.contains("\"override\"")
+        && serde_json::from_str(definition).is_ok_and(|kind: Kind| kind.overrides.is_some())
+}
+
 /// Reads the definition of a row, if it is one of an override.
 pub(crate) fn read_override(
     definition: &str,
     reader: &ScheduleReader,
 ) -> Option<Result<ReadOverride, Faults>> {
-    // Most rows are jobs: they are not read twice.
-    if !definition.contains("\"override\"") {
-        return None;
-    }
-    let kind: Kind = serde_json::from_str(definition).ok()?;
-    kind.overrides?;
-    Some(read_as_override(definition, reader).map_err(Faults::from))
+    is_override(definition).then(|| read_as_override(definition, reader).map_err(Faults::from))
 }
 
 /// Reads a definition that is to be one of an override.

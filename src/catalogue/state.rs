@@ -36,16 +36,21 @@ struct Stamp {
     bytes: u64,
     /// Where it is on the disk; 0 where that is not known.
     inode: u64,
+    /// When anything of it was changed, which nobody can set back, in seconds and nanoseconds; 0 where that is not known.
+    changed: (i64, i64),
 }
 
 impl Stamp {
     fn of(metadata: &Metadata) -> Self {
         #[cfg(unix)]
-        let inode = std::os::unix::fs::MetadataExt::ino(metadata);
+        let (inode, changed) = {
+            use std::os::unix::fs::MetadataExt;
+            (metadata.ino(), (metadata.ctime(), metadata.ctime_nsec()))
+        };
         #[cfg(not(unix))]
-        let inode = 0;
+        let (inode, changed) = (0, (0, 0));
         let modified = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH);
-        Self { modified, bytes: metadata.len(), inode }
+        Self { modified, bytes: metadata.len(), inode, changed }
     }
 }
 
@@ -58,14 +63,29 @@ pub(super) struct State {
     entries: BTreeMap<String, String>,
     /// Of the file as it was read last; none if it never was there.
     stamp: Option<Stamp>,
+    /// When this stamp was seen first.
+    seen_at: Instant,
     /// The stamp shows each later change.
     settled: bool,
+    /// Whether that the file has its name is on the disk.
+    synced: bool,
+    sync: fn(&Path) -> io::Result<()>,
 }
 
 impl State {
     pub(super) fn new(path: PathBuf, form: Form) -> Self {
         let table = CatalogueTable::starting_after(first_version());
-        Self { path, form, table, entries: BTreeMap::new(), stamp: None, settled: false }
+        Self {
+            path,
+            form,
+            table,
+            entries: BTreeMap::new(),
+            stamp: None,
+            seen_at: Instant::now(),
+            settled: false,
+            synced: true,
+            sync: sync_directory,
+        }
     }
 
     pub(super) fn table(&self) -> &CatalogueTable {
@@ -89,7 +109,7 @@ impl State {
         let changed = table.change(asked, Utc::now());
         if table.version() == self.table.version() {
             // It was made before, or is not made.
-            return Ok(changed);
+            return self.synced().map(|()| changed);
         }
         let job = asked.job.as_str();
         let definition = asked.definition.as_deref().map(serde_json::from_str::<Value>).transpose();
@@ -104,7 +124,8 @@ impl State {
         }
         self.write(&edited)?;
         (self.table, self.entries) = (table, as_json(&entries));
-        Ok(changed)
+        // It is made, whether or not it outlives a loss of power: whoever asks again is answered that.
+        self.synced().map(|()| changed)
     }
 
     /// The file as it is now, after what is new in it was taken over.
@@ -129,9 +150,18 @@ impl State {
         }
         let stamp = Stamp::of(&metadata);
         self.take_over(as_json(&entries), stamp.modified.into());
-        self.stamp = Some(stamp);
-        self.settled = stamp.modified.elapsed().is_ok_and(|age| age > SETTLED_AFTER);
+        self.see(stamp);
         Ok(text)
+    }
+
+    /// The file has this stamp.
+    fn see(&mut self, stamp: Stamp) {
+        if self.stamp != Some(stamp) {
+            (self.stamp, self.seen_at) = (Some(stamp), Instant::now());
+        }
+        // Its own time may be wrong, and may lie ahead.
+        let is_old = stamp.modified.elapsed().is_ok_and(|age| age > SETTLED_AFTER);
+        self.settled = is_old || self.seen_at.elapsed() > SETTLED_AFTER;
     }
 
     /// Numbers what is not as it was.
@@ -173,22 +203,36 @@ impl State {
         // What a link leads to, not the link.
         let place = fs::canonicalize(&self.path).unwrap_or_else(|_| self.path.clone());
         let beside = beside(&place, &format!("{}.new", std::process::id()));
-        let written = write_beside(&place, &beside, text);
-        let stamp = written.and_then(|stamp| {
+        let written = write_beside(&place, &beside, text).and_then(|file| {
             if self.look().ok() != Some(self.stamp) {
                 let reason = "it was edited by hand at the same time; it is read again";
                 return Err(io::Error::new(ErrorKind::Interrupted, reason));
             }
             fs::rename(&beside, &place)?;
-            Ok(stamp)
+            Ok(file)
         });
-        let stamp = stamp.map_err(|error| {
+        let file = written.map_err(|error| {
             // It may not be there.
             let _ = fs::remove_file(&beside);
             self.failed("written", &error)
         })?;
-        sync_directory(&place).map_err(|error| self.failed("written", &error))?;
-        (self.stamp, self.settled) = (Some(stamp), false);
+        self.synced = false;
+        // A new name changes the stamp.
+        match file.metadata() {
+            Ok(metadata) => self.see(Stamp::of(&metadata)),
+            // It is read again.
+            Err(_) => self.settled = false,
+        }
+        Ok(())
+    }
+
+    /// That the file has its name is on the disk.
+    fn synced(&mut self) -> Result<(), CatalogueError> {
+        if !self.synced {
+            let place = fs::canonicalize(&self.path).unwrap_or_else(|_| self.path.clone());
+            (self.sync)(&place).map_err(|error| self.failed("written", &error))?;
+            self.synced = true;
+        }
         Ok(())
     }
 
@@ -245,14 +289,25 @@ fn beside(place: &Path, what: &str) -> PathBuf {
     place.with_file_name(format!(".{name}.{what}"))
 }
 
-fn write_beside(place: &Path, beside: &Path, text: &str) -> io::Result<Stamp> {
-    let mut file = File::create(beside)?;
-    if let Ok(metadata) = fs::metadata(place) {
-        file.set_permissions(metadata.permissions())?;
+/// Writes a file that nobody else has, and that nobody else may read before it has the rights of the one in its place.
+fn write_beside(place: &Path, beside: &Path, text: &str) -> io::Result<File> {
+    // Left by a process of this number that died: whoever has the lock is alone.
+    match fs::remove_file(beside) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
     }
+    let rights = fs::metadata(place).ok().map(|metadata| metadata.permissions());
+    let mut options = File::options();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    if rights.is_some() {
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    }
+    let mut file = options.open(beside)?;
     file.write_all(text.as_bytes())?;
+    rights.map_or(Ok(()), |rights| file.set_permissions(rights))?;
     file.sync_all()?;
-    Ok(Stamp::of(&file.metadata()?))
+    Ok(file)
 }
 
 /// That another file has the name is on the disk only with the directory.
@@ -262,4 +317,99 @@ fn sync_directory(place: &Path) -> io::Result<()> {
     }
     let directory = place.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     File::open(directory)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use callsheet_actors::{JobName, port::Expected};
+    use tempfile::TempDir;
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn put(job: &str) -> CatalogueChange {
+        let job = JobName::new(job).expect("a good name");
+        CatalogueChange::put(Uuid::new_v4(), job, "{}").expecting(Expected::Absent)
+    }
+
+    /// One for a file that is there, with a job.
+    fn state(directory: &TempDir) -> State {
+        let path = directory.path().join("jobs.json");
+        fs::write(&path, r#"{"there": {}}"#).expect("it is written");
+        State::new(path, Form::Json)
+    }
+
+    #[test]
+    fn a_file_whose_time_lies_ahead_is_not_read_for_ever() {
+        let directory = TempDir::new().expect("a directory");
+        let mut state = state(&directory);
+        let file = File::options().write(true).open(&state.path).expect("it is there");
+        file.set_modified(SystemTime::now() + Duration::from_hours(1)).expect("it is set");
+        state.refresh().expect("it is right");
+        assert!(!state.settled, "it may be changed again without a sign of it");
+
+        state.seen_at -= SETTLED_AFTER * 2;
+        state.refresh().expect("it is right");
+
+        assert!(state.settled);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn an_edit_is_seen_though_the_size_and_the_time_are_as_before() {
+        let directory = TempDir::new().expect("a directory");
+        let mut state = state(&directory);
+        let edit = |text: &str| {
+            fs::write(directory.path().join("jobs.json"), text).expect("it is written");
+            let file = File::options().write(true).open(directory.path().join("jobs.json"));
+            file.and_then(|file| file.set_modified(SystemTime::UNIX_EPOCH)).expect("it is set");
+        };
+        edit(r#"{"there": {}}"#);
+        state.refresh().expect("it is right");
+        assert!(state.settled);
+
+        // The clock of the file system is coarse.
+        thread::sleep(Duration::from_millis(50));
+        edit(r#"{"other": {}}"#);
+        state.refresh().expect("it is right");
+
+        assert!(state.table().get("other").is_some() && state.table().get("there").is_none());
+    }
+
+    #[test]
+    fn a_change_whose_name_is_not_on_the_disk_yet_is_made_once() {
+        let directory = TempDir::new().expect("a directory");
+        let mut state = state(&directory);
+        state.sync = |_| Err(io::Error::other("the disk is ill"));
+        let change = put("new");
+
+        let error = state.change(&change).expect_err("nobody knows whether it outlives a loss of power");
+        assert!(
+            matches!(&error, CatalogueError::Unavailable { reason } if reason.contains("ill")),
+            "{error}"
+        );
+        state.change(&change).expect_err("it is still ill");
+        state.sync = sync_directory;
+        let made = state.change(&change).expect("it is well");
+
+        assert!(matches!(made, Changed::Done(row) if row.change == change.change), "it was made then");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_link_that_somebody_left_beside_leads_nowhere_and_rights_are_kept() {
+        use std::os::unix::fs::{PermissionsExt, symlink};
+        let directory = TempDir::new().expect("a directory");
+        let mut state = state(&directory);
+        fs::set_permissions(&state.path, fs::Permissions::from_mode(0o640)).expect("they are set");
+        let victim = directory.path().join("victim");
+        fs::write(&victim, "untouched").expect("it is written");
+        symlink(&victim, beside(&state.path, &format!("{}.new", std::process::id()))).expect("a link");
+
+        state.change(&put("new")).expect("it is written");
+
+        assert_eq!(fs::read_to_string(&victim).expect("it is there"), "untouched");
+        let metadata = fs::symlink_metadata(&state.path).expect("it is there");
+        assert!(metadata.is_file() && metadata.permissions().mode() & 0o777 == 0o640);
+    }
 }

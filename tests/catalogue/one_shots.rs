@@ -2,9 +2,12 @@
 //! Those that are far are in the store only.
 
 use callsheet::{
-    Decisions, IfStored, RunHistory,
+    Decisions, Health, IfStored, Problem, RunHistory,
     chrono::{DateTime, TimeDelta, Utc},
-    port::{Catalogue, CatalogueChange, Changed, ONE_SHOTS_HELD_MAX, ONE_SHOTS_HELD_WITHIN},
+    port::{
+        Catalogue, CatalogueChange, Changed, ONE_SHOTS_HELD_BYTES_MAX, ONE_SHOTS_HELD_MAX,
+        ONE_SHOTS_HELD_WITHIN, ONE_SHOTS_LINGERING_BYTES_MAX,
+    },
 };
 
 use super::*;
@@ -294,5 +297,91 @@ fn more_one_shots_than_a_node_holds_run_all_the_same() {
         said.sort();
         said.dedup();
         assert_eq!((said.len(), in_store(rig).len()), (count, 0));
+    });
+}
+
+/// Its runs do not end.
+#[derive(Serialize, Deserialize, JsonSchema)]
+struct Hang {
+    text: String,
+}
+
+impl Task for Hang {
+    const NAME: &'static str = "hang";
+    type State = ();
+
+    async fn run(self, _: Run, (): ()) -> RunResult {
+        std::future::pending().await
+    }
+}
+
+fn hang(nth: usize) -> callsheet::JobName {
+    callsheet::JobName::new(format!("hangs {nth:05}")).expect("a good name")
+}
+
+/// So many that are due in a minute, and do not end.
+async fn hang_in_a_minute(rig: &Rig, count: usize, text: &str) {
+    let task = json!({"name": "hang", "arguments": {"text": text}});
+    let due = at(rig, mins(1));
+    let json = json!({"schedule": {"at": [due]}, "task": task, "remove_when_done": true}).to_string();
+    for nth in 0..count {
+        let change = CatalogueChange::put(uuid::Uuid::new_v4(), hang(nth), &*json).due_at(Some(due));
+        let changed = rig.store().catalogue().clone().change(&change).await;
+        assert!(matches!(changed, Ok(Changed::Done(_))));
+    }
+}
+
+#[test]
+fn thousands_of_one_shots_that_do_not_end_stop_no_other() {
+    simulate(START, async |rig| {
+        let done = Done::default();
+        rig.node(node(&done).task::<Hang>(())).await;
+        rig.advance(secs(1)).await;
+        hang_in_a_minute(rig, ONE_SHOTS_HELD_MAX * 4 / 5, "").await;
+        for (job, after) in [("at once", mins(1)), ("later", mins(3))] {
+            remind(rig, 0, job, after).await;
+        }
+
+        rig.advance(mins(5)).await;
+
+        assert_eq!(done.take(), ["at once: hello", "later: hello"]);
+        assert_eq!(rig.started(hang(0).as_str()), 1);
+    });
+}
+
+#[test]
+fn one_shots_for_which_a_node_has_no_room_are_a_problem_until_they_run() {
+    simulate(START, async |rig| {
+        rig.set_lease(secs(60));
+        let done = Done::default();
+        rig.node(node(&done).task::<Hang>(())).await;
+        rig.advance(secs(1)).await;
+        let text = "x".repeat(65_000);
+        let count = (ONE_SHOTS_LINGERING_BYTES_MAX + ONE_SHOTS_HELD_BYTES_MAX) / text.len();
+        hang_in_a_minute(rig, count, &text).await;
+        remind(rig, 0, "waits", mins(2)).await;
+        let since = at(rig, mins(1));
+
+        rig.advance(mins(5)).await;
+
+        let behind = async |rig: &mut Rig| {
+            let problems = rig.send(0, Health).await.problems;
+            problems.into_iter().find_map(|problem| match problem {
+                Problem::OneShotsBehind { since } => Some(since),
+                _ => None,
+            })
+        };
+        let told = behind(rig).await.expect("it is told");
+        assert!((told - since).abs() < TimeDelta::seconds(1), "{told}, and not {since}");
+        assert_eq!(done.take(), [""; 0]);
+
+        for nth in 0..count / 2 {
+            let change = CatalogueChange::delete(uuid::Uuid::new_v4(), hang(nth));
+            let changed = rig.store().catalogue().clone().change(&change).await;
+            assert!(matches!(changed, Ok(Changed::Done(_))));
+        }
+        rig.advance(mins(1)).await;
+
+        assert_eq!((done.take(), behind(rig).await), (vec!["waits: hello".into()], None));
     });
 }

@@ -1,6 +1,9 @@
 //! Operators override the schedules of jobs of code: on all nodes, across deploys, until they clear it.
 
-use callsheet::{ClearOverride, EventKind, OverrideSchedule, PauseJobs, ResumeJobs, ScheduleOverride};
+use callsheet::{
+    ClearOverride, EventKind, JobName, OverrideSchedule, PauseJobs, ResumeJobs, ScheduleOverride,
+    port::{Catalogue, CatalogueChange, Changed},
+};
 
 use super::*;
 
@@ -264,5 +267,85 @@ fn each_override_and_clearance_is_an_operation_in_the_history() {
         let told: Vec<_> = kept.iter().rev().map(|one| one.operation).collect();
         assert_eq!(told, [JobOperation::Overridden, JobOperation::OverrideCleared], "once each");
         assert!(kept[1].detail.as_deref().is_some_and(|detail| detail.contains("quiet hours")));
+    });
+}
+
+/// Stores something, of which no node has heard when it answers.
+async fn store(rig: &Rig, job: &str, json: Value) -> u64 {
+    let change =
+        CatalogueChange::put(uuid::Uuid::new_v4(), JobName::new(job).expect("a good name"), json.to_string());
+    match rig.store().catalogue().clone().change(&change).await {
+        Ok(Changed::Done(row)) => row.version,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// The nodes have other code: on one of them the name is free.
+#[test]
+fn a_node_that_has_not_heard_of_an_override_neither_replaces_nor_deletes_it() {
+    for asked in ["put", "put that version", "delete", "delete that version"] {
+        simulate(START, async move |rig| {
+            rig.node(cleanup(hours(1))).await;
+            rig.node(node(&Done::default())).await;
+            rig.advance(secs(2)).await;
+            let overrides = json!({"override": {"schedule": {"every": "3h"}}});
+            let version = store(rig, "cleanup", overrides).await;
+
+            let put = || PutJob::new("cleanup", &stored(says("x")));
+            let delete = || DeleteJob::new("cleanup");
+            let expected = Expected::Version(version);
+            let refused = match asked {
+                "put" => rig.send(1, put()).await.map(drop),
+                "put that version" => rig.send(1, put().expecting(expected)).await.map(drop),
+                "delete" => rig.send(1, delete()).await.map(drop),
+                _ => rig.send(1, delete().expecting(expected)).await.map(drop),
+            };
+            rig.advance(secs(2)).await;
+
+            let refused = refused.expect_err(asked);
+            let kind = if asked.starts_with("put") { ErrorKind::Invalid } else { ErrorKind::NotFound };
+            assert_eq!(refused.kind(), kind, "{asked}: {refused}");
+            assert_eq!(overridden(rig, 0).await.map(|one| one.version), Some(version), "{asked}");
+        });
+    }
+}
+
+#[test]
+fn a_node_that_has_not_heard_of_a_stored_job_does_not_override_it() {
+    for any in [false, true] {
+        simulate(START, async move |rig| {
+            rig.node(cleanup(hours(1))).await;
+            rig.advance(secs(2)).await;
+            let version = store(rig, "cleanup", says("x")).await;
+
+            let asked = if any { by_alice(hours(3)).expecting(Expected::Any) } else { by_alice(hours(3)) };
+            let refused = rig.send(0, asked).await.expect_err("a job has the name");
+
+            let kind = if any { ErrorKind::Invalid } else { ErrorKind::Exists };
+            assert_eq!(refused.kind(), kind, "{refused}");
+            let row = rig.send(0, StoredDetails("cleanup".to_owned())).await.expect("it is stored");
+            assert_eq!(row.version, version);
+        });
+    }
+}
+
+/// Whoever changes what he has not read changes what stands.
+#[test]
+fn a_change_of_what_a_node_has_not_heard_of_takes_its_place() {
+    simulate(START, async |rig| {
+        let done = Done::default();
+        rig.node(node(&done)).await;
+        rig.advance(secs(2)).await;
+        for job in ["replaced", "deleted"] {
+            store(rig, job, says("old")).await;
+        }
+
+        put(rig, 0, "replaced", says("new")).await;
+        rig.advance(secs(2)).await;
+        store(rig, "deleted", says("newer")).await;
+        rig.send(0, DeleteJob::new("deleted")).await.expect("it is stored");
+        rig.advance(mins(90)).await;
+
+        assert_eq!(done.take(), ["replaced: new"]);
     });
 }

@@ -20,6 +20,7 @@ use tokio::time::{sleep, timeout};
 use uuid::Uuid;
 
 mod by_hand;
+mod chaos;
 #[path = "../common/example.rs"]
 mod example;
 mod example_runs;
@@ -32,6 +33,7 @@ mod plans;
 mod process;
 #[path = "../common/proxy.rs"]
 mod proxy;
+mod stories;
 
 use self::harness::{Server, connect, scope, server};
 

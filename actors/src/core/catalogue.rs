@@ -5,6 +5,7 @@
 //! never used again. A deleted job leaves a row without a definition behind for a time, so that whoever reads the
 //! changes after a version hears of it.
 
+mod held;
 mod one_shots;
 mod query;
 mod reconciliation;
@@ -17,10 +18,13 @@ use uuid::Uuid;
 
 pub(crate) use self::{
     one_shots::{AskDue, OneShots},
-    reconciliation::{Act, Ask, Read, Reconciliation, Standing},
+    reconciliation::{Act, Ask, Blocked, Read, Reconciliation, Standing},
 };
 pub use self::{
-    one_shots::{ONE_SHOTS_HELD_BYTES_MAX, ONE_SHOTS_HELD_MAX, ONE_SHOTS_HELD_WITHIN},
+    one_shots::{
+        ONE_SHOTS_HELD_BYTES_MAX, ONE_SHOTS_HELD_MAX, ONE_SHOTS_HELD_WITHIN, ONE_SHOTS_LINGERING_BYTES_MAX,
+        ONE_SHOTS_LINGERING_MAX,
+    },
     query::{CataloguePage, CatalogueQuery, DuePage, DueQuery, Facets},
     table::CatalogueTable,
 };
@@ -158,6 +162,7 @@ pub enum CatalogueChanges {
     /// The newest change of each job that was changed, in the order of their versions; as many as are asked
     /// for, or all.
     Rows(Vec<CatalogueRow>),
-    /// Not all of them are remembered: list all jobs anew.
+    /// Not all of them are remembered, or no change has this version yet, since the store was set back: list all jobs
+    /// anew.
     Forgotten,
 }

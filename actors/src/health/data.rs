@@ -137,6 +137,7 @@ impl<'de> Deserialize<'de> for Problem {
             "broken" => Self::Broken { jobs: jobs()? },
             "parked" => Self::Parked { jobs: jobs()? },
             "stored_parked" => Self::StoredParked { jobs: jobs()? },
+            "one_shots_behind" => Self::OneShotsBehind { since: since()? },
             "conflicting" => Self::Conflicting { jobs: jobs()? },
             "bodies_blocked" => {
                 Self::BodiesBlocked { threads: there(shown.threads, "threads")?, since: since()? }

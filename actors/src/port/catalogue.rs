@@ -8,7 +8,8 @@ use tokio::time::sleep;
 pub use crate::core::catalogue::{
     CATALOGUE_PAGE_MAX, CatalogueChange, CatalogueChanges, CataloguePage, CatalogueQuery, CatalogueRow,
     CatalogueTable, Changed, DEFINITION_BYTES_MAX, DELETED_KEPT_MAX, DuePage, DueQuery, Expected, Facets,
-    ONE_SHOTS_HELD_BYTES_MAX, ONE_SHOTS_HELD_MAX, ONE_SHOTS_HELD_WITHIN, STORED_JOBS_MAX,
+    ONE_SHOTS_HELD_BYTES_MAX, ONE_SHOTS_HELD_MAX, ONE_SHOTS_HELD_WITHIN, ONE_SHOTS_LINGERING_BYTES_MAX,
+    ONE_SHOTS_LINGERING_MAX, STORED_JOBS_MAX,
 };
 use crate::{fault::Fault, name::JobName};
 
@@ -21,6 +22,8 @@ pub const CATALOGUE_ASKED_EVERY: Duration = Duration::from_secs(1);
 /// * **Versions.** Each change gets the next version of the catalogue, and none gets it twice. When the changes after a
 ///   version are answered, no change of that version or an earlier one is made any more: whoever goes on from the
 ///   newest version that he has read misses nothing. Of several changes of one job only the newest need be there.
+/// * **A store that is set back** (a fail-over to a copy that was behind, a restore, a new schema) gives versions once
+///   more. Whoever asks for the changes after a version that is newer than its newest is told to list all jobs anew.
 /// * **One of two writers is told.** A change that expects a version, or that there is no such job, is made only if it
 ///   is so at that instant: see [`Expected`]. Otherwise it is answered with the row that stands.
 /// * **Asked again.** A change that was made is made once, by its [id](CatalogueChange::change), for as long as no

@@ -39,7 +39,7 @@ pub use catalogue::{
     CATALOGUE_ASKED_EVERY, CATALOGUE_PAGE_MAX, Catalogue, CatalogueChange, CatalogueChanges, CatalogueError,
     CataloguePage, CatalogueQuery, CatalogueRow, CatalogueTable, Changed, DEFINITION_BYTES_MAX,
     DELETED_KEPT_MAX, DuePage, DueQuery, Expected, Facets, ONE_SHOTS_HELD_BYTES_MAX, ONE_SHOTS_HELD_MAX,
-    ONE_SHOTS_HELD_WITHIN, STORED_JOBS_MAX,
+    ONE_SHOTS_HELD_WITHIN, ONE_SHOTS_LINGERING_BYTES_MAX, ONE_SHOTS_LINGERING_MAX, STORED_JOBS_MAX,
 };
 pub use clock::{CLOCK_LOOK_EVERY, Clock, SystemClock};
 pub use control::{

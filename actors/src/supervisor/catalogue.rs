@@ -18,7 +18,7 @@ use crate::{
     CALL_DEADLINE,
     contained::{caught, unharmed},
     core::{
-        catalogue::{Act, Ask, AskDue, Read, Reconciliation, Standing},
+        catalogue::{Act, Ask, AskDue, Blocked, Read, Reconciliation, Standing},
         operation::Operation,
         policy::Fires,
         text::{PARKED_REASON_BYTES_MAX, bounded},
@@ -27,7 +27,7 @@ use crate::{
     error::{Fault, Faults},
     event_log::Level,
     health::{PROBLEM_JOBS_MAX, Problem, ProblemJobs},
-    name::{By, JobName},
+    name::{By, JobName, LockKey},
     note::Attribution,
     port::{
         CATALOGUE_PAGE_MAX, Catalogue, CatalogueChanges, CatalogueError, CataloguePage, CatalogueQuery,
@@ -83,6 +83,7 @@ enum Answer {
     Page(CataloguePage),
     Changes(CatalogueChanges),
     Due(DueQuery, DuePage),
+    Again(JobName, Option<CatalogueRow>),
 }
 
 async fn ask(catalogue: &dyn Catalogue, asked: Ask) -> Result<Answer, CatalogueError> {
@@ -97,6 +98,10 @@ async fn ask(catalogue: &dyn Catalogue, asked: Ask) -> Result<Answer, CatalogueE
         Ask::Due(query) => {
             let page = call(catalogue.due(&query)).await?;
             Ok(Answer::Due(query, page))
+        }
+        Ask::Again { job } => {
+            let row = call(catalogue.get(&job)).await?;
+            Ok(Answer::Again(job, row))
         }
     }
 }
@@ -202,6 +207,9 @@ impl SupervisorActor {
             AskDue::At(at) => Some((at - now).to_std().unwrap_or_default().min(LOOK_FOR_ONE_SHOTS_MAX)),
             AskDue::Never => None,
         };
+        if let Some(again) = self.keeping.machine.ask_again() {
+            return self.ask_catalogue(catalogue, again, ctx);
+        }
         self.keep_to_catalogue_later(near_in, ctx);
     }
 
@@ -231,6 +239,8 @@ impl SupervisorActor {
                 (has_more, self.keeping.machine.changed(changes))
             }
             Answer::Due(query, page) => (false, (self.keeping.machine.due(&query, page), Vec::new())),
+            // What has changed meanwhile comes before the next one.
+            Answer::Again(job, row) => (true, (self.keeping.machine.again(job.as_str(), row), Vec::new())),
         };
         for job in gone {
             if self.keeping.machine.forget(&job) {
@@ -259,7 +269,7 @@ impl SupervisorActor {
                 (Act::Update, Some(definition)) => {
                     if let Err(error) = self.change_names(&definition) {
                         self.let_go(&row.job, row.changed_by.clone(), ctx);
-                        self.stands(&row, blocked(error));
+                        self.stands(&row, blocked(&definition, error));
                         continue;
                     }
                     self.update_stored(definition, row.changed_by.clone(), ctx);
@@ -290,7 +300,7 @@ impl SupervisorActor {
         let mut definitions: Vec<Definition> = Vec::with_capacity(added.len());
         for (row, mut definition) in added {
             if let Err(error) = self.take_names(slice::from_ref(&definition)) {
-                self.stands(&row, blocked(error));
+                self.stands(&row, blocked(&definition, error));
                 continue;
             }
             // Many jobs have the policies of the one before.
@@ -312,9 +322,9 @@ impl SupervisorActor {
             Read::Disabled => Standing::Disabled,
             Read::Overrides => Standing::Overrides,
             Read::Unusable(reason) => Standing::Parked(reason),
-            Read::Blocked(reason) => Standing::Blocked(reason),
+            Read::Blocked(blocked) => Standing::Blocked(blocked),
         };
-        if let Standing::Parked(reason) | Standing::Blocked(reason) = &standing
+        if let Some(reason) = standing.reason()
             && let Ok(name) = JobName::new(&row.job)
         {
             let line = format_args!("stored job {name} is parked: {reason}");
@@ -344,17 +354,21 @@ impl SupervisorActor {
         let (definition, enabled) = self.read_stored(&name, definition).map_err(unusable)?;
         let held = self.keeping.machine.is_held(&row.job);
         if self.jobs.contains_key(&name) && !held {
-            return Err(blocked(format_args!(
-                "a job of code has the name {name} on this node; delete the stored one, or rename one of them"
-            )));
+            return Err(blocked(
+                &definition,
+                format_args!(
+                    "a job of code has the name {name} on this node; delete the stored one, or rename one of them"
+                ),
+            ));
         }
         if !enabled {
             return Ok(None);
         }
         let checked = if held {
-            self.check_update(&definition, Vec::new()).map_err(blocked)
+            self.check_update(&definition, Vec::new()).map_err(|error| blocked(&definition, error))
         } else {
-            self.check(slice::from_ref(&definition), Vec::new()).map_err(blocked)
+            let checked = self.check(slice::from_ref(&definition), Vec::new());
+            checked.map_err(|error| blocked(&definition, error))
         };
         checked.map(|()| Some(definition))
     }
@@ -390,9 +404,9 @@ impl SupervisorActor {
         receiver
     }
 
-    /// A name or a key of this node is free: a stored job may have waited for it.
-    pub(super) fn read_blocked_again(&mut self) {
-        if self.keeping.machine.read_blocked_again() {
+    /// Names or keys of this node may be free: stored jobs may have waited for them.
+    pub(super) fn freed(&mut self, is_free: impl Fn(&str, &LockKey) -> bool) {
+        if self.keeping.machine.freed(is_free) {
             self.keeping.hurry.notify_one();
         }
     }
@@ -401,6 +415,14 @@ impl SupervisorActor {
         let known = self.keeping.machine.version();
         // Whoever waits hears that his sender is gone.
         self.keeping.waiting.retain(|(version, _)| known < Some(*version));
+    }
+
+    /// One-shots were due for longer than a lease, and this node has no room for them.
+    pub(super) fn one_shots_problem(&self) -> Option<Problem> {
+        let now = self.node().store_time();
+        let since = self.keeping.machine.one_shots_behind(now)?;
+        let is_late = (now - since).to_std().is_ok_and(|late| late > self.parts.lease);
+        is_late.then_some(Problem::OneShotsBehind { since })
     }
 
     /// The stored jobs that this node cannot run.
@@ -430,6 +452,7 @@ pub(super) fn unusable(reason: impl ToString) -> Read {
     Read::Unusable(bounded(reason.to_string(), PARKED_REASON_BYTES_MAX).into())
 }
 
-fn blocked(reason: impl ToString) -> Read {
-    Read::Blocked(bounded(reason.to_string(), PARKED_REASON_BYTES_MAX).into())
+fn blocked(definition: &Definition, reason: impl ToString) -> Read {
+    let reason = bounded(reason.to_string(), PARKED_REASON_BYTES_MAX).into();
+    Read::Blocked(Box::new(Blocked { reason, key: definition.key.clone() }))
 }

@@ -88,6 +88,7 @@ impl SupervisorActor {
         let parked = are(|entry| entry.parked.is_some());
         problems.extend(ProblemJobs::of(parked.into_iter()).map(|jobs| Problem::Parked { jobs }));
         problems.extend(self.stored_problem());
+        problems.extend(self.one_shots_problem());
         problems
     }
 }

@@ -13,6 +13,7 @@ use uuid::Uuid;
 use super::{
     SupervisorActor,
     catalogue::{Stored, unusable},
+    storing::Kind,
 };
 use crate::{
     core::catalogue::{Act, Read},
@@ -242,9 +243,7 @@ impl SupervisorActor {
             |fault: Fault| StoredJobError::Invalid(fault.within(&format!("job {:?}", name.as_str())).into());
         let known = self.overrides.known.get(&name);
         if known.is_none() && self.keeping.machine.standing(name.as_str()).is_some() {
-            let rule = "a stored job has this name";
-            let cure = "put its new definition into the catalogue (PutJob), or delete it (DeleteJob)";
-            return Err(invalid(Fault::new("job name", name.as_str(), rule, cure)));
+            return Err(Kind::Override.refusal(&name, true));
         }
         let entry = self.jobs.get(&name).ok_or_else(unknown)?;
         let text = written_override(schedule.map_err(invalid)?, asked.note).map_err(invalid)?;
@@ -268,7 +267,8 @@ impl Handler<OverrideSchedule> for SupervisorActor {
         let (attribution, name) = (asked.asked.clone(), given_name(&asked.job));
         match self.checked_override(asked) {
             Ok(change) => {
-                let overridden = self.change_stored(change, JobOperation::Overridden, attribution);
+                let overridden =
+                    self.change_stored(change, (Kind::Override, JobOperation::Overridden), attribution);
                 Box::pin(overridden.map(move |row, actor, _| {
                     row?;
                     // Removed meanwhile, or changed once more.
@@ -296,7 +296,8 @@ impl Handler<ClearOverride> for SupervisorActor {
         });
         match change {
             Ok(change) => {
-                let cleared = self.change_stored(change, JobOperation::OverrideCleared, asked);
+                let cleared =
+                    self.change_stored(change, (Kind::Override, JobOperation::OverrideCleared), asked);
                 Box::pin(cleared.map(|row, _, _| row.map(|row| row.version)))
             }
             Err(error) => Box::pin(ready(Err(error)).into_actor(self)),

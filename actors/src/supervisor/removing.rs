@@ -58,6 +58,7 @@ impl SupervisorActor {
     /// Removes jobs that are there.
     pub(super) fn remove_named(&mut self, names: &[JobName], asked: &Attribution, ctx: &mut Context<Self>) {
         let (mut withdrawn, mut keys) = (Vec::new(), Vec::new());
+        let (waits, mut freed) = (self.keeping.machine.has_blocked(), BTreeSet::new());
         for name in names {
             let fired = self.jobs.get(name).is_some_and(|entry| self.authority(entry).is_some());
             let Some(entry) = self.jobs.remove(name) else { continue };
@@ -72,6 +73,7 @@ impl SupervisorActor {
                 keys.push(entry.job.definition.key.clone());
             }
             self.keys.remove(entry.job.definition.declares());
+            freed.extend(waits.then(|| entry.job.definition.key.clone()));
             self.tags.remove(&entry.job.definition);
             let generation = entry.job.generation;
             if entry.firing.fires() == Fires::Leader {
@@ -90,7 +92,10 @@ impl SupervisorActor {
         self.node().meters.jobs.set(self.jobs.len() as f64);
         self.withdraw(&withdrawn, ctx);
         self.retract(keys, ctx);
-        self.read_blocked_again();
+        if waits {
+            let names: BTreeSet<_> = names.iter().map(JobName::as_str).collect();
+            self.freed(|job, key| names.contains(job) || freed.contains(key));
+        }
     }
 
     /// Enrols nothing of this name until its actor has accounted for what was due.

@@ -1,6 +1,7 @@
 //! How jobs are stored, deleted and listed as data.
 //!
-//! Decided here: whether a definition may be stored. Which of two writers comes first, the catalogue decides; what it
+//! Decided here: whether a definition may be stored, and that no job takes the place of an override, or the other way
+//! round, though this node has not heard of it. Which of two writers comes first, the catalogue decides; what it
 //! means for this node, [`Reconciliation`](crate::core::catalogue::Reconciliation).
 
 use std::time::Duration;
@@ -24,6 +25,7 @@ use crate::{
     name::JobName,
     note::Attribution,
     port::{Catalogue, CatalogueChange, CatalogueError, CatalogueRow, Changed, Expected, JobOperation},
+    schedule_override::is_override,
     stored_job::StoredJobError,
 };
 
@@ -54,6 +56,98 @@ async fn make(catalogue: &dyn Catalogue, change: &CatalogueChange) -> Result<Cat
     }
 }
 
+/// The row of a job, asked for as long as a change.
+async fn standing(catalogue: &dyn Catalogue, job: &JobName) -> Result<Option<CatalogueRow>, StoredJobError> {
+    let until = Instant::now() + CHANGE_DEADLINE;
+    loop {
+        match call(catalogue.get(job)).await {
+            Err(CatalogueError::Unavailable { .. }) if Instant::now() < until => sleep(CHANGE_AGAIN).await,
+            answer => return Ok(answer?),
+        }
+    }
+}
+
+/// What a change is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Job,
+    Override,
+}
+
+impl Kind {
+    fn of(row: &CatalogueRow) -> Self {
+        if row.definition.as_deref().is_some_and(is_override) { Self::Override } else { Self::Job }
+    }
+
+    /// Why a change of this kind is not made: a row of the other one has the name.
+    pub(super) fn refusal(self, name: &JobName, puts: bool) -> StoredJobError {
+        match (self, puts) {
+            (Self::Job, true) => {
+                let rule = "an operator has overridden the schedule of a job of code of this name";
+                let cure = "choose another name, or clear that first (ClearOverride)";
+                StoredJobError::Invalid(Fault::new("job name", name.as_str(), rule, cure).into())
+            }
+            (Self::Job, false) => StoredJobError::UnknownJob { name: name.as_str().to_owned() },
+            (Self::Override, true) => {
+                let rule = "a stored job has this name";
+                let cure = "put its new definition into the catalogue (PutJob), or delete it (DeleteJob)";
+                let fault = Fault::new("job name", name.as_str(), rule, cure);
+                let within = format!("job {:?}", name.as_str());
+                StoredJobError::Invalid(fault.within(&within).into())
+            }
+            (Self::Override, false) => StoredJobError::NotOverridden { name: name.as_str().to_owned() },
+        }
+    }
+}
+
+/// What is expected of a row that stands by this version, if there is one.
+fn expected(version: Option<u64>, change: &CatalogueChange) -> Expected {
+    match version {
+        Some(version) => Expected::Version(version),
+        // No row has the version 0: what is to be deleted is then told.
+        None if change.definition.is_none() => Expected::Version(0),
+        None => Expected::Absent,
+    }
+}
+
+/// Makes a change that takes the place of no row of another kind. `known` is the version that this node knows: another
+/// one is looked at before anything takes its place.
+async fn make_of_kind(
+    catalogue: &dyn Catalogue,
+    mut change: CatalogueChange,
+    known: Option<u64>,
+    kind: Kind,
+) -> Result<CatalogueRow, StoredJobError> {
+    let of_any = change.expected == Expected::Any;
+    match change.expected {
+        Expected::Any => change.expected = expected(known, &change),
+        Expected::Version(version) if known != Some(version) => {
+            let standing = standing(catalogue, &change.job).await?;
+            if standing.is_some_and(|row| row.version == version && Kind::of(&row) != kind) {
+                return Err(kind.refusal(&change.job, change.definition.is_some()));
+            }
+        }
+        Expected::Version(_) | Expected::Absent => {}
+    }
+    let until = Instant::now() + CHANGE_DEADLINE;
+    loop {
+        let version = match make(catalogue, &change).await {
+            Err(StoredJobError::Elsewhere { standing: Some(row), .. })
+                if of_any && Instant::now() < until =>
+            {
+                if Kind::of(&row) != kind {
+                    return Err(kind.refusal(&change.job, change.definition.is_some()));
+                }
+                Some(row.version)
+            }
+            // It was deleted since.
+            Err(StoredJobError::UnknownJob { .. }) if of_any && change.definition.is_some() => None,
+            made => return made,
+        };
+        change.expected = expected(version, &change);
+    }
+}
+
 impl SupervisorActor {
     fn stored(&self) -> Result<Stored, StoredJobError> {
         let not_kept = StoredJobError::NotKept { backend: self.parts.able.backend };
@@ -65,18 +159,16 @@ impl SupervisorActor {
         let PutJob { job, definition, expected, keeps: _, asked } = asked;
         let stored = self.changeable()?;
         let name = JobName::new(&job).map_err(|fault| StoredJobError::Invalid(fault.into()))?;
-        if self.has_override(&name) {
-            let rule = "an operator has overridden the schedule of a job of code of this name";
-            let cure = "choose another name, or clear that first (ClearOverride)";
-            return Err(StoredJobError::Invalid(Fault::new("job name", name.as_str(), rule, cure).into()));
-        }
         let within =
             |fault: Fault| StoredJobError::Invalid(fault.within(&format!("job {:?}", name.as_str())).into());
         let text = definition.map_err(within)?;
-        let due_at = self.check_stored(&name, &text)?;
-        let change = CatalogueChange::put(Uuid::new_v4(), name, text).expecting(expected).due_at(due_at);
-        let change = change.by(asked.by);
-        Ok((stored, change))
+        let change =
+            CatalogueChange::put(Uuid::new_v4(), name, text.clone()).expecting(expected).by(asked.by);
+        if self.has_override(&change.job) {
+            return Err(Kind::Job.refusal(&change.job, true));
+        }
+        let due_at = self.check_stored(&change.job, &text)?;
+        Ok((stored, change.due_at(due_at)))
     }
 
     pub(super) fn changeable(&self) -> Result<Stored, StoredJobError> {
@@ -120,9 +212,8 @@ impl SupervisorActor {
                 Standing::Disabled => StoredHere::Disabled,
                 Standing::Overrides if self.jobs.contains_key(&*job) => StoredHere::Overrides,
                 Standing::Overrides => StoredHere::NoJob,
-                Standing::Parked(reason) | Standing::Blocked(reason) => {
-                    StoredHere::Parked { reason: reason.clone() }
-                }
+                Standing::Parked(reason) => StoredHere::Parked { reason: reason.clone() },
+                Standing::Blocked(blocked) => StoredHere::Parked { reason: blocked.reason.clone() },
             },
             Some(_) | None if is_far => StoredHere::Far,
             Some(_) | None => StoredHere::Unread,
@@ -135,10 +226,11 @@ impl SupervisorActor {
     pub(super) fn change_stored(
         &self,
         (stored, change): (Stored, CatalogueChange),
-        operation: JobOperation,
+        (kind, operation): (Kind, JobOperation),
         asked: Attribution,
     ) -> ResponseActFuture<Self, Result<CatalogueRow, StoredJobError>> {
-        let made = async move { make(&*stored.catalogue, &change).await };
+        let known = self.keeping.machine.standing(change.job.as_str()).map(|(_, version)| version);
+        let made = async move { make_of_kind(&*stored.catalogue, change, known, kind).await };
         Box::pin(made.into_actor(self).then(move |made, actor: &mut Self, _| {
             let row = match made {
                 Ok(row) => row,
@@ -164,7 +256,7 @@ impl Handler<PutJob> for SupervisorActor {
         let (attribution, keeps) = (asked.asked.clone(), asked.keeps);
         match self.checked_put(asked) {
             Ok(change) => {
-                let stored = self.change_stored(change, JobOperation::Stored, attribution);
+                let stored = self.change_stored(change, (Kind::Job, JobOperation::Stored), attribution);
                 Box::pin(stored.map(move |row, actor, _| match row {
                     Err(StoredJobError::Elsewhere { standing: Some(row), .. }) if keeps => {
                         Ok(actor.stored_status(*row))
@@ -194,7 +286,7 @@ impl Handler<DeleteJob> for SupervisorActor {
         });
         match change {
             Ok(change) => {
-                let deleted = self.change_stored(change, JobOperation::Deleted, asked);
+                let deleted = self.change_stored(change, (Kind::Job, JobOperation::Deleted), asked);
                 Box::pin(deleted.map(|row, _, _| row.map(|row| row.version)))
             }
             Err(error) => Box::pin(ready(Err(error)).into_actor(self)),

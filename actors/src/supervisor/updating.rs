@@ -187,7 +187,8 @@ impl SupervisorActor {
         record_operation(self.node(), &definition.name, JobOperation::Changed, &asked, || {
             Some(definition.description())
         });
-        self.read_blocked_again();
+        // It may have had another key, or another policy for it.
+        self.freed(|_, _| true);
         let scheduled = self.scheduled(vec![job]);
         Box::pin(scheduled.map(|mut added, _, _| Ok(added.pop().expect("invariant: one job, one answer"))))
     }

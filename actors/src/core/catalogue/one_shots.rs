@@ -8,20 +8,32 @@
 //! Up to its *horizon* a node knows all one-shots. What is stored beyond it is found when it is near: the node asks the
 //! store when the next one is due, and then for those within a window. If there are too many, the horizon stands before
 //! the last that it holds, and moves on when there is room.
+//!
+//! One that was due a while ago *lingers*: its run takes long, or it waits for the end of a pause, for its key or for a
+//! permit. Those do not take the places of others, up to a bound of their own.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::{CATALOGUE_PAGE_MAX, CatalogueRow, DuePage, DueQuery};
+use super::{CATALOGUE_PAGE_MAX, CatalogueRow, DuePage, DueQuery, held::Held};
 
 /// One-shots that are due later than this are in the store only. A node holds the others when half of it is left, or
 /// sooner.
 pub const ONE_SHOTS_HELD_WITHIN: Duration = Duration::from_mins(15);
-/// The most one-shots that a node holds, those that are due first.
+/// The most one-shots that a node holds, those that are due first; those that linger are not counted.
 pub const ONE_SHOTS_HELD_MAX: usize = 10_000;
 /// The most bytes of their definitions.
 pub const ONE_SHOTS_HELD_BYTES_MAX: usize = 16 * 1_024 * 1_024;
+/// The most one-shots that a node holds although they were due a while ago: their runs take long, or they wait. Those
+/// beyond it take the places of others.
+pub const ONE_SHOTS_LINGERING_MAX: usize = 100_000;
+/// The most bytes of their definitions.
+pub const ONE_SHOTS_LINGERING_BYTES_MAX: usize = 32 * 1_024 * 1_024;
+/// A one-shot lingers when it was due so long ago. Most are decided and gone by then.
+const LINGERS_AFTER: TimeDelta = TimeDelta::seconds(10);
+/// After so long a node that has no room looks whether there is some.
+const ROOM_AGAIN: TimeDelta = TimeDelta::seconds(5);
 /// What is due within this time is held beyond these bounds: to let go of it would be to skip it.
 const DUE_SOON: TimeDelta = TimeDelta::seconds(30);
 /// There is to be room for so many before the store is asked for more.
@@ -49,15 +61,13 @@ enum Next {
 /// The one-shots that a node holds.
 #[derive(Debug, Default)]
 pub(crate) struct OneShots {
-    /// With the bytes of each.
-    held: BTreeMap<Place, usize>,
-    bytes: usize,
+    /// Those that take a place.
+    held: Held,
+    /// Those that linger.
+    lingering: Held,
     /// All of them up to here are known.
     horizon: Option<Place>,
     next: Next,
-    /// Those that were held when all jobs were listed anew, and were not seen again yet: when they are due.
-    unseen: BTreeMap<Arc<str>, DateTime<Utc>>,
-    unseen_bytes: usize,
 }
 
 /// What to ask the store about one-shots, and when.
@@ -79,27 +89,43 @@ impl OneShots {
 
     /// What to ask at `now`, by the store's clock.
     pub(crate) fn ask(&self, now: DateTime<Utc>) -> AskDue {
-        // Of those that were not seen again, nobody knows whether they are still there.
-        let known = self.held.len().saturating_sub(self.unseen.len());
-        let room = ONE_SHOTS_HELD_MAX.saturating_sub(known);
-        if room < ROOM_MIN || self.known_bytes() > ONE_SHOTS_HELD_BYTES_MAX / 4 * 3 {
-            return AskDue::Never;
-        }
         let query = |before, limit| DueQuery { after: self.horizon.clone(), before, limit };
         let within = TimeDelta::from_std(ONE_SHOTS_HELD_WITHIN).unwrap_or(TimeDelta::MAX);
         match self.next {
+            // It takes no place to know when.
             Next::Unknown => AskDue::Now(query(FAR_MAX, 1)),
             // Half of a window at a time, and not each of them by itself.
-            Next::At(next) if next - within / 2 <= now => {
-                AskDue::Now(query(now + within, room.min(CATALOGUE_PAGE_MAX)))
-            }
-            Next::At(next) => AskDue::At(next - within / 2),
+            Next::At(next) if next - within / 2 > now => AskDue::At(next - within / 2),
+            Next::At(_) if self.is_full() => AskDue::At(now + ROOM_AGAIN),
+            Next::At(_) => AskDue::Now(query(now + within, self.room().min(CATALOGUE_PAGE_MAX))),
             Next::None => AskDue::Never,
         }
     }
 
-    fn known_bytes(&self) -> usize {
-        self.bytes.saturating_sub(self.unseen_bytes)
+    fn room(&self) -> usize {
+        ONE_SHOTS_HELD_MAX.saturating_sub(self.held.known())
+    }
+
+    /// Nothing more is asked for, until some are gone, or linger.
+    fn is_full(&self) -> bool {
+        self.room() < ROOM_MIN || self.held.known_bytes() > ONE_SHOTS_HELD_BYTES_MAX / 4 * 3
+    }
+
+    /// Since when a one-shot is due that the node does not hold, since it has no room.
+    pub(crate) fn behind(&self, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        match self.next {
+            Next::At(next) if next <= now && self.is_full() => Some(next),
+            Next::At(_) | Next::Unknown | Next::None => None,
+        }
+    }
+
+    /// Those that were due a while ago make room for others.
+    pub(crate) fn set_aside(&mut self, now: DateTime<Utc>) {
+        let due_by = now - LINGERS_AFTER;
+        while self.lingering.len() < ONE_SHOTS_LINGERING_MAX
+            && self.lingering.bytes() < ONE_SHOTS_LINGERING_BYTES_MAX
+            && self.held.move_first(due_by, &mut self.lingering)
+        {}
     }
 
     /// Takes in what was answered to a question. Answers the rows up to the new horizon.
@@ -109,7 +135,7 @@ impl OneShots {
             self.next = rows.first().and_then(|row| row.due_at).map_or(Next::None, Next::At);
             return Vec::new();
         }
-        let (mut bytes, mut taken) = (self.known_bytes(), 0);
+        let (mut bytes, mut taken) = (self.held.known_bytes(), 0);
         for row in &rows {
             bytes += bytes_of(row);
             // One alone is always taken.
@@ -120,16 +146,15 @@ impl OneShots {
         }
         let all = taken == rows.len();
         rows.truncate(taken);
-        for row in &rows {
-            self.see(&row.job);
+        for place in rows.iter().filter_map(place) {
+            self.held.see(&place);
+            self.lingering.see(&place);
         }
-        match rows.last().and_then(place) {
-            _ if all && !has_more => {
-                (self.horizon, self.next) = (Some((query.before, "".into())), Next::Unknown);
-            }
-            // The next one is near as well.
-            Some(last) => self.horizon = Some(last),
-            None => self.next = Next::Unknown,
+        self.next = Next::Unknown;
+        if all && !has_more {
+            self.horizon = Some((query.before, "".into()));
+        } else if let Some(last) = rows.last().and_then(place) {
+            self.horizon = Some(last);
         }
         rows
     }
@@ -151,17 +176,14 @@ impl OneShots {
     /// The node holds it from now on.
     pub(crate) fn hold(&mut self, row: &CatalogueRow) {
         let Some(place) = place(row) else { return };
-        let bytes = bytes_of(row);
-        self.bytes += bytes;
-        self.bytes -= self.held.insert(place, bytes).unwrap_or_default();
+        self.lingering.remove(&place);
+        self.held.put(place, bytes_of(row));
     }
 
     /// The node does not hold it any more.
     pub(crate) fn let_go(&mut self, place: &Place) {
-        if self.unseen.get(&place.1) == Some(&place.0) {
-            self.see(&place.1);
-        }
-        self.bytes -= self.held.remove(place).unwrap_or_default();
+        self.held.remove(place);
+        self.lingering.remove(place);
     }
 
     /// Those that are too many at `now`, by the store's clock, the last first. The horizon stands before them. Nothing
@@ -169,15 +191,13 @@ impl OneShots {
     pub(crate) fn evict(&mut self, now: DateTime<Utc>) -> Vec<Arc<str>> {
         let soon = now + DUE_SOON;
         let mut evicted = Vec::new();
-        while self.held.len() > ONE_SHOTS_HELD_MAX || self.bytes > ONE_SHOTS_HELD_BYTES_MAX {
+        while self.held.len() > ONE_SHOTS_HELD_MAX || self.held.bytes() > ONE_SHOTS_HELD_BYTES_MAX {
             let is_last = self.held.len() == 1;
-            let Some(last) = self.held.last_entry().filter(|last| !is_last && last.key().0 > soon) else {
-                break;
-            };
-            let place = last.key().clone();
+            let Some(last) = self.held.last().filter(|last| !is_last && last.0 > soon) else { break };
+            let place = last.clone();
             self.let_go(&place);
             if self.is_near(&place) {
-                self.horizon = self.held.keys().next_back().cloned();
+                self.horizon = self.held.last().cloned();
                 self.next = Next::At(place.0);
             }
             evicted.push(place.1);
@@ -188,20 +208,13 @@ impl OneShots {
     /// All jobs are listed anew: what is not seen again is gone.
     pub(crate) fn walk_anew(&mut self) {
         (self.horizon, self.next) = (None, Next::Unknown);
-        self.unseen = self.held.keys().map(|(due_at, job)| (job.clone(), *due_at)).collect();
-        self.unseen_bytes = self.bytes;
-    }
-
-    /// One is there still.
-    fn see(&mut self, job: &Arc<str>) {
-        let Some(due_at) = self.unseen.remove(job) else { return };
-        let bytes = self.held.get(&(due_at, job.clone())).copied().unwrap_or_default();
-        self.unseen_bytes = self.unseen_bytes.saturating_sub(bytes);
+        self.held.unsee();
+        self.lingering.unsee();
     }
 
     /// Those that are gone: they would have been seen again by now.
     pub(crate) fn gone(&mut self) -> Vec<Arc<str>> {
-        let is_gone = |place: &Place| {
+        let is_gone = |place: &&Place| {
             self.is_near(place)
                 || match self.next {
                     Next::Unknown => false,
@@ -209,10 +222,13 @@ impl OneShots {
                     Next::None => true,
                 }
         };
-        let places = self.unseen.iter().map(|(job, due_at)| (*due_at, job.clone()));
-        let gone: Vec<_> = places.filter(is_gone).map(|(_, job)| job).collect();
-        gone.iter().for_each(|job| self.see(job));
-        gone
+        let gone: Vec<_> =
+            self.held.unseen().chain(self.lingering.unseen()).filter(is_gone).cloned().collect();
+        for place in &gone {
+            self.held.see(place);
+            self.lingering.see(place);
+        }
+        gone.into_iter().map(|(_, job)| job).collect()
     }
 }
 
@@ -262,7 +278,7 @@ mod tests {
     }
 
     fn held(machine: &OneShots) -> Vec<&str> {
-        machine.held.keys().map(|(_, job)| &**job).collect()
+        machine.held.names()
     }
 
     #[test]
@@ -318,7 +334,7 @@ mod tests {
         keep(&mut machine, &store, 0);
         let known = machine.held.len();
         assert!((ONE_SHOTS_HELD_MAX - ROOM_MIN..=ONE_SHOTS_HELD_MAX).contains(&known), "{known}");
-        assert_eq!(machine.ask(at(0)), AskDue::Never, "there is little room");
+        assert_eq!(machine.ask(at(0)), AskDue::At(at(0) + ROOM_AGAIN), "there is little room");
 
         // Those that come before them take the places of the last.
         let before: Vec<_> =
@@ -335,7 +351,6 @@ mod tests {
             store[5_000..].iter().map(|row| &*row.job).collect::<Vec<_>>(),
             "all of them"
         );
-        assert_eq!(machine.bytes, machine.held.values().sum::<usize>());
     }
 
     #[test]
@@ -350,11 +365,11 @@ mod tests {
         keep(&mut machine, &store, 0);
 
         assert!(
-            machine.bytes <= ONE_SHOTS_HELD_BYTES_MAX && machine.held.len() > 90,
+            machine.held.bytes() <= ONE_SHOTS_HELD_BYTES_MAX && machine.held.len() > 90,
             "{}",
             machine.held.len()
         );
-        assert_eq!(machine.ask(at(0)), AskDue::Never);
+        assert_eq!(machine.ask(at(0)), AskDue::At(at(0) + ROOM_AGAIN));
     }
 
     #[test]
@@ -368,7 +383,7 @@ mod tests {
         assert_eq!(machine.gone(), [Arc::from("b")]);
         assert!(machine.gone().is_empty(), "once");
         assert_eq!(held(&machine), ["a", "b", "c", "d"], "until it is let go of");
-        assert_eq!(machine.unseen_bytes, 0);
+        assert_eq!(machine.held.known(), 4);
     }
 
     #[test]
@@ -380,7 +395,7 @@ mod tests {
         let store: Vec<_> = (0..110).map(large).collect();
         let mut machine = OneShots::default();
         keep(&mut machine, &store, 0);
-        assert!(machine.bytes > ONE_SHOTS_HELD_BYTES_MAX / 4 * 3, "there is little room");
+        assert!(machine.held.bytes() > ONE_SHOTS_HELD_BYTES_MAX / 4 * 3, "there is little room");
 
         machine.walk_anew();
         assert!(machine.gone().is_empty(), "nothing was asked yet");
@@ -398,5 +413,57 @@ mod tests {
         assert!(machine.evict(at(6)).is_empty() && machine.evict(at(5)).is_empty());
         assert_eq!(machine.held.len(), count);
         assert_eq!(machine.evict(at(4)).len(), 10, "a minute before");
+    }
+
+    /// They are paused, or busy, or run for long.
+    #[test]
+    fn those_that_do_not_end_make_room_for_others_after_a_while() {
+        let mut machine = OneShots::default();
+        let name = |nth: usize| format!("stuck {nth:05}");
+        let mut store: Vec<_> = (0..ONE_SHOTS_HELD_MAX).map(|nth| row(&name(nth), 5)).collect();
+        store.push(row("good", 6));
+        keep(&mut machine, &store, 4);
+        assert!(machine.ask(at(5)) == AskDue::At(at(5) + ROOM_AGAIN) && machine.behind(at(5)).is_some());
+
+        machine.set_aside(at(5) + LINGERS_AFTER);
+        keep(&mut machine, &store, 6);
+
+        assert_eq!(held(&machine).last(), Some(&"good"));
+        assert_eq!(machine.held.len() + machine.lingering.len(), store.len());
+        assert_eq!(machine.behind(at(60)), None);
+    }
+
+    #[test]
+    fn those_that_linger_are_bounded_and_then_it_is_said_since_when_others_are_due() {
+        let mut machine = OneShots::default();
+        (0..=ONE_SHOTS_LINGERING_MAX).for_each(|nth| machine.hold(&row(&format!("stuck {nth:06}"), 1)));
+        machine.set_aside(at(2));
+        assert_eq!((machine.held.len(), machine.lingering.len()), (1, ONE_SHOTS_LINGERING_MAX));
+
+        let store: Vec<_> = (0..ONE_SHOTS_HELD_MAX).map(|nth| row(&format!("more {nth:05}"), 3)).collect();
+        keep(&mut machine, &store, 2);
+        machine.set_aside(at(4));
+
+        assert_eq!((machine.behind(at(2)), machine.behind(at(4))), (None, Some(at(3))));
+        assert_eq!(machine.ask(at(4)), AskDue::At(at(4) + ROOM_AGAIN), "it looks again");
+        for nth in 0..5_000 {
+            machine.let_go(&(at(1), format!("stuck {nth:06}").into()));
+        }
+        machine.set_aside(at(4));
+        keep(&mut machine, &store, 4);
+        assert_eq!((machine.behind(at(4)), held(&machine).last()), (None, Some(&"more 09999")));
+    }
+
+    #[test]
+    fn one_that_lingers_and_is_not_seen_again_is_gone() {
+        let mut machine = OneShots::default();
+        keep(&mut machine, &[row("a", 1), row("b", 1)], 0);
+        machine.set_aside(at(2));
+        assert_eq!(machine.lingering.names(), ["a", "b"]);
+
+        machine.walk_anew();
+        keep(&mut machine, &[row("a", 1)], 2);
+
+        assert_eq!(machine.gone(), [Arc::from("b")]);
     }
 }

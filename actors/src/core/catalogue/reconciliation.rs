@@ -16,6 +16,7 @@ use super::{
     CatalogueChanges, CataloguePage, CatalogueRow, DuePage, DueQuery,
     one_shots::{AskDue, OneShots, place},
 };
+use crate::name::{JobName, LockKey};
 
 /// The most one-shots that a node cannot run, and remembers to say so. Of others it says nothing.
 const IDLE_ONE_SHOTS_MAX: usize = 1_000;
@@ -29,6 +30,16 @@ pub(crate) enum Ask {
     Changes { after: u64 },
     /// One-shots.
     Due(DueQuery),
+    /// A job that was blocked, once more.
+    Again { job: JobName },
+}
+
+/// Why a node cannot run a job beside its other ones.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Blocked {
+    pub(crate) reason: Arc<str>,
+    /// The lock key of the job. It may run once this, or its name, is free.
+    pub(crate) key: LockKey,
 }
 
 /// How a stored job stands on this node.
@@ -40,10 +51,21 @@ pub(crate) enum Standing {
     Disabled,
     /// This node cannot run it, for this reason.
     Parked(Arc<str>),
-    /// It cannot run it beside its other jobs, for this reason.
-    Blocked(Arc<str>),
+    /// It cannot run it beside its other jobs.
+    Blocked(Box<Blocked>),
     /// It is no job, but overrides the schedule of one of code.
     Overrides,
+}
+
+impl Standing {
+    /// Why this node cannot run it.
+    pub(crate) fn reason(&self) -> Option<&Arc<str>> {
+        match self {
+            Self::Parked(reason) => Some(reason),
+            Self::Blocked(blocked) => Some(&blocked.reason),
+            Self::Held | Self::Disabled | Self::Overrides => None,
+        }
+    }
 }
 
 /// What the shell has read in the definition of a row.
@@ -55,8 +77,8 @@ pub(crate) enum Read {
     Disabled,
     /// Nothing that this node can run, for this reason.
     Unusable(Arc<str>),
-    /// Nothing that it can run beside its other jobs, for this reason.
-    Blocked(Arc<str>),
+    /// Nothing that it can run beside its other jobs.
+    Blocked(Box<Blocked>),
     /// No job: it overrides the schedule of one of code.
     Overrides,
 }
@@ -94,10 +116,14 @@ pub(crate) struct Reconciliation {
     known: BTreeMap<Arc<str>, Known>,
     /// Up to which all changes are known; `None`: the jobs are to be listed.
     version: Option<u64>,
+    /// The newest that was known: the store was set back if it has an older one.
+    newest: u64,
     listing: Option<Listing>,
     one_shots: OneShots,
     /// How many one-shots are known that the node does not hold.
     idle_one_shots: usize,
+    /// The jobs that are blocked, and whether they are to be read again.
+    blocked: BTreeMap<Arc<str>, bool>,
 }
 
 /// All jobs are being listed.
@@ -124,6 +150,7 @@ impl Reconciliation {
         let CataloguePage { rows, next, version } = page;
         if self.listing.is_none() {
             self.one_shots.walk_anew();
+            self.compare_newest(version);
         }
         let new = || Listing { version, seen: BTreeSet::new(), next: None };
         let listing = self.listing.get_or_insert_with(new);
@@ -142,6 +169,14 @@ impl Reconciliation {
         (self.news(rows), gone)
     }
 
+    /// A store that was set back gives versions once more: what is known by them is read anew.
+    fn compare_newest(&mut self, version: u64) {
+        if version < self.newest {
+            self.known.values_mut().for_each(|known| known.version = 0);
+        }
+        self.newest = version;
+    }
+
     /// Takes in changes. Answers the rows that are news: those that are to be put, and the jobs that were deleted.
     pub(crate) fn changed(&mut self, changes: CatalogueChanges) -> (Vec<CatalogueRow>, Vec<Arc<str>>) {
         let CatalogueChanges::Rows(rows) = changes else {
@@ -149,6 +184,7 @@ impl Reconciliation {
             return (Vec::new(), Vec::new());
         };
         self.version = self.version.max(rows.iter().map(|row| row.version).max());
+        self.newest = self.newest.max(self.version.unwrap_or_default());
         let (put, deleted): (Vec<_>, Vec<_>) =
             self.news(rows).into_iter().partition(|row| row.definition.is_some());
         let mut gone: Vec<_> = deleted.into_iter().map(|row| row.job).collect();
@@ -183,11 +219,17 @@ impl Reconciliation {
     /// The one-shots that the node is to let go of, once nothing of them is to be asked now: those that are gone, and
     /// those that are too many.
     pub(crate) fn surplus(&mut self, now: DateTime<Utc>) -> Vec<Arc<str>> {
+        self.one_shots.set_aside(now);
         let mut surplus = self.one_shots.evict(now);
         if !matches!(self.ask_due(now), AskDue::Now(_)) && self.listing.is_none() {
             surplus.extend(self.one_shots.gone());
         }
         surplus
+    }
+
+    /// Since when a one-shot is due that the node does not hold, since it has no room.
+    pub(crate) fn one_shots_behind(&self, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        self.one_shots.behind(now)
     }
 
     /// Whether it is a one-shot that the node reads when it is near.
@@ -224,12 +266,16 @@ impl Reconciliation {
         if is_held {
             self.one_shots.hold(row);
         }
+        if let Standing::Blocked(_) = known.standing {
+            self.blocked.insert(row.job.clone(), false);
+        }
         self.known.insert(row.job.clone(), known);
     }
 
     fn remove(&mut self, job: &str) -> Option<Known> {
         let (job, known) = self.known.remove_entry(job)?;
         self.idle_one_shots -= usize::from(known.is_idle_one_shot());
+        self.blocked.remove(&job);
         if let Some(due_at) = known.due_at {
             self.one_shots.let_go(&(due_at, job));
         }
@@ -252,25 +298,45 @@ impl Reconciliation {
 
     /// The jobs that this node cannot run.
     pub(crate) fn parked(&self) -> impl Iterator<Item = (&Arc<str>, &Arc<str>)> {
-        self.known.iter().filter_map(|(job, known)| match &known.standing {
-            Standing::Parked(reason) | Standing::Blocked(reason) => Some((job, reason)),
-            Standing::Held | Standing::Disabled | Standing::Overrides => None,
-        })
+        self.known.iter().filter_map(|(job, known)| Some((job, known.standing.reason()?)))
     }
 
-    /// A job of the node is gone, or has another key: what was blocked may run now. Answers whether that is to be read
-    /// again; then all jobs are listed, and of those that are known only these are news.
-    pub(crate) fn read_blocked_again(&mut self) -> bool {
+    /// Whether some job waits for a name or a key of the node.
+    pub(crate) fn has_blocked(&self) -> bool {
+        !self.blocked.is_empty()
+    }
+
+    /// Names or keys of the node are free: those that waited for one of them are read again. Answers whether there are
+    /// some.
+    pub(crate) fn freed(&mut self, is_free: impl Fn(&str, &LockKey) -> bool) -> bool {
         let mut any = false;
-        for known in self.known.values_mut() {
-            if let Standing::Blocked(_) = known.standing {
-                (known.version, any) = (0, true);
+        for (job, again) in &mut self.blocked {
+            if let Some(Known { standing: Standing::Blocked(blocked), .. }) = self.known.get(job)
+                && is_free(job, &blocked.key)
+            {
+                (*again, any) = (true, true);
             }
         }
-        if any {
-            (self.version, self.listing) = (None, None);
-        }
         any
+    }
+
+    /// A job that is to be read again, once nothing else is to be asked.
+    pub(crate) fn ask_again(&mut self) -> Option<Ask> {
+        let (None, Some(_)) = (&self.listing, self.version) else { return None };
+        let (job, again) = self.blocked.iter_mut().find(|(_, again)| **again)?;
+        let name = JobName::new(job).ok();
+        // No node reads a row whose name is none.
+        *again &= name.is_some();
+        name.map(|job| Ask::Again { job })
+    }
+
+    /// Takes in the row of a job that was read again. Answers it, unless something newer is known.
+    pub(crate) fn again(&mut self, job: &str, row: Option<CatalogueRow>) -> Vec<CatalogueRow> {
+        let Some(again) = self.blocked.get_mut(job) else { return Vec::new() };
+        *again = false;
+        let known = self.known.get(job).map_or(0, |known| known.version);
+        // That it was deleted is among the changes.
+        row.into_iter().filter(|row| row.version >= known).collect()
     }
 
     /// Up to which version all changes are known.
@@ -370,20 +436,54 @@ mod tests {
     }
 
     #[test]
-    fn what_is_blocked_is_read_again_once_and_nothing_else() {
+    fn what_a_store_has_that_was_set_back_is_read_anew_whatever_was_known() {
+        let mut machine = listed();
+        let (news, _) = machine.changed(CatalogueChanges::Rows(vec![row("b", 3), row("c", 4)]));
+        hold(&mut machine, &news);
+
+        machine.changed(CatalogueChanges::Forgotten);
+        // Version 3 is another change now, and nobody has made a fourth yet.
+        let news = machine.listed(page(vec![row("a", 1), row("b", 3), row("d", 2)], None, 3));
+        hold(&mut machine, &news.0);
+
+        assert_eq!(names(news), told(&["a@1", "b@3", "d@2"], &["c"]));
+        machine.forget("c");
+        let news = machine.changed(CatalogueChanges::Rows(vec![row("c", 4)]));
+        assert_eq!(names(news), told(&["c@4"], &[]));
+    }
+
+    fn key(key: &str) -> LockKey {
+        LockKey::new(key).expect("a good key")
+    }
+
+    #[test]
+    fn what_is_blocked_is_read_again_once_its_name_or_key_is_free_and_nothing_else() {
         let mut machine = listed();
         machine.stands(&row("a", 1), Standing::Parked("no such task".into()));
-        assert!(!machine.read_blocked_again(), "nothing is blocked");
-        let blocked = || Standing::Blocked("its name is taken".into());
-        machine.stands(&row("b", 2), blocked());
+        let blocked = |of: &str| {
+            Standing::Blocked(Box::new(Blocked { reason: "another one has it".into(), key: key(of) }))
+        };
+        for (job, version, of) in [("b", 2, "b"), ("c", 3, "shared"), ("d", 4, "shared")] {
+            machine.stands(&row(job, version), blocked(of));
+        }
+        assert!(!machine.freed(|job, of| job == "a" || *of == key("a")), "that one is not blocked");
+        assert_eq!(machine.ask_again(), None);
 
-        assert!(machine.read_blocked_again());
+        assert!(machine.freed(|_, of| *of == key("shared")));
+        assert_eq!(machine.ask(), Ask::Changes { after: 2 }, "the others are not listed");
+        let asked: Vec<_> = std::iter::from_fn(|| match machine.ask_again()? {
+            Ask::Again { job } => {
+                let version = if job.as_str() == "c" { 3 } else { 1 };
+                Some((job.to_string(), machine.again(job.as_str(), Some(row(job.as_str(), version))).len()))
+            }
+            other => panic!("{other:?}"),
+        })
+        .collect();
 
-        assert_eq!(machine.ask(), Ask::List { after: None });
-        let all = || page(vec![row("a", 1), row("b", 2)], None, 2);
-        assert_eq!(names(machine.listed(all())), told(&["b@2"], &[]));
-        machine.stands(&row("b", 2), blocked());
-        assert_eq!(names(machine.listed(all())), told(&[], &[]), "it is as it was");
+        assert_eq!(asked, [("c".to_owned(), 1), ("d".to_owned(), 0)], "of d something newer is known");
+        assert!(machine.freed(|job, _| job == "b"));
+        machine.forget("b");
+        assert_eq!((machine.ask_again(), machine.again("b", None)), (None, Vec::new()));
     }
 
     #[test]

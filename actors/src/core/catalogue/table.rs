@@ -116,7 +116,7 @@ impl CatalogueTable {
 
     /// The changes after a version, at most so many.
     pub fn changes(&self, after: u64, limit: usize) -> CatalogueChanges {
-        if after < self.forgotten {
+        if after < self.forgotten || after > self.version {
             return CatalogueChanges::Forgotten;
         }
         let jobs = self.by_version.range((Bound::Excluded(after), Bound::Unbounded)).take(limit);

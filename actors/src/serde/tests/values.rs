@@ -116,6 +116,7 @@ pub(crate) fn problems() -> Vec<Problem> {
         Problem::Broken { .. } => Problem::Broken { jobs: jobs() },
         Problem::Parked { .. } => Problem::Parked { jobs: jobs() },
         Problem::StoredParked { .. } => Problem::StoredParked { jobs: jobs() },
+        Problem::OneShotsBehind { .. } => Problem::OneShotsBehind { since },
         Problem::Conflicting { .. } => Problem::Conflicting { jobs: jobs() },
         Problem::BodiesBlocked { .. } => Problem::BodiesBlocked { threads: BodyThreads::Local, since },
     ]

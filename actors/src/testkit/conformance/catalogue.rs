@@ -20,8 +20,8 @@ const HEARD_WITHIN: Duration = Duration::from_secs(5);
 
 /// Checks a catalogue that is empty, and another node's view of the same one: what is put is answered whole; of two
 /// writers one is told what stands; a change that is asked for twice is made once; pages and filters have each job
-/// once; one-shots come in the order of when they are due; who reads the changes misses none, and hears that there
-/// are some.
+/// once; one-shots come in the order of when they are due; who reads the changes misses none, hears that there
+/// are some, and is told if the store was set back.
 ///
 /// # Panics
 ///
@@ -37,6 +37,7 @@ pub async fn catalogue(catalogue: Arc<dyn Catalogue>, other: Arc<dyn Catalogue>)
     check.one_shots_are_found_by_when_they_are_due().await;
     check.what_is_a_one_shot_no_more_is_not_found_as_one().await;
     check.who_reads_the_changes_misses_none().await;
+    check.who_knows_a_version_that_there_is_not_is_told_to_list_anew().await;
     check.many_writers_at_once_get_a_version_each().await;
     check.who_waits_hears_of_a_change().await;
 }
@@ -305,6 +306,16 @@ impl Check {
         }
         assert_eq!(self.version().await, newest);
         assert_eq!(self.changes(newest, 10).await, []);
+    }
+
+    /// The store was set back since.
+    async fn who_knows_a_version_that_there_is_not_is_told_to_list_anew(&self) {
+        let newest = self.done(&put("newest")).await.version;
+        for after in [newest + 1, newest + 500, u64::MAX] {
+            let changes = self.other.changes(after, 10).await;
+            assert_eq!(changes, Ok(CatalogueChanges::Forgotten), "after {after}");
+        }
+        assert_eq!(self.other.changes(newest, 10).await, Ok(CatalogueChanges::Rows(Vec::new())));
     }
 
     async fn many_writers_at_once_get_a_version_each(&self) {

@@ -226,7 +226,8 @@ impl PostgresCatalogue {
         let rows = self.ask(&self.statements.changes, &parameters).await?;
         let Some(first) = rows.first() else { return Err(unavailable("the server answered no row")) };
         *self.heard_by() = heard_by;
-        if after < read(first, |row| number(row, "forgotten"))? {
+        let [forgotten, newest] = read(first, |row| Ok([number(row, "forgotten")?, number(row, "newest")?]))?;
+        if after < forgotten || after > newest {
             return Ok(CatalogueChanges::Forgotten);
         }
         let mut read = jobs(&rows)?;

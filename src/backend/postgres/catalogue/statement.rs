@@ -149,10 +149,12 @@ SELECT * FROM (
     ) AS page
 ) AS rows WHERE before < {page max}";
 
-/// Always answers a row, with what is forgotten; without a job if there is none. The order of the rows is not said.
+/// Always answers a row, with what is forgotten and the newest version; without a job if there is none. The order of the
+/// rows is not said.
 const CHANGES: &str = "
-SELECT coalesce((SELECT forgotten FROM {s}.catalogue_versions WHERE scope = $1), 0) AS forgotten, j.*
+SELECT coalesce(v.forgotten, 0) AS forgotten, coalesce(v.version, 0) AS newest, j.*
 FROM (VALUES (1)) AS one (nth)
+LEFT JOIN {s}.catalogue_versions v ON v.scope = $1
 LEFT JOIN LATERAL (
     SELECT * FROM (
         SELECT *, sum(octet_length(coalesce(definition, ''))) OVER (ORDER BY version) - octet_length(coalesce(definition, '')) AS before
