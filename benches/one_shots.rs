@@ -21,7 +21,7 @@ use std::{
 };
 
 use callsheet::{
-    Builder, Callsheet, Run, RunResult, StoredDetails, StoredHere, StoredJob, Task, TaskCall,
+    Callsheet, Run, RunResult, Settings, StoredDetails, StoredHere, StoredJob, Task, TaskCall,
     port::{CatalogueQuery, SystemClock},
     schedule::at,
     schemars::{self, JsonSchema},
@@ -63,12 +63,13 @@ struct Nodes {
 
 impl Nodes {
     async fn start(&self) -> anyhow::Result<Callsheet> {
-        let builder: Builder = Callsheet::builder().task::<Reminder>(self.ran.clone());
+        let mut settings = Settings::from_env()?;
+        settings.scope.get_or_insert_with(|| "bench".to_owned());
         let builder = match &self.in_memory {
-            Some(catalogue) => builder.catalogue(catalogue.clone()),
-            None => builder.backend_from_env("bench"),
+            Some(catalogue) => Callsheet::builder().catalogue(catalogue.clone()),
+            None => settings.builder()?,
         };
-        Ok(builder.start().await?)
+        Ok(builder.task::<Reminder>(self.ran.clone()).start().await?)
     }
 }
 

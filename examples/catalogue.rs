@@ -10,8 +10,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 // The derive of `JsonSchema` names the crate `schemars`.
 use callsheet::{
-    StoredJob, TaskCall,
-    backend::Postgres,
+    Settings, StoredJob, TaskCall,
     port::Expected,
     prelude::*,
     schemars::{self, JsonSchema},
@@ -52,9 +51,11 @@ impl Task for SendReport {
 }
 
 /// In a real cluster each is a process of its own.
-async fn start(node: &'static str) -> Result<Callsheet, callsheet::StartError> {
-    let backend = Postgres::from_env("example");
-    Callsheet::builder().node_name(node).backend(backend).task::<SendReport>(node).start().await
+async fn start(node: &'static str) -> anyhow::Result<Callsheet> {
+    let mut settings = Settings::from_env()?;
+    settings.scope.get_or_insert_with(|| "example".to_owned());
+    settings.backend.get_or_insert_with(|| "postgres".to_owned());
+    Ok(settings.builder()?.node_name(node).task::<SendReport>(node).start().await?)
 }
 
 /// Waits until a node has heard of a version of a job.

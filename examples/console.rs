@@ -19,7 +19,7 @@ use std::{env, net::SocketAddr, sync::Arc, time::Duration};
 use actix_web::{App, HttpServer};
 use anyhow::{Context, anyhow};
 use callsheet::{
-    Backfill, Builder, HistoryOptions, StoredJob,
+    Backfill, Builder, HistoryOptions, Settings, StoredJob,
     console::{Access, Console},
     port::{Clock, MemoryBounds, SystemClock},
     prelude::*,
@@ -45,7 +45,7 @@ async fn main() -> anyhow::Result<()> {
         SocketAddr::new(first.ip(), first.port().checked_add(1).context("its port is below 65,535")?);
     let signals = ShutdownSignals::new()?;
 
-    let cluster = Cluster::new();
+    let cluster = Cluster::new()?;
     let nodes = [cluster.start("web-1").await?, cluster.start("web-2").await?];
     stage(&nodes[0]).await?;
     actix_web::rt::spawn(hand_over(nodes.clone()));
@@ -70,25 +70,27 @@ struct Cluster {
     records: MemoryRecords,
     history: Arc<MemoryHistory>,
     catalogue: MemoryCatalogue,
-    has_store: bool,
+    settings: Settings,
 }
 
 impl Cluster {
-    fn new() -> Self {
+    fn new() -> anyhow::Result<Self> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
-        let named = ["CALLSHEET_BACKEND", "CALLSHEET_DATABASE_URL", "CALLSHEET_LOCAL_FILE"];
-        Self {
+        let mut settings = Settings::from_env()?;
+        settings.scope.get_or_insert_with(|| SCOPE.to_owned());
+        Ok(Self {
             records: MemoryRecords::new(clock.clone()),
             history: Arc::new(MemoryHistory::new(MemoryBounds::default())),
             catalogue: MemoryCatalogue::new(clock),
-            has_store: named.into_iter().any(|variable| env::var_os(variable).is_some()),
-        }
+            settings,
+        })
     }
 
     async fn start(&self, name: &'static str) -> anyhow::Result<Callsheet> {
-        let node = jobs(Callsheet::builder().node_name(name).max_concurrent_runs(32));
-        if self.has_store {
-            return Ok(node.backend_from_env(SCOPE).start().await?);
+        let Settings { backend, database, local, .. } = &self.settings;
+        let node = jobs(self.settings.builder()?.node_name(name).max_concurrent_runs(32));
+        if backend.is_some() || database.url.is_some() || database.host.is_some() || local.file.is_some() {
+            return Ok(node.start().await?);
         }
         let mut history = HistoryOptions::default();
         history.store = Some(self.history.clone());

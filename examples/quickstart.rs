@@ -45,8 +45,8 @@ use actix_web::{
     web::{self, Bytes, Data, Json, Path, Query},
 };
 use callsheet::{
-    Arguments, Builder, Error, ErrorKind, Fault, Faults, HealthReport, JobName, JobStatus, NodeList,
-    RunHistory, RunPage, ShutdownBudget, ShutdownReport, ShutdownSignals, StoredJob, TaskCall, When,
+    Arguments, Error, ErrorKind, Fault, Faults, HealthReport, JobName, JobStatus, NodeList, RunHistory,
+    RunPage, Settings, ShutdownBudget, ShutdownReport, ShutdownSignals, StoredJob, TaskCall, When,
     metrics::Prometheus,
     port::Expected,
     prelude::*,
@@ -89,9 +89,12 @@ async fn run() -> anyhow::Result<ShutdownReport> {
     }
     let prometheus = Prometheus::install()?;
     // Alone, or a node of the cluster that has the same scope where the environment says.
-    let builder = Callsheet::builder().backend_from_env("quickstart").task::<Work>(());
-    let (builder, in_file) = with_file(builder);
-    let jobs = builder
+    let mut settings = Settings::from_env()?;
+    settings.scope.get_or_insert_with(|| "quickstart".to_owned());
+    let in_file = settings.catalogue.is_some();
+    let jobs = settings
+        .builder()?
+        .task::<Work>(())
         .listen(Printer.start())
         .job(Job::new("minutely", cron("* * * * *").timezone("Europe/Lisbon")).run(work))
         .job(Job::new("steady", every(Duration::from_secs(2))).run(work))
@@ -142,20 +145,6 @@ fn listen() -> Result<TcpListener, Faults> {
         let cure = "stop the other program, or choose another address: CALLSHEET_BIND=127.0.0.1:8081";
         Fault::new("CALLSHEET_BIND", address, rule, cure).into()
     })
-}
-
-/// Keeps jobs in a file, if the environment names one. Answers whether it does.
-#[cfg(feature = "file-catalogue")]
-fn with_file(builder: Builder) -> (Builder, bool) {
-    match env::var_os("CALLSHEET_CATALOGUE") {
-        Some(path) => (builder.catalogue(callsheet::catalogue::FileCatalogue::at(path)), true),
-        None => (builder, false),
-    }
-}
-
-#[cfg(not(feature = "file-catalogue"))]
-fn with_file(builder: Builder) -> (Builder, bool) {
-    (builder, false)
 }
 
 /// Whether jobs that are posted are stored, for all nodes, or are this node's own.

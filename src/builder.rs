@@ -14,7 +14,6 @@ use tokio::task::LocalSet;
 
 use crate::{
     backend::Local,
-    environment::{Environment, variable},
     handle::Callsheet,
     schedule::{Definition, IntoSchedule, zone_data_version},
 };
@@ -23,8 +22,8 @@ use crate::{
 /// every fault of every definition together.
 #[must_use = "a builder does nothing until it is started"]
 pub struct Builder {
-    options: EngineOptions,
-    backend: Option<Arc<dyn Backend>>,
+    pub(crate) options: EngineOptions,
+    pub(crate) backend: Option<Arc<dyn Backend>>,
 }
 
 impl Default for Builder {
@@ -94,37 +93,6 @@ impl Builder {
     /// nothing: nodes of one name are different nodes.
     pub fn node_name(mut self, name: impl Into<Arc<str>>) -> Self {
         self.options.node_name = name.into();
-        self
-    }
-
-    /// Sets where nodes coordinate as the environment says; nodes of one `scope` are one cluster.
-    ///
-    /// | variable | | unless it is set |
-    /// |---|---|---|
-    /// | `CALLSHEET_BACKEND` | `local`, `postgres`, `postgres_lease`, `redis`, `redlock`, `etcd`, `consul`, `mysql`, `kubernetes`: its feature must be on | `postgres` if `CALLSHEET_DATABASE_URL` is set, else `local` |
-    /// | `CALLSHEET_DATABASE_URL`, `CALLSHEET_POSTGRES_LEASE_URL`, `CALLSHEET_REDIS_URL`, `CALLSHEET_ETCD_URL`, `CALLSHEET_MYSQL_URL` | where the server is, with its user and password | told as a fault |
-    /// | `CALLSHEET_LOCAL_FILE` | the file in which `local` keeps what it knows; feature `sqlite` | in memory |
-    /// | `CALLSHEET_ELECTION` | `on`; `off`: every node runs every job, whatever the backend | `on` |
-    /// | `CALLSHEET_SCOPE` | another scope | `scope` |
-    /// | `CALLSHEET_NODE_NAME` | the [name](Self::node_name) of this node | none |
-    /// | `CALLSHEET_LEASE` | the lease, `10s`; not of `local` | the backend's default |
-    ///
-    /// The variables are read now. What is wrong with them is told at [`start`](Self::start) and
-    /// [`check`](Self::check), all of it at once, by the names of the variables and without their secrets. Without
-    /// election the node warns of it when it starts and in its [health](crate::HealthReport::warning).
-    ///
-    /// ```
-    /// use callsheet::prelude::*;
-    ///
-    /// // `CALLSHEET_BACKEND=redis CALLSHEET_REDIS_URL=redis://cache` makes it a node of a cluster.
-    /// let builder = Callsheet::builder().backend_from_env("billing");
-    /// ```
-    pub fn backend_from_env(mut self, scope: impl Into<String>) -> Self {
-        let Environment { backend, node_name, warning, faults } = Environment::read(scope.into(), &variable);
-        self.backend = backend;
-        self.options.node_name = node_name.map_or(self.options.node_name, Into::into);
-        self.options.warning = warning;
-        self.options.faults = faults;
         self
     }
 

@@ -11,12 +11,12 @@ use std::time::Duration;
 
 use actix::{Addr, Handler};
 use callsheet_actors::{
-    By, Engine, Event, EventFilter, EventStream, Health, HealthReport, IntoRecipient, Listen, ListenTo, Note,
-    Resign, Routed, ShutdownReport, SupervisorActor,
+    By, Engine, Event, EventFilter, EventStream, Faults, Health, HealthReport, IntoRecipient, Listen,
+    ListenTo, Note, Resign, Routed, ShutdownReport, SupervisorActor,
 };
 
 pub use self::cluster::Cluster;
-use crate::{builder::Builder, error::Error};
+use crate::{builder::Builder, error::Error, settings::Settings};
 
 /// A running scheduler. Cheap to clone; works in any runtime.
 ///
@@ -57,6 +57,28 @@ impl Callsheet {
     /// Begins the definition of a scheduler, with every option at its default.
     pub fn builder() -> Builder {
         Builder::default()
+    }
+
+    /// Begins the definition of a scheduler as the variables `CALLSHEET_…` of this process say: the guide to
+    /// [settings](crate::guide::settings) has them. To look at them, or to have a scope unless they name one, read
+    /// them into [`Settings`](crate::Settings).
+    ///
+    /// ```no_run
+    /// use callsheet::prelude::*;
+    ///
+    /// # async fn start() -> Result<(), Box<dyn std::error::Error>> {
+    /// // CALLSHEET_SCOPE=billing CALLSHEET_DATABASE_URL=postgres://… makes it a node of a cluster.
+    /// let job = Job::new("hello", every("5s")).run(async |_| println!("hello"));
+    /// let jobs = Callsheet::from_env()?.job(job).start().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong with the variables, at once, by their names, without their secrets.
+    pub fn from_env() -> Result<Builder, Faults> {
+        Settings::builder_from_env()
     }
 
     pub(crate) fn new(engine: Engine) -> Self {

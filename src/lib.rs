@@ -43,8 +43,8 @@
 //! * [`Builder`]: backend, threads, hooks, listeners. [`metrics`]: a recorder. [`port`]: what can be
 //!   replaced.
 //! * [`guide`]: longer prose. To use it: [`guide::bodies`], [`guide::tasks`], [`guide::stored_jobs`],
-//!   [`guide::control`], `guide::policies`, [`guide::hooks`], [`guide::configuration`], `guide::testing`,
-//!   [`guide::coming_from`]. To run it: [`guide::deploying`], [`guide::metrics`], [`guide::logs`], [`guide::traces`],
+//!   [`guide::control`], `guide::policies`, [`guide::hooks`], [`guide::configuration`], [`guide::settings`],
+//!   `guide::testing`, [`guide::coming_from`]. To run it: [`guide::deploying`], [`guide::metrics`], [`guide::logs`], [`guide::traces`],
 //!   [`guide::history`], [`guide::explain`], [`guide::health`], `guide::console`, `guide::cluster`,
 //!   [`guide::backends`], [`guide::coordination`], `guide::leadership`, `guide::changing_jobs`, `guide::database`,
 //!   `guide::parked`, `guide::other_connections`, `guide::two_histories`. To know it: [`guide::limits`],
@@ -115,7 +115,6 @@ pub mod catalogue;
 mod config;
 #[cfg(feature = "console")]
 pub mod console;
-mod environment;
 mod error;
 pub mod guide;
 mod handle;
@@ -124,6 +123,7 @@ pub mod metrics;
 pub mod postgres;
 pub mod prelude;
 pub mod schedule;
+pub mod settings;
 mod shutdown;
 
 #[cfg(feature = "actix-web")]
@@ -193,6 +193,7 @@ pub use crate::{
     config::{JobConfig, STORED_JOB_SCHEMA, StoredJob},
     error::Error,
     handle::{Callsheet, Cluster},
+    settings::Settings,
     shutdown::{SERVER_STOP_MAX, ShutdownBudget},
 };
 

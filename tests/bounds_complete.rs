@@ -11,6 +11,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+const SETTINGS: &str = "settings_at_their_ends_work_and_beyond_are_refused_together";
+
 /// What takes a duration or a count, and the test in `tests/bounds` that tries its
 /// ends.
 const TAKES: &[(&str, &str)] = &[
@@ -126,6 +128,35 @@ const TAKES: &[(&str, &str)] = &[
     ("memory_bounds.rs: bytes", "the_history_at_its_ends_works"),
     ("options.rs: queue", "the_history_at_its_ends_works"),
     ("options.rs: queue_bytes", "the_history_at_its_ends_works"),
+    ("settings.rs: lease", SETTINGS),
+    ("sections.rs: port", SETTINGS),
+    ("sections.rs: arbiters", SETTINGS),
+    ("sections.rs: body_threads", SETTINGS),
+    ("sections.rs: local_body_threads", SETTINGS),
+    ("sections.rs: blocking_threads", SETTINGS),
+    ("sections.rs: max_concurrent_runs", SETTINGS),
+    ("sections.rs: catch_up_per_second", SETTINGS),
+    ("sections.rs: error_bytes_max", SETTINGS),
+    ("sections.rs: job_labels_max", SETTINGS),
+    ("sections.rs: connect_timeout", SETTINGS),
+    ("sections.rs: hook_timeout", SETTINGS),
+    ("sections.rs: overdue_after", SETTINGS),
+    ("sections.rs: shutdown_abort_after", SETTINGS),
+    ("sections.rs: clock_offset_max", SETTINGS),
+    ("sections.rs: resign_pause", SETTINGS),
+    ("sections.rs: forget_after", SETTINGS),
+    ("sections.rs: queue", SETTINGS),
+    ("sections.rs: queue_bytes", SETTINGS),
+    ("sections.rs: runs", SETTINGS),
+    ("sections.rs: decisions", SETTINGS),
+    ("sections.rs: operations", SETTINGS),
+    ("sections.rs: jobs", SETTINGS),
+    ("sections.rs: bytes", SETTINGS),
+    ("sections.rs: runs_for", SETTINGS),
+    ("sections.rs: failures_for", SETTINGS),
+    ("sections.rs: decisions_for", SETTINGS),
+    ("sections.rs: operations_for", SETTINGS),
+    ("sections.rs: runs_per_job", SETTINGS),
     ("rig.rs: advance", "a_rig_refuses_what_it_cannot_simulate"),
     ("rig.rs: set_lease", "a_rig_refuses_what_it_cannot_simulate"),
     ("rig.rs: set_skew", "a_rig_refuses_what_it_cannot_simulate"),

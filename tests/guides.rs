@@ -205,14 +205,13 @@ fn the_configuration_names_every_option_and_no_other() {
     assert_eq!(linked(&scheduler, "Builder"), builder);
 
     let postgres = options(&["src/backend/postgres/mod.rs"], "Postgres");
-    let made = BTreeSet::from(["new".to_owned(), "from_env".to_owned(), "url_from".to_owned()]);
+    let made = BTreeSet::from(["new".to_owned(), "url_from".to_owned()]);
     assert_eq!(linked(section(CONFIGURATION, "PostgreSQL"), "backend::Postgres"), &postgres | &made);
 
     let redis = options(&["src/backend/redis/mod.rs"], "Redis");
-    let made = BTreeSet::from(["new".to_owned(), "from_env".to_owned()]);
+    let made = BTreeSet::from(["new".to_owned()]);
     assert_eq!(linked(section(CONFIGURATION, "Redis"), "backend::Redis"), &redis | &made);
 
-    let made = BTreeSet::from(["new".to_owned(), "from_env".to_owned()]);
     let mysql = options(&["src/backend/mysql/mod.rs"], "Mysql");
     assert_eq!(linked(section(CONFIGURATION, "MySQL and MariaDB"), "backend::Mysql"), &mysql | &made);
     let pooled = options(&["src/backend/postgres_lease/mod.rs"], "PostgresLease");

@@ -6,6 +6,8 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use serde::{Deserialize, Serialize};
+
 use crate::core::job::PermitAnswer;
 
 /// What happens to a run that finds as many others in progress on its node as may be.
@@ -13,7 +15,8 @@ use crate::core::job::PermitAnswer;
 /// A claim takes a permit before it goes out. While it has no answer the permit is free for others; a run
 /// that is granted after all waits for a permit with its key held, in either mode, as an attempt after a
 /// failure does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum WhenFull {
     /// It waits for the end of one: first the greater [priority](crate::Policies::priority), then what is on time

@@ -34,7 +34,7 @@ use std::{
 };
 
 use anyhow::Context;
-use callsheet::Callsheet;
+use callsheet::{Callsheet, Settings};
 use chrono::{DateTime, TimeDelta, Utc};
 use rustix::process::Signal;
 use tokio_postgres::NoTls;
@@ -102,7 +102,7 @@ async fn where_the_environment_says(rounds: NonZero<usize>) -> anyhow::Result<bo
         jobs: vec![job()],
     };
     // Says what is wrong with the variables without showing an address.
-    Callsheet::builder().backend_from_env("failover").check()?;
+    Settings::from_env()?;
     let mut show = Show::new(&plan);
     show.begin().await?;
     let from = Utc::now();

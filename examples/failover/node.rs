@@ -9,7 +9,7 @@ use std::{
 };
 
 use actix::{Actor, Context, Handler};
-use callsheet::{Builder, backend::Postgres, prelude::*};
+use callsheet::{Builder, Faults, Settings, backend::Postgres, prelude::*};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::{
@@ -59,10 +59,14 @@ pub(crate) struct JobPlan {
 
 impl Plan {
     /// A node that coordinates where the plan says.
-    fn builder(&self) -> Builder {
+    fn builder(&self) -> Result<Builder, Faults> {
         match &self.scope {
-            Some(scope) => Callsheet::builder().backend_from_env(scope),
-            None => Callsheet::builder().backend(self.backend()),
+            Some(scope) => {
+                let mut settings = Settings::from_env()?;
+                settings.scope = Some(scope.clone());
+                settings.builder()
+            }
+            None => Ok(Callsheet::builder().backend(self.backend())),
         }
     }
 
@@ -93,7 +97,7 @@ async fn run(plan: Plan, started: impl FnOnce(&Callsheet)) -> anyhow::Result<()>
         Job::new(&job.name, period).lock_key(&job.key).fires(fires).run_with((bodies.clone(), takes), body)
     };
     let jobs = plan
-        .builder()
+        .builder()?
         .jobs(plan.jobs.iter().map(job))
         .body_threads(2)
         .job_labels_max(LABELS_MAX)

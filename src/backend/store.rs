@@ -1,7 +1,7 @@
 //! What backends over a store of records have in common: what a node is told, and what the engine asks of it.
 
 use std::{
-    env, fmt,
+    fmt,
     sync::{Arc, OnceLock},
     time::Duration,
 };
@@ -18,10 +18,6 @@ pub(super) struct Kind {
     pub(super) name: &'static str,
     /// How a node is made.
     pub(super) example: &'static str,
-    /// A URL.
-    pub(super) url: &'static str,
-    /// The environment variable that holds one.
-    pub(super) variable: &'static str,
     pub(super) lease_min: Duration,
     pub(super) lease_default: Duration,
     /// The longest deadline unless given.
@@ -33,7 +29,7 @@ pub(super) trait Store: Clone + Send + Sync + Sized + 'static {
     const KIND: Kind;
 
     /// A store at a URL. What is wrong with it is one of the [faults](Self::faults).
-    fn at(url: Result<&str, Fault>) -> Self;
+    fn at(url: &str) -> Self;
 
     /// What is wrong with what it was told.
     fn faults(&self) -> Vec<Fault>;
@@ -55,7 +51,7 @@ pub(super) struct Settings<S> {
 }
 
 impl<S: Store> Settings<S> {
-    pub(super) fn new(scope: String, url: Result<&str, Fault>) -> Self {
+    pub(super) fn new(scope: String, url: &str) -> Self {
         Self::on(scope, S::at(url))
     }
 
@@ -99,12 +95,9 @@ pub(super) struct Servers<A> {
 
 #[cfg(any(feature = "consul", feature = "etcd", feature = "mysql", feature = "redis"))]
 impl<A> Servers<A> {
-    pub(super) fn at(
-        url: Result<&str, Fault>,
-        read: impl FnOnce(&str) -> (Result<A, Fault>, Certificates),
-    ) -> Self {
-        let (address, certificates) = read(url.as_deref().unwrap_or_default());
-        Self { address: url.and(address), certificates }
+    pub(super) fn at(url: &str, read: impl FnOnce(&str) -> (Result<A, Fault>, Certificates)) -> Self {
+        let (address, certificates) = read(url);
+        Self { address, certificates }
     }
 
     pub(super) fn address(&self) -> Result<&A, Fault> {
@@ -137,18 +130,7 @@ pub(super) struct Node<S> {
 
 impl<S: Store> Node<S> {
     pub(super) fn new(scope: String, url: &str) -> Self {
-        Self::with(Settings::new(scope, Ok(url)))
-    }
-
-    /// With the URL that the store's environment variable holds.
-    pub(super) fn from_env(scope: String) -> Self {
-        let Kind { name, url, variable, .. } = S::KIND;
-        let given = env::var(variable);
-        let given = given.as_deref().map_err(|_| {
-            let rule = format!("the environment variable {variable} holds it");
-            Fault::new(format!("{name}: url"), "", rule, format!("set {variable}={url}"))
-        });
-        Self::with(Settings::new(scope, given))
+        Self::with(Settings::new(scope, url))
     }
 
     #[cfg(feature = "postgres")]
@@ -249,15 +231,14 @@ mod tests {
         const KIND: Kind = Kind {
             name: "nowhere",
             example: "Nowhere::new(\"billing\", url)",
-            url: "nowhere://host",
-            variable: "CALLSHEET_NOWHERE_URL",
             lease_min: Duration::from_secs(1),
             lease_default: Duration::from_secs(15),
             deadline_default: Duration::from_secs(2),
         };
 
-        fn at(url: Result<&str, Fault>) -> Self {
-            Self(url.map(str::to_owned))
+        fn at(url: &str) -> Self {
+            let none = || Fault::new("nowhere: url", url, "it begins with a scheme", "write nowhere://host");
+            Self(url.strip_prefix("nowhere://").map(str::to_owned).ok_or_else(none))
         }
 
         fn faults(&self) -> Vec<Fault> {
@@ -266,7 +247,7 @@ mod tests {
     }
 
     fn settings(scope: &str) -> Settings<Nowhere> {
-        Settings::new(scope.to_owned(), Ok("nowhere://host"))
+        Settings::new(scope.to_owned(), "nowhere://host")
     }
 
     #[test]
@@ -280,7 +261,7 @@ mod tests {
 
     #[test]
     fn all_that_is_wrong_is_told_at_once() {
-        let node = Node::<Nowhere>::from_env(String::new());
+        let node = Node::<Nowhere>::new(String::new(), "somewhere");
         let bad =
             node.set(|bad| (bad.lease, bad.deadline) = (Duration::ZERO, Some(Duration::from_millis(1))));
         let told: Vec<_> = bad.settings.faults().into_iter().map(|fault| fault.subject).collect();

@@ -9,6 +9,7 @@
 //! | [`policies`] | what they do, and the line of each that surprises, asserted |
 //! | [`hooks`] | code around the runs of a job |
 //! | [`configuration`] | every option: default, range, what it decides |
+//! | [`settings`] | the same without a change of the code: variables of the environment, files |
 //! | [`testing`] | how an application tests its jobs |
 //! | [`coming_from`] | gocron, tokio-cron-scheduler, Quartz, apalis, Sidekiq, Celery beat |
 //!
@@ -81,6 +82,9 @@ pub mod hooks {}
 
 #[doc = include_str!("configuration.md")]
 pub mod configuration {}
+
+#[doc = include_str!("settings.md")]
+pub mod settings {}
 
 #[doc = include_str!("coordination.md")]
 pub mod coordination {}

@@ -197,8 +197,8 @@ pub(crate) const LAYERS: &[Layer] = &[
     },
     Layer {
         name: "facade",
-        files: &["src/*.rs", "src/{builder,catalogue,handle}/*.rs", "src/guide/mod.rs"],
-        chapters: &[&["src/*.rs", "src/{builder,catalogue,handle}/*.rs"]],
+        files: &["src/*.rs", "src/{builder,catalogue,handle,settings}/*.rs", "src/guide/mod.rs"],
+        chapters: &[&["src/*.rs", "src/{builder,catalogue,handle,settings}/*.rs"]],
         never: &[],
     },
     Layer { name: "console", files: &["src/console/**"], chapters: &[&["src/console/**"]], never: &[] },

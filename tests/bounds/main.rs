@@ -33,6 +33,7 @@ use common::{details, hours, mins, node_with, secs};
 mod options;
 mod policies;
 mod schedules;
+mod settings;
 mod testkit;
 
 const START: &str = "2026-01-05T00:00:00Z";

@@ -137,3 +137,36 @@ async fn a_link_stays_a_link_and_the_mode_of_the_file_stays() {
     assert!(fs::read_to_string(&path).expect("it is there").contains("[job]"));
     assert_eq!(fs::metadata(&path).expect("it is there").permissions().mode() & 0o777, 0o640);
 }
+
+/// The first block of this language in a guide.
+fn block<'a>(guide: &'a str, language: &str) -> &'a str {
+    let (_, rest) = guide.split_once(&format!("```{language}\n")).expect("a block");
+    rest.split("```").next().unwrap_or_default()
+}
+
+#[tokio::test]
+async fn the_jobs_of_the_guide_to_settings_are_read_and_none_is_left_out() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = file(&directory, "jobs.toml");
+    fs::write(&path, block(include_str!("../../src/guide/settings.md"), "toml")).expect("it is written");
+    let page = FileCatalogue::at(&path).list(&CatalogueQuery::default()).await.expect("it answers");
+
+    let jobs: Vec<_> = page.rows.iter().map(|row| row.job.to_string()).collect();
+    assert_eq!(jobs, ["cleanup", "heartbeat", "report"]);
+    for row in &page.rows {
+        let json = row.definition.as_deref().expect("it is stored");
+        let job: StoredJob =
+            serde_json::from_str(json).unwrap_or_else(|error| panic!("{}: {error}", row.job));
+        assert_eq!(job.enabled, &*row.job != "heartbeat", "{}", row.job);
+    }
+    // By the settings, as an application has it.
+    let path = path.to_str().expect("text").to_owned();
+    let lookup = |name: &str| (name == "CALLSHEET_CATALOGUE").then(|| path.clone());
+    let settings = Settings::read(lookup).expect("it is right");
+    let node = settings.builder().expect("it is right").start().await.expect("it starts");
+    until("it knows them", async || {
+        node.list_stored(CatalogueQuery::default()).await.is_ok_and(|page| page.jobs.len() == 3)
+    })
+    .await;
+    node.shutdown(Duration::from_secs(5)).await;
+}

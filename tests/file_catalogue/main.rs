@@ -8,8 +8,8 @@ use std::{
 };
 
 use callsheet::{
-    Builder, Callsheet, ErrorKind, JobName, ListJobs, Run, RunHistory, RunResult, StoredHere, StoredJob,
-    Task,
+    Builder, Callsheet, ErrorKind, JobName, ListJobs, Run, RunHistory, RunResult, Settings, StoredHere,
+    StoredJob, Task,
     catalogue::FileCatalogue,
     port::{Catalogue, CatalogueChange, CatalogueError, CatalogueQuery, Changed, Expected},
     schemars::JsonSchema,

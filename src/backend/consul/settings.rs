@@ -23,14 +23,12 @@ impl Store for Target {
     const KIND: Kind = Kind {
         name: "consul",
         example: "Consul::new(\"billing\", url)",
-        url: "http://:TOKEN@127.0.0.1:8500",
-        variable: "CALLSHEET_CONSUL_URL",
         lease_min: LEASE_MIN,
         lease_default: LEASE_MIN,
         deadline_default: Duration::from_secs(2),
     };
 
-    fn at(url: Result<&str, Fault>) -> Self {
+    fn at(url: &str) -> Self {
         Servers::at(url, address::read)
     }
 

@@ -97,12 +97,6 @@ impl Etcd {
         Self(Node::new(scope.into(), url.as_ref()))
     }
 
-    /// Makes a node of a scope with the URL that the environment variable `CALLSHEET_ETCD_URL` holds. That it is
-    /// missing is told at [`start`](crate::Builder::start).
-    pub fn from_env(scope: impl Into<String>) -> Self {
-        Self(Node::from_env(scope.into()))
-    }
-
     /// Sets how long the servers keep what a silent node holds, 2 s to 1 h. Default: 5 s.
     #[must_use]
     pub fn lease(self, lease: Duration) -> Self {

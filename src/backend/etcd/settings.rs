@@ -19,15 +19,13 @@ impl Store for Target {
     const KIND: Kind = Kind {
         name: "etcd",
         example: "Etcd::new(\"billing\", url)",
-        url: "https://user:password@host:2379",
-        variable: "CALLSHEET_ETCD_URL",
         lease_min: LEASE_MIN,
         lease_default: Duration::from_secs(5),
         // The other servers are asked within the lease when one is silent.
         deadline_default: Duration::from_millis(1_500),
     };
 
-    fn at(url: Result<&str, Fault>) -> Self {
+    fn at(url: &str) -> Self {
         Servers::at(url, address::read)
     }
 

@@ -30,11 +30,6 @@ use self::{
     settings::Settings,
 };
 
-/// The environment variable with the namespace, for [`Kubernetes::from_env`].
-const NAMESPACE_VARIABLE: &str = "CALLSHEET_KUBERNETES_NAMESPACE";
-/// The environment variable with the path of a kubeconfig, for [`Kubernetes::from_env`].
-const KUBECONFIG_VARIABLE: &str = "CALLSHEET_KUBERNETES_KUBECONFIG";
-
 /// Nodes that elect their leader by a `Lease` of Kubernetes. It keeps no claims: wrap it in
 /// [`Elected`](super::Elected), or name another backend for them with [`Composed`](super::Composed).
 ///
@@ -91,19 +86,6 @@ impl Kubernetes {
     /// ends with a letter or digit.
     pub fn new(scope: impl Into<String>) -> Self {
         Self::with(Settings::new(scope.into()))
-    }
-
-    /// Makes a node of a scope in the namespace that the environment variable `CALLSHEET_KUBERNETES_NAMESPACE` holds,
-    /// with the kubeconfig at the path in `CALLSHEET_KUBERNETES_KUBECONFIG`. Each may be missing.
-    pub fn from_env(scope: impl Into<String>) -> Self {
-        let mut made = Self::new(scope);
-        if let Ok(namespace) = std::env::var(NAMESPACE_VARIABLE) {
-            made = made.namespace(namespace);
-        }
-        if let Some(path) = std::env::var_os(KUBECONFIG_VARIABLE) {
-            made = made.kubeconfig(PathBuf::from(path));
-        }
-        made
     }
 
     fn with(settings: Settings) -> Self {

@@ -104,12 +104,6 @@ impl Mysql {
         Self(Node::new(scope.into(), url.as_ref()))
     }
 
-    /// Makes a node of a scope with the URL that the environment variable `CALLSHEET_MYSQL_URL` holds. That it is
-    /// missing is told at [`start`](crate::Builder::start).
-    pub fn from_env(scope: impl Into<String>) -> Self {
-        Self(Node::from_env(scope.into()))
-    }
-
     /// Sets how long the server keeps what a silent node holds, 1 s to 1 h. Default: 15 s. It is renewed four times
     /// in that time.
     #[must_use]

@@ -17,14 +17,12 @@ impl Store for Target {
     const KIND: Kind = Kind {
         name: "mysql",
         example: "Mysql::new(\"billing\", url)",
-        url: "mysql://user:password@host:3306/database",
-        variable: "CALLSHEET_MYSQL_URL",
         lease_min: sql::LEASE_MIN,
         lease_default: sql::LEASE_DEFAULT,
         deadline_default: sql::DEADLINE_DEFAULT,
     };
 
-    fn at(url: Result<&str, Fault>) -> Self {
+    fn at(url: &str) -> Self {
         Servers::at(url, address::read)
     }
 
@@ -100,7 +98,7 @@ mod tests {
     use super::*;
 
     fn encrypted(url: &str) -> Result<bool, Fault> {
-        <Target as Store>::at(Ok(url)).encrypted()
+        <Target as Store>::at(url).encrypted()
     }
 
     #[test]

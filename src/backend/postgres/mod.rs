@@ -114,9 +114,6 @@ pub(super) use self::{
 /// The TLS of a connection: that of the crate tokio-postgres-rustls, version 0.14.
 pub use tokio_postgres_rustls::MakeRustlsConnect;
 
-/// The environment variable that [`Postgres::from_env`] reads.
-const URL_VARIABLE: &str = "CALLSHEET_DATABASE_URL";
-
 /// Many nodes on one PostgreSQL database, version 14 or newer: each tick runs once, also if nodes die.
 ///
 /// Nodes of one *scope* share a leader, jobs and keys; another application on the same database needs another
@@ -184,21 +181,7 @@ impl Postgres {
     /// [`tokio_postgres::Config`](https://docs.rs/tokio-postgres/latest/tokio_postgres/config/struct.Config.html)
     /// are known, and those of [encryption](Self#encryption).
     pub fn new(scope: impl Into<String>, url: impl AsRef<str>) -> Self {
-        Self::with(Settings::new(scope.into(), Server::at(Ok(url.as_ref()))))
-    }
-
-    /// Makes a node of a scope with the URL that the environment variable `CALLSHEET_DATABASE_URL` holds. That it
-    /// is missing is told at [`start`](crate::Builder::start).
-    pub fn from_env(scope: impl Into<String>) -> Self {
-        match std::env::var(URL_VARIABLE) {
-            Ok(url) => Self::new(scope, url),
-            Err(_) => {
-                let rule = format!("the environment variable {URL_VARIABLE} holds it");
-                let cure = format!("set {URL_VARIABLE}=postgres://user:password@host:5432/database");
-                let fault = Fault::new("postgres: url", "", rule, cure);
-                Self::with(Settings::new(scope.into(), Server::at(Err(fault))))
-            }
-        }
+        Self::with(Settings::new(scope.into(), Server::at(url.as_ref())))
     }
 
     /// Makes a node of a scope that asks for the URL of each connection, since user, password or host may

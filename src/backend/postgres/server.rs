@@ -33,9 +33,9 @@ enum Url {
 }
 
 impl Server {
-    pub(in crate::backend) fn at(url: Result<&str, Fault>) -> Self {
-        let (config, tls) = url::read(url.as_deref().unwrap_or_default());
-        Self { url: Url::Given(url.and(config)), password_from: None, tls }
+    pub(in crate::backend) fn at(url: &str) -> Self {
+        let (config, tls) = url::read(url);
+        Self { url: Url::Given(config), password_from: None, tls }
     }
 
     /// A server whose URL is asked for.

@@ -345,10 +345,8 @@ mod tests {
 
     #[test]
     fn a_transaction_is_bounded_by_the_lease_where_the_server_can() {
-        let settings = Settings {
-            lease: Duration::from_secs(7),
-            ..Settings::new("scope".to_owned(), Server::at(Ok("")))
-        };
+        let settings =
+            Settings { lease: Duration::from_secs(7), ..Settings::new("scope".to_owned(), Server::at("")) };
 
         let bounds = [Purpose::Session, Purpose::LeadershipConnection, Purpose::Cleanup, Purpose::Migration]
             .map(|purpose| settings.transaction_timeout(purpose).as_secs());

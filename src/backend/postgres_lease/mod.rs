@@ -89,12 +89,6 @@ impl PostgresLease {
         Self(Node::new(scope.into(), url.as_ref()))
     }
 
-    /// Makes a node of a scope with the URL that the environment variable `CALLSHEET_POSTGRES_LEASE_URL` holds. That
-    /// it is missing is told at [`start`](crate::Builder::start).
-    pub fn from_env(scope: impl Into<String>) -> Self {
-        Self(Node::from_env(scope.into()))
-    }
-
     /// Makes a node of a scope that asks for the URL of each connection, since user, password or host may change: see
     /// [credentials that change](super::Postgres#credentials-that-change), of which the same is so here. Errors of the
     /// callback are shown: they must not contain the secret.

@@ -36,14 +36,12 @@ impl Store for Target {
     const KIND: Kind = Kind {
         name: "postgres_lease",
         example: "PostgresLease::new(\"billing\", url)",
-        url: "postgres://user:password@host:6432/database",
-        variable: "CALLSHEET_POSTGRES_LEASE_URL",
         lease_min: sql::LEASE_MIN,
         lease_default: sql::LEASE_DEFAULT,
         deadline_default: sql::DEADLINE_DEFAULT,
     };
 
-    fn at(url: Result<&str, Fault>) -> Self {
+    fn at(url: &str) -> Self {
         Self::on(Server::at(url))
     }
 

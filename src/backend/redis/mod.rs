@@ -89,12 +89,6 @@ impl Redis {
         Self(Node::new(scope.into(), url.as_ref()))
     }
 
-    /// Makes a node of a scope with the URL that the environment variable `CALLSHEET_REDIS_URL` holds. That it is
-    /// missing is told at [`start`](crate::Builder::start).
-    pub fn from_env(scope: impl Into<String>) -> Self {
-        Self(Node::from_env(scope.into()))
-    }
-
     /// Sets how long the server keeps what a silent node holds, 1 s to 1 h. Default: 5 s.
     #[must_use]
     pub fn lease(self, lease: Duration) -> Self {

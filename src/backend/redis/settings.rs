@@ -22,14 +22,12 @@ impl Store for Target {
     const KIND: Kind = Kind {
         name: "redis",
         example: "Redis::new(\"billing\", url)",
-        url: "redis://:password@host:6379/0",
-        variable: "CALLSHEET_REDIS_URL",
         lease_min: Duration::from_secs(1),
         lease_default: LEASE_DEFAULT,
         deadline_default: Duration::from_secs(2),
     };
 
-    fn at(url: Result<&str, Fault>) -> Self {
+    fn at(url: &str) -> Self {
         Servers::at(url, address::read)
     }
 
@@ -60,7 +58,7 @@ mod tests {
 
     #[test]
     fn all_keys_of_a_scope_are_on_one_server_of_a_cluster() {
-        let prefix = |scope: &str| Settings::new(scope.to_owned(), Ok("redis://h")).prefix();
+        let prefix = |scope: &str| Settings::new(scope.to_owned(), "redis://h").prefix();
 
         assert_eq!(prefix("billing"), "callsheet:{billing}:");
         assert_eq!(prefix("}"), "callsheet:{%7D}:");

@@ -28,9 +28,6 @@ use futures_util::{FutureExt, future::BoxFuture};
 
 use self::{elector::RedlockElector, node::Node, settings::Settings, votes::RedlockVotes};
 
-/// The environment variable that [`Redlock::from_env`] reads.
-const URLS_VARIABLE: &str = "CALLSHEET_REDLOCK_URLS";
-
 /// Nodes that elect their leader by the votes of a majority of Redis servers, 3 to 16 of them, version 6 or newer,
 /// which know nothing of each other. It keeps no claims: wrap it in [`Elected`](crate::backend::Elected), or name
 /// another backend for them with [`Composed`](crate::backend::Composed).
@@ -119,20 +116,6 @@ impl Redlock {
     pub fn new<U: AsRef<str>>(scope: impl Into<String>, urls: impl IntoIterator<Item = U>) -> Self {
         let urls = urls.into_iter().map(|url| url.as_ref().to_owned()).collect();
         Self::with(Settings::new(scope.into(), urls))
-    }
-
-    /// Makes a node of a scope with the URLs that the environment variable `CALLSHEET_REDLOCK_URLS` holds, with blanks
-    /// between them. That it is missing is told at [`start`](crate::Builder::start).
-    pub fn from_env(scope: impl Into<String>) -> Self {
-        match std::env::var(URLS_VARIABLE) {
-            Ok(urls) => Self::new(scope, urls.split_whitespace()),
-            Err(_) => {
-                let rule = format!("the environment variable {URLS_VARIABLE} holds them");
-                let cure = format!("set {URLS_VARIABLE}=\"redis://a redis://b redis://c\"");
-                let fault = Fault::new("redlock: url", "", rule, cure);
-                Self::with(Settings::without_urls(scope.into(), fault))
-            }
-        }
     }
 
     fn with(settings: Settings) -> Self {

@@ -25,18 +25,11 @@ pub(super) struct Settings {
     pub(super) lease: Duration,
     deadline: Option<Duration>,
     urls: Vec<String>,
-    /// What is wrong with the place where the URLs stand.
-    missing: Option<Fault>,
 }
 
 impl Settings {
     pub(super) fn new(scope: String, urls: Vec<String>) -> Self {
-        Self { scope, lease: LEASE_DEFAULT, deadline: None, urls, missing: None }
-    }
-
-    /// Settings that are none: this is wrong with the URLs.
-    pub(super) fn without_urls(scope: String, fault: Fault) -> Self {
-        Self { missing: Some(fault), ..Self::new(scope, Vec::new()) }
+        Self { scope, lease: LEASE_DEFAULT, deadline: None, urls }
     }
 
     pub(super) fn set_deadline(&mut self, deadline: Duration) {
@@ -57,7 +50,7 @@ impl Settings {
     /// Of each server.
     pub(super) fn servers(&self) -> Vec<Arc<OfServer>> {
         let of = |url: &String| {
-            let mut settings = OfServer::new(self.scope.clone(), Ok(url));
+            let mut settings = OfServer::new(self.scope.clone(), url);
             settings.lease = self.lease;
             settings.deadline = Some(self.deadline());
             Arc::new(settings)
@@ -71,10 +64,6 @@ impl Settings {
         checks.lease(self.lease, LEASE_MIN, LEASE_DEFAULT);
         checks.deadline(self.deadline, self.lease);
         let mut faults = checks.faults;
-        if let Some(fault) = &self.missing {
-            faults.push(fault.clone());
-            return faults;
-        }
         if !SERVERS.contains(&self.urls.len()) {
             let rule = format!("it names {} to {} servers", SERVERS.start(), SERVERS.end());
             let cure = "name each by a URL of its own; for one server use backend::Redis";
