@@ -64,6 +64,10 @@ const OUTCOMES = {
   succeeded: ['ok', 'check'], failed: ['bad', 'cross'], panicked: ['bad', 'alert'], timed_out: ['bad', 'clock'],
   cancelled: ['calm', 'stop'], lost: ['warn', 'alert'], in_progress: ['run', 'play'],
 };
+/** What is said of overdue jobs that the node does not name. */
+export const unnamed_words = (n) => `${plural(n, 'overdue expectation')} ${n === 1 ? 'is' : 'are'} of jobs that are
+  not named`;
+
 /** The states of jobs, in the order in which filters show them. */
 export const JOB_STATES = ['scheduled', 'running', 'paused', 'failing', 'overdue', 'standby', 'still_running',
   'exhausted',
