@@ -75,7 +75,7 @@ fn all(streams: &str, jobs: &str, seconds: &str) -> anyhow::Result<()> {
 
 async fn body(run: Run) {
     if let (Some(lateness), Some(fire_time)) = (LATENESS.get(), run.fire_time()) {
-        lateness.note(fire_time.instant(), late_micros(fire_time.instant()));
+        lateness.note(fire_time, late_micros(fire_time));
     }
 }
 

@@ -116,7 +116,7 @@ export const At = ({ at, zone, seconds = true }) => (at
 export function Spark({ runs }) {
   const shown = (runs || []).slice(0, 10).reverse();
   if (shown.length === 0) return html`<span class="muted small">
-    ${alone.value ? 'no run yet' : 'no run on this node'}</span>`;
+    ${alone.value ? 'no run yet' : 'no run here'}</span>`;
   const of = new Map();
   for (const run of shown) of.set(run.outcome, (of.get(run.outcome) || 0) + 1);
   const label = `last ${plural(shown.length, 'run')}: ${[...of].map(([outcome, n]) => `${n} ${words(outcome)}`)

@@ -104,6 +104,8 @@ pub(crate) struct Attention {
     #[schema(value_type = String)]
     pub(crate) why: &'static str,
     text: Option<String>,
+    /// Since when it is overdue.
+    since: Option<DateTime<Utc>>,
 }
 
 /// A fire time that comes.
@@ -139,10 +141,9 @@ impl Overview {
         worst.sort_by(|one, other| (one.0, &one.1.name).cmp(&(other.0, &other.1.name)));
         let attention_total = worst.len();
         let (overdue_total, overdue_unnamed) = overdue_counts(health);
-        let attention = worst.into_iter().take(ATTENTION_MAX).map(|((_, why), row)| Attention {
-            job: row.name.clone(),
-            why,
-            text: text_of(row, why, health),
+        let attention = worst.into_iter().take(ATTENTION_MAX).map(|((_, why), row)| {
+            let (text, since) = told(row, why, health);
+            Attention { job: row.name.clone(), why, text, since }
         });
         let mut next: Vec<_> = rows.clone().filter_map(|row| Some((row.next_fire_time?, row))).collect();
         next.retain(|(_, row)| row.pause.is_none());
@@ -182,13 +183,15 @@ impl Overview {
     }
 }
 
-fn text_of(row: &Row, why: &str, health: &HealthReport) -> Option<String> {
+/// What there is to say of why a job needs attention, and since when it does.
+fn told(row: &Row, why: &str, health: &HealthReport) -> (Option<String>, Option<DateTime<Utc>>) {
     match why {
-        "failing" => Some(format!("{} times in a row", row.failures)),
-        "overdue" => overdue(health)
-            .find(|overdue| overdue.job.as_str() == row.name)
-            .map(|overdue| format!("{} since {}", overdue.expectation, overdue.since)),
-        _ => row.reason.clone(),
+        "failing" => (Some(format!("{} times in a row", row.failures)), None),
+        "overdue" => {
+            let overdue = overdue(health).find(|overdue| overdue.job.as_str() == row.name);
+            overdue.map(|overdue| (format!("no {} in time", overdue.expectation), overdue.since)).unzip()
+        }
+        _ => (row.reason.clone(), None),
     }
 }
 
