@@ -118,6 +118,8 @@ async fn where_the_environment_says(rounds: NonZero<usize>) -> anyhow::Result<bo
         until,
         away: show.away.clone(),
         lease: TimeDelta::from_std(LEASE)?,
+        // These elect a leader, and nothing else: each node keeps keys of its own.
+        keys: !env::var("CALLSHEET_BACKEND").is_ok_and(|name| name == "redlock" || name == "kubernetes"),
     };
     let audit = known.audit();
     print_handovers(&handovers);

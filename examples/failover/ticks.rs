@@ -35,6 +35,10 @@ pub(crate) struct Known {
     pub(crate) away: Vec<Away>,
     /// How long a node may take to hear that its session is gone.
     pub(crate) lease: TimeDelta,
+    /// Keys and tokens hold for all nodes, and so does the word of a lost run. Otherwise each node has those of its own:
+    /// a job that any node fires excludes nothing on other nodes, and whoever lost the lead cancels its runs, which end
+    /// beside those of the next leader.
+    pub(crate) keys: bool,
 }
 
 /// A time in which a node did not reach the store; `None`: all of them.
@@ -83,9 +87,6 @@ pub(crate) fn read_marks(path: &Path) -> anyhow::Result<Vec<BodyMark>> {
     marks.sort_by_key(|mark| mark.started_at);
     Ok(marks)
 }
-
-/// Said of a node whose body was there, and did not go on, while another body of its key ran.
-pub(crate) const STOOD_STILL: &str = ", which stood still,";
 
 impl Known {
     /// Holds everything against everything else.
@@ -185,19 +186,31 @@ impl Known {
     /// Whether a node that could have decided a tick died, or lost its way to the store, before it could say so: then
     /// it has said nothing of a later one.
     fn nobody_was_left(&self, job: &JobPlan, tick: i64) -> bool {
-        let gone = |node: usize, at: DateTime<Utc>| {
-            let within = (at - UNSAID).timestamp_micros()..=(at + UNSAID / 5).timestamp_micros();
+        let gone = |node: usize, since: DateTime<Utc>, at: DateTime<Utc>| {
+            let within = (since - UNSAID).timestamp_micros()..=(at + UNSAID / 5).timestamp_micros();
             within.contains(&tick)
                 && self.last_words(node, job, at) < tick
-                && (job.any_node || self.led(node, at))
+                && (job.any_node || self.led(node, at) || at - since > UNSAID)
         };
         let died = self.heard.iter().filter(|(node, said)| said.event == ENDED && self.died(*node));
         let mut died = died.map(|(node, said)| (*node, said.heard_at));
         let nodes: BTreeSet<usize> = self.heard.iter().map(|(node, _)| *node).collect();
-        died.any(|(node, at)| gone(node, at))
+        died.any(|(node, at)| gone(node, self.spoke_until(node).min(at), at))
             || self.away.iter().any(|away| {
-                nodes.iter().filter(|node| away.concerns(**node)).any(|node| gone(*node, away.from))
+                nodes
+                    .iter()
+                    .filter(|node| away.concerns(**node))
+                    .any(|node| gone(*node, away.from, away.from))
             })
+    }
+
+    /// Up to when a node said what happened: on a busy machine it speaks late, and what it did not come to say dies with
+    /// it, also whether it led.
+    fn spoke_until(&self, node: usize) -> DateTime<Utc> {
+        // A report overtakes the events that wait for their listener.
+        let is_event = |said: &Said| said.event != ENDED && said.counters.is_none();
+        let of_node = self.heard.iter().filter(|(by, said)| *by == node && is_event(said));
+        of_node.map(|(_, said)| said.at).max().unwrap_or(self.from)
     }
 
     fn died(&self, node: usize) -> bool {
@@ -226,23 +239,25 @@ impl Known {
     /// The bodies of a key run one after the other, each with a greater token. A run that is said to be lost may go on
     /// until its node hears of it, and one whose node stood still may begin late.
     fn check_keys(&self, audit: &mut Audit) {
-        let lost: HashSet<&str> = self
-            .heard
-            .iter()
-            .filter(|(_, said)| said.event == "run_lost")
-            .filter_map(|(_, said)| said.run.as_deref())
-            .collect();
-        let mut last: HashMap<&str, (&BodyMark, DateTime<Utc>)> = HashMap::new();
-        let mut newest: HashMap<&str, i64> = HashMap::new();
+        let lost = self.lost();
+        let any_node: HashSet<&str> =
+            self.jobs.iter().filter(|job| job.any_node).map(|job| job.name.as_str()).collect();
+        // A key, and the node on which alone it holds.
+        let key_of = |body: &'_ BodyMark| {
+            let alone = !self.keys && any_node.contains(&*body.job);
+            (body.key.clone(), alone.then_some(body.node))
+        };
+        let mut last: HashMap<_, (&BodyMark, DateTime<Utc>)> = HashMap::new();
+        let mut newest = HashMap::new();
         let mut runs = HashSet::new();
         for body in &self.bodies {
             if !runs.insert((&body.run, body.token)) {
                 audit.doubled += 1;
                 audit.broken.push(format!("run {} has two bodies with one token", body.run));
             }
-            let key = body.key.as_str();
+            let (key, place) = (&body.key, key_of(body));
             let end = self.end_of(body);
-            if let Some((former, free_at)) = last.get(key) {
+            if let Some((former, free_at)) = last.get(&place) {
                 let is_lost = lost.contains(&*former.run);
                 let allowed =
                     if is_lost || lost.contains(&*body.run) { self.lease } else { TimeDelta::zero() };
@@ -256,19 +271,17 @@ impl Known {
                     let ms = both.num_milliseconds();
                     let (one, other) = (former.node, body.node);
                     let [of_one, of_other] = [former, body].map(|body| self.said_of(&body.run));
-                    let stood_still = self.awake(one, body.started_at, *free_at) < *free_at - body.started_at;
-                    let still = if stood_still { STOOD_STILL } else { "" };
                     audit.broken.push(format!(
-                        "two bodies of the key {key} at once for {ms} ms, on nodes {one}{still} ({of_one}) and \
-                         {other} ({of_other}), at {}, until {free_at}",
+                        "two bodies of the key {key} at once for {ms} ms, on nodes {one} ({of_one}) and {other} \
+                         ({of_other}), at {}, until {free_at}",
                         body.started_at
                     ));
                 }
             }
-            if last.get(key).is_none_or(|(_, free_at)| *free_at < end) {
-                last.insert(key, (body, end));
+            if last.get(&place).is_none_or(|(_, free_at)| *free_at < end) {
+                last.insert(place.clone(), (body, end));
             }
-            let newest = newest.entry(key).or_insert(i64::MIN);
+            let newest = newest.entry(place).or_insert(i64::MIN);
             if body.token <= *newest && !lost.contains(&*body.run) {
                 let token = body.token;
                 audit
@@ -277,6 +290,20 @@ impl Known {
             }
             *newest = body.token.max(*newest);
         }
+    }
+
+    /// The runs of which a node said that they are lost; without keys that hold for all nodes, also those that a node
+    /// cancelled because it had lost the lead.
+    fn lost(&self) -> HashSet<&str> {
+        let is_lost = |said: &Said| match said.event.as_str() {
+            "run_lost" => true,
+            "lock_lost" => !self.keys,
+            // Its body was over before the node heard that it had lost the lead.
+            "run_cancelled" => !self.keys && said.why.as_deref() == Some("lock_lost"),
+            _ => false,
+        };
+        let of_lost = self.heard.iter().filter(|(_, said)| is_lost(said));
+        of_lost.filter_map(|(_, said)| said.run.as_deref()).collect()
     }
 
     /// What was said of a run, and when.

@@ -55,6 +55,7 @@ fn calm() -> Known {
         until: at(20_000),
         away: Vec::new(),
         lease: TimeDelta::seconds(2),
+        keys: true,
     }
 }
 
@@ -106,6 +107,39 @@ fn a_node_that_dies_takes_its_last_words_along_and_no_others() {
 
     let told = broken(|known| silence(known, 20));
     assert!(told.contains("neither ran nor was skipped"), "it did not die: {told}");
+}
+
+#[test]
+fn a_node_that_speaks_late_takes_along_what_it_had_yet_to_say() {
+    // Its last words are of the fourteenth second.
+    let dies_late = |known: &mut Known| {
+        killed(known);
+        known.bodies.retain(|body| body.token < 15);
+        known.heard.retain(|(_, said)| said.event == ENDED || said.at < at(15_000));
+    };
+    let mut known = calm();
+    dies_late(&mut known);
+    let audit = known.audit();
+    assert_eq!((audit.broken.as_slice(), audit.unsaid), ([].as_slice(), 6));
+
+    let told = broken(|known| {
+        dies_late(known);
+        known.heard.push((0, said(20_500, "run_succeeded")));
+    });
+    assert!(told.contains("neither ran nor was skipped"), "it spoke of what came later: {told}");
+
+    let told = broken(|known| {
+        dies_late(known);
+        known.heard.push((0, Said { counters: Some([].into()), ..said(20_500, "health") }));
+    });
+    assert_eq!(told, "", "a report says nothing of ticks");
+
+    let told = broken(|known| {
+        dies_late(known);
+        known.bodies.retain(|body| body.token < 5);
+        known.heard.retain(|(_, said)| said.event == ENDED || said.at < at(5_000) || said.at > at(14_000));
+    });
+    assert!(told.contains("neither ran nor was skipped"), "{told}");
 }
 
 #[test]
@@ -166,4 +200,88 @@ fn a_body_whose_node_stood_still_goes_on_for_as_long_and_only_if_its_run_is_lost
         lost(known);
     });
     assert!(told.contains("at once"), "{told}");
+}
+
+/// Any node fires the job, and the fourth tick runs late on another one, beside the fifth.
+fn late_elsewhere(known: &mut Known) {
+    known.jobs[0].any_node = true;
+    known.bodies[3] =
+        BodyMark { node: 1, started_at: at(5_100), ended_at: Some(at(5_150)), ..known.bodies[3].clone() };
+    known.bodies.sort_by_key(|body| body.started_at);
+}
+
+#[test]
+fn a_job_that_any_node_fires_is_judged_by_node_where_keys_are() {
+    let told = broken(|known| {
+        known.keys = false;
+        late_elsewhere(known);
+    });
+    assert_eq!(told, "");
+
+    let told = broken(late_elsewhere);
+    assert!(told.contains("at once") && told.contains("began with the token 4"), "keys hold: {told}");
+
+    let told = broken(|known| {
+        known.keys = false;
+        late_elsewhere(known);
+        known.jobs[0].any_node = false;
+    });
+    assert!(told.contains("at once") && told.contains("began with the token 4"), "of a leader: {told}");
+
+    let told = broken(|known| {
+        known.keys = false;
+        late_elsewhere(known);
+        known.bodies.iter_mut().for_each(|body| body.node = 0);
+    });
+    assert!(told.contains("at once") && told.contains("began with the token 4"), "one node: {told}");
+}
+
+#[test]
+fn a_run_is_cancelled_with_the_lead_only_where_keys_are_of_a_node() {
+    let beside = |known: &mut Known| {
+        known.bodies[3].ended_at = Some(at(9_500));
+        known.away.push(Away { node: Some(0), asleep: true, from: at(4_100), until: at(9_000) });
+    };
+    let cancelled = |known: &mut Known| {
+        let (run, why) = (Some("run 4".into()), Some("lock_lost".into()));
+        known.heard.push((0, Said { run, why, ..said(9_400, "run_cancelled") }));
+    };
+    let lock_lost = |known: &mut Known| {
+        known.heard.push((0, Said { run: Some("run 4".into()), ..said(9_400, "lock_lost") }));
+    };
+    let told = broken(|known| {
+        known.keys = false;
+        beside(known);
+        lock_lost(known);
+    });
+    assert_eq!(told, "");
+
+    let told = broken(|known| {
+        known.keys = false;
+        beside(known);
+        cancelled(known);
+    });
+    assert_eq!(told, "");
+
+    let told = broken(|known| {
+        known.keys = false;
+        beside(known);
+        cancelled(known);
+        known.heard.iter_mut().for_each(|(_, said)| said.why = None);
+    });
+    assert!(told.contains("at once"), "nobody said that the lead was lost: {told}");
+
+    let told = broken(|known| {
+        beside(known);
+        cancelled(known);
+    });
+    assert!(told.contains("at once"), "nobody else may have the key: {told}");
+
+    let told = broken(|known| {
+        known.keys = false;
+        beside(known);
+        cancelled(known);
+        known.away.clear();
+    });
+    assert!(told.contains("at once"), "it went on for longer than a lease: {told}");
 }

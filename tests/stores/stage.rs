@@ -291,6 +291,7 @@ impl<S: Store> Stage<S> {
             until,
             away: self.away.clone(),
             lease: TimeDelta::from_std(S::LEASE)?,
+            keys: S::KEYS,
         })
     }
 }
