@@ -50,7 +50,9 @@ async fn main() -> anyhow::Result<()> {
     stage(&nodes[0]).await?;
     actix_web::rt::spawn(hand_over(nodes.clone()));
     for (node, address) in nodes.iter().zip([first, second]) {
-        let console = Console::new(node.clone()).authorise(async |_| Access::Edit("alice".to_owned()));
+        // No name of another site can be made to lead to this console, which trusts whoever reaches it.
+        let console = Console::new(node.clone()).origin(format!("http://{address}"))?;
+        let console = console.authorise(async |_| Access::Edit("alice".to_owned()));
         let server = HttpServer::new(move || App::new().service(console.scope("/console")))
             .workers(1)
             .disable_signals()

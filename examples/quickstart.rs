@@ -2,6 +2,7 @@
 //!
 //! ```sh
 //! cargo run --example quickstart                  # CALLSHEET_BIND=127.0.0.1:8081 serves another address
+//! # The console, a live page for all to read, is at http://localhost:8080/
 //!
 //! # Nodes of one cluster, each on an address of its own: one leads, and its jobs fire once in the cluster.
 //! CALLSHEET_BIND=127.0.0.1:8081 CALLSHEET_DATABASE_URL=postgres://user:password@host/database cargo run --example
@@ -47,6 +48,7 @@ use actix_web::{
 use callsheet::{
     Arguments, Error, ErrorKind, Fault, Faults, HealthReport, JobName, JobStatus, NodeList, RunHistory,
     RunPage, Settings, ShutdownBudget, ShutdownReport, ShutdownSignals, StoredJob, TaskCall, When,
+    console::Console,
     metrics::Prometheus,
     port::Expected,
     prelude::*,
@@ -103,6 +105,8 @@ async fn run() -> anyhow::Result<ShutdownReport> {
         .await?;
     println!("listening on http://{address}");
 
+    // Who may operate jobs there, an application says by `authorise`.
+    let console = Console::new(jobs.clone()).anyone_may_read();
     let shared = Data::new(jobs.clone());
     let stores = Data::new(Stores(in_file || jobs.health().await?.backend == "postgres"));
     let app = move || {
@@ -121,6 +125,8 @@ async fn run() -> anyhow::Result<ShutdownReport> {
             .route("/runs", web::get().to(runs))
             .route("/jobs/{name}/runs", web::get().to(runs_of))
             .route("/jobs/{name}/explain", web::get().to(explain))
+            // The last: it answers whatever is left.
+            .service(console.scope("/"))
     };
     // The jobs first: while they drain the server still serves, and what was opened on its workers still
     // works.

@@ -80,21 +80,24 @@ impl Authorise {
 /// A right that a handler needs.
 pub(crate) trait Needs: 'static {
     const RIGHT: Right;
+    /// Pages of other sites may show the answer in a frame, if they are named as ancestors.
+    const IS_PAGE: bool;
 }
 
 macro_rules! needs {
-    ($($name:ident: $right:ident),+) => {
+    ($($name:ident: $right:ident $is_page:literal),+) => {
         $(
             pub(crate) enum $name {}
 
             impl Needs for $name {
                 const RIGHT: Right = Right::$right;
+                const IS_PAGE: bool = $is_page;
             }
         )+
     };
 }
 
-needs!(Reads: Read, Operates: Operate, Edits: Edit);
+needs!(Reads: Read false, Looks: Read true, Operates: Operate false, Edits: Edit false);
 
 /// A request of somebody who has the right `R`, with what else was extracted from it: only then. Every handler of the
 /// console has it, and none gets at the scheduler without it.
@@ -130,7 +133,7 @@ impl<R: Needs, T: FromRequest + 'static> FromRequest for Caller<R, T> {
         Box::pin(async move {
             let shared = request.app_data::<Data<Shared>>().cloned();
             let shared = shared.ok_or_else(|| Problem::internal("the console has lost its state"))?;
-            origin::check(&request, &shared.policy)?;
+            origin::check(&request, &shared.policy, R::IS_PAGE)?;
             let asked = timeout(AUTHORISE_TIMEOUT, (shared.authorise.0)(request.clone())).await;
             let (right, user) = asked.map_err(|_| Problem::no_answer())?;
             if right < R::RIGHT {

@@ -11,7 +11,7 @@ use flate2::{Compression, write::GzEncoder};
 use siphasher::sip128::{Hasher128, SipHasher13};
 
 use super::{
-    access::{Caller, Reads},
+    access::{Caller, Looks, Reads},
     embedded::FILES,
     problem::Problem,
 };
@@ -128,12 +128,12 @@ impl Assets {
 }
 
 /// The page, at the root of the scope.
-pub(crate) async fn index(_: Caller<Reads>, request: HttpRequest) -> HttpResponse {
+pub(crate) async fn index(_: Caller<Looks>, request: HttpRequest) -> HttpResponse {
     ASSETS.index.answer(&request, "private, no-cache")
 }
 
 /// The root of the scope without the slash: relative URLs need it.
-pub(crate) async fn with_slash(_: Caller<Reads>, request: HttpRequest) -> HttpResponse {
+pub(crate) async fn with_slash(_: Caller<Looks>, request: HttpRequest) -> HttpResponse {
     let last = request.path().rsplit('/').next().unwrap_or_default();
     HttpResponse::TemporaryRedirect().insert_header((header::LOCATION, format!("./{last}/"))).finish()
 }

@@ -138,6 +138,16 @@ fn active_of(job: &JobStatus) -> impl Iterator<Item = Active> + '_ {
         .map(|run| Active { run: run.run.to_string(), waiting: job.waiting })
 }
 
+/// How many expectations of jobs are not met: all of them, and those of jobs that the health does not name.
+pub(crate) fn overdue_counts(health: &HealthReport) -> (usize, usize) {
+    let total = health.problems.iter().map(|problem| match problem {
+        Problem::Overdue { count, .. } => *count,
+        _ => 0,
+    });
+    let total = total.sum::<usize>();
+    (total, total.saturating_sub(overdue(health).count()))
+}
+
 /// The jobs that are overdue, as far as the health names them.
 pub(crate) fn overdue(health: &HealthReport) -> impl Iterator<Item = &OverdueJob> {
     health.problems.iter().flat_map(|problem| match problem {

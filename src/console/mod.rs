@@ -117,6 +117,8 @@ impl Console<Undecided> {
     }
 
     /// Lets pages of these origins show the console in a frame, such as `https://portal.example`. Default: none.
+    /// The browser must send the frame's requests with what `authorise` looks at: cookies of another site it may
+    /// leave out.
     ///
     /// # Errors
     ///
@@ -126,9 +128,13 @@ impl Console<Undecided> {
         Ok(Self { jobs, decided: Undecided(policy.frame_ancestors(origins)?) })
     }
 
-    /// Says at which origin browsers see the console, such as `http://ops.example:8080`: for a proxy that changes the
-    /// `Host` of requests, in front of browsers that send no `Sec-Fetch-Site` (they leave it out where neither TLS
-    /// nor `localhost` is used). Otherwise nothing need be said.
+    /// Says at which origin browsers see the console, such as `http://ops.example:8080`. It is the only one then: a
+    /// request with another `Origin` is refused, also if that is the `Host` that was asked.
+    ///
+    /// It is needed behind a proxy that changes the `Host` of requests, in front of browsers that send no
+    /// `Sec-Fetch-Site` (they leave it out where neither TLS nor `localhost` is used). Say it also where `authorise`
+    /// trusts whoever reaches the address: a name of another site can be made to lead there (DNS rebinding), and
+    /// `Host` and `Origin` are alike then. A `GET` has no `Origin`, so that this keeps nobody from reading.
     ///
     /// # Errors
     ///

@@ -36,13 +36,26 @@ impl Policy {
     }
 
     pub(crate) fn origin(self, origin: &str) -> Result<Self, Fault> {
-        Ok(Self { origin: Some(checked("origin", origin)?), ..self })
+        let origin = checked("origin", origin)?;
+        // Browsers leave the port of the scheme out.
+        let port = if origin.starts_with("https://") { ":443" } else { ":80" };
+        Ok(Self { origin: Some(origin.strip_suffix(port).unwrap_or(&origin).to_owned()), ..self })
     }
 
-    /// Whether an `Origin` is that of the console: the one that was configured, or the host that was asked.
+    /// Pages of other sites may show it in a frame.
+    pub(crate) fn has_ancestors(&self) -> bool {
+        !self.ancestors.is_empty()
+    }
+
+    /// An origin was configured, and this is another one.
+    pub(crate) fn excludes(&self, origin: &str) -> bool {
+        self.origin.as_deref().is_some_and(|own| !own.eq_ignore_ascii_case(origin))
+    }
+
+    /// Whether an `Origin` is that of the console: the one that was configured, otherwise the host that was asked.
     pub(crate) fn is_own(&self, origin: &str, host: Option<&str>) -> bool {
-        if self.origin.as_deref().is_some_and(|own| own.eq_ignore_ascii_case(origin)) {
-            return true;
+        if self.origin.is_some() {
+            return !self.excludes(origin);
         }
         let authority = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
         authority.zip(host).is_some_and(|(origin, host)| origin.eq_ignore_ascii_case(host))

@@ -11,7 +11,7 @@ use futures_util::future::poll_fn;
 use serde_json::{Value, json};
 use tokio::{
     task::LocalSet,
-    time::{Instant, timeout, timeout_at},
+    time::{Instant, sleep, timeout, timeout_at},
 };
 
 use crate::{Served, console, get, post, quiet, served, started, stop};
@@ -247,6 +247,20 @@ fn a_stream_beats_while_nothing_happens_and_ends_to_ask_again_who_it_is() {
         let minutes = opened.elapsed().as_secs_f64() / 60.0;
         assert!((14.9..15.1).contains(&minutes), "{minutes} min");
         assert!(stream.beats >= 58, "every 15 s: {}", stream.beats);
+    });
+}
+
+#[test]
+fn of_more_jobs_that_are_overdue_than_are_named_all_are_counted() {
+    let late = |number| quiet(&format!("job {number:02}")).expect_success_within(Duration::from_secs(1));
+    on_virtual_time((0..12).map(late), async |app| {
+        sleep(Duration::from_mins(1)).await;
+
+        let overview = get(&app, "overview").await.json();
+        let counts = ["overdue_total", "overdue_unnamed", "attention_total"].map(|count| &overview[count]);
+        assert_eq!(counts, [12, 2, 10], "{overview:#}");
+        let jobs = get(&app, "jobs?state=overdue").await.json();
+        assert_eq!((&jobs["matched"], &jobs["overdue_unnamed"]), (&json!(10), &json!(2)));
     });
 }
 

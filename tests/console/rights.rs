@@ -1,8 +1,14 @@
 //! Who may do what.
 
+use std::time::Duration;
+
 use actix_web::test::TestRequest;
-use callsheet::{JobOperation, JobState, Operations, console::Console};
+use callsheet::{
+    Callsheet, JobOperation, JobState, JobStatus, Operations, Scheduled,
+    console::{Access, Console},
+};
 use serde_json::{Value, json};
+use tokio::time::sleep;
 
 use crate::{Answer, Served, ask, console, get, post_as, quiet, served, started, status, stop};
 
@@ -101,21 +107,29 @@ async fn a_reader_who_posts_each_action_changes_nothing() {
         ("backfill", json!({"job": "report", "from": "2026-01-05T00:00:00Z", "to": "2026-01-06T00:00:00Z"})),
         ("cancel-backfill", json!({"backfill": "0197c3a0-0000-7000-8000-000000000000"})),
     ];
-    let (before, recorded) = (status(&jobs, "report").await, operations(&jobs).await.len());
+    let (before, recorded) = (scheduled(&jobs, "report").await, operations(&jobs).await.len());
 
     for (action, body) in &actions {
         let answer = post_as(&app, "read mallory", action, body).await;
         assert_eq!((answer.status, answer.json()["has"].as_str()), (403, Some("read")), "{action}");
     }
 
-    let mut after = status(&jobs, "report").await;
-    // It may have been on its way from standby. Pauses and runs are shown beside it.
-    (after.state, after.scheduled) = (before.state, before.scheduled.clone());
-    assert_eq!(after, before);
+    assert_eq!(status(&jobs, "report").await, before);
     assert_eq!(operations(&jobs).await.len(), recorded);
     let posts = routes().into_iter().filter(|(method, ..)| method == "post").count();
     assert_eq!(actions.len(), posts, "each action there is");
     stop(jobs).await;
+}
+
+/// What is said of a job once it has come from standby and waits for its tick.
+async fn scheduled(jobs: &Callsheet, job: &str) -> JobStatus {
+    loop {
+        let status = status(jobs, job).await;
+        if status.state == JobState::Scheduled && status.scheduled == Some(Scheduled::Here) {
+            return status;
+        }
+        sleep(Duration::from_millis(10)).await;
+    }
 }
 
 async fn operations(jobs: &callsheet::Callsheet) -> Vec<callsheet::OperationRecord> {
@@ -224,6 +238,35 @@ async fn what_a_page_of_another_site_sends_is_refused() {
 }
 
 #[actix_web::test]
+async fn a_page_that_is_named_may_show_the_page_in_a_frame_and_nothing_else() {
+    let jobs = started([quiet("report")]).await;
+    let named = Console::new(jobs.clone()).frame_ancestors(["https://portal.example"]).expect("an origin");
+    let framed = served(&named.authorise(async |_| Access::Edit("alice".to_owned()))).await;
+    let bare = served(&Console::new(jobs.clone()).anyone_may_read()).await;
+    let status = async |app, method, path, mode, dest| {
+        let request = request(method, path).insert_header(("sec-fetch-site", "cross-site"));
+        let request = request.insert_header(("sec-fetch-mode", mode));
+        ask(app, request.insert_header(("sec-fetch-dest", dest))).await.status
+    };
+
+    for dest in ["iframe", "frame"] {
+        assert_eq!(status(&framed, "get", "/console/", "navigate", dest).await, 200, "{dest}");
+        assert_eq!(status(&framed, "get", "/console", "navigate", dest).await, 307, "{dest}");
+        assert_eq!(status(&bare, "get", "/console/", "navigate", dest).await, 403, "{dest}");
+    }
+    for (method, path, mode, dest) in [
+        ("get", "/console/api/me", "navigate", "iframe"),
+        ("get", "/console/assets/0/app.js", "navigate", "iframe"),
+        ("get", "/console/", "no-cors", "iframe"),
+        ("get", "/console/", "navigate", "object"),
+        ("post", "/console/api/actions/run", "navigate", "iframe"),
+    ] {
+        assert_eq!(status(&framed, method, path, mode, dest).await, 403, "{method} {path} {mode} {dest}");
+    }
+    stop(jobs).await;
+}
+
+#[actix_web::test]
 async fn without_fetch_metadata_the_origin_has_to_be_that_of_the_console() {
     let jobs = started([quiet("report")]).await;
     let app = served(&console(&jobs)).await;
@@ -244,14 +287,20 @@ async fn without_fetch_metadata_the_origin_has_to_be_that_of_the_console() {
 }
 
 #[actix_web::test]
-async fn behind_a_proxy_that_changes_the_host_the_origin_can_be_configured() {
+async fn an_origin_that_is_configured_is_the_only_one() {
     let jobs = started([quiet("report")]).await;
-    let console = Console::new(jobs.clone()).origin("https://jobs.example").expect("an origin");
-    let app =
-        served(&console.authorise(async |_| callsheet::console::Access::Edit("alice".to_owned()))).await;
+    let console = Console::new(jobs.clone()).origin("https://jobs.example:443").expect("an origin");
+    let app = served(&console.authorise(async |_| Access::Edit("alice".to_owned()))).await;
 
     assert!(lets_in(&app, "post", &[("origin", "https://jobs.example")]).await);
     assert!(!lets_in(&app, "post", &[("origin", "https://evil.example")]).await);
+    // `ops.example` is the host that is asked: a name that somebody else has made to lead here.
+    assert!(!lets_in(&app, "post", &[("origin", "https://ops.example")]).await);
+    let rebound = [("sec-fetch-site", "same-origin"), ("origin", "https://ops.example")];
+    assert!(!lets_in(&app, "post", &rebound).await);
+    let own = [("sec-fetch-site", "same-origin"), ("origin", "https://jobs.example")];
+    assert!(lets_in(&app, "post", &own).await);
+    assert!(lets_in(&app, "post", &[("sec-fetch-site", "same-origin")]).await, "programs need not say it");
 
     for wrong in
         ["jobs.example", "https://", "https://a.example; script-src *", "https://a.example/path", "*"]

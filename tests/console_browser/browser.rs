@@ -200,6 +200,33 @@ impl Browser {
         self.driver.cdp().send_raw("Emulation.setEmulatedMedia", features).await.expect("a command");
     }
 
+    /// When something was to be seen of the page that is shown, in milliseconds after it was asked for.
+    pub(crate) async fn first_paint_ms(&self) -> f64 {
+        let script = "const paint = performance.getEntriesByName('first-contentful-paint')[0];
+            return paint ? paint.startTime : null";
+        let painted = self.until("something is painted", script, vec![]).await;
+        painted.as_f64().expect("a number")
+    }
+
+    /// The clock on the wall of whoever looks.
+    pub(crate) async fn in_zone(&self, zone: &str) {
+        let zone = json!({"timezoneId": zone});
+        self.driver.cdp().send_raw("Emulation.setTimezoneOverride", zone).await.expect("a command");
+    }
+
+    /// Runs a script before those of each page that is opened from now on.
+    pub(crate) async fn before_pages(&self, script: &str) {
+        let script = json!({"source": script});
+        let added = self.driver.cdp().send_raw("Page.addScriptToEvaluateOnNewDocument", script).await;
+        added.expect("a command");
+    }
+
+    /// Opens another page, and looks into its first frame from then on.
+    pub(crate) async fn open_frame_of(&self, portal: &str) {
+        self.driver.goto(portal).await.expect("it loads");
+        self.driver.enter_frame(0).await.expect("it has a frame");
+    }
+
     /// Runs a script that calls its last argument when it is done.
     pub(crate) async fn run_async(&self, script: &str, arguments: Vec<Value>) -> Value {
         let done = self.driver.execute_async(script, arguments).await;

@@ -5,7 +5,7 @@ use std::{net::TcpListener, sync::Arc, time::Duration};
 use actix_web::{App, HttpServer, dev::ServerHandle, rt};
 use callsheet::{
     Builder, Callsheet, HistoryOptions,
-    console::{Access, Console},
+    console::{Access, Console, Decided},
     port::{Clock, MemoryBounds, SystemClock},
     testkit::MemoryRecords,
 };
@@ -54,6 +54,10 @@ impl Served {
             let access = access.clone();
             async move { access }
         });
+        Self::console(console)
+    }
+
+    pub(crate) fn console(console: Console<Decided>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let url = format!("http://{}/console/", listener.local_addr().expect("it is bound"));
         let server = HttpServer::new(move || App::new().service(console.scope("/console")))

@@ -61,6 +61,10 @@ pub(crate) const PAGES: [(&str, &str); 9] = [
     ("operations", "the disk is full"),
 ];
 
+#[allow(
+    clippy::print_stdout,
+    reason = "how soon a page is seen depends on the machine: it is told, not judged"
+)]
 #[actix_web::test]
 async fn each_page_shows_its_data_and_the_browser_complains_of_nothing() {
     let node = stage(&Store::new()).await;
@@ -69,6 +73,10 @@ async fn each_page_shows_its_data_and_the_browser_complains_of_nothing() {
     for (page, text) in PAGES {
         browser.open(&served.url, page).await;
         browser.shows(text).await;
+        println!(
+            "{page}: first contentful paint {} ms after it was asked for",
+            browser.first_paint_ms().await
+        );
         assert_eq!(browser.complaints().await, Vec::<String>::new(), "{page}");
     }
     browser.end().await;

@@ -231,3 +231,37 @@ fn the_list_has_all_jobs_however_many_pages_that_takes() {
     assert!(names.is_sorted());
     assert_eq!(quickstart.get("/health").json()["jobs"], added + 3);
 }
+
+#[test]
+fn the_console_is_at_the_root_and_shadows_no_other_route() {
+    let quickstart = Quickstart::start();
+
+    let page = quickstart.get("/");
+    assert_eq!(page.status, 200, "{}", page.text);
+    let script = page.text.split('"').find(|part| part.ends_with("/app.js")).expect("it has one");
+    assert_eq!(quickstart.get(&format!("/{script}")).status, 200, "{script}");
+    assert_eq!(quickstart.get("/api/me").json()["right"], "read");
+    assert_eq!(quickstart.get("/api/jobs").json()["total"], 3);
+    assert_eq!(quickstart.send("POST", "/api/actions/pause").status, 403, "who may is not said");
+
+    assert!(quickstart.get("/jobs").json().is_array());
+    for (path, member) in [
+        ("/health", "backend"),
+        ("/runs", "runs"),
+        ("/nodes", "nodes"),
+        ("/jobs/steady", "schedule"),
+        ("/jobs/steady/runs", "runs"),
+    ] {
+        let answer = quickstart.get(path);
+        assert_eq!(answer.status, 200, "{path}: {}", answer.text);
+        assert!(answer.json().get(member).is_some(), "{path}: {}", answer.text);
+    }
+    for path in ["/livez", "/readyz", "/healthz", "/metrics"] {
+        let answer = quickstart.get(path);
+        assert!(answer.status == 200 && !answer.text.starts_with(['<', '{']), "{path}: {}", answer.text);
+    }
+    // What their resources do not take is not the console's either.
+    assert_eq!(quickstart.send("PUT", "/jobs").status, 405);
+    let unknown = quickstart.get("/no-such-path");
+    assert_eq!((unknown.status, &unknown.json()["kind"]), (404, &json!("not_found")));
+}

@@ -1,7 +1,7 @@
 // The console: its frame, and the page that the address names.
 
 import { html, render, useEffect, useRef } from './lib.js';
-import { count } from './format.js';
+import { count, duration } from './format.js';
 import { get, me, useAnswer } from './api.js';
 import { alone, connection, start, useLive } from './live.js';
 import { route, to } from './route.js';
@@ -30,15 +30,20 @@ const Mark = () => html`<svg viewBox="0 0 32 32" aria-hidden="true">
   <rect width="32" height="32" rx="8" fill="#3f5bd9" /><path d="M9 10h9M9 16h14M9 22h6" stroke="#fff"
   stroke-width="3" stroke-linecap="round" /><circle cx="23" cy="10" r="2.2" fill="#7ee2a8" /></svg>`;
 
+/** The age of what is shown that is said, in milliseconds. */
+const OLD = 5_000;
+
 function Navigation() {
   const answer = useAnswer('overview', {}, { every: 60_000 });
   useLive((kind, data) => { if (kind === 'overview') answer.set(() => data); });
   const overview = answer.data;
   const current = ENTRY[route.value.name] || route.value.name;
+  const age = overview ? Date.parse(overview.now) - Date.parse(overview.as_of) : 0;
   const attention = overview?.attention_total ?? overview?.attention?.length ?? 0;
   useEffect(() => { if (overview) alone.value = overview.role === 'local'; }, [overview?.role]);
   const tally = (name) => {
-    if (name === 'overview' && attention > 0) return html`<span class="tally bad">${attention}
+    if (name === 'overview' && attention > 0) return html`<span
+      class="tally bad">${attention}${overview.overdue_unnamed > 0 ? '+' : ''}
       <span class="hidden"> need attention</span></span>`;
     if (name === 'runs' && overview?.running > 0) return html`<span class="tally run">${overview.running}
       <span class="hidden"> in progress</span></span>`;
@@ -48,7 +53,9 @@ function Navigation() {
   };
   return html`<nav aria-label="Pages"><ul>${PAGES.map(([name, label]) => html`<li key=${name}>
     <a href=${to(name)} aria-current=${current === name ? 'page' : undefined}><${Icon} name=${name} />${label}
-      ${tally(name)}</a></li>`)}</ul></nav>`;
+      ${tally(name)}</a></li>`)}</ul>
+    ${age > OLD && html`<p class="small warn">The jobs as they were ${duration(age)} before: looking at all of them
+      takes long.</p>`}</nav>`;
 }
 
 const LIVE = { on: ['ok', 'live'], connecting: ['warn', 'connecting'], off: ['bad', 'not live'] };

@@ -35,7 +35,7 @@ export function Plot({ times, series, unit, summary, logarithmic = false, height
     const axis = { stroke: of.muted, grid: { stroke: of.line, width: 1 }, ticks: { show: false },
       font: '11px system-ui' };
     plot.current = new uPlot({
-      width: Math.max(200, element.clientWidth), height, padding: [8, 6, 0, 0],
+      width: Math.max(200, element.clientWidth), height, padding: [8, 18, 0, 0],
         cursor: { y: false, points: { size: 6 } },
       legend: { live: true, markers: { width: 0, fill: (_, n) => of[current.current.series[n - 1]?.tone] } },
       scales: { y: logarithmic ? { distr: 3 } : { range: (_, low, high) => [0, Math.max(1, high * 1.1)] } },

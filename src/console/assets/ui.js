@@ -64,6 +64,10 @@ const OUTCOMES = {
   succeeded: ['ok', 'check'], failed: ['bad', 'cross'], panicked: ['bad', 'alert'], timed_out: ['bad', 'clock'],
   cancelled: ['calm', 'stop'], lost: ['warn', 'alert'], in_progress: ['run', 'play'],
 };
+/** What is said of overdue jobs that the node does not name. */
+export const unnamed_words = (n) => `${plural(n, 'overdue expectation')} ${n === 1 ? 'is' : 'are'} of jobs that are
+  not named`;
+
 /** The states of jobs, in the order in which filters show them. */
 export const JOB_STATES = ['scheduled', 'running', 'paused', 'failing', 'overdue', 'standby', 'still_running',
   'exhausted',
@@ -112,7 +116,7 @@ export const At = ({ at, zone, seconds = true }) => (at
 export function Spark({ runs }) {
   const shown = (runs || []).slice(0, 10).reverse();
   if (shown.length === 0) return html`<span class="muted small">
-    ${alone.value ? 'no run yet' : 'no run on this node'}</span>`;
+    ${alone.value ? 'no run yet' : 'no run here'}</span>`;
   const of = new Map();
   for (const run of shown) of.set(run.outcome, (of.get(run.outcome) || 0) + 1);
   const label = `last ${plural(shown.length, 'run')}: ${[...of].map(([outcome, n]) => `${n} ${words(outcome)}`)

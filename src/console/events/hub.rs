@@ -36,6 +36,8 @@ struct State {
     bytes: usize,
     clients: BTreeMap<u64, Client>,
     next_client: u64,
+    /// Each open stream has one, also a stream that is not sent anything any more.
+    seat: Arc<()>,
     /// Somebody looks for changes.
     is_pumping: bool,
     /// It is known what changes are told from: whoever reads everything now misses none of them.
@@ -61,6 +63,8 @@ pub(crate) struct Subscription {
     pub(crate) frames: mpsc::Receiver<Bytes>,
     /// It lets too much wait.
     pub(crate) is_slow: Arc<AtomicBool>,
+    /// The stream counts as open as long as its connection has this.
+    _seat: Arc<()>,
 }
 
 impl Default for Hub {
@@ -72,6 +76,7 @@ impl Default for Hub {
             bytes: 0,
             clients: BTreeMap::new(),
             next_client: 0,
+            seat: Arc::default(),
             is_pumping: false,
             has_begun: false,
         }))
@@ -105,7 +110,8 @@ impl Hub {
     pub(crate) fn subscribe(&self, views: Views, last: Option<&str>) -> Result<Subscription, Problem> {
         let mut state = self.state();
         state.forget_the_gone();
-        if state.clients.len() >= STREAMS_MAX {
+        // Itself is not a stream.
+        if Arc::strong_count(&state.seat) > STREAMS_MAX {
             return Err(Problem::too_many("as many streams are open as may be"));
         }
         let missed = match last {
@@ -119,7 +125,7 @@ impl Hub {
         let id = state.next_client;
         state.next_client += 1;
         state.clients.insert(id, Client { views, frames: sender, is_slow: is_slow.clone() });
-        Ok(Subscription { missed, frames, is_slow })
+        Ok(Subscription { missed, frames, is_slow, _seat: state.seat.clone() })
     }
 
     /// Sends something to all who listen to this view; serialised once.
@@ -300,6 +306,20 @@ mod tests {
         clients.pop();
 
         assert!(hub.subscribe(EVERY, None).is_ok(), "one has left");
+    }
+
+    #[test]
+    fn a_client_that_is_not_sent_anything_any_more_counts_until_its_stream_is_gone() {
+        let hub = Hub::default();
+        let mut clients: Vec<_> =
+            (0..STREAMS_MAX).map(|_| hub.subscribe(EVERY, None).expect("there is room")).collect();
+        (0..=CLIENT_FRAMES_MAX).for_each(|number| hub.publish(View::Runs, &json!(number)));
+        assert_eq!(hub.clients(), 0, "none of them reads");
+
+        assert_eq!(hub.subscribe(EVERY, None).err().map(|problem| problem.status), Some(429));
+        clients.pop();
+
+        assert!(hub.subscribe(EVERY, None).is_ok(), "its stream is gone");
     }
 
     #[test]

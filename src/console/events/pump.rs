@@ -3,7 +3,7 @@
 use std::{future::pending, sync::Arc, time::Duration};
 
 use actix_web::{rt, web::Data};
-use callsheet_actors::{Event, EventFilter};
+use callsheet_actors::{Event, EventFilter, EventStream};
 use futures_util::future::LocalBoxFuture;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
@@ -29,7 +29,10 @@ const EVENTS_WAITING_MAX: usize = 4_096;
 pub(crate) fn see_to_it(shared: &Data<Shared>) {
     if shared.hub.begin_to_pump() {
         let guard = Guard((**shared).clone());
-        rt::spawn(async move { pump(&guard.0).await });
+        rt::spawn(async move {
+            let events = guard.0.jobs.events(EventFilter::new().buffer(EVENTS_WAITING_MAX));
+            pump(&guard.0, events).await;
+        });
     }
 }
 
@@ -66,8 +69,7 @@ async fn looked(look: &mut Option<Look<'_>>) -> Result<Arc<Snapshot>, Error> {
     }
 }
 
-async fn pump(shared: &Shared) {
-    let mut events = shared.jobs.events(EventFilter::new().buffer(EVENTS_WAITING_MAX));
+async fn pump(shared: &Shared, mut events: EventStream) {
     let Ok(first) = shared.board.snapshot().await else { return };
     let (mut sent, mut runs, mut lost) = (Sent::from(first), RunsChanged::default(), 0);
     shared.hub.begun();
@@ -138,4 +140,55 @@ fn send(shared: &Shared, snapshot: Arc<Snapshot>, sent: &mut Sent) {
         shared.hub.publish(View::Overview, &overview);
     }
     *sent = Sent { snapshot, overview: Some(overview) };
+}
+
+#[cfg(test)]
+mod tests {
+    use callsheet_actors::{Job, Run};
+    use serde_json::{Value, json};
+
+    use super::{super::Views, *};
+    use crate::{
+        console::{Console, Decided},
+        handle::Callsheet,
+        schedule::every,
+    };
+
+    /// What an event of a stream says: its name and its data.
+    fn said(frame: &[u8]) -> (String, Value) {
+        let text = std::str::from_utf8(frame).expect("it is text");
+        let field = |name| text.lines().find_map(|line| line.strip_prefix(name)).expect("it has one");
+        (field("event: ").to_owned(), serde_json::from_str(field("data: ")).expect("it is JSON"))
+    }
+
+    #[actix_rt::test]
+    async fn events_that_were_lost_tell_to_read_the_runs_again() {
+        let job = Job::new("often", every(Duration::from_hours(1))).run(async |_: Run| {});
+        let jobs = Callsheet::builder().job(job).start().await.expect("it is good");
+        let Console { decided: Decided(shared), .. } = Console::new(jobs.clone()).anyone_may_read();
+        let run = async || jobs.trigger("often").await.expect("it runs").finished().await;
+        let mut client = shared.hub.subscribe(Views([false, false, true]), None).expect("there is room");
+        // Nobody reads it yet, and few events may wait: more than one run has, and fewer than some.
+        let events = jobs.events(EventFilter::new().buffer(16));
+        while events.dropped() == 0 {
+            run().await;
+        }
+
+        let told = async {
+            let mut next = async || said(&client.frames.recv().await.expect("it goes on"));
+            assert_eq!(next().await.0, "reset", "it is connected");
+            let lost = next().await;
+            assert_eq!((lost.0.as_str(), &lost.1["views"]), ("reset", &json!(["runs"])), "{}", lost.1);
+            // What happens then is told as before.
+            run().await;
+            let after = next().await;
+            assert_eq!(after.0, "runs");
+            assert_eq!(after.1["runs"][0]["job"], "often", "{}", after.1);
+        };
+        tokio::select! {
+            () = pump(&shared, events) => panic!("the scheduler goes on"),
+            () = told => {}
+        }
+        jobs.shutdown(Duration::from_secs(5)).await;
+    }
 }

@@ -11,7 +11,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::{
     super::{
         access::{Caller, Reads},
-        board::Snapshot,
+        board::{Snapshot, overdue_counts},
         problem::Problem,
         view::Row,
     },
@@ -90,6 +90,8 @@ pub(crate) struct JobsAnswer {
     /// How many of them pass the filter.
     matched: usize,
     next: Option<String>,
+    /// How many expectations are not met of jobs that are not named: such jobs are not shown as overdue.
+    overdue_unnamed: usize,
     as_of: DateTime<Utc>,
     /// The tags that there are, on the first page.
     tags: Vec<String>,
@@ -207,6 +209,7 @@ pub(crate) async fn jobs(caller: Caller<Reads, Query<Asked>>) -> Result<Json<Job
         total: snapshot.rows.len(),
         matched,
         next,
+        overdue_unnamed: overdue_counts(&snapshot.health).1,
         as_of: snapshot.as_of,
         tags,
         tasks,

@@ -6,7 +6,10 @@ use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::Row;
+use super::{
+    super::board::{overdue, overdue_counts},
+    Row,
+};
 
 /// The most jobs that need attention in one answer.
 const ATTENTION_MAX: usize = 50;
@@ -44,8 +47,12 @@ pub(crate) struct Overview {
     waiting: usize,
     /// The worst first, at most 50.
     attention: Vec<Attention>,
-    /// How many jobs need attention.
+    /// How many jobs need attention, without overdue ones that are not named.
     attention_total: usize,
+    /// How many expectations of jobs are not met; a job may have several.
+    overdue_total: usize,
+    /// Of these, those of jobs that are not named, neither here nor in `api/jobs`: the engine names the first 10.
+    overdue_unnamed: usize,
     next: Vec<NextView>,
     #[schema(value_type = Option<Object>)]
     catching_up: Option<Value>,
@@ -97,6 +104,8 @@ pub(crate) struct Attention {
     #[schema(value_type = String)]
     pub(crate) why: &'static str,
     text: Option<String>,
+    /// Since when it is overdue.
+    since: Option<DateTime<Utc>>,
 }
 
 /// A fire time that comes.
@@ -131,10 +140,10 @@ impl Overview {
         let mut worst: Vec<_> = rows.clone().filter_map(|row| Some((attention(row)?, row))).collect();
         worst.sort_by(|one, other| (one.0, &one.1.name).cmp(&(other.0, &other.1.name)));
         let attention_total = worst.len();
-        let attention = worst.into_iter().take(ATTENTION_MAX).map(|((_, why), row)| Attention {
-            job: row.name.clone(),
-            why,
-            text: text_of(row, why, health),
+        let (overdue_total, overdue_unnamed) = overdue_counts(health);
+        let attention = worst.into_iter().take(ATTENTION_MAX).map(|((_, why), row)| {
+            let (text, since) = told(row, why, health);
+            Attention { job: row.name.clone(), why, text, since }
         });
         let mut next: Vec<_> = rows.clone().filter_map(|row| Some((row.next_fire_time?, row))).collect();
         next.retain(|(_, row)| row.pause.is_none());
@@ -160,6 +169,8 @@ impl Overview {
             waiting: rows.map(|row| row.waiting).sum(),
             attention: attention.collect(),
             attention_total,
+            overdue_total,
+            overdue_unnamed,
             next: next.collect(),
             catching_up: health.catching_up.as_ref().map(shown),
             as_of,
@@ -172,13 +183,15 @@ impl Overview {
     }
 }
 
-fn text_of(row: &Row, why: &str, health: &HealthReport) -> Option<String> {
+/// What there is to say of why a job needs attention, and since when it does.
+fn told(row: &Row, why: &str, health: &HealthReport) -> (Option<String>, Option<DateTime<Utc>>) {
     match why {
-        "failing" => Some(format!("{} times in a row", row.failures)),
-        "overdue" => super::super::board::overdue(health)
-            .find(|overdue| overdue.job.as_str() == row.name)
-            .map(|overdue| format!("{} since {}", overdue.expectation, overdue.since)),
-        _ => row.reason.clone(),
+        "failing" => (Some(format!("{} times in a row", row.failures)), None),
+        "overdue" => {
+            let overdue = overdue(health).find(|overdue| overdue.job.as_str() == row.name);
+            overdue.map(|overdue| (format!("no {} in time", overdue.expectation), overdue.since)).unzip()
+        }
+        _ => (row.reason.clone(), None),
     }
 }
 

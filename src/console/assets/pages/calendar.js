@@ -3,18 +3,20 @@
 import { html, useMemo, useState } from '../lib.js';
 import { count, local, plural, utc, viewer_zone } from '../format.js';
 import { useAnswer } from '../api.js';
+import { is_reset, useLive } from '../live.js';
 import { job_link, route, set_params } from '../route.js';
 import { Answered, Card, Empty, Head } from '../ui.js';
 
-const HOUR = 3_600_000;
+/** How often it is asked for again, in milliseconds. */
+const REFRESH = 60_000;
 const DAYS = ['Sun', 'Mon', 'Tue', 'Wed', 'Thu', 'Fri', 'Sat'];
 
 export function Calendar() {
   const is_week = route.value.params.view === 'week';
-  const [from] = useState(() => Math.floor(Date.now() / HOUR) * HOUR);
-  const params = is_week ? { from: new Date(from).toISOString(), hours: 168, bucket: '1h' }
-    : { from: new Date(from).toISOString(), hours: 24, bucket: '15m' };
-  const answer = useAnswer('calendar', params);
+  // From now on, by the clock of the node: it goes on with the time.
+  const answer = useAnswer('calendar', is_week ? { hours: 168, bucket: '1h' } : { hours: 24, bucket: '15m' },
+    { every: REFRESH });
+  useLive((kind, data) => { if (is_reset(kind, data, 'jobs')) answer.reload(); });
   const view = (name, label) => html`<button type="button"
     aria-pressed=${(is_week ? 'week' : '') === name ? 'true' : 'false'} onClick=${() => set_params({ view: name })}>
     ${label}</button>`;
@@ -32,17 +34,34 @@ function shade(n, least, most) {
   return 1 + Math.floor((4.999 * Math.log(n / least)) / Math.log(most / least));
 }
 
-function rows_of(buckets, is_week) {
+/**
+ * The buckets by the hours, or the days, of the clock of the one who looks. What the clock shows a second time, when
+ * it is set back, has a row of its own.
+ */
+export function rows_of(buckets, is_week) {
   const rows = new Map();
   for (const bucket of buckets) {
     const at = new Date(bucket.at);
-    const key = is_week ? local(at).slice(0, 10) : local(at).slice(0, 13);
-    if (!rows.has(key)) rows.set(key,
-      { label: is_week ? `${DAYS[at.getDay()]} ${local(at).slice(5, 10)}` : `${local(at).slice(11, 13)}:00`,
-      cells: new Map() });
-    rows.get(key).cells.set(is_week ? at.getHours() : Math.floor(at.getMinutes() / 15), bucket);
+    const column = is_week ? at.getHours() : Math.floor(at.getMinutes() / 15);
+    const text = local(at);
+    let label = is_week ? `${DAYS[at.getDay()]} ${text.slice(5, 10)}` : `${text.slice(11, 13)}:00`;
+    let key = text.slice(0, is_week ? 10 : 13);
+    if (rows.get(key)?.cells.has(column)) {
+      label = `${label} again`;
+      key = `${key} again`;
+    }
+    if (!rows.has(key)) rows.set(key, { label, cells: new Map() });
+    rows.get(key).cells.set(column, bucket);
   }
   return [...rows.values()];
+}
+
+/** The heads of the columns. Where the clock differs from UTC by a part of an hour, buckets begin within its hours. */
+export function columns_of(buckets, is_week) {
+  if (!is_week) return [':00', ':15', ':30', ':45'];
+  const minutes = buckets.length > 0 ? new Date(buckets[0].at).getMinutes() : 0;
+  const within = minutes === 0 ? '' : `:${String(minutes).padStart(2, '0')}`;
+  return Array.from({ length: 24 }, (_, n) => `${String(n).padStart(2, '0')}${within}`);
 }
 
 /** The buckets without the jobs that fire so often that nothing else would be seen; `all` counts these too. */
@@ -59,7 +78,7 @@ function Shown({ calendar, is_week }) {
   const buckets = useMemo(() => without_frequent(calendar), [calendar]);
   const most = Math.max(0, ...buckets.map((one) => one.count));
   const busiest = buckets.reduce((best, one) => (one.count > (best?.count || 0) ? one : best), null);
-  const [at, set_at] = useState(busiest?.at || null);
+  const [at, set_at] = useState(null);
   const chosen = buckets.find((one) => one.at === at) || busiest;
   const total = buckets.reduce((sum, one) => sum + one.count, 0);
   if (buckets.every((one) => one.all === 0)) {
@@ -74,11 +93,8 @@ function Shown({ calendar, is_week }) {
     <${Card} class=${is_week ? 'w12' : 'w7'}
       title=${`${count(total)} fire times of ${plural(calendar.jobs - often, 'job')}`}
       end=${html`<${Scale} most=${most} />`}>
-      <div class="heat">${is_week ? html`<${Grid}
-        columns=${Array.from({ length: 24 }, (_, n) => String(n).padStart(2, '0'))} buckets=${buckets} is_week
-        most=${most} chosen=${chosen} choose=${set_at} />`
-        : html`<${Grid} columns=${[':00', ':15', ':30', ':45']} buckets=${buckets} most=${most} chosen=${chosen}
-          choose=${set_at} />`}</div>
+      <div class="heat"><${Grid} columns=${columns_of(buckets, is_week)} buckets=${buckets} is_week=${is_week}
+        most=${most} chosen=${chosen} choose=${set_at} /></div>
       ${often > 0 && html`<p class="small muted">${plural(often, 'job')} ${often === 1 ? 'fires' : 'fire'} too often
         for the map, and ${often === 1 ? 'is' : 'are'} left out of it.</p>`}
       ${calendar.cut && html`<p

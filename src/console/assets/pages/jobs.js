@@ -5,8 +5,8 @@ import { count, plural, words } from '../format.js';
 import { address, get, me, useAnswer } from '../api.js';
 import { alone, is_reset, useLive } from '../live.js';
 import { job_link, route, set_params } from '../route.js';
-import { Answered, Choice, Due, Empty, Fault, Head, Icon, JOB_STATES, Search, Spark, State, Tags,
-  When } from '../ui.js';
+import { Answered, Choice, Due, Empty, Fault, Head, Icon, JOB_STATES, Search, Spark, State, Tags, When,
+  unnamed_words } from '../ui.js';
 import { ACTIONS, ask, may } from '../actions.js';
 
 const PAGE = 200;
@@ -148,6 +148,8 @@ export function Jobs() {
       ? html`<section class="card"><${None} total=${page.total} clear=${clear} /></section>`
       : html`<${Window} jobs=${jobs} rows=${rows} matched=${matched} chosen=${chosen} set_chosen=${set_chosen}
         sort=${sort || 'name'} order=${order || 'asc'} />`)}<//>
+    ${state === 'overdue' && first.data?.overdue_unnamed > 0 && html`<p class="small warn">Not all overdue jobs are
+      here: ${unnamed_words(first.data.overdue_unnamed)}.</p>`}
     ${jobs.fault && html`<${Fault} error=${jobs.fault} retry=${jobs.load} />`}`;
 }
 

@@ -5,7 +5,8 @@ import { count, duration, millis, plural, short, utc, words } from '../format.js
 import { now, useAnswer } from '../api.js';
 import { alone, is_reset, looks_every, of_runs, useLive } from '../live.js';
 import { job_link, run_link, to } from '../route.js';
-import { Answered, Card, Due, Empty, Fault, Head, Icon, Loading, State, When, state_tone } from '../ui.js';
+import { Answered, Card, Due, Empty, Fault, Head, Icon, Loading, State, When, state_tone,
+  unnamed_words } from '../ui.js';
 import { Plot, Terms, node_name } from '../plots.js';
 import { Progress, Took, useReloadOn } from './runs.js';
 
@@ -40,7 +41,7 @@ function Shown({ overview, nodes, are_all }) {
     <${Stats} overview=${overview} nodes=${nodes} are_all=${are_all} />
     ${(attention.length > 0 || problems.length > 0)
       && html`<${Attention} attention=${attention} total=${overview.attention_total ?? attention.length}
-        problems=${problems} />`}
+        overdue=${overview.overdue_total} unnamed=${overview.overdue_unnamed} problems=${problems} />`}
     <${Activity} nodes=${nodes} />
     <div class="w6 stack"><${States} jobs=${overview.jobs} />
       <${Running} running=${overview.running} nodes=${nodes} /></div>
@@ -50,13 +51,15 @@ function Shown({ overview, nodes, are_all }) {
 
 function Verdict({ overview }) {
   const jobs = overview.attention_total ?? overview.attention?.length ?? 0;
+  const more = overview.overdue_unnamed || 0;
   const problems = of_the_node(overview.problems);
   const bad = jobs > 0 || problems.length > 0 || !overview.live;
   const headline = problems.length > 0 ? 'This node has a problem'
-    : jobs > 0 ? `${plural(jobs, 'job')} ${jobs === 1 ? 'needs' : 'need'} attention`
+    : jobs > 0 ? `${plural(jobs, 'job')}${more > 0 ? ' and more' : ''}
+      ${jobs === 1 && more === 0 ? 'needs' : 'need'} attention`
       : overview.healthy ? 'Everything runs as planned' : 'This node is not healthy';
   const detail = problems.length > 0 ? problems[0].reason
-    : jobs > 0 ? attention_words(overview.attention)
+    : jobs > 0 ? attention_words(overview)
       : overview.jobs.total === 0 ? 'There is no job yet.'
         : `${plural(overview.jobs.total, 'job')}, none overdue, none failing.`;
   const tone = bad ? 'bad' : overview.healthy ? '' : 'warn';
@@ -68,10 +71,13 @@ function Verdict({ overview }) {
   </section>`;
 }
 
-function attention_words(attention) {
+function attention_words({ attention, attention_total, overdue_unnamed }) {
   const of = new Map();
   for (const { why } of attention) of.set(why, (of.get(why) || 0) + 1);
-  return [...of].map(([why, n]) => `${n} ${words(why)}`).join(', ');
+  const named = [...of].map(([why, n]) => `${n} ${words(why)}`).join(', ');
+  const rest = attention_total - attention.length;
+  const parts = [named, rest > 0 && `${count(rest)} more`, overdue_unnamed > 0 && unnamed_words(overdue_unnamed)];
+  return parts.filter(Boolean).join(', ');
 }
 
 function nodes_words(nodes, are_all) {
@@ -104,7 +110,7 @@ function Stats({ overview, nodes, are_all }) {
 const ATTENTION = { overdue: 'bad', failing: 'bad', broken: 'bad', parked: 'bad', conflicting: 'bad',
   unresponsive: 'bad', still_running: 'warn' };
 
-function Attention({ attention, total, problems }) {
+function Attention({ attention, total, overdue, unnamed, problems }) {
   const [all, set_all] = useState(false);
   const shown = all ? attention : attention.slice(0, 6);
   return html`<${Card} class="w12" bare title="What needs attention"
@@ -125,6 +131,8 @@ function Attention({ attention, total, problems }) {
       ${all ? 'Show fewer' : total > attention.length ? `Show the worst ${attention.length}`
         : `Show all ${total}`}</button>
       </div>`}
+    ${unnamed > 0 && html`<p class="body small warn">${plural(overdue, 'expectation')} of jobs are not met.
+      The node names the first ${count(overdue - unnamed)}; ${unnamed_words(unnamed)}.</p>`}
   <//>`;
 }
 
