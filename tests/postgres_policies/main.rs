@@ -27,6 +27,7 @@ mod claims;
 mod enrolments;
 mod lost_runs;
 mod pauses;
+mod renames;
 
 /// A net under every wait.
 const DEADLINE: Duration = Duration::from_secs(30);

@@ -4,6 +4,7 @@ use std::fmt;
 
 use crate::{
     core::policy::{Fires, OnLost, Overlap, Policies},
+    definition::Definition,
     fault::Fault,
     name::JobName,
     word::words,
@@ -30,6 +31,8 @@ pub enum Capability {
     Notifications,
     /// A tick that one node has claimed is taken for all nodes, whoever leads.
     ClusterTicks,
+    /// What is kept of a job can be moved to another name of it.
+    Renames,
 }
 
 words!(Capability {
@@ -41,11 +44,12 @@ words!(Capability {
     StoreTime: "store_time",
     Notifications: "notifications",
     ClusterTicks: "cluster_ticks",
+    Renames: "renames",
 });
 
 impl Capability {
     /// Every capability.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::DurableCursor,
         Self::Fencing,
         Self::ClusterOverlap,
@@ -54,6 +58,7 @@ impl Capability {
         Self::StoreTime,
         Self::Notifications,
         Self::ClusterTicks,
+        Self::Renames,
     ];
 }
 
@@ -71,16 +76,17 @@ impl Capability {
 /// | lost runs are [retried](OnLost::Retry) | [`PendingRetries`](Capability::PendingRetries) |
 /// | `pause_after` | [`Pauses`](Capability::Pauses) |
 /// | `limit` | [`DurableCursor`](Capability::DurableCursor), unless there can be one node only |
+/// | [`formerly`](crate::Job::formerly) | [`Renames`](Capability::Renames) |
 ///
 /// A job of [one node](Fires::Local) needs none.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Capabilities(u8);
+pub struct Capabilities(u16);
 
 impl Capabilities {
     /// None.
     pub const NONE: Self = Self(0);
     /// All that there are.
-    pub const ALL: Self = Self(u8::MAX >> (8 - Capability::ALL.len()));
+    pub const ALL: Self = Self(u16::MAX >> (16 - Capability::ALL.len()));
 
     /// These, and another one.
     #[must_use]
@@ -121,13 +127,25 @@ pub(crate) struct Able {
 }
 
 impl Able {
+    /// What of a job this backend cannot do.
+    pub(crate) fn faults(&self, job: &Definition) -> Vec<Fault> {
+        let mut faults = self.policy_faults(&job.name, &job.policies, job.schedule.counts_from_completion());
+        if let Some(former) = job.formerly().filter(|_| !self.capabilities.has(Capability::Renames)) {
+            let capability = Capability::Renames;
+            let rule = format!("it needs {capability}, which the backend {:?} does not have", self.backend);
+            let fault = Fault::new(
+                "formerly",
+                former.as_str(),
+                rule,
+                "leave it out, or choose a backend that has it",
+            );
+            faults.push(fault.within(&format!("job {:?}", job.name.as_str())));
+        }
+        faults
+    }
+
     /// What is wrong with the policies of a job on this backend. Its schedule `counts_from_completion`, or does not.
-    pub(crate) fn faults(
-        &self,
-        job: &JobName,
-        policies: &Policies,
-        counts_from_completion: bool,
-    ) -> Vec<Fault> {
+    fn policy_faults(&self, job: &JobName, policies: &Policies, counts_from_completion: bool) -> Vec<Fault> {
         if self.capabilities == Capabilities::ALL {
             return Vec::new();
         }
@@ -214,7 +232,7 @@ mod tests {
         };
         let able = |capabilities, single_node| Able { backend: "elected", capabilities, single_node };
         let faults = |able: Able, policies: &Policies| -> Vec<String> {
-            able.faults(&job, policies, false).iter().map(ToString::to_string).collect()
+            able.policy_faults(&job, policies, false).iter().map(ToString::to_string).collect()
         };
 
         let all = faults(able(Capabilities::NONE, false), &demanding);
@@ -233,6 +251,7 @@ mod tests {
             (Capability::DurableCursor, 1),
             (Capability::Fencing, 0),
             (Capability::StoreTime, 0),
+            (Capability::Renames, 0),
         ] {
             let found = faults(able(Capabilities::ALL.without(lacks), false), &demanding);
             assert_eq!(found.len(), count, "{lacks}: {found:?}");
@@ -244,8 +263,8 @@ mod tests {
         assert_eq!(faults(able(Capabilities::NONE, false), &Policies::default()), [""; 0]);
         let any = Policies { fires: Fires::AnyNode, ..Policies::default() };
         let votes = able(Capabilities::NONE.with(Capability::ClusterTicks), false);
-        assert_eq!(votes.faults(&job, &any, false), []);
-        let counting = votes.faults(&job, &any, true);
+        assert_eq!(votes.policy_faults(&job, &any, false), []);
+        let counting = votes.policy_faults(&job, &any, true);
         assert!(
             counting.len() == 1 && counting[0].to_string().contains("from the end of runs"),
             "{counting:?}"
