@@ -27,7 +27,7 @@ use crate::{
     hooks::Hooks,
     labels::{JOB_LABEL_ONCE, JOB_LABEL_OTHER, Label},
     name::{JobName, LockKey, Tag, check_name},
-    port::{Schedule, ScheduleIdentity},
+    port::{Able, Schedule, ScheduleIdentity},
     run::{Origin, Run, RunError, RunResult},
     task::{BoundTask, TaskCall, Tasks},
 };
@@ -116,6 +116,12 @@ impl Definition {
     /// The name that it had.
     pub(crate) fn formerly(&self) -> Option<&JobName> {
         self.extras.as_ref()?.formerly.as_ref()
+    }
+
+    /// What of it a backend cannot do.
+    pub(crate) fn faults_on(&self, able: &Able) -> Vec<Fault> {
+        let counts_from_completion = self.schedule.counts_from_completion();
+        able.faults(&self.name, &self.policies, counts_from_completion, self.formerly())
     }
 
     /// The keys whose rows say something of the node while it fires the job: that of the job, whose policy it

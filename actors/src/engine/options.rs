@@ -212,7 +212,7 @@ impl EngineOptions {
             faults.extend(found);
             faults.extend(conflicts(definitions.iter().map(Definition::declares), |_| None));
             let able = backend.able();
-            faults.extend(definitions.iter().flat_map(|job| able.faults(job)));
+            faults.extend(definitions.iter().flat_map(|job| job.faults_on(&able)));
             faults.extend(FormerNames::default().conflicts(&definitions, |_| false));
             if !self.named.is_empty() {
                 faults.extend(names.take(&definitions).err().into_iter().flat_map(AddError::into_faults));

@@ -4,7 +4,6 @@ use std::fmt;
 
 use crate::{
     core::policy::{Fires, OnLost, Overlap, Policies},
-    definition::Definition,
     fault::Fault,
     name::JobName,
     word::words,
@@ -127,32 +126,22 @@ pub(crate) struct Able {
 }
 
 impl Able {
-    /// What of a job this backend cannot do.
-    pub(crate) fn faults(&self, job: &Definition) -> Vec<Fault> {
-        let mut faults = self.policy_faults(&job.name, &job.policies, job.schedule.counts_from_completion());
-        if let Some(former) = job.formerly().filter(|_| !self.capabilities.has(Capability::Renames)) {
-            let capability = Capability::Renames;
-            let rule = format!("it needs {capability}, which the backend {:?} does not have", self.backend);
-            let fault = Fault::new(
-                "formerly",
-                former.as_str(),
-                rule,
-                "leave it out, or choose a backend that has it",
-            );
-            faults.push(fault.within(&format!("job {:?}", job.name.as_str())));
-        }
-        faults
-    }
-
-    /// What is wrong with the policies of a job on this backend. Its schedule `counts_from_completion`, or does not.
-    fn policy_faults(&self, job: &JobName, policies: &Policies, counts_from_completion: bool) -> Vec<Fault> {
+    /// What is wrong with a job on this backend: with its policies, and that it had another name. Its schedule
+    /// `counts_from_completion`, or does not.
+    pub(crate) fn faults(
+        &self,
+        job: &JobName,
+        policies: &Policies,
+        counts_from_completion: bool,
+        formerly: Option<&JobName>,
+    ) -> Vec<Fault> {
         if self.capabilities == Capabilities::ALL {
             return Vec::new();
         }
         let lacks = |need: &(&str, String, Capability)| !self.capabilities.has(need.2);
         let fault = |(policy, value, capability): (&str, String, Capability)| {
             let rule = format!("it needs {capability}, which the backend {:?} does not have", self.backend);
-            let cure = "choose another policy, or a backend that has it";
+            let cure = "choose another policy, leave it out, or choose a backend that has it";
             Fault::new(policy, value, rule, cure).within(&format!("job {:?}", job.as_str()))
         };
         let mut needs = needs(policies, self.single_node);
@@ -161,6 +150,7 @@ impl Able {
             let what = format!("{} by a schedule that counts from the end of runs", policies.fires);
             needs.push(("fires", what, Capability::ClusterOverlap));
         }
+        needs.extend(formerly.map(|former| ("formerly", former.as_str().to_owned(), Capability::Renames)));
         needs.into_iter().filter(lacks).map(fault).collect()
     }
 }
@@ -232,7 +222,7 @@ mod tests {
         };
         let able = |capabilities, single_node| Able { backend: "elected", capabilities, single_node };
         let faults = |able: Able, policies: &Policies| -> Vec<String> {
-            able.policy_faults(&job, policies, false).iter().map(ToString::to_string).collect()
+            able.faults(&job, policies, false, None).iter().map(ToString::to_string).collect()
         };
 
         let all = faults(able(Capabilities::NONE, false), &demanding);
@@ -261,10 +251,15 @@ mod tests {
             [""; 0]
         );
         assert_eq!(faults(able(Capabilities::NONE, false), &Policies::default()), [""; 0]);
+        let former = JobName::new("overview").expect("a name");
+        let renamed = |able: Able| able.faults(&job, &Policies::default(), false, Some(&former));
+        assert_eq!(renamed(able(Capabilities::NONE.with(Capability::Renames), false)), []);
+        let refused = renamed(able(Capabilities::ALL.without(Capability::Renames), false));
+        assert!(refused.len() == 1 && refused[0].to_string().contains("needs renames"), "{refused:?}");
         let any = Policies { fires: Fires::AnyNode, ..Policies::default() };
         let votes = able(Capabilities::NONE.with(Capability::ClusterTicks), false);
-        assert_eq!(votes.policy_faults(&job, &any, false), []);
-        let counting = votes.policy_faults(&job, &any, true);
+        assert_eq!(votes.faults(&job, &any, false, None), []);
+        let counting = votes.faults(&job, &any, true, None);
         assert!(
             counting.len() == 1 && counting[0].to_string().contains("from the end of runs"),
             "{counting:?}"

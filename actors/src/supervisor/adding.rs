@@ -84,7 +84,7 @@ impl SupervisorActor {
         if !matches!(self.phase, Phase::Running) {
             return Err(AddError::ShuttingDown);
         }
-        faults.extend(definitions.iter().flat_map(|job| self.parts.able.faults(job)));
+        faults.extend(definitions.iter().flat_map(|job| job.faults_on(&self.parts.able)));
         faults.extend(self.former_names.conflicts(definitions, |name| self.jobs.contains_key(name)));
         let existing = definitions.iter().filter(|definition| self.jobs.contains_key(&definition.name));
         let existing: Vec<_> = existing.map(|definition| duplicate(&definition.name)).collect();

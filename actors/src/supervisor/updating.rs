@@ -44,7 +44,7 @@ impl SupervisorActor {
         };
         let Hopeless { broken, over } = self.hopeless([definition]);
         faults.extend(broken);
-        faults.extend(self.parts.able.faults(definition));
+        faults.extend(definition.faults_on(&self.parts.able));
         faults.extend(
             self.former_names.conflicts(slice::from_ref(definition), |name| self.jobs.contains_key(name)),
         );
