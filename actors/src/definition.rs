@@ -372,8 +372,8 @@ impl<B> Job<B> {
     /// other names.
     ///
     /// The store moves what it keeps of the job from the former name to this one, at once: how far its ticks are
-    /// decided, how many ran, its pause, its failures in a row, its pending retries, and its fencing token. While another
-    /// node fires the job under the former name, or a run of that name goes on, this one waits: it is
+    /// decided, how many ran, its pause, its failures in a row, its pending retries, and its fencing token. While
+    /// another node fires the job under the former name, or a run of that name goes on, this one waits: it is
     /// [`Conflicting`](crate::JobState::Conflicting) and says who fires the other one. It asks again about every 5 s.
     /// A node that still has the former name waits in the same way while this one is fired; once nobody fires it, that
     /// node takes everything back. So a tick runs under one of the two names, also while a new version is rolled out or

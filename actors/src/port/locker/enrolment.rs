@@ -38,10 +38,10 @@ pub struct Enrolment {
     /// owes it, however short a time the node has had the job, and whatever the store has forgotten: its cursor is
     /// before it, unless the store knows a later cursor of this very job. `None`, for all other jobs: there is none.
     pub owes: Option<DateTime<Utc>>,
-    /// The name that it had. What is kept under that is moved to the job, unless a run of that is open, or somebody else
-    /// who lives fires it: then nothing changes, see [`Enrolled::OtherName`]. And as long as the newest enrolment of the
-    /// job names it, an enrolment under that name is one of the same job: it takes everything back, or is refused in
-    /// the same way.
+    /// The name that it had. What is kept under that is moved to the job, unless a run of that is open, or
+    /// somebody else who lives fires it: then nothing changes, see [`Enrolled::OtherName`]. And as long as the
+    /// newest enrolment of the job names it, an enrolment under that name is one of the same job: it takes
+    /// everything back, or is refused in the same way.
     pub formerly: Option<JobName>,
     /// Its lost runs are retried: see [`PendingRetry`]. Otherwise none is from now on.
     pub retry_lost: bool,
@@ -130,7 +130,8 @@ pub enum Enrolled {
     },
     /// Somebody else has locked the job or the key at this moment. Nothing changed: ask again.
     Locked,
-    /// What is kept of the job stands under another [name](Enrolment::formerly) of it, which is in use. Nothing changed.
+    /// What is kept of the job stands under another [name](Enrolment::formerly) of it, which is in use. Nothing
+    /// changed.
     OtherName {
         /// That name.
         name: JobName,
