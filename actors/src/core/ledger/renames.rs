@@ -14,8 +14,7 @@ use foldhash::HashMap;
 
 use super::{Ledger, NEVER, Record, row::JobRow};
 use crate::{
-    core::seldom::Seldom,
-    name::{JobName, LockKey, Term},
+    name::{JobName, LockKey},
     port::{Enrolled, Enrolment, NameUse, Session},
 };
 
@@ -118,13 +117,15 @@ impl Ledger {
 
     /// Who uses a name of the job that a session enrols.
     fn use_of(&self, other: &JobName, session: Session, job: &Enrolment) -> Option<NameUse> {
-        if self.open.values().any(|run| run.job == *other || run.job == job.job) {
-            return Some(NameUse::Running);
-        }
-        let row = self.jobs.get(other).filter(|row| !row.withdrawn)?;
+        let runs = || self.open.values().any(|run| run.job == *other || run.job == job.job);
+        self.fired_as(other, session, job).or_else(|| runs().then_some(NameUse::Running))
+    }
+
+    fn fired_as(&self, other: &JobName, session: Session, job: &Enrolment) -> Option<NameUse> {
+        self.jobs.get(other).filter(|row| !row.withdrawn)?;
         let fired = |by: Session| NameUse::Fired { node: self.nodes.get(&by).copied() };
         // Whoever enrols by the newest term marked it itself.
-        if self.led && row.term == Some(Term(self.newest)) && job.authority.term().is_none() {
+        if self.led && self.of_newest_term(other).is_some() && job.authority.term().is_none() {
             let declared = self.declared.get(other.as_str()).and_then(|declared| declared.term);
             return Some(declared.map_or(NameUse::Fired { node: None }, |(_, by)| fired(by)));
         }
@@ -133,11 +134,10 @@ impl Ledger {
     }
 
     fn move_to(&mut self, now: DateTime<Utc>, from: &JobName, to: &JobName) {
-        let has = |row: &&Box<JobRow>| !row.withdrawn && row.cursor > NEVER;
-        let is_new = !self.jobs.get(to).is_some_and(|row| has(&row));
+        let goes_on = |row: &JobRow| !row.withdrawn && row.cursor > NEVER;
+        let is_new = !self.jobs.get(to).is_some_and(|row| goes_on(row));
         // One that was removed gives nothing to one that goes on.
-        let moves = |row: &&mut Box<JobRow>| !row.withdrawn || is_new;
-        if let Some(row) = self.jobs.get_mut(from).filter(moves) {
+        if let Some(row) = self.jobs.get_mut(from).filter(|row| !row.withdrawn || is_new) {
             let mut left = JobRow::new(row.cursor, None, None);
             (left.withdrawn, left.held, left.newest_advance) = (true, self.age, row.newest_advance);
             let mut moved = std::mem::replace(row, Box::new(left));
@@ -147,7 +147,7 @@ impl Ledger {
                 if own.cursor > moved.cursor {
                     (moved.cursor, moved.run) = (own.cursor, own.run);
                 }
-                let own = std::mem::replace(&mut own.pending_retries, Seldom::default());
+                let own = std::mem::take(&mut own.pending_retries);
                 own.iter().for_each(|retry| _ = moved.add_retry(*retry));
             }
             let cursor = moved.cursor;

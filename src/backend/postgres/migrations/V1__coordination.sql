@@ -363,17 +363,6 @@ BEGIN
     END IF;
 
     IF other_name IS NOT NULL THEN
-        answer := 'running';
-        -- A key whose token is raised is free.
-        IF own.run IS NOT NULL OR EXISTS (
-            SELECT FROM names n
-            WHERE n.scope = job_scope AND n.run IS NOT NULL AND n.run_job IN (own_name, other_name) AND n.name = ANY (ARRAY(
-                SELECT k.name || CASE WHEN slot > 0 THEN chr(31) || slot ELSE '' END
-                FROM unnest(ARRAY[own_name, other_name, lock_key]) AS k (name), generate_series(0, slots - 1) AS slot
-            ))
-        ) THEN
-            RETURN;
-        END IF;
         answer := 'fired';
         IF NOT other.withdrawn AND other.term = led.epoch AND led.expires_at > clock_timestamp() AND led.beacon <> own_beacon THEN
             used_by := led.node;
@@ -383,6 +372,17 @@ BEGIN
         WHERE NOT other.withdrawn AND b <> own_beacon AND NOT is_over(job_scope, b) LIMIT 1;
         IF FOUND THEN
             SELECT s.node INTO used_by FROM sessions s WHERE s.scope = job_scope AND s.beacon = others;
+            RETURN;
+        END IF;
+        answer := 'running';
+        -- A key whose token is raised is free.
+        IF own.run IS NOT NULL OR EXISTS (
+            SELECT FROM names n
+            WHERE n.scope = job_scope AND n.run IS NOT NULL AND n.run_job IN (own_name, other_name) AND n.name = ANY (ARRAY(
+                SELECT k.name || CASE WHEN slot > 0 THEN chr(31) || slot ELSE '' END
+                FROM unnest(ARRAY[own_name, other_name, lock_key]) AS k (name), generate_series(0, slots - 1) AS slot
+            ))
+        ) THEN
             RETURN;
         END IF;
         -- One that was removed gives nothing to one that goes on.
