@@ -14,7 +14,9 @@ use self::{elector::ComposedElector, locker::ComposedLocker};
 use crate::{
     error::Fault,
     name::NodeId,
-    port::{Backend, Capabilities, Clock, Election, Elector, History, Locker, MemoryBounds, Session},
+    port::{
+        Backend, Capabilities, Capability, Clock, Election, Elector, History, Locker, MemoryBounds, Session,
+    },
 };
 
 /// One system elects the leader, another one keeps claims: an application's own lock service beside an elector that it
@@ -24,12 +26,13 @@ use crate::{
 ///
 /// | | |
 /// |---|---|
-/// | once per tick, fencing, overlap of a key, pauses, lost runs, durable cursors | as the system of claims has them: its [capabilities](Capabilities) remain |
+/// | once per tick, fencing, overlap of a key, pauses, lost runs, durable cursors | as the system of claims has them: its [capabilities](Capabilities) remain, but for renames |
 /// | a deposed leader | stops when it is not trusted any more; until then its claims are granted, each tick once |
 /// | jobs that the leader lacks | do not run: all nodes are to have the same jobs |
 /// | removed jobs | are not forgotten: their names stay in the system of claims |
 /// | that all is decided | is not said to other nodes: each goes by what it sees itself |
 /// | backfills | are refused: they are driven by a term |
+/// | jobs that had [another name](crate::Job::formerly) | are refused: who fires the former name is not known |
 ///
 /// A node keeps a session with each of both; when one is lost, both are. The label `scope` of its metrics is that of
 /// the system of claims.
@@ -146,7 +149,7 @@ impl Backend for Composed {
     }
 
     fn capabilities(&self) -> Capabilities {
-        self.claims.capabilities()
+        self.claims.capabilities().without(Capability::Renames)
     }
 }
 

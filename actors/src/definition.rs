@@ -49,6 +49,7 @@ pub struct Bodiless;
 #[derive(Clone)]
 pub struct Job<B = SharedBody> {
     name: String,
+    former_name: Option<String>,
     lock_key: Option<String>,
     tags: Vec<String>,
     metrics_label: Option<String>,
@@ -72,6 +73,7 @@ impl Job<Bodiless> {
         Self {
             schedule: schedule_of(&name, schedule),
             name,
+            former_name: None,
             lock_key: None,
             tags: Vec::new(),
             metrics_label: None,
@@ -154,6 +156,7 @@ impl Job<Bodiless> {
     pub(crate) fn with_body(self, body: SharedBody) -> Job {
         let Self {
             name,
+            former_name,
             lock_key,
             tags,
             metrics_label,
@@ -168,6 +171,7 @@ impl Job<Bodiless> {
         } = self;
         Job {
             name,
+            former_name,
             lock_key,
             tags,
             metrics_label,
@@ -361,6 +365,34 @@ impl<B> Job<B> {
     #[must_use]
     pub fn on(mut self, backend: impl Into<Arc<str>>) -> Self {
         self.backend = Some(backend.into());
+        self
+    }
+
+    /// Says which name the job had before, so that it goes on as the same job. Default: it is another job than those of
+    /// other names.
+    ///
+    /// The store moves what it keeps of the job from the former name to this one, at once: how far its ticks are
+    /// decided, how many ran, its pause, its failures in a row, its pending retries, and its fencing token. While
+    /// another node fires the job under the former name, or a run of that name goes on, this one waits: it is
+    /// [`Conflicting`](crate::JobState::Conflicting) and says who fires the other one. It asks again about every 5 s.
+    /// A node that still has the former name waits in the same way while this one is fired; once nobody fires it, that
+    /// node takes everything back. So a tick runs under one of the two names, also while a new version is rolled out or
+    /// back.
+    ///
+    /// Leave it in until no node has the former name any more, nor could be started with it. A node has no job of the
+    /// former name beside this one, and no other job that had it. What is not moved: the history of its runs,
+    /// backfills, an operator's schedule, metrics. The former name is one on the same [backend](Self::on). The backend
+    /// needs [`Renames`](crate::port::Capability::Renames): PostgreSQL and the embedded one have it.
+    ///
+    /// ```
+    /// # use callsheet_actors::{Job, port::IntoSchedule};
+    /// # fn sweep(nightly: impl IntoSchedule) -> Job {
+    /// Job::new("sweep", nightly).formerly("cleanup").run(async |_| { /* … */ })
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn formerly(mut self, name: impl Into<String>) -> Self {
+        self.former_name = Some(name.into());
         self
     }
 

@@ -15,7 +15,7 @@ use crate::word::words;
 /// | `parked` | no; on trial its next tick | the store refuses its data, and takes that of other jobs | `parked` | `JobParked` | read `parked`; update it, or mend the store: it is tried about once a minute |
 /// | `paused` | no | somebody paused it, or it failed too often | | `JobPaused` | read `pause`; resume it |
 /// | `exhausted` | no | no fire time is left, or its limit of runs is reached | | | remove it, or update its schedule |
-/// | `conflicting` | no | other nodes declare another overlap policy for its lock key | `conflicting` | `JobConflicting` | give the jobs of the key one policy on all nodes |
+/// | `conflicting` | no | other nodes declare another overlap policy for its lock key, or use another name of it | `conflicting`, for the policy | `JobConflicting` | read `conflicting`: give the jobs of the key one policy on all nodes, or wait for the last node of the other name |
 /// | `standby` | no | another node fires it, or nobody leads | perhaps `no_leader` | | |
 /// | `scheduled` | yes | it waits for its next fire time | | | |
 /// | `removed` | no | it was removed, and runs of it are in progress | | `JobRemoved` | wait for them, or [cancel](crate::CancelRun) them |
@@ -40,7 +40,8 @@ pub enum JobState {
     /// It has no fire time any more.
     Exhausted,
     /// Other nodes declare another [overlap policy](crate::Overlap) for its lock key, so this node does not
-    /// fire it, nor start it when it is triggered. It asks again about every half minute.
+    /// fire it, nor start it when it is triggered. It asks again about every half minute. Or another
+    /// [name](crate::Job::formerly) of the job is in use: then it asks again about every 5 s.
     Conflicting,
     /// The store refuses something of it for its data while it takes that of other jobs, so this node neither
     /// fires it nor starts it when it is triggered. It is tried again by itself about a minute after each

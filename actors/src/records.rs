@@ -111,6 +111,7 @@ impl Backend for RecordsBackend {
             .without(Capability::DurableCursor)
             .without(Capability::StoreTime)
             .without(Capability::Notifications)
+            .without(Capability::Renames)
             .with_if(durable, Capability::DurableCursor)
             .with_if(time, Capability::StoreTime)
             .with_if(hints, Capability::Notifications)

@@ -18,6 +18,7 @@ mod cluster;
 mod enrolment;
 mod explaining;
 mod forgetting;
+mod former_names;
 mod gauges;
 mod health;
 mod hinted;
@@ -60,6 +61,7 @@ use tokio::{
 
 pub(crate) use self::adding::{AddFirstJobs, CheckJobs, define_all};
 pub(crate) use self::catalogue::Stored;
+pub(crate) use self::former_names::FormerNames;
 #[cfg(any(test, feature = "testkit"))]
 pub(crate) use self::leading::KillElection;
 pub(crate) use self::shutdown::JOIN_MAX;
@@ -186,6 +188,7 @@ pub struct SupervisorActor {
     jobs: BTreeMap<JobName, Entry>,
     keys: Keys,
     tags: Tags,
+    former_names: FormerNames,
     /// Removed, or replaced after their death, with a run still in progress.
     retiring: BTreeMap<(JobName, u64), Arc<JobHandle>>,
     generations: u64,
@@ -216,6 +219,8 @@ pub struct SupervisorActor {
     keeping_names: bool,
     /// It asks now and then whether jobs that were refused still are.
     asking_refused: bool,
+    /// It asks now and then whether the other names of jobs are still in use.
+    asking_renamed: bool,
     /// Which jobs it asks about next: whether the leader has them.
     inquiry: Sweep<JobName>,
     /// It asks now and then for pending retries.
@@ -279,6 +284,7 @@ impl SupervisorActor {
             jobs: BTreeMap::new(),
             keys: Keys::default(),
             tags: Tags::default(),
+            former_names: FormerNames::default(),
             retiring: BTreeMap::new(),
             generations: parts.names.as_ref().map_or(0, JobNames::first_generation),
             term: None,
@@ -296,6 +302,7 @@ impl SupervisorActor {
             inquiring: false,
             keeping_names: false,
             asking_refused: false,
+            asking_renamed: false,
             inquiry: Sweep::default(),
             asks_pending_retries: false,
             leaving: BTreeMap::new(),

@@ -27,6 +27,7 @@ fn a_job_that_needs_what_no_memory_keeps_is_refused_by_name_when_it_is_added() {
             (job().on_lost(OnLost::Retry), "on_lost", "pending_retries"),
             (job().pause_after(3), "pause_after", "pauses"),
             (job().limit(5), "limit", "durable_cursor"),
+            (job().formerly("overview"), "formerly", "renames"),
         ] {
             let error = rig.add(node, job).await.expect_err("it is refused").to_string();
             for words in ["\"report\"", policy, capability, "\"elected\""] {

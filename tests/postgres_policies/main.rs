@@ -27,6 +27,7 @@ mod claims;
 mod enrolments;
 mod lost_runs;
 mod pauses;
+mod renames;
 
 /// A net under every wait.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -98,7 +99,16 @@ struct Node {
 impl Node {
     async fn open(backend: Postgres) -> Self {
         let locker = backend.locker();
-        let session = locker.open().await.expect("a session opens");
+        let opened = async {
+            loop {
+                match locker.open().await {
+                    // A busy machine answers late.
+                    Err(LockError::Unavailable { .. }) => sleep(Duration::from_millis(100)).await,
+                    opened => return opened.expect("a session opens"),
+                }
+            }
+        };
+        let session = timeout(DEADLINE, opened).await.expect("the server answers");
         Self { backend, locker, session }
     }
 

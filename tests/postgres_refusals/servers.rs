@@ -143,7 +143,7 @@ async fn every_refusal_has_its_cause_and_its_cure_and_never_the_password() {
             by("plain", &here),
             ("mute", false),
             Refused("this role may not call wait_for_leadership of the schema \"mute\": GRANT EXECUTE ON ROUTINE \
-                     \"mute\".is_over, \"mute\".wait_for_leadership TO it".to_owned()),
+                     \"mute\".is_over, \"mute\".take_over, \"mute\".wait_for_leadership TO it".to_owned()),
         ),
         (
             "a role whose sessions are read-only",

@@ -17,7 +17,7 @@ use chrono::{DateTime, Utc};
 use crate::{
     core::{backoff::Backoff, suspects::Group},
     name::{JobName, Term},
-    port::{Authority, Enrolled, StoredState},
+    port::{Authority, Enrolled, NameUse, StoredState},
 };
 
 /// The pause before an enrolment that failed is tried again, or the look for runs of dead sessions; it
@@ -241,6 +241,8 @@ pub(crate) enum AfterEnrolment {
     Locked,
     /// Others declare this policy for its key: it does not fire.
     Refuse(String),
+    /// It has another name elsewhere, which is in use: it does not fire.
+    WaitForName(JobName, NameUse),
     /// The store does not know this term any more: the election hears of it, and no other answer of the page
     /// matters.
     TermIsOver(Term),
@@ -257,6 +259,7 @@ impl AfterEnrolment {
             (Enrolled::Done { cursor, stored }, _) => Self::Resume { cursor, stored },
             (Enrolled::Locked, _) => Self::Locked,
             (Enrolled::Conflict { declared }, _) => Self::Refuse(declared),
+            (Enrolled::OtherName { name, used }, _) => Self::WaitForName(name, used),
             (Enrolled::Deposed { .. } | Enrolled::HasLeader, Authority::Term(term)) => Self::TermIsOver(term),
             (Enrolled::Deposed { .. } | Enrolled::HasLeader, Authority::Any | Authority::Leaderless) => {
                 Self::LeaveToLeader

@@ -39,12 +39,29 @@ pub(crate) struct Firing {
     fires_without_leader: bool,
     /// This session may declare the policy of the job's key without a term.
     declared_key_policy: bool,
-    /// Why this node may not fire it: others declare another policy for its key.
-    refused: Option<Box<Arc<str>>>,
+    /// Why this node may not fire it.
+    refused: Option<Box<Refusal>>,
     /// Why it does not fire until it is resumed or updated.
     broken: Option<Box<Arc<str>>>,
     /// It is to be enrolled, and the store has not answered yet.
     awaits_enrolment: bool,
+}
+
+/// Why a node may not fire a job for the time being.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// Others declare another policy for its key.
+    Policy(Arc<str>),
+    /// It has another name elsewhere, which is in use.
+    Name(Arc<str>),
+}
+
+impl Refusal {
+    fn reason(&self) -> &Arc<str> {
+        match self {
+            Self::Policy(reason) | Self::Name(reason) => reason,
+        }
+    }
 }
 
 /// What a job is told when this node starts or stops leading.
@@ -119,10 +136,11 @@ impl Firing {
         mem::take(&mut self.declared_key_policy)
     }
 
-    /// Others declare another policy for its key. Answers whether that is new, or they gave another reason
-    /// before.
-    pub(crate) fn refuse(&mut self, reason: Arc<str>) -> bool {
-        self.refused.replace(Box::new(reason.clone())).is_none_or(|former| *former != reason)
+    /// Others keep this node from firing it. Answers whether that is new, or there was another reason before.
+    pub(crate) fn refuse(&mut self, why: Refusal) -> bool {
+        let is_new = self.refused.as_deref() != Some(&why);
+        self.refused = Some(Box::new(why));
+        is_new
     }
 
     /// It is to be enrolled.
@@ -154,7 +172,12 @@ impl Firing {
 
     /// Why others keep this node from firing it.
     pub(crate) fn refused(&self) -> Option<&Arc<str>> {
-        self.refused.as_deref()
+        self.refused.as_deref().map(Refusal::reason)
+    }
+
+    /// Whether others declare another policy for its key.
+    pub(crate) fn is_contradicted(&self) -> bool {
+        matches!(self.refused.as_deref(), Some(Refusal::Policy(_)))
     }
 
     /// It does not fire until it is resumed or updated. Answers whether this session declares the policy of
@@ -303,13 +326,15 @@ mod tests {
     #[test]
     fn a_refusal_is_said_once_for_each_reason() {
         let mut firing = Firing::new(Fires::Leader);
+        let policy = |reason: &str| Refusal::Policy(reason.into());
 
-        assert!(firing.refuse("queue 2".into()));
-        assert!(!firing.refuse("queue 2".into()));
-        assert!(firing.refuse("replace".into()));
+        assert!(firing.refuse(policy("queue 2")) && firing.is_contradicted());
+        assert!(!firing.refuse(policy("queue 2")));
+        assert!(firing.refuse(policy("replace")));
+        assert!(firing.refuse(Refusal::Name("replace".into())) && !firing.is_contradicted());
 
         firing.enrolled();
-        assert!(firing.refused().is_none() && firing.refuse("replace".into()), "it fired meanwhile");
+        assert!(firing.refused().is_none() && firing.refuse(policy("replace")), "it fired meanwhile");
     }
 
     #[test]

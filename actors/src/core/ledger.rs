@@ -10,6 +10,7 @@ mod cut;
 mod ends;
 mod enrolments;
 mod record;
+mod renames;
 mod row;
 mod stored;
 
@@ -29,6 +30,7 @@ use self::{
     backfills::BackfillRows,
     cut::Happened,
     enrolments::Declared,
+    renames::Renames,
     row::{JobRow, is_same, lasts},
 };
 use crate::{
@@ -91,6 +93,7 @@ pub struct Ledger {
     /// Several nodes share it: policies of keys are declared. One node alone contradicts nobody.
     shared: bool,
     declared: HashMap<LockKey, Declared>,
+    renames: Renames,
     tokens: u64,
     /// For how long somebody has led, and up to when that was counted.
     age: Duration,

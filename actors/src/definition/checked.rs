@@ -19,7 +19,7 @@ use crate::{
         alarm::Expectations,
         duration::DurationText,
         key_policies::Declares,
-        policy::Policies,
+        policy::{Fires, Policies},
         storable::storable,
         text::{TEXT_MAX, bounded},
     },
@@ -27,7 +27,7 @@ use crate::{
     hooks::Hooks,
     labels::{JOB_LABEL_ONCE, JOB_LABEL_OTHER, Label},
     name::{JobName, LockKey, Tag, check_name},
-    port::{Schedule, ScheduleIdentity},
+    port::{Able, Schedule, ScheduleIdentity},
     run::{Origin, Run, RunError, RunResult},
     task::{BoundTask, TaskCall, Tasks},
 };
@@ -61,6 +61,7 @@ struct Extras {
     alarm: Option<Arc<JobAlarm>>,
     /// What its body runs, if that is a task.
     task: Option<BoundTask>,
+    formerly: Option<JobName>,
 }
 
 impl Extras {
@@ -71,10 +72,11 @@ impl Extras {
         hooks: Option<Box<Hooks>>,
         expected: Expectations,
         task: Option<BoundTask>,
+        formerly: Option<JobName>,
     ) -> Option<Box<Self>> {
         let nothing = tags.is_empty() && metrics_label.is_none() && hooks.is_none();
-        let nothing = nothing && expected.is_empty() && task.is_none();
-        let all = || Self { tags: tags.into(), metrics_label, hooks, expected, alarm: None, task };
+        let nothing = nothing && expected.is_empty() && task.is_none() && formerly.is_none();
+        let all = || Self { tags: tags.into(), metrics_label, hooks, expected, alarm: None, task, formerly };
         (!nothing).then(|| Box::new(all()))
     }
 }
@@ -109,6 +111,24 @@ impl Definition {
 
     pub(crate) fn tags(&self) -> &[Tag] {
         self.extras.as_ref().map_or(&[], |extras| &extras.tags)
+    }
+
+    /// The name that it had.
+    pub(crate) fn formerly(&self) -> Option<&JobName> {
+        self.extras.as_ref()?.formerly.as_ref()
+    }
+
+    /// What of it a backend cannot do.
+    pub(crate) fn faults_on(&self, able: &Able) -> Vec<Fault> {
+        let counts_from_completion = self.schedule.counts_from_completion();
+        able.faults(&self.name, &self.policies, counts_from_completion, self.formerly())
+    }
+
+    /// The keys whose rows say something of the node while it fires the job: that of the job, whose policy it
+    /// declares, and that of its name.
+    pub(crate) fn noted_under(&self) -> impl Iterator<Item = LockKey> + use<> {
+        let own = (self.key.as_str() != self.name.as_str()).then(|| LockKey::from(&self.name));
+        [self.key.clone()].into_iter().chain(own)
     }
 
     pub(crate) fn hooks(&self) -> Option<&Hooks> {
@@ -159,8 +179,9 @@ impl Definition {
             None if alarm.is_none() => {}
             None => {
                 let (tags, expected) = (Box::default(), Expectations::default());
-                let (metrics_label, hooks, task) = (None, None, None);
-                self.extras = Some(Box::new(Extras { tags, metrics_label, hooks, expected, alarm, task }));
+                let (metrics_label, hooks, task, formerly) = (None, None, None, None);
+                let extras = Extras { tags, metrics_label, hooks, expected, alarm, task, formerly };
+                self.extras = Some(Box::new(extras));
             }
         }
     }
@@ -206,6 +227,7 @@ impl Job {
         let note = |fault: Fault, faults: &mut Vec<Fault>| faults.push(fault.within(&subject()));
 
         let name = JobName::new(&self.name).map_err(|fault| faults.push(fault)).ok();
+        let formerly = self.check_former_name().map_err(|fault| note(fault, &mut faults)).ok().flatten();
         let key = self.lock_key.map(LockKey::new).transpose().map_err(|fault| note(fault, &mut faults)).ok();
         let tags: Vec<_> = self
             .tags
@@ -247,7 +269,7 @@ impl Job {
                 Ok(Definition {
                     once: once || self.policies.limit == Some(1),
                     may_block,
-                    extras: Extras::of(tags, metrics_label, self.hooks, self.expected, task),
+                    extras: Extras::of(tags, metrics_label, self.hooks, self.expected, task, formerly),
                     key: key.unwrap_or_else(|| LockKey::from(&name)),
                     name,
                     schedule,
@@ -259,6 +281,28 @@ impl Job {
             }
             _ => Err(Faults::of(faults)),
         }
+    }
+}
+
+impl<B> Job<B> {
+    fn check_former_name(&self) -> Result<Option<JobName>, Fault> {
+        const WHAT: &str = "formerly";
+        let Some(former) = &self.former_name else { return Ok(None) };
+        let fault = |rule, cure| Err(Fault::new(WHAT, former, rule, cure));
+        if *former == self.name {
+            return fault(
+                "it is the name of the job",
+                "leave it out, or name the one that the job had before",
+            );
+        }
+        if self.policies.fires == Fires::Local {
+            return fault(
+                "nothing is kept in the store of a job that fires on this node only",
+                "leave it out",
+            );
+        }
+        check_name(WHAT, former)?;
+        JobName::new(former).map(Some)
     }
 }
 

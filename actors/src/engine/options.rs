@@ -30,7 +30,7 @@ use crate::{
     permits::{Permits, WhenFull},
     port::{Backend, Catalogue, Clock, Spawner, SystemClock},
     stored_job::ScheduleReader,
-    supervisor::{SHUTDOWN_ABORT_AFTER_DEFAULT, define_all},
+    supervisor::{FormerNames, SHUTDOWN_ABORT_AFTER_DEFAULT, define_all},
     task::Tasks,
 };
 
@@ -212,10 +212,8 @@ impl EngineOptions {
             faults.extend(found);
             faults.extend(conflicts(definitions.iter().map(Definition::declares), |_| None));
             let able = backend.able();
-            let of = |job: &Definition| {
-                able.faults(&job.name, &job.policies, job.schedule.counts_from_completion())
-            };
-            faults.extend(definitions.iter().flat_map(of));
+            faults.extend(definitions.iter().flat_map(|job| job.faults_on(&able)));
+            faults.extend(FormerNames::default().conflicts(&definitions, |_| false));
             if !self.named.is_empty() {
                 faults.extend(names.take(&definitions).err().into_iter().flat_map(AddError::into_faults));
             }

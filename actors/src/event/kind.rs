@@ -104,11 +104,12 @@ pub enum EventKind {
         job: JobName,
     },
     /// A node does not fire a job, because other nodes declare another [overlap policy](crate::Overlap) for
-    /// its lock key. Said once, by that node, until it does. It asks again about every half minute.
+    /// its lock key, or use another [name](crate::Job::formerly) of it. Said once, by that node, until it does. It asks
+    /// again about every half minute, or every 5 s.
     JobConflicting {
         /// The job.
         job: JobName,
-        /// The key, both policies, and what would mend it.
+        /// The key, both policies, and what would mend it; or the other name, and who uses it.
         reason: Arc<str>,
     },
     /// The store refuses something of a job for its data, so this node does not fire it: see

@@ -66,8 +66,8 @@ pub struct JobStatus {
     pub last_runs: Vec<LastRunStatus>,
     /// How many runs in a row failed, panicked or timed out, as far as this node knows.
     pub failures: u32,
-    /// Why this node does not fire it; `None` unless it is [conflicting](JobState::Conflicting), perhaps with
-    /// a run in progress.
+    /// Why this node does not fire it: the other policy, or the other name and who fires that. `None` unless it is
+    /// [conflicting](JobState::Conflicting), perhaps with a run in progress.
     pub conflicting: Option<Arc<str>>,
     /// What the store says that refuses it; `None` unless it is [parked](JobState::Parked), perhaps with a
     /// run in progress.

@@ -30,6 +30,8 @@ pub enum Capability {
     Notifications,
     /// A tick that one node has claimed is taken for all nodes, whoever leads.
     ClusterTicks,
+    /// What is kept of a job can be moved to another name of it.
+    Renames,
 }
 
 words!(Capability {
@@ -41,11 +43,12 @@ words!(Capability {
     StoreTime: "store_time",
     Notifications: "notifications",
     ClusterTicks: "cluster_ticks",
+    Renames: "renames",
 });
 
 impl Capability {
     /// Every capability.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::DurableCursor,
         Self::Fencing,
         Self::ClusterOverlap,
@@ -54,6 +57,7 @@ impl Capability {
         Self::StoreTime,
         Self::Notifications,
         Self::ClusterTicks,
+        Self::Renames,
     ];
 }
 
@@ -71,16 +75,17 @@ impl Capability {
 /// | lost runs are [retried](OnLost::Retry) | [`PendingRetries`](Capability::PendingRetries) |
 /// | `pause_after` | [`Pauses`](Capability::Pauses) |
 /// | `limit` | [`DurableCursor`](Capability::DurableCursor), unless there can be one node only |
+/// | [`formerly`](crate::Job::formerly) | [`Renames`](Capability::Renames) |
 ///
 /// A job of [one node](Fires::Local) needs none.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Capabilities(u8);
+pub struct Capabilities(u16);
 
 impl Capabilities {
     /// None.
     pub const NONE: Self = Self(0);
     /// All that there are.
-    pub const ALL: Self = Self(u8::MAX >> (8 - Capability::ALL.len()));
+    pub const ALL: Self = Self(u16::MAX >> (16 - Capability::ALL.len()));
 
     /// These, and another one.
     #[must_use]
@@ -121,12 +126,14 @@ pub(crate) struct Able {
 }
 
 impl Able {
-    /// What is wrong with the policies of a job on this backend. Its schedule `counts_from_completion`, or does not.
+    /// What is wrong with a job on this backend: with its policies, and that it had another name. Its schedule
+    /// `counts_from_completion`, or does not.
     pub(crate) fn faults(
         &self,
         job: &JobName,
         policies: &Policies,
         counts_from_completion: bool,
+        formerly: Option<&JobName>,
     ) -> Vec<Fault> {
         if self.capabilities == Capabilities::ALL {
             return Vec::new();
@@ -134,7 +141,7 @@ impl Able {
         let lacks = |need: &(&str, String, Capability)| !self.capabilities.has(need.2);
         let fault = |(policy, value, capability): (&str, String, Capability)| {
             let rule = format!("it needs {capability}, which the backend {:?} does not have", self.backend);
-            let cure = "choose another policy, or a backend that has it";
+            let cure = "choose another policy, leave it out, or choose a backend that has it";
             Fault::new(policy, value, rule, cure).within(&format!("job {:?}", job.as_str()))
         };
         let mut needs = needs(policies, self.single_node);
@@ -143,6 +150,7 @@ impl Able {
             let what = format!("{} by a schedule that counts from the end of runs", policies.fires);
             needs.push(("fires", what, Capability::ClusterOverlap));
         }
+        needs.extend(formerly.map(|former| ("formerly", former.as_str().to_owned(), Capability::Renames)));
         needs.into_iter().filter(lacks).map(fault).collect()
     }
 }
@@ -214,7 +222,7 @@ mod tests {
         };
         let able = |capabilities, single_node| Able { backend: "elected", capabilities, single_node };
         let faults = |able: Able, policies: &Policies| -> Vec<String> {
-            able.faults(&job, policies, false).iter().map(ToString::to_string).collect()
+            able.faults(&job, policies, false, None).iter().map(ToString::to_string).collect()
         };
 
         let all = faults(able(Capabilities::NONE, false), &demanding);
@@ -233,6 +241,7 @@ mod tests {
             (Capability::DurableCursor, 1),
             (Capability::Fencing, 0),
             (Capability::StoreTime, 0),
+            (Capability::Renames, 0),
         ] {
             let found = faults(able(Capabilities::ALL.without(lacks), false), &demanding);
             assert_eq!(found.len(), count, "{lacks}: {found:?}");
@@ -242,10 +251,15 @@ mod tests {
             [""; 0]
         );
         assert_eq!(faults(able(Capabilities::NONE, false), &Policies::default()), [""; 0]);
+        let former = JobName::new("overview").expect("a name");
+        let renamed = |able: Able| able.faults(&job, &Policies::default(), false, Some(&former));
+        assert_eq!(renamed(able(Capabilities::NONE.with(Capability::Renames), false)), []);
+        let refused = renamed(able(Capabilities::ALL.without(Capability::Renames), false));
+        assert!(refused.len() == 1 && refused[0].to_string().contains("needs renames"), "{refused:?}");
         let any = Policies { fires: Fires::AnyNode, ..Policies::default() };
         let votes = able(Capabilities::NONE.with(Capability::ClusterTicks), false);
-        assert_eq!(votes.faults(&job, &any, false), []);
-        let counting = votes.faults(&job, &any, true);
+        assert_eq!(votes.faults(&job, &any, false, None), []);
+        let counting = votes.faults(&job, &any, true, None);
         assert!(
             counting.len() == 1 && counting[0].to_string().contains("from the end of runs"),
             "{counting:?}"

@@ -23,7 +23,9 @@ pub use self::{
     claim::{Authority, ClaimRequest, TickClaim, Verdict},
     completion::{Completed, Completion},
     cursor_advance::{Advanced, CursorAdvance},
-    enrolment::{Declaration, Enrolled, EnrolledSchedule, Enrolment, Inquiry, LeaderView, StoredState},
+    enrolment::{
+        Declaration, Enrolled, EnrolledSchedule, Enrolment, Inquiry, LeaderView, NameUse, StoredState,
+    },
     forgetting::{AGES_AT_MOST, Forgotten},
     notification::Notification,
     pending_retry::{ClosedRuns, LostRun, PendingRetry, PendingRetryOfJob},
@@ -147,8 +149,8 @@ pub trait Locker: Send + Sync + 'static {
         ready(Ok(vec![None; asked.len()])).boxed()
     }
 
-    /// This session, and its term, declare no policy for these keys any more. Default: nothing, for a store
-    /// of one node.
+    /// This session, and its term, declare no policy for these keys any more, and the session fires no jobs of
+    /// these names without a term. Default: nothing, for a store of one node.
     ///
     /// # Errors
     ///

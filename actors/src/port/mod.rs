@@ -65,8 +65,8 @@ pub use history::{
 pub use locker::{
     AGES_AT_MOST, Advanced, AtOnce, Authority, ClaimRequest, ClosedRuns, Completed, Completion,
     CursorAdvance, Decided, Declaration, Enrolled, EnrolledSchedule, Enrolment, Forgotten, Inquiry,
-    LeaderView, LockError, Locker, LostRun, Notification, PendingRetry, PendingRetryOfJob, Proof, Proved,
-    RoundAnswers, Session, StoredState, TickClaim, Verdict,
+    LeaderView, LockError, Locker, LostRun, NameUse, Notification, PendingRetry, PendingRetryOfJob, Proof,
+    Proved, RoundAnswers, Session, StoredState, TickClaim, Verdict,
 };
 pub use not_due::NotDue;
 pub use obstacle::{OBSTACLES_MAX, Obstacle};

@@ -84,12 +84,8 @@ impl SupervisorActor {
         if !matches!(self.phase, Phase::Running) {
             return Err(AddError::ShuttingDown);
         }
-        let able = self.parts.able;
-        faults.extend(
-            definitions
-                .iter()
-                .flat_map(|job| able.faults(&job.name, &job.policies, job.schedule.counts_from_completion())),
-        );
+        faults.extend(definitions.iter().flat_map(|job| job.faults_on(&self.parts.able)));
+        faults.extend(self.former_names.conflicts(definitions, |name| self.jobs.contains_key(name)));
         let existing = definitions.iter().filter(|definition| self.jobs.contains_key(&definition.name));
         let existing: Vec<_> = existing.map(|definition| duplicate(&definition.name)).collect();
         let declared = || definitions.iter().map(Definition::declares);
@@ -132,6 +128,7 @@ impl SupervisorActor {
             self.parts.jobs.note(&definition);
             self.keys.add(definition.declares());
             self.tags.add(&definition);
+            self.former_names.add(&definition);
             self.give_alarm(&mut definition, None);
             let job = self.start_actor(Arc::new(definition), None, Beginning::New(now));
             self.node()

@@ -13,6 +13,7 @@ use super::{Entry, SupervisorActor, outlook::warn_over};
 use crate::{
     core::{
         enrolling::{AfterEnrolment, LocksOfOthers, next_page},
+        firing::{Firing, Refusal},
         job::Input,
         operation::Operation,
         policy::OnLost,
@@ -25,7 +26,7 @@ use crate::{
     lock::{AllEnrolled, EnrolJobs, always_locked},
     message::PAGE_MAX,
     name::JobName,
-    port::{Authority, Enrolled, EnrolledSchedule, Enrolment, LockError},
+    port::{Authority, Enrolled, EnrolledSchedule, Enrolment, LockError, NameUse},
 };
 
 /// A job that is being enrolled, and by what authority.
@@ -40,6 +41,14 @@ struct Troubles {
 /// How often a job that was refused because of its key is enrolled again, and the pause before a retraction
 /// that failed is tried again.
 pub(super) const REFUSED_AGAIN: Duration = Duration::from_secs(30);
+
+/// How often a job is enrolled again that has another name elsewhere, which is in use.
+const RENAMED_AGAIN: Duration = Duration::from_secs(5);
+
+/// Why a job does not fire while another name of it is in use.
+fn waits_for(other: &JobName, used: NameUse) -> String {
+    format!("it waits for {:?}, another name of this job: {used}", other.as_str())
+}
 
 impl SupervisorActor {
     /// Enrols the next page of jobs, if this node fires some and no page is under way.
@@ -180,6 +189,7 @@ impl SupervisorActor {
             known_for,
             asked_at: Some(asked_at),
             owes,
+            formerly: job.definition.formerly().cloned(),
             retry_lost: policies.on_lost == OnLost::Retry,
             from_completion: schedule.counts_from_completion(),
             ticks: Some(EnrolledSchedule(schedule.clone())),
@@ -231,7 +241,14 @@ impl SupervisorActor {
                     job.send(Input::Resume { cursor, authority: Some(authority), stored });
                 }
                 AfterEnrolment::Locked => locked.push(name.clone()),
-                AfterEnrolment::Refuse(declared) => self.on_conflict(&job, &declared, ctx),
+                AfterEnrolment::Refuse(declared) => {
+                    let reason = job.definition.declares().refusal(&declared);
+                    self.on_refused(&job, Refusal::Policy(reason), ctx);
+                }
+                AfterEnrolment::WaitForName(other, used) => {
+                    let reason = waits_for(&other, used).into();
+                    self.on_refused(&job, Refusal::Name(reason), ctx);
+                }
                 AfterEnrolment::TermIsOver(term) => {
                     self.parts.election.do_send(TermRefused(term));
                     let rest: Vec<_> = answered.map(|(asked, _)| asked).collect();
@@ -280,25 +297,36 @@ impl SupervisorActor {
         Some(Troubles { is_parked: entry.parked.is_some(), is_refused: entry.firing.refused().is_some() })
     }
 
-    /// Others declare another policy for the job's key: this node does not fire it until they do not.
-    fn on_conflict(&mut self, job: &Arc<JobHandle>, declared: &str, ctx: &mut Context<Self>) {
-        let reason = job.definition.declares().refusal(declared);
+    /// Others keep this node from firing a job: it asks now and then whether they still do.
+    fn on_refused(&mut self, job: &Arc<JobHandle>, why: Refusal, ctx: &mut Context<Self>) {
         let name = &job.definition.name;
         job.send(Input::Suspend);
+        let (asking, pause) = match &why {
+            Refusal::Policy(_) => (&mut self.asking_refused, REFUSED_AGAIN),
+            Refusal::Name(_) => (&mut self.asking_renamed, RENAMED_AGAIN),
+        };
+        if !std::mem::replace(asking, true) {
+            let by_name = matches!(why, Refusal::Name(_));
+            ctx.run_later(pause, move |actor, ctx| actor.ask_refused_again(by_name, ctx));
+        }
         let Some(entry) = self.jobs.get_mut(name) else { return };
-        if entry.firing.refuse(reason.clone()) {
+        if entry.firing.refuse(why)
+            && let Some(reason) = entry.firing.refused().cloned()
+        {
             self.troubled.insert(name.clone());
             self.publish(|| EventKind::JobConflicting { job: name.clone(), reason });
         }
-        if !std::mem::replace(&mut self.asking_refused, true) {
-            ctx.run_later(REFUSED_AGAIN, |actor, ctx| {
-                actor.asking_refused = false;
-                let refused = actor.jobs.values().filter(|entry| entry.firing.refused().is_some());
-                let refused: Vec<_> = refused.map(|entry| entry.job.definition.name.clone()).collect();
-                actor.enrolling.extend(refused);
-                actor.enrol(ctx);
-            });
-        }
+    }
+
+    /// Enrols the jobs that others keep this node from firing, for their names or for the policies of their keys.
+    fn ask_refused_again(&mut self, by_name: bool, ctx: &mut Context<Self>) {
+        let asking = if by_name { &mut self.asking_renamed } else { &mut self.asking_refused };
+        *asking = false;
+        let is_asked = |firing: &Firing| firing.refused().is_some() && firing.is_contradicted() != by_name;
+        let refused = self.jobs.values().filter(|entry| is_asked(&entry.firing));
+        let refused: Vec<_> = refused.map(|entry| entry.job.definition.name.clone()).collect();
+        self.enrolling.extend(refused);
+        self.enrol(ctx);
     }
 
     /// The store does not know a job (any more) that this node fires.

@@ -83,7 +83,7 @@ impl SupervisorActor {
         };
         let broken = are(|entry| entry.firing.broken().is_some());
         problems.extend(ProblemJobs::of(broken.into_iter()).map(|jobs| Problem::Broken { jobs }));
-        let conflicting = are(|entry| entry.firing.refused().is_some());
+        let conflicting = are(|entry| entry.firing.is_contradicted());
         problems.extend(ProblemJobs::of(conflicting.into_iter()).map(|jobs| Problem::Conflicting { jobs }));
         let parked = are(|entry| entry.parked.is_some());
         problems.extend(ProblemJobs::of(parked.into_iter()).map(|jobs| Problem::Parked { jobs }));

@@ -97,8 +97,8 @@ impl SupervisorActor {
     pub(super) fn leave_to_leader(&mut self, name: &JobName, ctx: &mut Context<Self>) {
         let Some(entry) = self.jobs.get_mut(name) else { return };
         if entry.firing.left_to_leader() {
-            let key = entry.job.definition.key.clone();
-            self.retract([key], ctx);
+            let noted = entry.job.definition.noted_under();
+            self.retract(noted, ctx);
         }
     }
 }

@@ -89,7 +89,9 @@ impl SupervisorActor {
                 entry.job.send(Input::Suspend);
             }
             to_enrol.extend(change.enrols.then(|| definition.name.clone()));
-            to_retract.extend(change.retracts.then(|| definition.key.clone()));
+            if change.retracts {
+                to_retract.extend(definition.noted_under());
+            }
         }
         if leads {
             self.term_since = self.node().clock.elapsed();

@@ -129,7 +129,7 @@ impl SupervisorActor {
                 entry.job.send(Input::Suspend);
             }
             // The store took it, or said why not: it is not its data.
-            (Enrolled::Done { .. } | Enrolled::Conflict { .. }, _) => {
+            (Enrolled::Done { .. } | Enrolled::Conflict { .. } | Enrolled::OtherName { .. }, _) => {
                 self.unpark(name);
             }
             (Enrolled::Locked | Enrolled::HasLeader | Enrolled::Deposed { .. }, _) => self.end_trial(name),
@@ -229,7 +229,7 @@ impl SupervisorActor {
         }
         self.skip_parked(name);
         if fires != Fires::Local && was_enrolled {
-            self.retract([job.definition.key.clone()], ctx);
+            self.retract(job.definition.noted_under(), ctx);
         }
         self.enrol_suspects_later(ctx);
     }

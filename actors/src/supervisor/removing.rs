@@ -70,11 +70,12 @@ impl SupervisorActor {
             self.node().failing.well(name);
             self.troubled.remove(name);
             if fired || entry.firing.is_declared() {
-                keys.push(entry.job.definition.key.clone());
+                keys.extend(entry.job.definition.noted_under());
             }
             self.keys.remove(entry.job.definition.declares());
             freed.extend(waits.then(|| entry.job.definition.key.clone()));
             self.tags.remove(&entry.job.definition);
+            self.former_names.remove(&entry.job.definition);
             let generation = entry.job.generation;
             if entry.firing.fires() == Fires::Leader {
                 if fired && self.term.is_some() {

@@ -117,11 +117,11 @@ impl SupervisorActor {
     fn break_job(&mut self, name: &JobName, reason: Arc<str>, ctx: &mut Context<Self>) {
         let Some(entry) = self.jobs.get_mut(name) else { return };
         let declared_key_policy = entry.firing.broke(reason.clone());
-        let key = entry.job.definition.key.clone();
+        let noted = entry.job.definition.noted_under();
         self.troubled.insert(name.clone());
         self.publish(|| EventKind::JobBroken { job: name.clone(), reason });
         if declared_key_policy || self.term.is_some() {
-            self.retract([key], ctx);
+            self.retract(noted, ctx);
         }
     }
 

@@ -44,8 +44,10 @@ impl SupervisorActor {
         };
         let Hopeless { broken, over } = self.hopeless([definition]);
         faults.extend(broken);
-        let counts_from_completion = definition.schedule.counts_from_completion();
-        faults.extend(self.parts.able.faults(name, &definition.policies, counts_from_completion));
+        faults.extend(definition.faults_on(&self.parts.able));
+        faults.extend(
+            self.former_names.conflicts(slice::from_ref(definition), |name| self.jobs.contains_key(name)),
+        );
         faults.extend(conflicts([definition.declares()], |key| self.holder_of(key, Some(name))));
         Faults::check(faults).map_err(UpdateError::Invalid)?;
         // Its ticks by the present schedule are still to be decided.
@@ -102,6 +104,8 @@ impl SupervisorActor {
         self.keys.add(job.definition.declares());
         self.tags.remove(&former);
         self.tags.add(&job.definition);
+        self.former_names.remove(&former);
+        self.former_names.add(&job.definition);
         job.post(JobMessage::Redefine(job.clone()));
         self.watch(&job, ctx);
         self.job_changed(&name, ctx);

@@ -115,6 +115,14 @@ impl Rig {
                     assert_eq!(before, Some(from), "a move of {job} starts where the one before ended");
                     assert!(from < to, "the cursor of {job} went back");
                 }
+                Record::Renamed { from, to, cursor } => {
+                    let before = cursors.get(&from).max(cursors.get(&to)).copied();
+                    assert_eq!(before, Some(cursor), "{to} goes on where {from} was");
+                    cursors.insert(to.clone(), cursor);
+                    if let Some(schedules) = in_force.get(&from).copied() {
+                        in_force.insert(to, schedules);
+                    }
+                }
                 Record::LostResumed { .. } | Record::Closed { .. } => {}
             }
         }
@@ -137,6 +145,20 @@ impl Rig {
         }
     }
 
+    /// One name for all those that a job had.
+    fn names_of_one_job(&self) -> HashMap<JobName, JobName> {
+        let mut same: HashMap<JobName, JobName> = HashMap::new();
+        for record in self.records() {
+            if let Record::Renamed { from, to, .. } = record {
+                let first = same.get(&from).unwrap_or(&from).clone();
+                let other = same.get(&to).unwrap_or(&to).clone();
+                same.values_mut().filter(|name| **name == other).for_each(|name| *name = first.clone());
+                same.extend([from, to].map(|name| (name, first.clone())));
+            }
+        }
+        same
+    }
+
     fn verify_runs(&self) {
         if let Some(on_unproven) = self.elects_only {
             return self.verify_elected(on_unproven);
@@ -144,15 +166,18 @@ impl Rig {
         let mut claimed: HashSet<RunId> = HashSet::new();
         let mut ticks = HashSet::new();
         let mut resumed: HashMap<RunId, usize> = HashMap::new();
+        let same = self.names_of_one_job();
         for record in self.records() {
             match record {
                 Record::Advanced { job, to, run: Some(run), .. } => {
-                    assert!(ticks.insert((job.clone(), to)), "tick {to} of {job} was claimed twice");
+                    let is_first = ticks.insert((same.get(&job).unwrap_or(&job).clone(), to));
+                    assert!(is_first, "tick {to} of {job} was claimed twice");
                     claimed.insert(run);
                 }
                 Record::LostResumed { run } => *resumed.entry(run).or_default() += 1,
                 Record::Advanced { .. }
                 | Record::Enrolled { .. }
+                | Record::Renamed { .. }
                 | Record::Anchored { .. }
                 | Record::Closed { .. } => {}
             }

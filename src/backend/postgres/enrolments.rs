@@ -18,13 +18,40 @@ use super::{
     statement::{
         answer::read,
         declare::{self, Declarations, Retracted},
-        enrol::{self, Enrolments, other_key},
+        enrol::{self, Enrolments, Told, other_key},
         names::Keys,
+        renames::{self, Renamed},
     },
 };
 
 impl OpenSession {
+    /// Those that stand under another name are moved first, one by one: there are few.
     pub(super) async fn enrol(self: &Arc<Self>, jobs: &[&Enrolment]) -> Result<Vec<Enrolled>, LockError> {
+        let mut enrolled = self.enrol_as_named(jobs).await?;
+        let renamed = jobs.iter().zip(&mut enrolled).filter(|(_, answer)| answer.is_none());
+        let (mut moved, mut places) = (Vec::new(), Vec::new());
+        for (job, answer) in renamed {
+            let asked = Renamed::of(self.asker(), job);
+            let rows = self.ask(&self.statements.take_over, &asked.list()).await?;
+            *answer = read(&rows, renames::in_the_way)?.into_iter().next().unwrap_or(Some(Enrolled::Locked));
+            if answer.is_none() {
+                moved.push(*job);
+                places.push(answer);
+            }
+        }
+        if !moved.is_empty() {
+            let again = self.enrol_as_named(&moved).await?;
+            places.into_iter().zip(again).for_each(|(place, answer)| *place = answer);
+        }
+        // Somebody else has moved it meanwhile.
+        Ok(enrolled.into_iter().map(|answer| answer.unwrap_or(Enrolled::Locked)).collect())
+    }
+
+    /// Nothing is answered for a job that may stand under another name.
+    async fn enrol_as_named(
+        self: &Arc<Self>,
+        jobs: &[&Enrolment],
+    ) -> Result<Vec<Option<Enrolled>>, LockError> {
         let asked = Enrolments::of(self.asker(), jobs);
         let asked = asked.list();
         let keyed: Vec<_> = jobs.iter().copied().filter(|job| other_key(job).is_some()).collect();
@@ -33,12 +60,13 @@ impl OpenSession {
         let contradicted = contradicted?;
         let enrolled: HashMap<_, _> = read(&rows?, enrol::enrolled)?.into_iter().collect();
         let answer = |job: &&Enrolment| match enrolled.get(job.job.as_str()) {
-            Some(Some(answer)) => answer.clone(),
-            Some(None) => match contradicted.get(job.key.as_str()) {
-                Some(declared) => Enrolled::Conflict { declared: declared.clone() },
-                None => Enrolled::Locked,
+            Some(Told::Is(answer)) => Some(answer.clone()),
+            Some(Told::Renamed) => None,
+            Some(Told::Undeclared) => match contradicted.get(job.key.as_str()) {
+                Some(declared) => Some(Enrolled::Conflict { declared: declared.clone() }),
+                None => Some(Enrolled::Locked),
             },
-            None => Enrolled::Locked,
+            None => Some(Enrolled::Locked),
         };
         Ok(jobs.iter().map(answer).collect())
     }

@@ -34,7 +34,7 @@ pub(super) const EMPTIED: [&str; 3] = ["debts", "names", "sessions"];
 const HISTORY: [&str; 4] = ["history_runs", "history_decisions", "history_operations", "runs"];
 
 /// What a node calls.
-pub(super) const ROUTINES: [&str; 2] = ["is_over", "wait_for_leadership"];
+pub(super) const ROUTINES: [&str; 3] = ["is_over", "take_over", "wait_for_leadership"];
 
 /// The table, in the schema itself, of the steps that were taken.
 const TABLE: &str = "migrations";

@@ -141,6 +141,7 @@ pub(super) mod names;
 pub(super) mod pause;
 pub(super) mod pending_retries;
 pub(super) mod proof;
+pub(super) mod renames;
 pub(super) mod schema;
 pub(super) mod server;
 pub(super) mod ticks;
@@ -182,6 +183,7 @@ prepared! {
     enrol: enrol::ENROL,
     conflicts: declare::CONFLICTS,
     retract: declare::RETRACT,
+    take_over: renames::TAKE_OVER,
     inquire: enrol::INQUIRE,
     withdraw: enrol::WITHDRAW,
     pause: pause::SKIPPING,
@@ -261,6 +263,7 @@ mod tests {
             (declare::CONFLICTS, declare::Asked::COUNT),
             (declare::RETRACT, declare::Retracted::COUNT),
             (enrol::ENROL, enrol::Enrolments::COUNT),
+            (renames::TAKE_OVER, renames::Renamed::COUNT),
             (enrol::INQUIRE, enrol::Inquiries::COUNT),
             (enrol::WITHDRAW, enrol::Withdrawn::COUNT),
             (pause::SKIPPING, pause::Parameters::COUNT),

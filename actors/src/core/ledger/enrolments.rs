@@ -45,6 +45,9 @@ impl Ledger {
             Err(Barred::Deposed(term)) => return Enrolled::Deposed { term },
             Err(Barred::HasLeader) => return Enrolled::HasLeader,
         }
+        if let Some(in_the_way) = self.take_over(now, session, job) {
+            return in_the_way;
+        }
         let term = job.authority.term();
         if let Err(declared) = self.declare(session, job) {
             if let Some(row) = self.jobs.get_mut(&job.job) {
@@ -52,6 +55,7 @@ impl Ledger {
             }
             return Enrolled::Conflict { declared: declared.to_string() };
         }
+        self.note_fired(session, job);
         let schedule = Some(job.schedule);
         // No tick of a job that was forgotten counts again.
         let way = job.asked_at.and_then(|asked_at| (now - asked_at).to_std().ok()).unwrap_or_default();
@@ -146,6 +150,7 @@ impl Ledger {
 
     /// A session declares no policy for a key any more.
     pub fn retract(&mut self, session: Session, key: &LockKey) {
+        self.renames.retract(session, key);
         if let Some(declared) = self.declared.get_mut(key) {
             declared.retract(session);
             if declared.by.is_empty() && declared.term.is_none() {
@@ -172,6 +177,7 @@ impl Ledger {
         let Some(row) = self.jobs.get_mut(job) else { return };
         row.pending_retries = Seldom::default();
         row.held = self.age;
+        self.renames.withdraw(job);
         if !std::mem::replace(&mut row.withdrawn, true) {
             self.keep_withdrawn(job);
         }
@@ -191,6 +197,7 @@ impl Ledger {
     fn drop_job(&mut self, job: &JobName) {
         let cursor = self.jobs.remove(job).map(|row| row.cursor);
         self.cursor_bound = self.cursor_bound.max(cursor);
+        self.renames.forget(job);
     }
 
     /// A node has a job: its name is not to be forgotten, unless it was withdrawn.

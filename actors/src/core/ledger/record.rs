@@ -46,6 +46,15 @@ pub enum Record {
         /// The cursor after.
         to: DateTime<Utc>,
     },
+    /// What is kept of a job stands under another name of it from now on.
+    Renamed {
+        /// The name before.
+        from: JobName,
+        /// The name from now on.
+        to: JobName,
+        /// The cursor of the job.
+        cursor: DateTime<Utc>,
+    },
     /// A run that was lost goes on.
     LostResumed {
         /// The run.

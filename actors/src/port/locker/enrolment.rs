@@ -1,13 +1,13 @@
 //! Who fires a job: what nodes tell the store, and what it answers.
 
-use std::{sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
 
 use super::{Authority, PendingRetry};
 use crate::{
     core::{pause::Pause, policy::Overlap},
-    name::{JobName, LockKey, Term},
+    name::{JobName, LockKey, NodeId, Term},
     port::{Schedule, ScheduleIdentity},
 };
 
@@ -38,6 +38,11 @@ pub struct Enrolment {
     /// owes it, however short a time the node has had the job, and whatever the store has forgotten: its cursor is
     /// before it, unless the store knows a later cursor of this very job. `None`, for all other jobs: there is none.
     pub owes: Option<DateTime<Utc>>,
+    /// The name that it had. What is kept under that is moved to the job, unless a run of that is open, or
+    /// somebody else who lives fires it: then nothing changes, see [`Enrolled::OtherName`]. And as long as the
+    /// newest enrolment of the job names it, an enrolment under that name is one of the same job: it takes
+    /// everything back, or is refused in the same way.
+    pub formerly: Option<JobName>,
     /// Its lost runs are retried: see [`PendingRetry`]. Otherwise none is from now on.
     pub retry_lost: bool,
     /// Its cursor moves to the end of a run that is lost as well: see
@@ -73,6 +78,7 @@ impl Enrolment {
             known_for: Duration::ZERO,
             asked_at: None,
             owes: None,
+            formerly: None,
             retry_lost: false,
             from_completion: false,
             ticks: None,
@@ -124,6 +130,36 @@ pub enum Enrolled {
     },
     /// Somebody else has locked the job or the key at this moment. Nothing changed: ask again.
     Locked,
+    /// What is kept of the job stands under another [name](Enrolment::formerly) of it, which is in use. Nothing
+    /// changed.
+    OtherName {
+        /// That name.
+        name: JobName,
+        /// Who uses it.
+        used: NameUse,
+    },
+}
+
+/// What keeps a job from being moved to another name of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NameUse {
+    /// Somebody else who lives fires the job under that name.
+    Fired {
+        /// The node, if the store knows it.
+        node: Option<NodeId>,
+    },
+    /// A run under one of the names is open.
+    Running,
+}
+
+impl fmt::Display for NameUse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Fired { node: Some(node) } => write!(f, "node {node} fires it"),
+            Self::Fired { node: None } => f.write_str("another node fires it"),
+            Self::Running => f.write_str("a run of it is in progress, or its loss is not noticed yet"),
+        }
+    }
 }
 
 /// The overlap policy that a job is to have for its key.

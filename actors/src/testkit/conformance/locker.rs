@@ -10,6 +10,7 @@ mod identities;
 mod keys;
 mod lost_runs;
 mod pauses;
+mod renames;
 mod sessions;
 mod undeclared;
 
@@ -79,6 +80,10 @@ pub async fn locker(cluster: &mut impl Cluster) {
     suite.a_tick_that_is_not_due_cannot_be_skipped().await;
     suite.identities().await;
     suite.policies().await;
+    if able.has(Capability::Renames) {
+        suite.renames().await;
+        suite.keep_leading().await;
+    }
     suite.once_a_term_is_over_its_mark_stops_nobody(&*elector).await;
     suite.without_a_leader_nothing_is_scheduled(&*elector).await;
     let shares = |capability| several && able.has(Capability::ClusterOverlap) && able.has(capability);
@@ -87,6 +92,10 @@ pub async fn locker(cluster: &mut impl Cluster) {
     }
     if shares(Capability::PendingRetries) {
         suite.lost_runs(cluster).await;
+    }
+    if shares(Capability::Renames) {
+        suite.renames_among(cluster, able.has(Capability::PendingRetries)).await;
+        suite.keep_leading().await;
     }
     suite.forgetting(several).await;
     suite.closing_a_session_frees_what_it_holds().await;

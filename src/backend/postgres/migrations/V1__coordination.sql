@@ -129,6 +129,12 @@ CREATE TABLE names (
     -- The fire time that a run names, without taking its tick, and that run: of any other it says nothing.
     named_fire_time timestamptz,
     named_run uuid,
+    -- Where what was kept of the job stands, if that is under another name of it. Then this row is withdrawn, and its cursor a bound.
+    renamed_to text COLLATE "C",
+    -- The name that the job had, as its newest enrolment says.
+    formerly text COLLATE "C",
+    -- The beacons of the sessions that fire the job without a term.
+    fired_by bigint[],
 
     -- The name first: most scopes have many, and few names are of many scopes, so that a look for a row compares half as much.
     PRIMARY KEY (name, scope)
@@ -297,6 +303,110 @@ BEGIN
         PERFORM pg_stat_clear_snapshot();
     END LOOP;
     RETURN true;
+END $$;
+
+-- Moves what is kept of a job to its name from the other one under which it stands: to which it was moved before, if the job of that
+-- name still says that it had another one; or the former one that an enrolment gives, or where that was moved. Changes nothing while
+-- the other name is in use.
+--
+-- Answers "moved", also if there was nothing to move; "fired" and "running", with the other name, and with the node that fires it, if
+-- that is known; "locked" if somebody else has a row locked or has changed it.
+--
+-- The rows are locked first, and then read again: a statement that locks two rows and changes both may find one of them changed.
+CREATE FUNCTION take_over(
+    job_scope text, own_name text, former_name text, lock_key text, slots integer, own_beacon bigint,
+    OUT answer text, OUT other_name text, OUT used_by uuid
+)
+LANGUAGE plpgsql AS $$
+DECLARE
+    hops_max CONSTANT integer := 16;
+    led leader%ROWTYPE;
+    own names%ROWTYPE;
+    other names%ROWTYPE;
+    found_row names%ROWTYPE;
+    moved_to text;
+    next_name text;
+    declares text;
+    others bigint;
+BEGIN
+    SELECT * INTO led FROM leader l WHERE l.scope = job_scope FOR SHARE;
+    SELECT n.renamed_to INTO moved_to FROM names n WHERE n.scope = job_scope AND n.name = own_name;
+    FOR nth IN 1..2 LOOP
+        other_name := CASE nth WHEN 1 THEN moved_to ELSE former_name END;
+        CONTINUE WHEN other_name IS NULL;
+        FOR hop IN 1..hops_max LOOP
+            SELECT n.renamed_to, n.formerly INTO next_name, declares FROM names n WHERE n.scope = job_scope AND n.name = other_name;
+            EXIT WHEN next_name IS NULL;
+            other_name := next_name;
+        END LOOP;
+        EXIT WHEN nth = 2 OR declares IS NOT NULL;
+        other_name := NULL;
+    END LOOP;
+    other_name := nullif(other_name, own_name);
+
+    INSERT INTO names (scope, name, token, held_age, withdrawn)
+    SELECT job_scope, a.name, coalesce(led.token_bound, 0), coalesce(led.age, 0), a.name <> own_name
+    FROM unnest(ARRAY[own_name, other_name]) AS a (name)
+    WHERE a.name IS NOT NULL AND NOT EXISTS (SELECT FROM names n WHERE n.scope = job_scope AND n.name = a.name)
+    ORDER BY a.name COLLATE "C"
+    ON CONFLICT DO NOTHING;
+    FOR found_row IN
+        SELECT * FROM names n WHERE n.scope = job_scope AND n.name = ANY (ARRAY[own_name, other_name])
+        ORDER BY n.name FOR UPDATE SKIP LOCKED
+    LOOP
+        IF found_row.name = own_name THEN own := found_row; ELSE other := found_row; END IF;
+    END LOOP;
+    answer := 'locked';
+    IF own.name IS NULL OR own.renamed_to IS DISTINCT FROM moved_to OR other.name IS DISTINCT FROM other_name
+       OR other.renamed_to IS NOT NULL THEN
+        RETURN;
+    END IF;
+
+    IF other_name IS NOT NULL THEN
+        answer := 'fired';
+        IF NOT other.withdrawn AND other.term = led.epoch AND led.expires_at > clock_timestamp() AND led.beacon <> own_beacon THEN
+            used_by := led.node;
+            RETURN;
+        END IF;
+        SELECT b INTO others FROM unnest(other.fired_by) AS b
+        WHERE NOT other.withdrawn AND b <> own_beacon AND NOT is_over(job_scope, b) LIMIT 1;
+        IF FOUND THEN
+            SELECT s.node INTO used_by FROM sessions s WHERE s.scope = job_scope AND s.beacon = others;
+            RETURN;
+        END IF;
+        answer := 'running';
+        -- A key whose token is raised is free.
+        IF own.run IS NOT NULL OR EXISTS (
+            SELECT FROM names n
+            WHERE n.scope = job_scope AND n.run IS NOT NULL AND n.run_job IN (own_name, other_name) AND n.name = ANY (ARRAY(
+                SELECT k.name || CASE WHEN slot > 0 THEN chr(31) || slot ELSE '' END
+                FROM unnest(ARRAY[own_name, other_name, lock_key]) AS k (name), generate_series(0, slots - 1) AS slot
+            ))
+        ) THEN
+            RETURN;
+        END IF;
+        -- One that was removed gives nothing to one that goes on.
+        IF other.cursor IS NOT NULL AND (NOT other.withdrawn OR own.cursor IS NULL OR own.withdrawn) THEN
+            UPDATE names n
+            SET token = greatest(n.token, other.token), runs = other.runs, failures = other.failures, withdrawn = other.withdrawn,
+                retry_lost = other.retry_lost, from_completion = other.from_completion, schedule = other.schedule, term = NULL,
+                cursor = greatest(n.cursor, other.cursor), cursor_move = other.cursor_move,
+                cursor_run = CASE WHEN n.cursor > other.cursor THEN n.cursor_run ELSE other.cursor_run END
+            WHERE n.scope = job_scope AND n.name = own_name;
+            UPDATE debts d SET job = own_name WHERE d.scope = job_scope AND d.job = other_name;
+        END IF;
+        IF other.paused AND NOT (own.paused AND coalesce(own.paused_until > clock_timestamp(), true)) THEN
+            UPDATE names n
+            SET paused = true, paused_until = other.paused_until, pause_note = other.pause_note, paused_by = other.paused_by
+            WHERE n.scope = job_scope AND n.name = own_name;
+        END IF;
+        UPDATE names n
+        SET renamed_to = own_name, withdrawn = true, runs = 0, failures = 0, retry_lost = false, from_completion = false, term = NULL,
+            paused = false, paused_until = NULL, pause_note = NULL, paused_by = NULL, fired_by = NULL
+        WHERE n.scope = job_scope AND n.name = other_name;
+    END IF;
+    answer := 'moved';
+    UPDATE names n SET renamed_to = NULL, formerly = former_name WHERE n.scope = job_scope AND n.name = own_name;
 END $$;
 
 -- Waits for the leadership of a scope, an advisory lock, for a number of slices of lock_timeout, while the scope is led in a term that

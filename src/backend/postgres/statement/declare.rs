@@ -144,7 +144,8 @@ WITH ",
 SELECT CASE WHEN conflicts AND led IS NOT TRUE THEN declared END AS declared FROM judged ORDER BY ord"
 );
 
-/// Takes back what a session ($2) of a scope ($1), or its term, declares of keys ($3). Those that are locked
+/// Takes back what a session ($2) of a scope ($1), or its term, declares of keys ($3), and that it fires the jobs of
+/// these names without a term. Those that are locked
 /// are missing in the answer.
 pub(in super::super) const RETRACT: &str = concat!(
     "
@@ -152,7 +153,7 @@ WITH ",
     lead!(""),
     ", found AS MATERIALIZED (
     SELECT n.name, n.ctid AS place, coalesce(n.declared_term = l.epoch AND l.beacon = $2, false) AS own_term,
-           coalesce($2 = ANY (n.declared_by), false) AS declares
+           coalesce($2 = ANY (n.declared_by), false) OR coalesce($2 = ANY (n.fired_by), false) AS declares
     FROM (SELECT * FROM unnest($3::text[]) AS a (key) ORDER BY key COLLATE \"C\") AS a
     LEFT JOIN lead l ON true
     CROSS JOIN LATERAL (
@@ -160,7 +161,7 @@ WITH ",
     ) AS n
 ), retracted AS (
     UPDATE names n
-    SET declared_by = nullif(array_remove(n.declared_by, $2), '{}'),
+    SET declared_by = nullif(array_remove(n.declared_by, $2), '{}'), fired_by = nullif(array_remove(n.fired_by, $2), '{}'),
         declared_term = CASE WHEN f.own_term THEN NULL ELSE n.declared_term END
     FROM found f WHERE (f.own_term OR f.declares) AND n.ctid = f.place
     RETURNING n.name

@@ -52,9 +52,9 @@ macro_rules! differs {
 /// how many milliseconds they have been held, $9 own beacon, $10 the policies of their keys, $11 the keys
 /// that are not their names: their policies were declared by [`DECLARE`](super::declare::DECLARE) just
 /// before, $12 the most pending retries of a job, $13 what the node believes that this server's clock read
-/// when it was asked, $14 the last ticks that they owe. Of what few jobs have, the arrays may be shorter. The policy
-/// that contradicts stands in
-/// the place of the note.
+/// when it was asked, $14 the last ticks that they owe, $15 their former names. Of what few jobs have, the arrays may
+/// be shorter. The policy that contradicts stands in the place of the note. What stands under another name is not
+/// enrolled: it is [taken over](super::renames::TAKE_OVER) first.
 pub(in super::super) const ENROL: &str = concat!(
     "
 WITH ",
@@ -65,11 +65,11 @@ WITH ",
            a.held_for * interval '1 millisecond'
                -- What the way here took.
                + least(greatest(statement_timestamp() - $13::timestamptz, interval '0'), interval '5 s') AS held_for,
-           a.overlap, a.key, a.owes - interval '1 millisecond' AS owed_after,
+           a.overlap, a.key, a.formerly, a.owes - interval '1 millisecond' AS owed_after,
            coalesce(l.expires_at > clock_timestamp(), false) AS led
     FROM unnest($2::text[], $3::text[], $4::int8[], $5::bool[], $6::bool[], $7::bool[], $8::float8[],
-                $10::text[], $11::text[], $14::timestamptz[])
-         AS a (job, schedule, term, unled, retry_lost, from_completion, held_for, overlap, key, owes)
+                $10::text[], $11::text[], $14::timestamptz[], $15::text[])
+         AS a (job, schedule, term, unled, retry_lost, from_completion, held_for, overlap, key, owes, formerly)
     LEFT JOIN lead l ON true
 ), entitled AS MATERIALIZED (
     SELECT a.*, a.key IS NULL OR coalesce(
@@ -82,9 +82,10 @@ WITH ",
     WHERE a.term IS NULL OR (a.led AND a.term = a.epoch)
 ), found AS MATERIALIZED (
     -- A new or changed job owes ticks only since it is so.
-    SELECT a.job, a.schedule, a.term, a.retry_lost, a.from_completion, a.held_for, a.owed_after, a.key, a.overlap, a.may, n.ctid AS place,
+    SELECT a.job, a.schedule, a.term, a.retry_lost, a.from_completion, a.held_for, a.owed_after, a.key, a.overlap, a.may, a.formerly, n.ctid AS place,
            CASE WHEN a.key IS NULL THEN n.overlap END AS declared, n.declared_term,
-           CASE WHEN a.key IS NULL THEN n.declared_by END AS declared_by,
+           CASE WHEN a.key IS NULL THEN n.declared_by ELSE n.fired_by END AS declared_by,
+           n.renamed_to IS NOT NULL OR (a.formerly IS NOT NULL AND n.formerly IS DISTINCT FROM a.formerly) AS renamed,
            n.cursor IS NULL OR n.withdrawn OR coalesce(",
     differs!("n.schedule", "a.schedule"),
     ", true) AS anew,
@@ -100,8 +101,9 @@ WITH ",
     UPDATE names n
     SET term = nullif(n.term, j.term),
         declared_term = CASE WHEN j.key IS NOT NULL OR NOT j.own_term THEN n.declared_term END,
-        declared_by = CASE WHEN j.key IS NOT NULL THEN n.declared_by ELSE nullif(j.others, '{}') END
-    FROM judged j WHERE (j.conflicts OR NOT j.may) AND NOT j.refused AND n.ctid = j.place
+        declared_by = CASE WHEN j.key IS NOT NULL THEN n.declared_by ELSE nullif(j.others, '{}') END,
+        fired_by = nullif(array_remove(n.fired_by, $9), '{}')
+    FROM judged j WHERE (j.conflicts OR NOT j.may) AND NOT j.refused AND NOT j.renamed AND n.ctid = j.place
     RETURNING n.name, j.declared, j.conflicts
 ), marked AS (
     UPDATE names n
@@ -132,8 +134,13 @@ WITH ",
             WHEN f.term IS NOT NULL AND n.declared_by IS NULL THEN NULL
             WHEN f.term IS NULL OR $9 = ANY (n.declared_by) THEN f.others || $9::int8
             ELSE nullif(f.others, '{}')
+        END,
+        formerly = f.formerly,
+        fired_by = CASE
+            WHEN f.term IS NOT NULL THEN n.fired_by
+            ELSE ARRAY(SELECT b FROM unnest(n.fired_by) AS b WHERE b = ANY (f.others)) || $9::int8
         END
-    FROM judged f WHERE f.may AND NOT f.conflicts AND NOT f.refused AND n.ctid = f.place
+    FROM judged f WHERE f.may AND NOT f.conflicts AND NOT f.refused AND NOT f.renamed AND n.ctid = f.place
     RETURNING n.name, n.cursor, n.paused AND coalesce(n.paused_until > clock_timestamp(), true) AS paused,
               n.paused_until, n.pause_note, n.paused_by, n.failures, n.retry_lost AND NOT f.forgives AS owes, f.forgives
 ), forgiven AS (",
@@ -141,12 +148,12 @@ WITH ",
     forgive!("SELECT name FROM marked WHERE forgives"),
     "
 ), made AS (
-    INSERT INTO names (scope, name, token, held_age, cursor, schedule, term, retry_lost, from_completion, overlap, declared_term, declared_by)
+    INSERT INTO names (scope, name, token, held_age, cursor, schedule, term, retry_lost, from_completion, overlap, declared_term, declared_by, fired_by)
     SELECT $1, job, coalesce((SELECT token_bound FROM lead), 0), coalesce((SELECT age FROM lead), 0),
            least(owed_after, greatest(statement_timestamp() - held_for, (SELECT cursor_bound FROM lead))), schedule, term, retry_lost, from_completion,
            CASE WHEN key IS NULL THEN overlap END, CASE WHEN key IS NULL THEN term END,
-           CASE WHEN key IS NULL AND term IS NULL THEN ARRAY[$9] END
-    FROM entitled e WHERE may AND NOT EXISTS (SELECT FROM names WHERE name = e.job AND scope = CASE WHEN e.job IS NOT NULL THEN $1 END) ORDER BY job
+           CASE WHEN key IS NULL AND term IS NULL THEN ARRAY[$9] END, CASE WHEN term IS NULL THEN ARRAY[$9] END
+    FROM entitled e WHERE may AND formerly IS NULL AND NOT EXISTS (SELECT FROM names WHERE name = e.job AND scope = CASE WHEN e.job IS NOT NULL THEN $1 END) ORDER BY job
     ON CONFLICT DO NOTHING
     RETURNING name, cursor
 )
@@ -161,8 +168,11 @@ FROM marked m
 UNION ALL SELECT name, 'done', cursor, NULL, false, NULL, NULL, NULL, 0, NULL FROM made
 UNION ALL SELECT name, 'conflict', NULL, NULL, NULL, NULL, declared, NULL, NULL, NULL FROM contradicted WHERE conflicts
 UNION ALL SELECT name, 'undeclared', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL FROM contradicted WHERE NOT conflicts
+UNION ALL SELECT job, 'renamed', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL FROM found WHERE renamed AND NOT refused
+UNION ALL SELECT job, 'renamed', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
+FROM entitled e WHERE formerly IS NOT NULL AND NOT EXISTS (SELECT FROM names WHERE name = e.job AND scope = CASE WHEN e.job IS NOT NULL THEN $1 END)
 UNION ALL SELECT job, 'undeclared', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
-FROM entitled e WHERE NOT may AND NOT EXISTS (SELECT FROM names WHERE name = e.job AND scope = CASE WHEN e.job IS NOT NULL THEN $1 END)
+FROM entitled e WHERE NOT may AND formerly IS NULL AND NOT EXISTS (SELECT FROM names WHERE name = e.job AND scope = CASE WHEN e.job IS NOT NULL THEN $1 END)
 UNION ALL SELECT job, 'led', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL FROM found WHERE refused
 UNION ALL SELECT job, 'deposed', NULL, epoch, NULL, NULL, NULL, NULL, NULL, NULL
 FROM asked WHERE (led AND term = epoch) IS NOT TRUE AND term IS NOT NULL"
@@ -225,6 +235,7 @@ parameters! {
         pending_retries_max: i64,
         asked_at: DateTime<Utc>,
         owes: Vec<Option<DateTime<Utc>>>,
+        former_names: Vec<Option<&'a str>>,
     }
 }
 
@@ -274,6 +285,7 @@ impl<'a> Enrolments<'a> {
             pending_retries_max: PENDING_RETRIES_BOUND,
             asked_at: asked_at.min(Utc::now() + TimeDelta::days(1)),
             owes: unless_none(jobs.iter().map(|job| job.owes)),
+            former_names: unless_none(jobs.iter().map(|job| job.formerly.as_ref().map(JobName::as_str))),
         }
     }
 }
@@ -302,6 +314,7 @@ words! {
         HasLeader = "led",
         Conflict = "conflict",
         Undeclared = "undeclared",
+        Renamed = "renamed",
     }
 }
 
@@ -315,15 +328,27 @@ words! {
     }
 }
 
-/// Reads a row of [`ENROL`]: the job, and what became of it. `None`: its key is contradicted, or somebody
-/// else has locked the row of the key; the job has no mark of this node's term any more.
-pub(in super::super) fn enrolled(row: &Row) -> Result<(String, Option<Enrolled>), Error> {
+/// What [`ENROL`] says of a job.
+pub(in super::super) enum Told {
+    Is(Enrolled),
+    /// Its key is contradicted, or somebody else has locked the row of the key; the job has no mark of this node's term
+    /// any more.
+    Undeclared,
+    /// What is kept of it may stand under another name.
+    Renamed,
+}
+
+/// Reads a row of [`ENROL`]: the job, and what became of it.
+pub(in super::super) fn enrolled(row: &Row) -> Result<(String, Told), Error> {
     let enrolled = match row.try_get("answer")? {
-        Word::Deposed => Some(Enrolled::Deposed { term: term(row)? }),
-        Word::HasLeader => Some(Enrolled::HasLeader),
-        Word::Conflict => Some(Enrolled::Conflict { declared: row.try_get("pause_note")? }),
-        Word::Undeclared => None,
-        Word::Done => Some(Enrolled::Done { cursor: row.try_get("cursor")?, stored: Box::new(stored(row)?) }),
+        Word::Deposed => Told::Is(Enrolled::Deposed { term: term(row)? }),
+        Word::HasLeader => Told::Is(Enrolled::HasLeader),
+        Word::Conflict => Told::Is(Enrolled::Conflict { declared: row.try_get("pause_note")? }),
+        Word::Undeclared => Told::Undeclared,
+        Word::Renamed => Told::Renamed,
+        Word::Done => {
+            Told::Is(Enrolled::Done { cursor: row.try_get("cursor")?, stored: Box::new(stored(row)?) })
+        }
     };
     Ok((row.try_get("job")?, enrolled))
 }

@@ -46,6 +46,8 @@ WITH lead AS MATERIALIZED (
         AND (withdrawn OR coalesce(claimed_at <= clock_timestamp() - $4::int8 * interval '1 millisecond', true))
         AND coalesce(declared_term <> epoch, true)
         AND (SELECT true FROM sessions s WHERE s.scope = $1 AND s.beacon = ANY (declared_by) LIMIT 1) IS NULL
+        -- Whoever comes with this name is to find the other one.
+        AND (renamed_to IS NULL OR (SELECT r.formerly FROM names r WHERE r.scope = $1 AND r.name = looked.renamed_to LIMIT 1) IS NULL)
         AND (SELECT true FROM debts d WHERE d.scope = $1 AND d.job = name LIMIT 1) IS NULL AS goes
     FROM looked
 ), gone AS (

@@ -40,7 +40,7 @@ impl Suite {
     }
 
     /// A run of a tick that another node was granted before it died.
-    async fn dies_with(
+    pub(super) async fn dies_with(
         &mut self,
         cluster: &mut impl Cluster,
         enrolment: &Enrolment,
@@ -83,7 +83,7 @@ impl Suite {
         }
     }
 
-    async fn closed(&self) -> Vec<LostRun> {
+    pub(super) async fn closed(&self) -> Vec<LostRun> {
         self.locker.close_lost(100).await.expect("an answer").lost
     }
 

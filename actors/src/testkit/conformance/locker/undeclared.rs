@@ -27,9 +27,25 @@ impl Suite {
         if ticks && !able.has(Capability::PendingRetries) {
             self.the_runs_of_a_dead_node_are_not_retried(cluster).await;
         }
+        if ticks && !able.has(Capability::Renames) {
+            self.a_former_name_is_not_looked_at().await;
+        }
         if !able.has(Capability::Notifications) {
             self.no_other_node_is_told_of_a_pause(cluster).await;
         }
+    }
+
+    async fn a_former_name_is_not_looked_at(&self) {
+        let of_any =
+            |job: &str| Enrolment::new(name(job), ScheduleIdentity::of_text("a schedule"), Authority::Any);
+        let former = of_any("former");
+        let renamed = Enrolment { formerly: Some(former.job.clone()), ..of_any("renamed") };
+        let Enrolled::Done { cursor, .. } = self.enrol_as(former).await else { panic!("it is enrolled") };
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        let Enrolled::Done { cursor: other, .. } = self.enrol_as(renamed).await else {
+            panic!("it is enrolled")
+        };
+        assert!(other > cursor, "it has renames after all");
     }
 
     pub(super) async fn without_a_term_no_tick_is_claimed(&self) {

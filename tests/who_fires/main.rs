@@ -11,7 +11,9 @@ use callsheet::{
 };
 use chrono::{DateTime, TimeDelta, Utc};
 
+#[path = "../common/mod.rs"]
 mod common;
+mod renames;
 use common::{hours, mins, node_with, obedient, secs, started_on, starts};
 
 const START: &str = "2026-01-05T00:00:00Z";
