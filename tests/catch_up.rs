@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use callsheet::{
     Builder, By, Callsheet, Decision, Decisions, EventKind, Explain, Fires, Health, Job, JobOperation,
-    Misfire, Note, OnLost, Operations, PauseJobs, ResumeJobs, Selector, SkipMissed, SkipMissedError,
-    SkipReason, When,
+    Misfire, Note, OnLost, Operation, Operations, PauseJobs, ResumeJobs, Selector, SkipMissed,
+    SkipMissedError, SkipReason, When,
     chrono::{DateTime, TimeDelta, Utc},
     schedule::{daily, every},
     testkit::{Rig, simulate},
@@ -346,6 +346,24 @@ fn a_gauge_says_how_many_jobs_wait_for_their_turns_and_another_one_counts_their_
         rig.advance(secs(30)).await;
         assert_eq!(rig.gauge("callsheet_catching_up_jobs", ""), 0.0);
     });
+}
+
+#[test]
+fn a_gauge_says_for_how_long_a_tick_is_asked_for_in_vain() {
+    let refuse = |rig: &Rig| rig.store().refuse([Operation::Claim], "it has no right to");
+    let lock = |rig: &Rig| rig.store().set_locked("job-000", true);
+    for fault in [refuse as fn(&Rig), lock] {
+        simulate(START, async |rig| {
+            rig.node(node_with(hourly(1))).await;
+            rig.advance(mins(1)).await;
+
+            fault(rig);
+            rig.advance(mins(62)).await;
+
+            let oldest = rig.gauge("callsheet_oldest_undecided_tick_seconds", "");
+            assert!((165.0..=180.0).contains(&oldest), "{oldest}");
+        });
+    }
 }
 
 #[test]

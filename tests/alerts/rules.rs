@@ -82,8 +82,8 @@ const DAY: [Claim; 26] = [
     (15 * HOUR, "CallsheetJobVanished", "", false),
 ];
 
-/// The store is away from minute 30 to 50, and refuses claims from 100 to 120.
-const OUTAGES: [Claim; 12] = [
+/// The store is away from minute 30 to 50, refuses claims from 100 to 120, and has a job locked from 140 to 160.
+const OUTAGES: [Claim; 17] = [
     (25, "CallsheetNoLeader", "", false),
     (40, "CallsheetNoLeader", "scope=\"shared\"", true),
     (60, "CallsheetNoLeader", "", false),
@@ -92,6 +92,11 @@ const OUTAGES: [Claim; 12] = [
     (90, "CallsheetCoordinationErrors", "", false),
     (115, "CallsheetCoordinationErrors", "scope=\"shared\",operation=\"claim\"", true),
     (115, "CallsheetCoordinationErrors", "operation=\"renew\"", false),
+    (25, "CallsheetTicksUndecided", "", false),
+    (115, "CallsheetTicksUndecided", "scope=\"shared\"", true),
+    (135, "CallsheetTicksUndecided", "", false),
+    (157, "CallsheetTicksUndecided", "scope=\"shared\"", true),
+    (175, "CallsheetTicksUndecided", "", false),
     (25, "CallsheetTicksMissed", "", false),
     (55, "CallsheetTicksMissed", "scope=\"shared\",name=\"minutely\"", true),
     (90, "CallsheetTicksMissed", "", false),
@@ -153,7 +158,7 @@ fn promtool_takes_the_rules() {
 #[test]
 fn every_rule_has_a_severity_a_summary_and_a_runbook() {
     let rules = rules();
-    assert!(rules.len() >= 19, "{rules:?}");
+    assert!(rules.len() >= 20, "{rules:?}");
     for Rule { alert, labels, annotations, .. } in rules {
         assert!(["critical", "warning", "info"].contains(&&*labels.severity), "{alert}");
         assert!(annotations.summary.len() > 15 && annotations.runbook.len() > 40, "{alert}");

@@ -100,15 +100,17 @@ pub(crate) fn day() -> Timeline {
     })
 }
 
-/// A store that is away for a while, and refuses claims later.
+/// A store that is away for a while, refuses claims later, and has a row locked at last.
 pub(crate) fn outages() -> Timeline {
-    let acts: [Act<'_>; 4] = [
+    let acts: [Act<'_>; 6] = [
         (30, &|rig| rig.cut_off(0)),
         (50, &|rig| rig.reconnect(0)),
         (100, &|rig| rig.store().refuse([Operation::Claim], "it has no right to")),
         (120, &|rig| rig.store().refuse_nothing()),
+        (140, &|rig| rig.store().set_locked("seldom", true)),
+        (160, &|rig| rig.store().set_locked("seldom", false)),
     ];
-    of_one([well("minutely", MINUTE), well("seldom", mins(10))], LEASE, &acts, 150)
+    of_one([well("minutely", MINUTE), well("seldom", mins(10))], LEASE, &acts, 180)
 }
 
 /// One version of an application is replaced by another, which lacks a job.

@@ -127,6 +127,15 @@ fn command(bind: &str) -> Command {
     command
 }
 
+/// For which fire times a job started, by what was printed.
+fn fire_times(lines: &[String], job: &str) -> Vec<DateTime<Utc>> {
+    let started = |line: &String| match line.split(' ').collect::<Vec<_>>()[1..] {
+        ["RunStarted", name, fire_time, ..] if name == job => Some(parse_instant(&json!(fire_time))),
+        _ => None,
+    };
+    lines.iter().filter_map(started).collect()
+}
+
 fn parse_instant(value: &Value) -> DateTime<Utc> {
     let text = value.as_str().unwrap_or_else(|| panic!("an instant, not {value}"));
     text.parse().unwrap_or_else(|error| panic!("{text}: {error}"))
@@ -287,21 +296,27 @@ fn two_nodes_on_one_database_share_their_ticks_and_hand_them_over() {
     assert_eq!(follower.send("POST", "/jobs/yearly/run").status, 202);
     follower.wait_for("RunSucceeded yearly");
     (0..5).for_each(|_| drop(leader.wait_for("RunSucceeded fast")));
-    let started = |lines: &[String]| lines.iter().any(|line| line.contains("RunStarted fast"));
-    assert!(!started(&follower.process.seen), "the follower fires too: {:?}", follower.process.seen);
 
     let mut lines = leader.stop();
     follower.wait_for("LeadershipGained");
+    // Until the leader had heard of the job, it was the follower's.
+    let led_from = fire_times(&lines, "fast")[0];
+    let of_follower = fire_times(&follower.process.seen, "fast");
+    assert!(
+        of_follower.iter().all(|of| *of < led_from),
+        "the follower fires too: {:?}",
+        follower.process.seen
+    );
     assert_eq!(follower.get("/health").json()["role"], "leader");
     (0..5).for_each(|_| drop(follower.wait_for("RunSucceeded fast")));
     lines.extend(follower.stop());
 
-    let (mut fire_times, mut skipped) = (Vec::new(), 0);
+    let mut fire_times = fire_times(&lines, "fast");
+    fire_times.sort_unstable();
+    let mut skipped = 0;
     for words in lines.iter().map(|line| line.split(' ').collect::<Vec<_>>()) {
-        match words[1..] {
-            ["RunStarted", "fast", fire_time, ..] => fire_times.push(parse_instant(&json!(fire_time))),
-            ["TickSkipped", "fast", _, _, count] => skipped += count.parse::<i64>().expect("a number"),
-            _ => {}
+        if let ["TickSkipped", "fast", _, _, count] = words[1..] {
+            skipped += count.parse::<i64>().expect("a number");
         }
     }
     let once: HashSet<_> = fire_times.iter().collect();

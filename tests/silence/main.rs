@@ -83,6 +83,30 @@ fn a_node_whose_claims_would_be_refused_is_unhealthy_before_one_is_due() {
 }
 
 #[test]
+fn what_nodes_cannot_ask_of_each_other_is_a_problem_for_no_longer_than_it_lasts() {
+    simulate(START, async |rig| {
+        rig.set_lease(secs(LEASE));
+        let nodes = [rig.node(node_with([nightly()])).await, rig.node(node_with([nightly()])).await];
+        rig.advance(secs(30)).await;
+
+        rig.store().refuse([Operation::Control], "it is read-only");
+        // They have asked once, after a minute.
+        rig.advance(secs(40)).await;
+        for node in nodes {
+            let health = rig.send(node, Health).await;
+            assert_eq!(failing(&health), [Operation::Control], "{health:?}");
+        }
+
+        rig.store().refuse_nothing();
+        rig.advance(secs(10)).await;
+        for node in nodes {
+            let health = rig.send(node, Health).await;
+            assert!(health.healthy, "{health:?}");
+        }
+    });
+}
+
+#[test]
 fn a_store_that_refuses_everything_for_an_hour_is_logged_once_a_minute() {
     Log::keep();
     simulate(START, async |rig| {

@@ -37,7 +37,7 @@ use crate::{
     stored_job::{ScheduleReader, read},
 };
 
-/// The pause after a question that failed.
+/// The pause after a catalogue that panicked while it was waited for.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
 /// After so long the catalogue is looked at for one-shots that are near, if none is known to be near sooner: clocks may
 /// step.
@@ -123,6 +123,13 @@ pub(super) async fn call<T>(
     }
 }
 
+/// Waits until it may be worthwhile to ask again, after a question that failed.
+async fn available(catalogue: Arc<dyn Catalogue>) {
+    if caught(async { catalogue.available().await }).await.is_err() {
+        sleep(ASK_AGAIN).await;
+    }
+}
+
 /// Waits until it may be worthwhile to ask again, at the latest until one-shots are near.
 async fn hint(catalogue: Arc<dyn Catalogue>, after: u64, hurry: Arc<Notify>, near_in: Option<Duration>) {
     let changed = async {
@@ -185,7 +192,8 @@ impl SupervisorActor {
             }
             Err(error) => {
                 self.node().failures.failed(Operation::Catalogue, &error);
-                ctx.run_later(ASK_AGAIN, |actor, ctx| actor.keep_to_catalogue(ctx));
+                let Some(Stored { catalogue, .. }) = self.parts.stored.clone() else { return };
+                self.ask_catalogue_after(available(catalogue), ctx);
             }
         }
     }
@@ -210,9 +218,13 @@ impl SupervisorActor {
     fn keep_to_catalogue_later(&mut self, near_in: Option<Duration>, ctx: &mut Context<Self>) {
         let Some(Stored { catalogue, .. }) = self.parts.stored.clone() else { return };
         let (after, hurry) = (self.keeping.machine.version().unwrap_or_default(), self.keeping.hurry.clone());
+        self.ask_catalogue_after(hint(catalogue, after, hurry, near_in), ctx);
+    }
+
+    fn ask_catalogue_after(&mut self, awaited: impl Future<Output = ()> + 'static, ctx: &mut Context<Self>) {
         let supervisor = ctx.address().downgrade();
         let hinted = actix::spawn(async move {
-            hint(catalogue, after, hurry, near_in).await;
+            awaited.await;
             if let Some(supervisor) = supervisor.upgrade() {
                 supervisor.do_send(AskCatalogue);
             }

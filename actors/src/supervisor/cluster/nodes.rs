@@ -1,8 +1,7 @@
 //! Who the nodes of the cluster are, and whether they have the same jobs in their code.
 //!
 //! A node says which tasks and which jobs it has in the table of sessions: when its session was opened, and when that
-//! has
-//! changed. Once a minute it looks what the others say: [`DriftWatch`] decides which differences are to be said.
+//! has changed. Once a minute it looks what the others say: [`DriftWatch`] decides which differences are to be said.
 
 use std::{sync::Arc, time::Duration};
 
@@ -31,6 +30,8 @@ use crate::{
 
 /// How often a node looks what others say of themselves.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
+/// How long after an operation that failed it looks again: what failed may be well again.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
 /// How long after its session was opened it looks first: jobs are added when that is open.
 const LOOK_FIRST: Duration = Duration::from_secs(2);
 /// How many jobs at a time are taken into a fingerprint.
@@ -122,18 +123,27 @@ impl SupervisorActor {
             }
             Ok((text, call(control.nodes()).await?))
         };
-        ctx.spawn(asked.into_actor(self).map(move |answer: Result<_, ControlError>, actor, ctx| {
-            match answer {
+        ctx.spawn(asked.into_actor(self).map(
+            move |answer: Result<_, ControlError>, actor, ctx| match answer {
                 Ok((text, nodes)) => {
                     actor.node().failures.succeeded(Operation::Control);
                     actor.describing.said = Some(text);
                     actor.compare_jobs(set, &nodes);
+                    actor.look_at_nodes_in(LOOK_EVERY, ctx);
                 }
-                // It is asked again in a minute.
-                Err(error) => actor.node().failures.failed(Operation::Control, &error),
-            }
-            actor.look_at_nodes_in(LOOK_EVERY, ctx);
-        }));
+                Err(error) => actor.on_control_failed(&error, ctx),
+            },
+        ));
+    }
+
+    /// The store did not do what was asked of it: it is asked again soon, so that a fault that is over is seen to be
+    /// over.
+    pub(super) fn on_control_failed(&mut self, error: &ControlError, ctx: &mut Context<Self>) {
+        self.node().failures.failed(Operation::Control, error);
+        let looking = ctx.run_later(LOOK_AGAIN, Self::look_at_nodes);
+        if let Some(former) = self.describing.looking.replace(looking) {
+            ctx.cancel_future(former);
+        }
     }
 
     /// What this node says of itself.

@@ -107,7 +107,7 @@ impl SupervisorActor {
                 }
             }
             // Whoever asked names this node as one that did not answer.
-            Err(error) => self.node().failures.failed(Operation::Control, &error),
+            Err(error) => self.on_control_failed(&error, ctx),
         }
         if std::mem::take(&mut self.serving.again) {
             self.take_requests(ctx);
@@ -116,18 +116,19 @@ impl SupervisorActor {
 
     fn serve(&self, TakenRequest { request, left }: TakenRequest, ctx: &mut Context<Self>) {
         let Some(control) = self.parts.control.clone() else { return };
-        let (own, node) = (ctx.address(), self.node().clone());
+        let own = ctx.address();
         let until = Instant::now() + left.min(CLUSTER_WITHIN_MAX);
         let served = async move {
             let id = request.id;
             // An answer after the deadline is for nobody.
-            let Ok(answer) = timeout_at(until, answer_to(&own, request, until)).await else { return };
-            match call(control.answer(id, answer)).await {
-                Ok(()) => node.failures.succeeded(Operation::Control),
-                Err(error) => node.failures.failed(Operation::Control, &error),
-            }
+            let answer = timeout_at(until, answer_to(&own, request, until)).await.ok()?;
+            Some(call(control.answer(id, answer)).await)
         };
-        ctx.spawn(served.into_actor(self));
+        ctx.spawn(served.into_actor(self).map(|answered, actor, ctx| match answered {
+            Some(Ok(())) => actor.node().failures.succeeded(Operation::Control),
+            Some(Err(error)) => actor.on_control_failed(&error, ctx),
+            None => {}
+        }));
     }
 
     fn await_request(&mut self, ctx: &mut Context<Self>) {

@@ -124,14 +124,13 @@ impl StoreBackend {
         let session = self.store.lock().sessions.get(&node).map(|own| own.session);
         let reply = self.call(operation, move |state, _, now| {
             let own = state.sessions.get(&node).filter(|own| Some(own.session) == session).cloned();
+            // Refused or not: it tells whoever looks on that something goes on.
+            if own.is_some() && changes(operation) {
+                state.changed_at = Instant::now();
+            }
             own.map(|own| match state.refused.get(&operation) {
                 Some(reason) => Err(LockError::NotDone { reason: reason.clone() }),
-                None => {
-                    if changes(operation) {
-                        state.changed_at = Instant::now();
-                    }
-                    Ok(work(state, own.session, now))
-                }
+                None => Ok(work(state, own.session, now)),
             })
         });
         match reply.await {

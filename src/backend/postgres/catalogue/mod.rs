@@ -1,6 +1,5 @@
 //! The catalogue on PostgreSQL: jobs as data, for all nodes of a scope, over the connections of the history. The
-//! session
-//! hears that something changed.
+//! session hears that something changed.
 
 mod statement;
 
@@ -237,7 +236,19 @@ impl PostgresCatalogue {
 
     /// Who hears the notifications, while there is a session.
     fn reader(&self) -> Option<Arc<NotificationReader>> {
-        self.shared.upgrade()?.session().map(|open| open.notifications())
+        let session = self.shared.upgrade()?.session()?;
+        session.lost_reason().is_none().then(|| session.notifications())
+    }
+
+    /// Who hears the notifications, once there is a session. Only the session looks for a server that is away: it is
+    /// patient, and so one node crowds no server.
+    async fn next_reader(&self) -> Arc<NotificationReader> {
+        loop {
+            match self.reader() {
+                Some(reader) => return reader,
+                None => sleep(CATALOGUE_ASKED_EVERY).await,
+            }
+        }
     }
 
     fn heard_by(&self) -> MutexGuard<'_, Option<i64>> {
@@ -347,7 +358,7 @@ impl Catalogue for PostgresCatalogue {
         async move {
             let (heard_by, until) = (*self.heard_by(), Instant::now() + ASKED_UNHEARD_EVERY);
             while Instant::now() < until {
-                let Some(reader) = self.reader() else { return sleep(CATALOGUE_ASKED_EVERY).await };
+                let reader = self.next_reader().await;
                 // Another session does not know what was to be heard before it. The store is not asked about that.
                 if heard_by != Some(reader.beacon()) {
                     return;
@@ -356,6 +367,15 @@ impl Catalogue for PostgresCatalogue {
                     return;
                 }
             }
+        }
+        .boxed()
+    }
+
+    fn available(&self) -> BoxFuture<'_, ()> {
+        async move {
+            sleep(CATALOGUE_ASKED_EVERY).await;
+            // It has a session that asks by itself whether the server is there.
+            drop(self.next_reader().await);
         }
         .boxed()
     }
