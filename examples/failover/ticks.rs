@@ -35,7 +35,7 @@ pub(crate) struct Known {
     pub(crate) away: Vec<Away>,
     /// How long a node may take to hear that its session is gone.
     pub(crate) lease: TimeDelta,
-    /// Keys and tokens hold for all nodes, and so does the word of a lost run. Otherwise each node has those of its own:
+    /// Keys and tokens hold for all nodes, and so does the word of a lost run. Otherwise each node has its own:
     /// a job that any node fires excludes nothing on other nodes, and whoever lost the lead cancels its runs, which end
     /// beside those of the next leader.
     pub(crate) keys: bool,
@@ -207,8 +207,8 @@ impl Known {
             })
     }
 
-    /// Up to when a node said what happened: on a busy machine it speaks late, and what it did not come to say dies with
-    /// it, also whether it led. `None`: it never was there.
+    /// Up to when a node said what happened: on a busy machine it speaks late, and what it did not come to say dies
+    /// with it, also whether it led. `None`: it never was there.
     fn spoke_until(&self, node: usize) -> Option<DateTime<Utc>> {
         // A report overtakes the events that wait for their listener.
         let is_event = |said: &Said| said.event != ENDED && said.counters.is_none();
@@ -216,8 +216,8 @@ impl Known {
         of_node.map(|(_, said)| said.at).max()
     }
 
-    /// Whether the next leader got the job later than its tick. One that keeps what it knows in its memory knows nothing
-    /// of the ticks before.
+    /// Whether the next leader got the job later than its tick. One that keeps what it knows in its memory knows
+    /// nothing of the ticks before.
     fn is_before_leader(&self, job: &JobPlan, tick: i64) -> bool {
         if self.keys || job.any_node {
             return false;

@@ -257,8 +257,8 @@ impl<S: Store> Stage<S> {
         self.cluster.listen_for(S::LEASE + BEYOND_THE_LEASE).await;
     }
 
-    /// The server forgets, and the leader dies. The next one is a node that was not there: one that was knows since when
-    /// it has its jobs, and owes their ticks.
+    /// The server forgets, and the leader dies. The next one is a node that was not there: one that was knows since
+    /// when it has its jobs, and owes their ticks.
     async fn forgotten(&mut self, leader: usize) -> anyhow::Result<()> {
         let followers: Vec<_> = self.living().filter(|node| *node != leader).collect();
         let set_flow = |stage: &Self, flow| {
