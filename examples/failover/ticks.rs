@@ -35,7 +35,7 @@ pub(crate) struct Known {
     pub(crate) away: Vec<Away>,
     /// How long a node may take to hear that its session is gone.
     pub(crate) lease: TimeDelta,
-    /// Keys and tokens hold for all nodes, and so does the word of a lost run. Otherwise each node has those of its own:
+    /// Keys and tokens hold for all nodes, and so does the word of a lost run. Otherwise each node has its own:
     /// a job that any node fires excludes nothing on other nodes, and whoever lost the lead cancels its runs, which end
     /// beside those of the next leader.
     pub(crate) keys: bool,
@@ -198,7 +198,7 @@ impl Known {
         let died = self.heard.iter().filter(|(node, said)| said.event == ENDED && self.died(*node));
         let mut died = died.map(|(node, said)| (*node, said.heard_at));
         let nodes: BTreeSet<usize> = self.heard.iter().map(|(node, _)| *node).collect();
-        died.any(|(node, at)| gone(node, self.spoke_until(node).min(at), at))
+        died.any(|(node, at)| self.spoke_until(node).is_some_and(|until| gone(node, until.min(at), at)))
             || self.away.iter().any(|away| {
                 nodes
                     .iter()
@@ -207,17 +207,17 @@ impl Known {
             })
     }
 
-    /// Up to when a node said what happened: on a busy machine it speaks late, and what it did not come to say dies with
-    /// it, also whether it led.
-    fn spoke_until(&self, node: usize) -> DateTime<Utc> {
+    /// Up to when a node said what happened: on a busy machine it speaks late, and what it did not come to say dies
+    /// with it, also whether it led. `None`: it never was there.
+    fn spoke_until(&self, node: usize) -> Option<DateTime<Utc>> {
         // A report overtakes the events that wait for their listener.
         let is_event = |said: &Said| said.event != ENDED && said.counters.is_none();
         let of_node = self.heard.iter().filter(|(by, said)| *by == node && is_event(said));
-        of_node.map(|(_, said)| said.at).max().unwrap_or(self.from)
+        of_node.map(|(_, said)| said.at).max()
     }
 
-    /// Whether the next leader got the job later than its tick. One that keeps what it knows in its memory knows nothing
-    /// of the ticks before.
+    /// Whether the next leader got the job later than its tick. One that keeps what it knows in its memory knows
+    /// nothing of the ticks before.
     fn is_before_leader(&self, job: &JobPlan, tick: i64) -> bool {
         if self.keys || job.any_node {
             return false;

@@ -123,6 +123,12 @@ fn a_node_that_speaks_late_takes_along_what_it_had_yet_to_say() {
     assert_eq!((audit.broken.as_slice(), audit.unsaid), ([].as_slice(), 6));
 
     let told = broken(|known| {
+        known.bodies.retain(|body| body.token != 12);
+        known.heard.push((1, said(13_000, ENDED)));
+    });
+    assert!(told.contains("neither ran nor was skipped"), "a node that never was there: {told}");
+
+    let told = broken(|known| {
         dies_late(known);
         known.heard.push((0, said(20_500, "run_succeeded")));
     });
