@@ -21,7 +21,12 @@ const WITHIN: Duration = Duration::from_secs(60);
 const LEASE: Duration = Duration::from_secs(60);
 
 fn node(scope: &str, name: &str) -> Builder {
-    Callsheet::builder().backend(Postgres::new(scope, server().url()).lease(LEASE)).node_name(name)
+    node_in("callsheet", scope, name)
+}
+
+fn node_in(schema: &str, scope: &str, name: &str) -> Builder {
+    let backend = Postgres::new(scope, server().url()).schema(schema).lease(LEASE);
+    Callsheet::builder().backend(backend).node_name(name)
 }
 
 /// Starts two nodes, one after the other, each of which sees both.
@@ -171,11 +176,13 @@ async fn nodes_are_listed_from_the_sessions_with_what_they_say() {
 #[tokio::test]
 async fn a_node_without_a_session_is_not_asked_and_one_that_lost_it_is_named() {
     let scope = scope("control_lost");
-    let nodes = two(&scope).await;
+    // A schema of its own: the lock of a whole table would keep the nodes of other tests from asking each other.
+    let in_it = |name| node_in("locked", &scope, name).job(long());
+    let nodes = started(in_it("one"), in_it("two")).await;
     let client = connect(&server().url()).await;
     let cluster = nodes[0].cluster().within(WITHIN);
     // Whoever locks the row keeps the node from taking the request.
-    let hold = "BEGIN; LOCK TABLE callsheet.request_nodes IN SHARE ROW EXCLUSIVE MODE";
+    let hold = "BEGIN; LOCK TABLE locked.request_nodes IN SHARE ROW EXCLUSIVE MODE";
     client.batch_execute(hold).await.expect("it is locked");
     let asked = Instant::now();
     let error = match cluster.clone().within(Duration::from_secs(1)).cancel_runs("long").await {
@@ -186,7 +193,7 @@ async fn a_node_without_a_session_is_not_asked_and_one_that_lost_it_is_named() {
     assert!(asked.elapsed() < Duration::from_secs(10));
     client.batch_execute("ROLLBACK").await.expect("it is free");
 
-    let killed = "SELECT pg_terminate_backend(pid) FROM callsheet.sessions WHERE scope = $1 AND name = 'two'";
+    let killed = "SELECT pg_terminate_backend(pid) FROM locked.sessions WHERE scope = $1 AND name = 'two'";
     let asks = cluster.clone();
     let runs = nodes[1].trigger("long").await.expect("it starts").run();
     client.execute(killed, &[&scope]).await.expect("it is ended");
@@ -199,7 +206,7 @@ async fn a_node_without_a_session_is_not_asked_and_one_that_lost_it_is_named() {
         }
         other => panic!("{other:?}"),
     }
-    let rows = "SELECT count(*) FROM callsheet.requests WHERE scope = $1";
+    let rows = "SELECT count(*) FROM locked.requests WHERE scope = $1";
     until("what was asked is deleted", async || {
         let row = client.query_one(rows, &[&scope]).await.expect("an answer");
         (row.get::<_, i64>(0) == 0).then_some(())
