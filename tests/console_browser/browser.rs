@@ -15,6 +15,8 @@ use tokio::time::sleep;
 
 /// A net under every wait. Nothing takes this long unless it is broken.
 const DEADLINE: Duration = Duration::from_secs(60);
+/// How often chromedriver is started until it has a port.
+const STARTS_MAX: usize = 5;
 const LOOKS_EVERY: Duration = Duration::from_millis(50);
 
 /// How wide a window is.
@@ -38,19 +40,25 @@ impl Drop for Chromedriver {
 }
 
 impl Chromedriver {
+    /// The port that it takes may be another program's by the time that it listens: then it ends, and is started anew.
     fn start() -> (Self, String) {
+        let started = (0..STARTS_MAX).find_map(|_| Self::start_once());
+        started.expect("chromedriver says its port")
+    }
+
+    fn start_once() -> Option<(Self, String)> {
         let mut command = Command::new("chromedriver");
         let child =
             command.arg("--port=0").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn();
-        let mut child = child.unwrap_or_else(|error| {
+        let mut driver = Self(child.unwrap_or_else(|error| {
             panic!("chromedriver does not start: {error}; apt-get install chromium chromium-driver")
-        });
-        let mut lines = BufReader::new(child.stdout.take().expect("a pipe")).lines().map_while(Result::ok);
-        let told = lines.find(|line| line.contains("started successfully on port"));
-        let told = told.expect("chromedriver says its port");
+        }));
+        let told = driver.0.stdout.take().expect("a pipe");
+        let mut lines = BufReader::new(told).lines().map_while(Result::ok);
+        let told = lines.find(|line| line.contains("started successfully on port"))?;
         let port = told.rsplit(' ').next().expect("a last word").trim_end_matches('.').to_owned();
         std::thread::spawn(move || lines.for_each(drop));
-        (Self(child), format!("http://127.0.0.1:{port}"))
+        Some((driver, format!("http://127.0.0.1:{port}")))
     }
 }
 

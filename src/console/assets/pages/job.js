@@ -181,8 +181,9 @@ function Status({ job, history }) {
     <dt>In a row</dt><dd class=${history.consecutive_failures > 0 ? 'bad' : ''}>
       ${history.consecutive_failures > 0 ? plural(history.consecutive_failures, 'failure') : 'no failure'}</dd>
     <dt>Takes</dt><dd>${history.mean
-      ? html`${duration(history.mean)} <span class="muted small">mean</span>, <span class="nowrap">${duration(history.p95)}
-      <span class="muted small">95 of 100</span></span>` : '–'}</dd>
+      ? html`${duration(history.mean)} <span class="muted small">mean</span>, <span
+      class="nowrap">${duration(history.p95)} <span
+      class="muted small">95 of 100</span></span>` : '–'}</dd>
     ${job.waiting > 0 && html`<dt>Waiting</dt><dd>${plural(job.waiting, 'run')}</dd>`}
     ${history.pruned_to && html`<dt>Kept since</dt><dd><${At} at=${history.pruned_to} /></dd>`}
   </dl><//>`;
