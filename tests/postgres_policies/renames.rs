@@ -9,9 +9,12 @@ use super::*;
 const OLD: &str = "cleanup";
 const NEW: &str = "sweep";
 
+/// A run: the name of its job, its fire time and its token.
+type Ran = (&'static str, DateTime<Utc>, FencingToken);
+
 /// The runs of the job, under whichever name.
 #[derive(Clone, Default)]
-struct Runs(Arc<Mutex<Vec<(&'static str, DateTime<Utc>, FencingToken)>>>);
+struct Runs(Arc<Mutex<Vec<Ran>>>);
 
 impl Runs {
     fn job(&self, name: &'static str) -> Job {
