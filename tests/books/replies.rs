@@ -101,6 +101,7 @@ fn committed(rig: &Rig) -> u64 {
     let decided = rig.store().records().into_iter().map(|record| match record {
         Record::Advanced { skips, run, .. } => skips.total() + u64::from(run.is_some()),
         Record::Enrolled { .. }
+        | Record::Renamed { .. }
         | Record::Anchored { .. }
         | Record::LostResumed { .. }
         | Record::Closed { .. } => 0,
