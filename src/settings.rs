@@ -81,18 +81,25 @@ pub struct Settings {
     /// Of the backend `local`.
     pub local: LocalSettings,
     /// Of the backend `postgres`.
+    #[serde(deserialize_with = "secret::section")]
     pub database: ServerSettings,
     /// Of the backend `postgres_lease`.
+    #[serde(deserialize_with = "secret::section")]
     pub postgres_lease: ServerSettings,
     /// Of the backend `redis`.
+    #[serde(deserialize_with = "secret::section")]
     pub redis: ServerSettings,
     /// Of the backend `redlock`.
+    #[serde(deserialize_with = "secret::section")]
     pub redlock: RedlockSettings,
     /// Of the backend `etcd`.
+    #[serde(deserialize_with = "secret::section")]
     pub etcd: ServerSettings,
     /// Of the backend `consul`.
+    #[serde(deserialize_with = "secret::section")]
     pub consul: ServerSettings,
     /// Of the backend `mysql`.
+    #[serde(deserialize_with = "secret::section")]
     pub mysql: ServerSettings,
     /// Of the backend `kubernetes`.
     pub kubernetes: KubernetesSettings,
@@ -103,6 +110,7 @@ pub struct Settings {
     /// Whether what happened is kept, and how much of it.
     pub history: HistorySettings,
     /// Of the console.
+    #[serde(deserialize_with = "secret::section")]
     pub console: ConsoleSettings,
 }
 

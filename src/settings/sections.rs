@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use callsheet_actors::{Fault, WhenFull, parse_duration};
 use serde::{Deserialize, Deserializer, de::Error};
 
-use super::secret::{CONSOLE_SECRET_BYTES_MIN, Secret, read_file};
+use super::secret::{CONSOLE_SECRET_BYTES_MIN, Secret, list, read_file};
 
 /// Reads a duration such as `1m 30s`.
 pub(super) fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
@@ -64,6 +64,7 @@ pub struct ServerSettings {
 #[non_exhaustive]
 pub struct RedlockSettings {
     /// The URLs of 3 to 16 servers; in the environment with blanks between them.
+    #[serde(deserialize_with = "list")]
     pub urls: Option<Vec<Secret>>,
 }
 

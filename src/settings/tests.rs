@@ -355,6 +355,18 @@ fn serde_quotes_no_secret_of_another_type() {
             serde_json::from_value::<Settings>(section(value)).expect_err("it is no text").to_string();
         assert_eq!(error, "a secret is a text; write it in quotes");
     }
+    // Nor a text in the place of a section, or of a list.
+    let url = format!("postgres://user:{PASSWORD}@host");
+    for settings in
+        [json!({"database": url}), json!({"console": PASSWORD}), json!({"redlock": {"urls": url}})]
+    {
+        let error =
+            serde_json::from_value::<Settings>(settings.clone()).expect_err("it is a text").to_string();
+        assert!(error.starts_with("neither a section nor a list stands here"), "{error}");
+        let error =
+            toml::from_str::<Settings>(&toml::to_string(&settings).expect("TOML")).expect_err("it is a text");
+        assert!(error.message().starts_with("neither a section"), "{error}");
+    }
     let secret = Secret::new(PASSWORD);
     assert_eq!(format!("{secret:?}{secret:#?}"), "(not shown)(not shown)");
 }
