@@ -190,6 +190,7 @@ const GIVES: &[&str] = &[
     "answers.rs: count",
     "answers.rs: jobs",
     "answers.rs: runs",
+    "answers.rs: unanswered",
     "answers.rs: version",
     "pausing.rs: count",
     "backfill.rs: count",

@@ -245,8 +245,10 @@ async fn a_run_of_another_node_has_a_button_to_cancel_it() {
     let leader = store.node(Callsheet::builder().job(slow())).await;
     let follower = store.node(Callsheet::builder().job(slow())).await;
     let run = leader.trigger("slow").await.expect("it runs");
-    // What a node is asked for is written by then: the other one finds it.
-    leader.runs(RunHistory::new()).await.expect("a history is kept");
+    // What a node is asked for is written by then, once the start was heard of: the other one finds it.
+    while leader.runs(RunHistory::new()).await.expect("a history is kept").runs.is_empty() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
     let served = Served::of(&follower, alice());
     let browser = Browser::start(WIDE).await;
     browser.open(&served.url, &format!("run?run={}", run.run())).await;
