@@ -8,11 +8,7 @@ use callsheet::{
     Operations, Overlap, Pause, RunId, Selector, TriggerJob, Unconfirmed, WhyUnconfirmed,
     port::{Backend, ControlRequest, JobSet, NodeAnswer, Posted, REQUESTS_OPEN_MAX, Role, To},
     schedule::every,
-    testkit::{
-        NodeIndex, Rig, VirtualClock,
-        fakes::{PanickingSchedule, Period},
-        simulate,
-    },
+    testkit::{NodeIndex, Rig, VirtualClock, simulate},
 };
 use chrono::TimeDelta;
 
@@ -222,26 +218,6 @@ fn the_leader_is_preferred_for_a_trigger() {
         let triggered = handle(rig, empty).cluster().trigger("long").await.expect("somebody has it");
 
         assert_eq!(triggered.node, rig.id(leads));
-    });
-}
-
-#[test]
-fn a_job_that_does_not_say_how_it_is_is_triggered_all_the_same() {
-    simulate(START, async |rig| {
-        let empty = rig.node(node_with([])).await;
-        rig.advance(secs(5)).await;
-        // A follower asks the schedule only to say how the job is.
-        let soon = rig.now() + TimeDelta::seconds(20);
-        let panics = PanickingSchedule::new(Period::hours(24), soon, 1);
-        let bad = Job::new("bad", panics).run(async |_| {});
-        let has_it = rig.node(node_with([bad])).await;
-        rig.advance(secs(30)).await;
-
-        let triggered = handle(rig, empty).cluster().trigger("bad").await.expect("it is asked");
-
-        assert_eq!(triggered.node, rig.id(has_it));
-        rig.advance(secs(1)).await;
-        assert_eq!(rig.started("bad"), 1);
     });
 }
 
@@ -547,30 +523,6 @@ fn a_node_says_within_seconds_that_jobs_of_its_code_have_changed() {
         assert_eq!(code_jobs(rig, 0).await, before);
         rig.advance(secs(300)).await;
         assert_eq!(rig.count(|kind| matches!(kind, EventKind::JobSetDrift { .. })), 0, "it was over soon");
-    });
-}
-
-#[test]
-fn jobs_that_change_while_they_are_counted_are_counted_anew() {
-    simulate(START, async |rig| {
-        let named =
-            |nth: usize| Job::new(format!("job-{nth:04}"), every(Duration::from_hours(1))).run(async |_| {});
-        let node = rig.node(node_with((0..3_000).map(named))).await;
-        rig.node(node_with((1..3_000).map(named))).await;
-        // It is counted from the 2nd second on, page by page.
-        for _ in 0..6 {
-            handle(rig, node).remove("job-0000").await.expect("it is there");
-            rig.advance(Duration::from_millis(503)).await;
-            rig.add(node, named(0)).await.expect("it is right");
-            rig.advance(Duration::from_millis(3)).await;
-        }
-        handle(rig, node).remove("job-0000").await.expect("it is there");
-        rig.advance(secs(300)).await;
-
-        let sets = code_jobs(rig, node).await;
-
-        assert_eq!(sets[0].count, 2_999);
-        assert_eq!(sets[0], sets[1]);
     });
 }
 
