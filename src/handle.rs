@@ -61,7 +61,7 @@ impl Callsheet {
 
     /// Begins the definition of a scheduler as the variables `CALLSHEET_…` of this process say: the guide to
     /// [settings](crate::guide::settings) has them. To look at them, or to have a scope unless they name one, read
-    /// them into [`Settings`](crate::Settings).
+    /// them into [`Settings`].
     ///
     /// ```no_run
     /// use callsheet::prelude::*;

@@ -45,7 +45,7 @@ mod tests {
         error::Over,
         event_log::tests::sample,
         explain::{Answer, Delay, Evidence, Explanation, Explanations, NotDecided, NotKnown},
-        port::{NotDue, RecordKind, RecordName, ScheduleIdentity},
+        port::{NameUse, NotDue, RecordKind, RecordName, ScheduleIdentity},
         serde::tests::{overlaps, problems},
     };
 
@@ -153,6 +153,11 @@ mod tests {
         let mut code = crate::port::JobSet::default();
         code.add("mail", "every 5m");
         shown.are_words([code]);
+        shown.are_words([
+            NameUse::Fired { node: Some(node) },
+            NameUse::Fired { node: None },
+            NameUse::Running,
+        ]);
         shown.are_words([FireTime::new(at)]);
         shown.are_words([node]);
         shown.are_words([Note::new("the disk is full").expect("a good note")]);

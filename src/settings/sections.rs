@@ -192,8 +192,7 @@ pub struct RetentionSettings {
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct ConsoleSettings {
-    /// What opens it, at least 16 bytes ([`CONSOLE_SECRET_BYTES_MIN`](super::CONSOLE_SECRET_BYTES_MIN)). Default:
-    /// none.
+    /// What opens it, at least 16 bytes ([`CONSOLE_SECRET_BYTES_MIN`]). Default: none.
     pub secret: Option<Secret>,
     /// A file that holds it, of at most [`SECRET_FILE_BYTES_MAX`](super::SECRET_FILE_BYTES_MAX) bytes.
     pub secret_file: Option<PathBuf>,
