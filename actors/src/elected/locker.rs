@@ -87,7 +87,9 @@ impl Locker for ElectedLocker {
                 if is_of_leader(job.authority, votes) && job.authority.term().is_none() {
                     return Enrolled::HasLeader;
                 }
-                let mut enrolled = state.ledger.enrol(now, session, job);
+                // Who fires the former name on another node is not known here: it is looked at for no job.
+                let renamed = job.formerly.is_some().then(|| Enrolment { formerly: None, ..job.clone() });
+                let mut enrolled = state.ledger.enrol(now, session, renamed.as_ref().unwrap_or(job));
                 let Enrolled::Done { cursor, stored } = &mut enrolled else { return enrolled };
                 let Some(leading) = job.authority.term().and_then(|term| state.lead.leads(term)) else {
                     return enrolled;
