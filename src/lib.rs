@@ -44,8 +44,8 @@
 //!   replaced.
 //! * [`guide`]: longer prose. To use it: [`guide::bodies`], [`guide::tasks`], [`guide::stored_jobs`],
 //!   [`guide::control`], `guide::policies`, [`guide::hooks`], [`guide::configuration`], [`guide::settings`],
-//!   `guide::testing`, [`guide::coming_from`]. To run it: [`guide::deploying`], [`guide::metrics`], [`guide::logs`], [`guide::traces`],
-//!   [`guide::history`], [`guide::explain`], [`guide::health`], `guide::console`, `guide::cluster`,
+//!   `guide::testing`, [`guide::coming_from`]. To run it: [`guide::deploying`], [`guide::metrics`], [`guide::logs`],
+//!   [`guide::traces`], [`guide::history`], [`guide::explain`], [`guide::health`], `guide::console`, `guide::cluster`,
 //!   [`guide::backends`], [`guide::coordination`], `guide::leadership`, `guide::changing_jobs`, `guide::database`,
 //!   `guide::parked`, `guide::other_connections`, `guide::two_histories`. To know it: [`guide::limits`],
 //!   [`guide::node_limits`], [`guide::faults`], [`guide::audit`], [`guide::architecture`], [`guide::life_of_a_tick`],

@@ -36,7 +36,8 @@ struct Stamp {
     bytes: u64,
     /// Where it is on the disk; 0 where that is not known.
     inode: u64,
-    /// When anything of it was changed, which nobody can set back, in seconds and nanoseconds; 0 where that is not known.
+    /// When anything of it was changed, which nobody can set back, in seconds and nanoseconds; 0 where that is not
+    /// known.
     changed: (i64, i64),
 }
 

@@ -1,5 +1,5 @@
-//! Jobs are changed on all nodes at once, while nodes are cut off, the leader is gone and the server restarts. At the end
-//! the catalogue is what was answered, all nodes hold what it has, and each one-shot has run once.
+//! Jobs are changed on all nodes at once, while nodes are cut off, the leader is gone and the server restarts. At the
+//! end the catalogue is what was answered, all nodes hold what it has, and each one-shot has run once.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,8 +1,8 @@
 //! Control: what the nodes of a scope ask of each other, and what they know of each other.
 //!
 //! Somebody on one node asks something of the others: a *request*, which a store keeps for a short time. It is
-//! addressed to the nodes that have a session at that instant. Each of them *takes* it once, does it, and writes its answer. The
-//! store reads neither.
+//! addressed to the nodes that have a session at that instant. Each of them *takes* it once, does it, and writes its
+//! answer. The store reads neither.
 
 mod gathering;
 mod job_set;

@@ -101,9 +101,9 @@ pub trait Catalogue: Send + Sync + fmt::Debug + 'static {
         Box::pin(sleep(CATALOGUE_ASKED_EVERY))
     }
 
-    /// Resolves when it may be worthwhile to ask again after a question had no answer. The engine asks when it resolves,
-    /// and not before. It does not resolve while nothing can answer, if that is known without asking. Default: after
-    /// [`CATALOGUE_ASKED_EVERY`].
+    /// Resolves when it may be worthwhile to ask again after a question had no answer. The engine asks when it
+    /// resolves, and not before. It does not resolve while nothing can answer, if that is known without asking.
+    /// Default: after [`CATALOGUE_ASKED_EVERY`].
     ///
     /// # Cancel safety
     ///

@@ -330,7 +330,8 @@ impl Postgres {
     /// `INSERT` and `UPDATE` on its tables, `DELETE` on `debts`, `names` and `sessions`, on `backfills` and
     /// `catalogue_jobs` if there are to be any, on `requests` if nodes are to ask each other, on `history_runs`,
     /// `history_decisions` and `history_operations` if old history is to go, and `EXECUTE` of the
-    /// routines `is_over`, `take_over` and `wait_for_leadership`, which everybody has unless it was revoked, are enough.
+    /// routines `is_over`, `take_over` and `wait_for_leadership`, which everybody has unless it was revoked, are
+    /// enough.
     ///
     /// Nodes may migrate at once: one at a time, under an advisory lock. Anybody who may connect to the
     /// database can hold it. After 2 s the error names whoever does. A schema that is up to date needs no

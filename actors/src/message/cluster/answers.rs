@@ -190,7 +190,8 @@ pub struct TriggeredOn {
 #[non_exhaustive]
 pub struct JobInCluster {
     /// The job, as the leader sees it; if that does not have it, or has not answered, as the node that was asked; or
-    /// else as another one that has it. In a list of jobs in one state a node that sees it in another one has not got it.
+    /// else as another one that has it. In a list of jobs in one state a node that sees it in another one has not got
+    /// it.
     pub job: JobStatus,
     /// The node that says so.
     pub said_by: NodeId,

@@ -1,8 +1,8 @@
 //! Who the nodes of the cluster are, and whether they have the same jobs in their code.
 //!
 //! A node says which tasks and which jobs it has in the table of sessions: when its session was opened, and soon after
-//! its jobs have changed. Once a minute it looks what the others say: [`DriftWatch`] decides which differences are to be
-//! said.
+//! its jobs have changed. Once a minute it looks what the others say: [`DriftWatch`] decides which differences are to
+//! be said.
 
 use std::{sync::Arc, time::Duration};
 
@@ -33,8 +33,8 @@ use crate::{
 const LOOK_EVERY: Duration = Duration::from_secs(60);
 /// How long after an operation that failed it looks again: what failed may be well again.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
-/// How long after its session was opened, or its jobs have changed, it looks: more jobs are added then. A difference has
-/// to last for [`LOOK_EVERY`], so two nodes that are changed at once do not differ.
+/// How long after its session was opened, or its jobs have changed, it looks: more jobs are added then. A difference
+/// has to last for [`LOOK_EVERY`], so two nodes that are changed at once do not differ.
 const LOOK_SOON: Duration = Duration::from_secs(2);
 /// How many jobs at a time are taken into a fingerprint.
 const SWEEP_PAGE: usize = 1_000;

@@ -149,8 +149,8 @@ SELECT * FROM (
     ) AS page
 ) AS rows WHERE before < {page max}";
 
-/// Always answers a row, with what is forgotten and the newest version; without a job if there is none. The order of the
-/// rows is not said.
+/// Always answers a row, with what is forgotten and the newest version; without a job if there is none. The order of
+/// the rows is not said.
 const CHANGES: &str = "
 SELECT coalesce(v.forgotten, 0) AS forgotten, coalesce(v.version, 0) AS newest, j.*
 FROM (VALUES (1)) AS one (nth)

@@ -75,8 +75,8 @@ async fn on(
     }
 }
 
-/// The nodes that have a job, those first that can run it by what they say; one at least. A job that has not said in time
-/// how it is may still be started, and why it is not the node says itself.
+/// The nodes that have a job, those first that can run it by what they say; one at least. A job that has not said in
+/// time how it is may still be started, and why it is not the node says itself.
 async fn able(caller: &Caller, job: &str) -> Result<Vec<AskedNode>, ClusterError> {
     let Holders { able, others, unconfirmed } = holders(caller, job, is_triggerable).await?;
     let all: Vec<_> = able.into_iter().chain(others).collect();
